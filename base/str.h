@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: ISC */
+/* str.h: strings and formatting without libc. */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include "base/def.h"
+
+/* The four that compilers call by themselves; base/mem.c gives them to freestanding code, compiled
+ * with general registers only, so that guest SIMD state survives them. */
+void *memcpy(void *restrict dst, const void *restrict src, size_t n);
+void *memmove(void *dst, const void *src, size_t n);
+void *memset(void *dst, int c, size_t n);
+int memcmp(const void *a, const void *b, size_t n);
+
+size_t str_len(const char *s);
+bool str_eq(const char *a, const char *b);
+/* Copies at most size - 1 bytes and terminates; true when all fitted. */
+bool str_copy(char *dst, size_t size, const char *src);
+
+/* A printf subset: %d %i %u %x %X %c %s %p %% with l, ll, z, width, precision for %s, 0 and -.
+ * Always terminates; returns the length that it would have had. */
+int str_format(char *buf, size_t size, const char *fmt, ...) attr_printf(3, 4);
+int str_vformat(char *buf, size_t size, const char *fmt, va_list ap);
+
+#endif

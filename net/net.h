@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: ISC */
+/* net.h: Ethernet frames between a network device and a back end. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+#define NET_FRAME_MAX 65550 /* with segmentation offloads; 1514 without */
+
+struct net;
+
+struct net_vec {
+	const void *base;
+	size_t len;
+};
+
+struct net_ops {
+	const char *name;
+	/* Guest to host. Any thread; the frame is copied or gone when it returns. */
+	void (*send)(struct net *n, const struct net_vec *vec, unsigned n_vec);
+	/* The device can take frames again after it had refused one. */
+	void (*rx_ready)(struct net *n);
+	void (*close)(struct net *n);
+};
+
+/* The device's side, set by net_attach(). Called on the back end's thread, one at a time. */
+struct net_client {
+	/* Host to guest; false: no room, the back end keeps the frame and waits for rx_ready(). */
+	bool (*receive)(void *dev, const void *frame, size_t len);
+	void *dev;
+};
+
+struct net {
+	const struct net_ops *ops;
+	struct net_client client;
+	uint8_t mac[6]; /* proposed for the guest's card */
+};
+
+static inline void net_attach(struct net *n, const struct net_client *client)
+{
+	n->client = *client;
+}
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: ISC */
+/* plat.h: the only boundary between the freestanding core and what lies beneath.
+ *
+ * plat/linux implements it for processes, plat/metal for bare metal, plat/fake for tests, with
+ * failures on demand. All functions may be called from any thread unless they say otherwise. */
+#ifndef PLAT_PLAT_H
+#define PLAT_PLAT_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+/* ---- memory ---------------------------------------------------------------------------- */
+
+/* Zeroed, 64-byte aligned; NULL when there is none. For creation time, not for running guests. */
+void *plat_alloc(size_t size);
+void plat_free(void *p);
+/* Zeroed, page-aligned, committed on first touch; large tables. size: bytes, a page multiple. */
+void *plat_pages_alloc(size_t size);
+void plat_pages_free(void *p, size_t size);
+/* Gives the pages back to the host; they read as zeros afterwards. Page-aligned. */
+void plat_pages_discard(void *p, size_t size);
+
+/* Guest RAM: shared-mappable (a memfd on Linux), zeroed, committed on first touch. */
+struct plat_ram {
+	hva_t hva;
+	size_t size;
+	int fd; /* -1 where there is none */
+};
+int plat_ram_alloc(size_t size, struct plat_ram *out) attr_must_check;
+void plat_ram_free(struct plat_ram *ram);
+
+/* Code memory: one region seen through two mappings, never writable and executable through one. */
+struct plat_code {
+	uint8_t *rw;
+	uint8_t *rx;
+	size_t size;
+};
+int plat_code_alloc(size_t size, struct plat_code *out) attr_must_check;
+void plat_code_free(struct plat_code *code);
+
+/* ---- locks ----------------------------------------------------------------------------- */
+
+/* Ranks: a thread that holds a lock takes only locks of a higher rank. Checked in debug builds. */
+enum lock_rank {
+	RANK_VM = 1,	/* vm lifecycle */
+	RANK_BUS,	/* bus maps */
+	RANK_PCI,	/* configuration space, BARs */
+	RANK_DEVICE,	/* one device */
+	RANK_BACKEND,	/* block, net, chr */
+	RANK_IRQ,	/* pic, ioapic, msi routes */
+	RANK_LAPIC,	/* one local APIC */
+	RANK_VCPU,	/* run state of a vCPU */
+	RANK_ENGINE,	/* translation cache, TLB bookkeeping */
+	RANK_TIMER,	/* timer queue */
+	RANK_LOOP,	/* event loop */
+	RANK_LEAF,	/* takes nothing else */
+};
+
+/* Zero-initialised storage plus plat_mutex_init. Small: may be embedded. Not recursive.
+ * Compiled with general registers only: may be taken while guest FPU state is live. */
+struct plat_mutex {
+	_Atomic uint32_t word;
+	uint32_t rank;
+};
+void plat_mutex_init(struct plat_mutex *m, enum lock_rank rank);
+void plat_mutex_lock(struct plat_mutex *m);
+void plat_mutex_unlock(struct plat_mutex *m);
+
+/* A binary event on which one or more threads wait. set() before wait() is not lost. */
+struct plat_event {
+	_Atomic uint32_t word;
+};
+#define PLAT_FOREVER UINT64_MAX
+void plat_event_set(struct plat_event *ev);
+void plat_event_clear(struct plat_event *ev);
+/* Waits until set or until plat_now() >= deadline (ns); true when set. Does not clear. */
+bool plat_event_wait(struct plat_event *ev, uint64_t deadline);
+
+/* ---- threads --------------------------------------------------------------------------- */
+
+struct plat_thread;
+int plat_thread_create(const char *name, void (*fn)(void *), void *arg,
+		       struct plat_thread **out) attr_must_check;
+void plat_thread_join(struct plat_thread *t); /* and frees it */
+void plat_yield(void);
+
+/* ---- clocks ---------------------------------------------------------------------------- */
+
+uint64_t plat_now(void);      /* ns, monotonic, from an arbitrary start */
+uint64_t plat_realtime(void); /* ns since 1970, UTC */
+/* Frequency of the host's TSC in Hz, measured or told; constant for the process. */
+uint64_t plat_tsc_hz(void);
+
+/* ---- event loop: one per VM, one thread of its own ---------------------------------------- */
+
+struct plat_loop;
+int plat_loop_create(struct plat_loop **out) attr_must_check; /* starts its thread */
+void plat_loop_destroy(struct plat_loop *loop);		       /* stops and joins it */
+
+/* Timers: the callback runs on the loop's thread with no lock held. Embedded, zeroed storage. */
+struct plat_timer {
+	struct plat_loop *loop;
+	void (*fn)(void *arg);
+	void *arg;
+	uint64_t deadline; /* PLAT_FOREVER: not armed */
+	uint32_t slot;	   /* place in the queue */
+};
+void plat_timer_init(struct plat_timer *t, struct plat_loop *loop, void (*fn)(void *), void *arg);
+void plat_timer_arm(struct plat_timer *t, uint64_t deadline); /* re-arms; ns on plat_now()'s clock */
+/* After return the callback neither runs nor will run, unless called from the callback itself. */
+void plat_timer_cancel(struct plat_timer *t);
+
+/* Runs fn(arg) on the loop's thread, soon. Embedded, zeroed storage; posting twice runs once. */
+struct plat_task {
+	struct plat_task *next;
+	void (*fn)(void *arg);
+	void *arg;
+	_Atomic bool queued;
+};
+void plat_loop_post(struct plat_loop *loop, struct plat_task *task);
+
+/* ---- host CPU --------------------------------------------------------------------------- */
+
+struct plat_cpuid {
+	uint32_t eax, ebx, ecx, edx;
+};
+void plat_cpuid(uint32_t leaf, uint32_t sub, struct plat_cpuid *out);
+void plat_random(void *buf, size_t len); /* cryptographic quality */
+
+/* ---- messages ---------------------------------------------------------------------------- */
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+/* One line for people, without its newline. Formats of base/str.h (a printf subset). */
+void plat_log(enum log_level level, const char *fmt, ...) attr_printf(2, 3);
+/* Our own bug: logs and ends the process (hosted) or the VM (bare metal). */
+attr_noreturn void plat_bug(const char *file, int line, const char *what);
+#define BUG_ON(c)                                                                                  \
+	do {                                                                                       \
+		if (unlikely(c))                                                                   \
+			plat_bug(__FILE__, __LINE__, #c);                                          \
+	} while (0)
+
+#endif

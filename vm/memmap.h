@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: ISC */
+/* memmap.h: guest-physical RAM and ROM, and devices' access to it (DMA).
+ *
+ * The map is laid out at creation and does not change while vCPUs run. */
+#ifndef VM_MEMMAP_H
+#define VM_MEMMAP_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+struct vm;
+
+/* Per-page state, shared by all engines and devices */
+#define PGF_CODE  BIT(0) /* translations of code on this page exist: writers must report */
+#define PGF_DIRTY BIT(1) /* written since the dirty log was last read */
+
+struct mem_slot {
+	gpa_t gpa;
+	uint64_t size; /* bytes, page multiple */
+	hva_t hva;
+	uint64_t file_offset; /* in the RAM memfd */
+	_Atomic uint8_t *flags; /* PGF_*, one a page */
+	bool rom;
+};
+
+#define MEM_MAX_SLOTS 16
+struct memmap {
+	struct mem_slot slot[MEM_MAX_SLOTS]; /* sorted by gpa */
+	unsigned n;
+};
+
+int mem_add(struct vm *vm, gpa_t gpa, uint64_t size, hva_t hva, uint64_t file_offset,
+	    bool rom) attr_must_check;
+/* Slot that holds gpa, or NULL. */
+struct mem_slot *mem_slot(struct vm *vm, gpa_t gpa);
+/* Host address of [gpa, gpa+len) if it lies in one slot (and is RAM where write), else NULL. For
+ * writes the caller calls mem_written() afterwards. */
+hva_t mem_ptr(struct vm *vm, gpa_t gpa, uint64_t len, bool write);
+/* Reports that a device has written: dirty log, and translated code on these pages is dropped. */
+void mem_written(struct vm *vm, gpa_t gpa, uint64_t len);
+/* Copies; all or nothing. ERR_RANGE outside of RAM. */
+int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len) attr_must_check;
+int mem_write(struct vm *vm, gpa_t gpa, const void *buf, uint64_t len) attr_must_check;
+
+#endif

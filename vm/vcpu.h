@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: ISC */
+/* vcpu.h: a virtual CPU, its thread and its requests. */
+#ifndef VM_VCPU_H
+#define VM_VCPU_H
+
+#include "base/def.h"
+#include "plat/plat.h"
+#include "vm/irq.h"
+#include "vm/vcpu_ops.h"
+#include "x86/state.h"
+
+/* Requests, from any thread; vcpu_request() sets them and makes the vCPU look. */
+#define REQ_IRQ	  BIT(0) /* the interrupt controller may have something to deliver */
+#define REQ_NMI	  BIT(1)
+#define REQ_INIT  BIT(2)
+#define REQ_SIPI  BIT(3) /* vector in vcpu->sipi_vector */
+#define REQ_PAUSE BIT(4)
+#define REQ_STOP  BIT(5)
+#define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
+
+struct vcpu {
+	struct vm *vm;
+	unsigned index; /* = initial APIC id */
+	struct x86_state *state; /* lives in engine memory; current when run() has returned */
+	void *engine_data;
+
+	_Atomic uint32_t requests;
+	_Atomic uint8_t sipi_vector;
+	struct plat_event wake; /* a halted vCPU waits on it */
+	_Atomic bool halted;	/* waits, or is about to */
+	struct plat_thread *thread;
+
+	/* interrupt controller, set by the board before the vCPU starts */
+	const struct intc_ops *intc;
+	void *intc_chip;
+
+	/* Paravirtual and other machine-specific MSRs and CPUID leaves, set by the board; NULL:
+	 * none. Same contracts as in struct cpu_ops. */
+	int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
+	int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
+	void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+
+	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */
+};
+
+void vcpu_request(struct vcpu *vcpu, uint32_t req);
+static inline bool vcpu_requested(struct vcpu *vcpu, uint32_t req)
+{
+	return atomic_load_explicit(&vcpu->requests, memory_order_acquire) & req;
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: ISC */
+/* vcpu_ops.h: the engine interface. An engine executes guest code; everything else is above it. */
+#ifndef VM_VCPU_OPS_H
+#define VM_VCPU_OPS_H
+
+#include "base/def.h"
+#include "base/err.h"
+#include "x86/state.h"
+
+struct vm;
+struct vcpu;
+
+enum exit_kind {
+	EXIT_NONE,     /* kicked: look at the requests */
+	EXIT_HLT,      /* state.activity is ACT_HLT */
+	EXIT_SHUTDOWN, /* triple fault */
+	EXIT_PIO,      /* engines that cannot call the bus themselves (kvm, hw) */
+	EXIT_MMIO,
+	EXIT_ERROR, /* the engine failed: err */
+	EXIT_KINDS,
+};
+
+struct vcpu_exit {
+	enum exit_kind kind;
+	int err;
+	struct {
+		bool write;
+		uint8_t size;
+		uint32_t count;
+		uint64_t addr; /* port or gpa */
+		void *data;    /* count × size bytes, in place */
+	} io;
+};
+
+struct engine_probe {
+	bool usable;
+	uint64_t ips;	     /* guest instructions a second, measured */
+	const char *verdict; /* "executes", "emulates", "absent", "no permission" … */
+	const char *advice;  /* what the user can do, or NULL */
+};
+
+struct engine_ops {
+	const char *name;
+	int (*probe)(struct engine_probe *out); /* runs a small guest */
+	int (*vm_init)(struct vm *vm);	       /* sets vm->engine_data */
+	void (*vm_fini)(struct vm *vm);
+	int (*vcpu_init)(struct vcpu *vcpu); /* sets vcpu->engine_data, vcpu->state */
+	void (*vcpu_fini)(struct vcpu *vcpu);
+	/* Runs guest code until an exit. On the vCPU's own thread. The engine itself takes
+	 * interrupts from vcpu->intc when they can be delivered. Returns soon after kick(). */
+	void (*run)(struct vcpu *vcpu, struct vcpu_exit *exit);
+	void (*kick)(struct vcpu *vcpu); /* from any thread: makes run() return or recheck irqs */
+	/* Bring vcpu->state up to date / take over a changed one; vCPU not running. */
+	int (*get_state)(struct vcpu *vcpu);
+	int (*set_state)(struct vcpu *vcpu);
+	/* RAM at [gpa, gpa+len) that holds translated code was written behind the engine's back. */
+	void (*memory_changed)(struct vm *vm, gpa_t gpa, uint64_t len);
+};
+
+extern const struct engine_ops engine_soft;
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: ISC */
+/* vm.h: one virtual machine: memory, buses, vCPUs, devices and its lifecycle. */
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include "base/def.h"
+#include "base/err.h"
+#include "monitor/monitor.h"
+#include "plat/plat.h"
+#include "vm/bus.h"
+#include "vm/dev.h"
+#include "vm/irq.h"
+#include "vm/memmap.h"
+#include "vm/vcpu.h"
+
+#define VM_MAX_VCPUS 32
+
+struct x86_model;
+
+enum vm_end {
+	VM_RUNNING,
+	VM_POWEROFF, /* the guest asked for it */
+	VM_CRASHED,  /* triple fault, or a panic device */
+	VM_STOPPED,  /* the operator stopped it */
+	VM_FAILED,   /* the host or the engine failed */
+	VM_EXITED,   /* debug-exit port; status in exit_code */
+};
+
+struct vm {
+	char name[64];
+	const struct engine_ops *engine;
+	void *engine_data;
+	const struct x86_model *model;
+	struct plat_loop *loop;
+	struct monitor mon;
+
+	struct plat_ram ram;
+	struct memmap mem;
+	struct bus pio, mmio;
+	struct irq_router irq;
+	struct dev *devs;
+
+	unsigned n_vcpus;
+	struct vcpu *vcpu[VM_MAX_VCPUS];
+	uint64_t tsc_hz; /* of the guest's TSC */
+
+	struct plat_mutex lock;	   /* RANK_VM: paused, pause_reason, end, exit_code, reset */
+	struct plat_event ended;   /* end != VM_RUNNING */
+	struct plat_event resumed; /* vCPUs that are paused wait on it */
+	struct plat_event parked;  /* set whenever one more vCPU has parked */
+	_Atomic uint32_t n_parked;
+	enum vm_end end;
+	int exit_code;
+	unsigned paused; /* number of holders of a pause */
+	char pause_reason[128];
+	bool reset_wanted;
+
+	/* power button; the board's. NULL: none. */
+	void (*power_button)(struct vm *vm);
+};
+
+struct vm_config {
+	const char *name;
+	const struct engine_ops *engine;
+	const struct x86_model *model;
+	unsigned cpus;	      /* 1 … VM_MAX_VCPUS */
+	uint64_t memory;      /* bytes, multiple of 1 MiB */
+	gpa_t low_end;	      /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
+};
+
+int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
+/* All vCPUs must have ended. */
+void vm_destroy(struct vm *vm);
+void vm_add_dev(struct vm *vm, struct dev *dev, const struct dev_class *cls);
+
+int vm_start(struct vm *vm) attr_must_check; /* starts the vCPU threads */
+/* From any thread, a device's too: ends the VM; the first reason stays. */
+void vm_stop(struct vm *vm, enum vm_end end, int exit_code);
+enum vm_end vm_wait(struct vm *vm); /* until ended; joins the vCPU threads */
+void vm_request_reset(struct vm *vm); /* from any thread: all devices and vCPUs, soon */
+/* Pauses nest. vm_pause() does not wait; vm_pause_sync() waits until all vCPUs are parked (not from
+ * a vCPU thread). reason: for people, copied. */
+void vm_pause(struct vm *vm, const char *reason);
+void vm_pause_sync(struct vm *vm, const char *reason);
+void vm_resume(struct vm *vm);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: ISC */
+/* cpu.h: one virtual processor as the manuals define it, and its reference interpreter.
+ *
+ * A struct cpu belongs to one thread at a time. What the processor stands on (RAM, buses, the
+ * local APIC, time) is reached through cpu_ops, which the engine fills in. */
+#ifndef X86_CPU_H
+#define X86_CPU_H
+
+#include "base/def.h"
+#include "base/err.h"
+#include "x86/insn.h"
+#include "x86/state.h"
+
+struct cpu;
+struct x86_model; /* cpuid.h */
+
+enum cpu_access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+
+/* Where a linear address leads. */
+struct cpu_xlate {
+	gpa_t gpa;
+	hva_t hva; /* host address of the byte at gpa, or NULL: not plain RAM for this access */
+	bool user, writable, executable, global; /* as the page tables have it, all levels joined */
+	bool dirty;	    /* D is set in the leaf */
+	uint8_t page_shift; /* 12, 21, 22 or 30 */
+};
+
+enum cpu_flush {
+	FLUSH_PAGE,	  /* INVLPG gva: also global, also paging-structure caches */
+	FLUSH_NONGLOBAL,  /* MOV to CR3 */
+	FLUSH_ALL,	  /* CR4.PGE and the like toggled, INVPCID all */
+	FLUSH_PCID,	  /* gva unused; one PCID's non-global entries */
+	FLUSH_PCID_PAGE,  /* INVPCID type 0 */
+};
+
+/* All of them run on the CPU's own thread. Physical accesses never fail: absent memory reads as
+ * ones. gpa_t arguments are below 1 << MAXPHYADDR with A20 applied. */
+struct cpu_ops {
+	/* Host address of the byte at gpa for plain RAM (ROM too unless write), else NULL. With
+	 * write the page is about to be modified by this CPU: translations of it are dropped,
+	 * it is noted as dirty. */
+	hva_t (*ram)(struct cpu *cpu, gpa_t gpa, bool write);
+	/* Not RAM: size 1 2 4 8, not crossing its own alignment's 8 bytes necessarily. */
+	uint64_t (*mmio_read)(struct cpu *cpu, gpa_t gpa, unsigned size);
+	void (*mmio_write)(struct cpu *cpu, gpa_t gpa, unsigned size, uint64_t value);
+	uint32_t (*pio_read)(struct cpu *cpu, uint16_t port, unsigned size);
+	void (*pio_write)(struct cpu *cpu, uint16_t port, unsigned size, uint32_t value);
+	/* Optional cache in front of cpu_walk(); same contract. NULL: walk each time. */
+	int (*xlate)(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
+		     struct cpu_xlate *out);
+	void (*flush)(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid);
+	/* CR0, CR4, EFER, CS, CPL, RFLAGS.AC/TF, DR7, XCR0 … changed in a way that may alter how
+	 * code is translated. Cheap: called often. NULL: not of interest. */
+	void (*mode_changed)(struct cpu *cpu);
+	/* MSRs that are not in x86_state: local APIC base and x2APIC, TSC deadline, paravirtual
+	 * clocks. 0, or ERR_NOENT: #GP(0). msr.c asks here for what its table does not hold. */
+	int (*msr_read)(struct cpu *cpu, uint32_t index, uint64_t *value);
+	int (*msr_write)(struct cpu *cpu, uint32_t index, uint64_t value);
+	uint64_t (*tsc)(struct cpu *cpu); /* host TSC, before tsc_offset */
+	uint8_t (*cr8_read)(struct cpu *cpu);
+	void (*cr8_write)(struct cpu *cpu, uint8_t value);
+	void (*pause)(struct cpu *cpu); /* PAUSE executed: others may want the host CPU */
+	/* CPUID leaf that depends on the machine (APIC id, topology, hypervisor leaves): may alter
+	 * r[0..3] = EAX EBX ECX EDX that the model gave. */
+	void (*cpuid)(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+};
+
+/* An exception that an instruction has raised, not yet delivered. */
+struct cpu_exc {
+	uint8_t vector;
+	bool has_error;
+	uint32_t error;
+	uint64_t cr2; /* #PF: becomes CR2 at delivery */
+	uint64_t dr6; /* #DB: bits to set in DR6 */
+};
+
+struct cpu {
+	struct x86_state s; /* first: engines address it by offset */
+	const struct cpu_ops *ops;
+	void *owner; /* the engine's */
+	const struct x86_model *model;
+	unsigned index; /* 0: bootstrap processor */
+
+	struct cpu_exc exc; /* set where a function returned CPU_FAULT */
+
+	/* Scratch code memory for native.c, one page, from the owner (plat_code). */
+	uint8_t *native_rw;
+	uint8_t *native_rx;
+	size_t native_size;
+};
+
+/* What internal functions return: 0 went well, CPU_FAULT: cpu->exc is to be delivered; guest
+ * registers (and memory, except where the manual says otherwise) are unchanged. */
+#define CPU_FAULT 1
+
+enum cpu_step {
+	STEP_OK,	/* one instruction done, or an exception was delivered to the guest */
+	STEP_HALT,	/* HLT: state.activity says so, RIP is after it */
+	STEP_SHUTDOWN,	/* triple fault */
+	STEP_REP,	/* a repeated string instruction did a part; RIP is still at it */
+};
+
+/* Executes the instruction at RIP with everything that belongs to it: fetch, decode, #UD by
+ * CPUID, code breakpoints, TF, shadows, exceptions delivered. External interrupts are the
+ * caller's: cpu_can_interrupt() and cpu_interrupt() between steps. s.xsave must be current. */
+enum cpu_step cpu_step(struct cpu *cpu);
+/* The same for an instruction that the caller has already decoded from RIP (checks of decode and
+ * fetch done). */
+enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in);
+
+/* Delivery through the IDT/IVT of the current mode, double and triple fault rules included. */
+enum cpu_step cpu_raise(struct cpu *cpu, const struct cpu_exc *exc); /* fault of current insn */
+enum cpu_step cpu_interrupt(struct cpu *cpu, uint8_t vector);	     /* external */
+enum cpu_step cpu_nmi(struct cpu *cpu);
+bool cpu_can_interrupt(const struct cpu *cpu); /* IF set, no shadow */
+
+/* Page walk for a linear address in the current mode and at CPL (user: CPL 3 rules; false with
+ * CPL 3: implicit supervisor access). Sets A, and D for writes, atomically. 0 or CPU_FAULT. */
+int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *out);
+/* Without faults and without setting A/D, for debuggers; ERR_NOENT where nothing is mapped. */
+int cpu_walk_probe(struct cpu *cpu, gva_t gva, struct cpu_xlate *out);
+
+/* Linear accesses at CPL's (user=false: supervisor's) rights, any size up to 4096, crossing pages
+ * right: no byte is written unless all may be. 0 or CPU_FAULT. */
+int cpu_read(struct cpu *cpu, gva_t gva, void *buf, size_t size, bool user);
+int cpu_write(struct cpu *cpu, gva_t gva, const void *buf, size_t size, bool user);
+
+/* Effective address of in's memory operand, truncated, and its linear address with segment checks
+ * (limit, canonical, type) for an access of size bytes. 0 or CPU_FAULT (#GP or #SS). */
+uint64_t cpu_ea(const struct cpu *cpu, const struct insn *in);
+int cpu_linear(struct cpu *cpu, unsigned sreg, uint64_t ea, unsigned size, enum cpu_access acc,
+	       gva_t *out);
+
+/* Control and model-specific registers with all checks and side effects. 0 or CPU_FAULT. */
+int cpu_cr_write(struct cpu *cpu, unsigned cr, uint64_t value);
+int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value);
+int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value);
+uint64_t cpu_tsc(struct cpu *cpu); /* as the guest's RDTSC sees it */
+
+/* Runs a CLS_COPY instruction natively: general registers, flags and (for FP/SIMD rows) s.xsave go
+ * in and out; the memory operand, if any, is at mem (at least its size, 64-byte aligned).
+ * 0 or CPU_FAULT (#DE, #MF, #XM). Needs native_rw. */
+int cpu_native(struct cpu *cpu, const struct insn *in, void *mem);
+
+#endif
