@@ -13,8 +13,8 @@ struct vm;
 
 struct bus_region {
 	const char *name; /* chip's name for logs and history */
-	uint64_t base;	  /* default address; bus_map_at() gives another */
-	uint64_t len;	  /* bytes */
+	uint64_t base;    /* default address; bus_map_at() gives another */
+	uint64_t len;     /* bytes */
 	uint8_t min, max; /* access widths that the handlers take: 1 2 4 8. Narrower ones are read
 			   * (and for writes not done: min is for devices that really need it);
 			   * wider ones are split into max, low address first */
@@ -32,9 +32,9 @@ struct bus_entry {
 #define BUS_MAX_ENTRIES 256
 struct bus {
 	struct vm *vm;
-	uint8_t mon_class; /* MON_PORT or MON_MMIO */
-	struct plat_mutex lock;	    /* writers */
-	_Atomic uint32_t seq;	    /* readers: even and unchanged, or again */
+	uint8_t mon_class;      /* MON_PORT or MON_MMIO */
+	struct plat_mutex lock; /* writers */
+	_Atomic uint32_t seq;   /* readers: even and unchanged, or again */
 	uint32_t n;
 	struct bus_entry entry[BUS_MAX_ENTRIES]; /* sorted by base, disjoint */
 };

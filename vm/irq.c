@@ -1,1 +1,37 @@
 /* SPDX-License-Identifier: ISC */
+/* irq.c: routes global system interrupts and MSIs to the chips that a board installed. */
+#include "vm/irq.h"
+
+#include "vm/vm.h"
+
+void gsi_set(struct vm *vm, unsigned gsi, bool level)
+{
+	struct irq_router *r = &vm->irq;
+
+	if (gsi >= GSI_COUNT)
+		return;
+	if (gsi < 16 && r->pic.set)
+		r->pic.set(r->pic.chip, gsi, level);
+	if (r->ioapic.set)
+		r->ioapic.set(r->ioapic.chip, gsi == 0 ? 2 : gsi, level);
+}
+
+static void gsi_line_set(void *sink, unsigned n, bool level)
+{
+	gsi_set(sink, n, level);
+}
+
+struct irq_line gsi_line(struct vm *vm, unsigned gsi)
+{
+	return (struct irq_line){gsi_line_set, vm, gsi};
+}
+
+void msi_send(struct vm *vm, uint64_t addr, uint32_t data)
+{
+	struct mon_event ev = {
+		.cls = MON_IRQ, .op = 1, .size = 4, .vcpu = -1, .addr = addr, .value = data};
+
+	mon_tell(&vm->mon, &ev);
+	if (vm->irq.msi)
+		vm->irq.msi(vm->irq.msi_chip, addr, data);
+}

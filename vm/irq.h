@@ -56,6 +56,10 @@ struct intc_ops {
 	int (*msr_read)(void *chip, uint32_t index, uint64_t *value);
 	int (*msr_write)(void *chip, uint32_t index, uint64_t value);
 	void (*reset)(void *chip, bool init); /* init: INIT, not power-on */
+	/* When the chip's own timer expires (ns, plat_now()'s clock; PLAT_FOREVER: not armed), and
+	 * the expiry itself: a vCPU that halts calls them instead of waiting for the loop. */
+	uint64_t (*deadline)(void *chip);
+	void (*expire)(void *chip);
 };
 
 #endif

@@ -1,1 +1,91 @@
 /* SPDX-License-Identifier: ISC */
+/* memmap.c: guest-physical memory. The slots are fixed once vCPUs run, so nothing locks here. */
+#include "vm/memmap.h"
+
+#include "base/str.h"
+#include "vm/vm.h"
+
+int mem_add(struct vm *vm, gpa_t gpa, uint64_t size, hva_t hva, uint64_t file_offset, bool rom)
+{
+	struct memmap *m = &vm->mem;
+	unsigned i = 0;
+
+	if (!size || !IS_ALIGNED(gpa | size, PAGE_SIZE) || gpa + size < gpa)
+		return err_here(ERR_INVAL);
+	if (m->n == MEM_MAX_SLOTS)
+		return err_here(ERR_NOMEM);
+	while (i < m->n && m->slot[i].gpa < gpa)
+		i++;
+	if ((i > 0 && m->slot[i - 1].gpa + m->slot[i - 1].size > gpa) ||
+	    (i < m->n && gpa + size > m->slot[i].gpa))
+		return err_here(ERR_EXIST);
+	_Atomic uint8_t *flags = plat_alloc(size >> PAGE_SHIFT);
+	if (!flags)
+		return err_here(ERR_NOMEM);
+	memmove(&m->slot[i + 1], &m->slot[i], (m->n - i) * sizeof(m->slot[0]));
+	m->slot[i] = (struct mem_slot){gpa, size, hva, file_offset, flags, rom};
+	m->n++;
+	return 0;
+}
+
+struct mem_slot *mem_slot(struct vm *vm, gpa_t gpa)
+{
+	struct memmap *m = &vm->mem;
+
+	for (unsigned i = 0; i < m->n; i++)
+		if (gpa - m->slot[i].gpa < m->slot[i].size)
+			return &m->slot[i];
+	return NULL;
+}
+
+hva_t mem_ptr(struct vm *vm, gpa_t gpa, uint64_t len, bool write)
+{
+	struct mem_slot *s = mem_slot(vm, gpa);
+
+	if (!s || len > s->size - (gpa - s->gpa) || (write && s->rom))
+		return NULL;
+	return s->hva + (gpa - s->gpa);
+}
+
+void mem_written(struct vm *vm, gpa_t gpa, uint64_t len)
+{
+	struct mem_slot *s = mem_slot(vm, gpa);
+	bool code = false;
+
+	if (!s || !len)
+		return;
+	uint64_t first = (gpa - s->gpa) >> PAGE_SHIFT;
+	uint64_t last = MIN(gpa - s->gpa + len - 1, s->size - 1) >> PAGE_SHIFT;
+
+	for (uint64_t p = first; p <= last; p++) {
+		uint8_t fl = atomic_load_explicit(&s->flags[p], memory_order_relaxed);
+
+		if (!(fl & PGF_DIRTY))
+			fl |= atomic_fetch_or_explicit(&s->flags[p], PGF_DIRTY,
+						       memory_order_relaxed);
+		code |= fl & PGF_CODE;
+	}
+	if (unlikely(code) && vm->engine->memory_changed)
+		vm->engine->memory_changed(vm, gpa, len);
+}
+
+int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len)
+{
+	hva_t p = mem_ptr(vm, gpa, len, false);
+
+	if (!p)
+		return ERR_RANGE;
+	memcpy(buf, p, len);
+	return 0;
+}
+
+int mem_write(struct vm *vm, gpa_t gpa, const void *buf, uint64_t len)
+{
+	hva_t p = mem_ptr(vm, gpa, len, true);
+
+	if (!p)
+		return ERR_RANGE;
+	memcpy(p, buf, len);
+	mem_written(vm, gpa, len);
+	return 0;
+}

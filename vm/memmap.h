@@ -18,7 +18,7 @@ struct mem_slot {
 	gpa_t gpa;
 	uint64_t size; /* bytes, page multiple */
 	hva_t hva;
-	uint64_t file_offset; /* in the RAM memfd */
+	uint64_t file_offset;   /* in the RAM memfd */
 	_Atomic uint8_t *flags; /* PGF_*, one a page */
 	bool rom;
 };

@@ -1,1 +1,195 @@
 /* SPDX-License-Identifier: ISC */
+/* vcpu.c: the life of a virtual CPU: requests, halts, pauses, and exits handed to their owners.
+ *
+ * vcpu_thread() is each vCPU's own thread; vcpu_request() enters from anywhere. */
+#include "vm/vcpu.h"
+
+#include "vm/internal.h"
+
+void vcpu_request(struct vcpu *vcpu, uint32_t req)
+{
+	uint32_t old = atomic_fetch_or(&vcpu->requests, req);
+
+	/* A vCPU that runs looks at the requests by itself, once kicked; one that waits must wake
+	 * up. When the bits were set already, whoever set them has seen to that. */
+	if ((old & req) == req && !atomic_load(&vcpu->halted))
+		return;
+	if (atomic_load(&vcpu->halted))
+		plat_event_set(&vcpu->wake);
+	else if (vcpu->vm->engine->kick)
+		vcpu->vm->engine->kick(vcpu);
+}
+
+static int state_changed(struct vcpu *vcpu)
+{
+	return vcpu->vm->engine->set_state ? vcpu->vm->engine->set_state(vcpu) : 0;
+}
+
+/* Waits while the VM is paused. The bootstrap processor's thread carries out a reset once all the
+ * others are parked. */
+static void vcpu_park(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	plat_mutex_lock(&vm->lock);
+	atomic_fetch_add(&vm->n_parked, 1);
+	plat_event_set(&vm->parked);
+	while (vm->paused && vm->end == VM_RUNNING) {
+		if (vcpu->index == 0 && vm->reset_wanted &&
+		    atomic_load(&vm->n_parked) == vm->n_vcpus) {
+			vm_do_reset(vm);
+			continue;
+		}
+		plat_event_clear(vcpu->index ? &vm->resumed : &vm->parked);
+		plat_mutex_unlock(&vm->lock);
+		/* Others wait to be resumed; the bootstrap processor also counts the parked. */
+		if (vcpu->index == 0)
+			plat_event_wait(&vm->parked, plat_now() + NS_PER_SEC / 50);
+		else
+			plat_event_wait(&vm->resumed, plat_now() + NS_PER_SEC / 50);
+		plat_mutex_lock(&vm->lock);
+	}
+	atomic_fetch_sub(&vm->n_parked, 1);
+	plat_mutex_unlock(&vm->lock);
+}
+
+static void vcpu_init_signal(struct vcpu *vcpu)
+{
+	x86_state_init(vcpu->state, vcpu->index == 0);
+	if (vcpu->intc)
+		vcpu->intc->reset(vcpu->intc_chip, true);
+	if (vcpu->index)
+		vcpu->state->activity = ACT_WAIT_SIPI;
+}
+
+/* Carries out the requests that are the loop's. */
+static void vcpu_requests(struct vcpu *vcpu)
+{
+	uint32_t req = atomic_exchange(&vcpu->requests, 0);
+	bool changed = req & (REQ_INIT | REQ_NMI);
+
+	if (req & REQ_ENGINE) /* the engine takes it when it runs */
+		atomic_fetch_or(&vcpu->requests, REQ_ENGINE);
+	if (req & REQ_INIT)
+		vcpu_init_signal(vcpu);
+	if ((req & REQ_SIPI) && vcpu->state->activity == ACT_WAIT_SIPI) {
+		x86_state_sipi(vcpu->state, atomic_load(&vcpu->sipi_vector));
+		changed = true;
+	}
+	if (req & REQ_NMI)
+		vcpu->state->nmi_pending = true;
+	if (changed && state_changed(vcpu))
+		vm_stop(vcpu->vm, VM_FAILED, 0);
+	if (req & REQ_PAUSE)
+		vcpu_park(vcpu);
+}
+
+/* Is there something that ends HLT? */
+static bool vcpu_has_work(struct vcpu *vcpu)
+{
+	const struct x86_state *s = vcpu->state;
+
+	if (s->nmi_pending && !s->nmi_blocked)
+		return true;
+	return (s->rflags & FL_IF) && vcpu->intc && vcpu->intc->pending(vcpu->intc_chip) >= 0;
+}
+
+/* Waits in HLT or for a SIPI, at most to the local APIC timer's deadline: the thread expires its
+ * own timer, which saves a wake-up across host CPUs. */
+static void vcpu_wait(struct vcpu *vcpu)
+{
+	const struct intc_ops *intc = vcpu->intc;
+	uint64_t deadline = PLAT_FOREVER;
+
+	if (intc && intc->deadline)
+		deadline = intc->deadline(vcpu->intc_chip);
+	plat_event_clear(&vcpu->wake);
+	atomic_store(&vcpu->halted, true);
+	if (!atomic_load(&vcpu->requests) && !plat_event_wait(&vcpu->wake, deadline) && intc &&
+	    intc->expire)
+		intc->expire(vcpu->intc_chip);
+	atomic_store(&vcpu->halted, false);
+}
+
+static void exit_none(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+}
+
+static void exit_shutdown(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	vcpu->vm->crashed_vcpu = vcpu->index;
+	vm_stop(vcpu->vm, VM_CRASHED, 0);
+}
+
+static void exit_error(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	plat_log(LOG_ERROR, "vCPU %u: the engine %s failed: %s", vcpu->index,
+		 vcpu->vm->engine->name, err_str(exit->err));
+	vm_stop(vcpu->vm, VM_FAILED, 0);
+}
+
+static void exit_pio(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	uint8_t *p = exit->io.data;
+
+	for (uint32_t i = 0; i < exit->io.count; i++, p += exit->io.size) {
+		uint64_t v = 0;
+
+		if (exit->io.write) {
+			__builtin_memcpy(&v, p, exit->io.size);
+			bus_write(&vcpu->vm->pio, (int)vcpu->index, exit->io.addr, exit->io.size,
+				  v);
+		} else {
+			v = bus_read(&vcpu->vm->pio, (int)vcpu->index, exit->io.addr,
+				     exit->io.size);
+			__builtin_memcpy(p, &v, exit->io.size);
+		}
+	}
+}
+
+static void exit_mmio(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	uint64_t v = 0;
+
+	if (exit->io.write) {
+		__builtin_memcpy(&v, exit->io.data, exit->io.size);
+		bus_write(&vcpu->vm->mmio, (int)vcpu->index, exit->io.addr, exit->io.size, v);
+	} else {
+		v = bus_read(&vcpu->vm->mmio, (int)vcpu->index, exit->io.addr, exit->io.size);
+		__builtin_memcpy(exit->io.data, &v, exit->io.size);
+	}
+}
+
+static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) = {
+	[EXIT_NONE] = exit_none, [EXIT_HLT] = exit_none,  [EXIT_SHUTDOWN] = exit_shutdown,
+	[EXIT_PIO] = exit_pio,   [EXIT_MMIO] = exit_mmio, [EXIT_ERROR] = exit_error,
+};
+
+void vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct vcpu_exit exit;
+
+	while (!vcpu_requested(vcpu, REQ_STOP)) {
+		if (vcpu_requested(vcpu, REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ)) {
+			vcpu_requests(vcpu);
+			continue;
+		}
+		switch (vcpu->state->activity) {
+		case ACT_RUN:
+			exit.kind = EXIT_NONE;
+			vcpu->vm->engine->run(vcpu, &exit);
+			atomic_fetch_add_explicit(&vcpu->exits[exit.kind], 1, memory_order_relaxed);
+			exit_table[exit.kind](vcpu, &exit);
+			break;
+		case ACT_HLT:
+			if (vcpu_has_work(vcpu))
+				vcpu->state->activity = ACT_RUN;
+			else
+				vcpu_wait(vcpu);
+			break;
+		default:
+			vcpu_wait(vcpu);
+		}
+	}
+}

@@ -10,24 +10,24 @@
 #include "x86/state.h"
 
 /* Requests, from any thread; vcpu_request() sets them and makes the vCPU look. */
-#define REQ_IRQ	  BIT(0) /* the interrupt controller may have something to deliver */
-#define REQ_NMI	  BIT(1)
-#define REQ_INIT  BIT(2)
-#define REQ_SIPI  BIT(3) /* vector in vcpu->sipi_vector */
-#define REQ_PAUSE BIT(4)
-#define REQ_STOP  BIT(5)
+#define REQ_IRQ    BIT(0) /* the interrupt controller may have something to deliver */
+#define REQ_NMI    BIT(1)
+#define REQ_INIT   BIT(2)
+#define REQ_SIPI   BIT(3) /* vector in vcpu->sipi_vector */
+#define REQ_PAUSE  BIT(4)
+#define REQ_STOP   BIT(5)
 #define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
 
 struct vcpu {
 	struct vm *vm;
-	unsigned index; /* = initial APIC id */
+	unsigned index;          /* = initial APIC id */
 	struct x86_state *state; /* lives in engine memory; current when run() has returned */
 	void *engine_data;
 
 	_Atomic uint32_t requests;
 	_Atomic uint8_t sipi_vector;
 	struct plat_event wake; /* a halted vCPU waits on it */
-	_Atomic bool halted;	/* waits, or is about to */
+	_Atomic bool halted;    /* waits, or is about to */
 	struct plat_thread *thread;
 
 	/* interrupt controller, set by the board before the vCPU starts */

@@ -34,7 +34,7 @@ struct vcpu_exit {
 
 struct engine_probe {
 	bool usable;
-	uint64_t ips;	     /* guest instructions a second, measured */
+	uint64_t ips;        /* guest instructions a second, measured */
 	const char *verdict; /* "executes", "emulates", "absent", "no permission" … */
 	const char *advice;  /* what the user can do, or NULL */
 };
@@ -42,7 +42,7 @@ struct engine_probe {
 struct engine_ops {
 	const char *name;
 	int (*probe)(struct engine_probe *out); /* runs a small guest */
-	int (*vm_init)(struct vm *vm);	       /* sets vm->engine_data */
+	int (*vm_init)(struct vm *vm);          /* sets vm->engine_data */
 	void (*vm_fini)(struct vm *vm);
 	int (*vcpu_init)(struct vcpu *vcpu); /* sets vcpu->engine_data, vcpu->state */
 	void (*vcpu_fini)(struct vcpu *vcpu);

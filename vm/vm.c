@@ -1,1 +1,236 @@
 /* SPDX-License-Identifier: ISC */
+/* vm.c: creation and lifecycle of a virtual machine.
+ *
+ * vm->lock guards the fields of the lifecycle. vm_stop() and vm_pause() only leave a mark and wake
+ * the vCPUs; the vCPU threads act on it between instructions. */
+#include "vm/vm.h"
+
+#include "base/str.h"
+#include "vm/internal.h"
+
+#define HIGH_RAM_BASE (4 * GIB)
+
+static int vm_map_ram(struct vm *vm, const struct vm_config *cfg)
+{
+	uint64_t low = MIN(cfg->memory, cfg->low_end);
+	int err = plat_ram_alloc(cfg->memory, &vm->ram);
+
+	if (err)
+		return err;
+	err = mem_add(vm, 0, low, vm->ram.hva, 0, false);
+	if (!err && cfg->memory > low)
+		err = mem_add(vm, HIGH_RAM_BASE, cfg->memory - low, vm->ram.hva + low, low, false);
+	return err;
+}
+
+static int vm_create_vcpu(struct vm *vm, unsigned index)
+{
+	struct vcpu *vcpu = plat_alloc(sizeof(*vcpu));
+	int err;
+
+	if (!vcpu)
+		return err_here(ERR_NOMEM);
+	vcpu->vm = vm;
+	vcpu->index = index;
+	err = vm->engine->vcpu_init(vcpu);
+	if (err) {
+		plat_free(vcpu);
+		return err;
+	}
+	x86_state_reset(vcpu->state, index == 0);
+	vm->vcpu[index] = vcpu;
+	vm->n_vcpus = index + 1;
+	return 0;
+}
+
+int vm_create(const struct vm_config *cfg, struct vm **out)
+{
+	struct vm *vm;
+	int err;
+
+	if (!cfg->cpus || cfg->cpus > VM_MAX_VCPUS || !IS_ALIGNED(cfg->memory, MIB) ||
+	    cfg->memory < MIB || !IS_ALIGNED(cfg->low_end, MIB) || cfg->low_end > HIGH_RAM_BASE)
+		return err_here(ERR_INVAL);
+	vm = plat_alloc(sizeof(*vm));
+	if (!vm)
+		return err_here(ERR_NOMEM);
+	str_copy(vm->name, sizeof(vm->name), cfg->name);
+	vm->engine = cfg->engine;
+	vm->model = cfg->model;
+	vm->tsc_hz = plat_tsc_hz();
+	plat_mutex_init(&vm->lock, RANK_VM);
+	bus_init(&vm->pio, vm, MON_PORT);
+	bus_init(&vm->mmio, vm, MON_MMIO);
+	err = plat_loop_create(&vm->loop);
+	if (!err)
+		err = vm_map_ram(vm, cfg);
+	if (!err)
+		err = vm->engine->vm_init(vm);
+	vm->engine_ready = !err;
+	for (unsigned i = 0; i < cfg->cpus && !err; i++)
+		err = vm_create_vcpu(vm, i);
+	if (err) {
+		vm_destroy(vm);
+		return err;
+	}
+	*out = vm;
+	return 0;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	struct dev *dev, *next;
+
+	/* The loop first: nothing calls into devices any more. */
+	if (vm->loop)
+		plat_loop_destroy(vm->loop);
+	for (dev = vm->devs; dev; dev = next) {
+		next = dev->next;
+		if (dev->cls->destroy)
+			dev->cls->destroy(dev);
+	}
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		vm->engine->vcpu_fini(vm->vcpu[i]);
+		plat_free(vm->vcpu[i]);
+	}
+	if (vm->engine_ready)
+		vm->engine->vm_fini(vm);
+	for (unsigned i = 0; i < vm->mem.n; i++)
+		plat_free((void *)vm->mem.slot[i].flags);
+	if (vm->ram.hva)
+		plat_ram_free(&vm->ram);
+	plat_free(vm);
+}
+
+void vm_add_dev(struct vm *vm, struct dev *dev, const struct dev_class *cls)
+{
+	struct dev **tail = &vm->devs;
+
+	while (*tail)
+		tail = &(*tail)->next;
+	dev->cls = cls;
+	dev->vm = vm;
+	dev->next = NULL;
+	*tail = dev;
+}
+
+static void request_all(struct vm *vm, uint32_t req)
+{
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_request(vm->vcpu[i], req);
+}
+
+int vm_start(struct vm *vm)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < vm->n_vcpus && !err; i++) {
+		char name[16];
+
+		str_format(name, sizeof(name), "vcpu%u", i);
+		err = plat_thread_create(name, vcpu_thread, vm->vcpu[i], &vm->vcpu[i]->thread);
+	}
+	if (err) {
+		vm_stop(vm, VM_FAILED, 0);
+		vm_wait(vm);
+	}
+	return err;
+}
+
+void vm_stop(struct vm *vm, enum vm_end end, int exit_code)
+{
+	plat_mutex_lock(&vm->lock);
+	if (vm->end == VM_RUNNING) {
+		vm->end = end;
+		vm->exit_code = exit_code;
+	}
+	plat_mutex_unlock(&vm->lock);
+	request_all(vm, REQ_STOP);
+	plat_event_set(&vm->resumed);
+	plat_event_set(&vm->ended);
+}
+
+enum vm_end vm_wait(struct vm *vm)
+{
+	plat_event_wait(&vm->ended, PLAT_FOREVER);
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		if (vm->vcpu[i]->thread)
+			plat_thread_join(vm->vcpu[i]->thread);
+		vm->vcpu[i]->thread = NULL;
+	}
+	return vm->end;
+}
+
+void vm_pause(struct vm *vm, const char *reason)
+{
+	plat_mutex_lock(&vm->lock);
+	vm->paused++;
+	str_copy(vm->pause_reason, sizeof(vm->pause_reason), reason);
+	plat_mutex_unlock(&vm->lock);
+	request_all(vm, REQ_PAUSE);
+}
+
+void vm_pause_sync(struct vm *vm, const char *reason)
+{
+	vm_pause(vm, reason);
+	while (atomic_load(&vm->n_parked) < vm->n_vcpus && vm->end == VM_RUNNING) {
+		plat_event_wait(&vm->parked, plat_now() + NS_PER_SEC / 100);
+		plat_event_clear(&vm->parked);
+	}
+}
+
+void vm_resume(struct vm *vm)
+{
+	bool last;
+
+	plat_mutex_lock(&vm->lock);
+	if (vm->paused)
+		vm->paused--;
+	last = !vm->paused;
+	if (last)
+		vm->pause_reason[0] = 0;
+	plat_mutex_unlock(&vm->lock);
+	if (last) {
+		plat_event_set(&vm->resumed);
+		plat_event_set(&vm->parked);
+	}
+}
+
+void vm_request_reset(struct vm *vm)
+{
+	bool first;
+
+	plat_mutex_lock(&vm->lock);
+	first = !vm->reset_wanted;
+	if (first) {
+		vm->reset_wanted = true;
+		vm->paused++;
+	}
+	plat_mutex_unlock(&vm->lock);
+	if (first)
+		request_all(vm, REQ_PAUSE);
+}
+
+void vm_do_reset(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		struct vcpu *vcpu = vm->vcpu[i];
+
+		atomic_fetch_and(&vcpu->requests, REQ_STOP | REQ_PAUSE | REQ_ENGINE);
+		x86_state_reset(vcpu->state, i == 0);
+		if (vcpu->intc)
+			vcpu->intc->reset(vcpu->intc_chip, false);
+	}
+	vm->reset_wanted = false;
+	plat_mutex_unlock(&vm->lock); /* the others stay parked: still paused */
+	/* In order of creation; a board's loader comes last and prepares memory and vCPU 0. */
+	for (struct dev *dev = vm->devs; dev; dev = dev->next)
+		if (dev->cls->reset)
+			dev->cls->reset(dev);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		if (vm->engine->set_state && vm->engine->set_state(vm->vcpu[i]))
+			vm_stop(vm, VM_FAILED, 0);
+	plat_mutex_lock(&vm->lock);
+	vm->paused--;
+	plat_event_set(&vm->resumed);
+}

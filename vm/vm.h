@@ -30,6 +30,7 @@ struct vm {
 	char name[64];
 	const struct engine_ops *engine;
 	void *engine_data;
+	bool engine_ready; /* vm_init has been called */
 	const struct x86_model *model;
 	struct plat_loop *loop;
 	struct monitor mon;
@@ -44,7 +45,7 @@ struct vm {
 	struct vcpu *vcpu[VM_MAX_VCPUS];
 	uint64_t tsc_hz; /* of the guest's TSC */
 
-	struct plat_mutex lock;	   /* RANK_VM: paused, pause_reason, end, exit_code, reset */
+	struct plat_mutex lock;    /* RANK_VM: paused, pause_reason, end, exit_code, reset */
 	struct plat_event ended;   /* end != VM_RUNNING */
 	struct plat_event resumed; /* vCPUs that are paused wait on it */
 	struct plat_event parked;  /* set whenever one more vCPU has parked */
@@ -54,6 +55,7 @@ struct vm {
 	unsigned paused; /* number of holders of a pause */
 	char pause_reason[128];
 	bool reset_wanted;
+	unsigned crashed_vcpu; /* with VM_CRASHED: who */
 
 	/* power button; the board's. NULL: none. */
 	void (*power_button)(struct vm *vm);
@@ -63,9 +65,9 @@ struct vm_config {
 	const char *name;
 	const struct engine_ops *engine;
 	const struct x86_model *model;
-	unsigned cpus;	      /* 1 … VM_MAX_VCPUS */
-	uint64_t memory;      /* bytes, multiple of 1 MiB */
-	gpa_t low_end;	      /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
+	unsigned cpus;   /* 1 … VM_MAX_VCPUS */
+	uint64_t memory; /* bytes, multiple of 1 MiB */
+	gpa_t low_end;   /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
 };
 
 int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
@@ -76,7 +78,7 @@ void vm_add_dev(struct vm *vm, struct dev *dev, const struct dev_class *cls);
 int vm_start(struct vm *vm) attr_must_check; /* starts the vCPU threads */
 /* From any thread, a device's too: ends the VM; the first reason stays. */
 void vm_stop(struct vm *vm, enum vm_end end, int exit_code);
-enum vm_end vm_wait(struct vm *vm); /* until ended; joins the vCPU threads */
+enum vm_end vm_wait(struct vm *vm);   /* until ended; joins the vCPU threads */
 void vm_request_reset(struct vm *vm); /* from any thread: all devices and vCPUs, soon */
 /* Pauses nest. vm_pause() does not wait; vm_pause_sync() waits until all vCPUs are parked (not from
  * a vCPU thread). reason: for people, copied. */
