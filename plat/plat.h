@@ -43,10 +43,11 @@ void plat_code_free(struct plat_code *code);
 /* Ranks: a thread that holds a lock takes only locks of a higher rank. Checked in debug builds. */
 enum lock_rank {
 	RANK_VM = 1,	/* vm lifecycle */
-	RANK_BUS,	/* bus maps */
 	RANK_PCI,	/* configuration space, BARs */
+	RANK_BUS,	/* bus maps */
 	RANK_DEVICE,	/* one device */
 	RANK_BACKEND,	/* block, net, chr */
+	RANK_INTX,	/* PCI interrupt pins, MSI tables */
 	RANK_IRQ,	/* pic, ioapic, msi routes */
 	RANK_LAPIC,	/* one local APIC */
 	RANK_VCPU,	/* run state of a vCPU */
