@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: ISC */
+/* acpi.c: RSDP, XSDT, FADT, FACS, MADT, MCFG and DSDT (ACPI 6.4, section 5.2). Creation time only. */
+#include "board/acpi.h"
+
+#include "base/str.h"
+#include "board/aml.h"
+
+#define OEM_ID       "VIGIA "
+#define OEM_TABLE_ID "VIGIAVM "
+
+struct builder {
+	const struct acpi_config *cfg;
+	struct aml out;
+	gpa_t gpa;
+};
+
+static void checksum(uint8_t *p, size_t len, size_t at)
+{
+	uint8_t sum = 0;
+
+	p[at] = 0;
+	for (size_t i = 0; i < len; i++)
+		sum = (uint8_t)(sum + p[i]);
+	p[at] = (uint8_t)-sum;
+}
+
+static void align_to(struct aml *a, size_t n)
+{
+	while (a->len % n && !a->overflow)
+		aml_le(a, 1, 0);
+}
+
+/* Opens a table with its common header (5.2.6); returns its offset. */
+static size_t table_open(struct builder *b, const char *sig, uint8_t revision)
+{
+	struct aml *a = &b->out;
+	size_t at;
+
+	align_to(a, 64);
+	at = a->len;
+	aml_bytes(a, sig, 4);
+	aml_le(a, 4, 0); /* length, filled in by table_close() */
+	aml_le(a, 1, revision);
+	aml_le(a, 1, 0);
+	aml_bytes(a, OEM_ID, 6);
+	aml_bytes(a, OEM_TABLE_ID, 8);
+	aml_le(a, 4, 1);
+	aml_bytes(a, "VIGA", 4);
+	aml_le(a, 4, 1);
+	return at;
+}
+
+static gpa_t table_close(struct builder *b, size_t at)
+{
+	uint32_t len = (uint32_t)(b->out.len - at);
+
+	if (b->out.overflow)
+		return 0;
+	memcpy(b->out.buf + at + 4, &len, 4);
+	checksum(b->out.buf + at, len, 9);
+	return b->gpa + at;
+}
+
+static void dsdt_pci(struct builder *b)
+{
+	const struct acpi_config *c = b->cfg;
+	struct aml *a = &b->out;
+	uint8_t space[256];
+	struct aml r = {space, sizeof(space), 0, false};
+	size_t dev = aml_open_device(a, "PCI0"), prt;
+
+	aml_name(a, "_HID");
+	aml_eisaid(a, c->ecam_base ? "PNP0A08" : "PNP0A03");
+	aml_name(a, "_CID");
+	aml_eisaid(a, "PNP0A03");
+	aml_name(a, "_UID");
+	aml_int(a, 0);
+	aml_name(a, "_BBN");
+	aml_int(a, 0);
+
+	aml_res_bus(&r, 0, 0);
+	aml_res_io(&r, 0xcf8, 8);
+	aml_res_io_window(&r, c->pci_io_first, c->pci_io_last);
+	aml_res_mem_window(&r, c->pci_mem_first, c->pci_mem_last);
+	aml_res_end(&r);
+	aml_name(a, "_CRS");
+	aml_buffer(a, r.buf, r.len);
+
+	/* Slots 1…31, four pins each, straight to GSIs (6.2.13). */
+	aml_name(a, "_PRT");
+	prt = aml_open_package(a, 31 * 4);
+	for (unsigned i = 4; i < 32 * 4; i++) {
+		size_t e = aml_open_package(a, 4);
+
+		aml_int(a, (uint64_t)(i / 4) << 16 | 0xffff);
+		aml_int(a, i % 4);
+		aml_int(a, 0);
+		aml_int(a, c->pci_gsi(i / 4, i % 4));
+		aml_close(a, e);
+	}
+	aml_close(a, prt);
+	aml_close(a, dev);
+}
+
+static void dsdt_isa_device(struct builder *b, const char *name, const char *hid, uint16_t port,
+			    uint8_t len, int irq)
+{
+	struct aml *a = &b->out;
+	uint8_t space[64];
+	struct aml r = {space, sizeof(space), 0, false};
+	size_t dev = aml_open_device(a, name);
+
+	aml_name(a, "_HID");
+	aml_eisaid(a, hid);
+	aml_name(a, "_UID");
+	aml_int(a, 0);
+	aml_res_io(&r, port, len);
+	if (irq >= 0)
+		aml_res_irq(&r, (unsigned)irq);
+	aml_res_end(&r);
+	aml_name(a, "_CRS");
+	aml_buffer(a, r.buf, r.len);
+	aml_close(a, dev);
+}
+
+/* The configuration window must be claimed by a motherboard resource, or Linux ignores it. */
+static void dsdt_ecam(struct builder *b)
+{
+	struct aml *a = &b->out;
+	uint8_t space[64];
+	struct aml r = {space, sizeof(space), 0, false};
+	size_t dev = aml_open_device(a, "MBRD");
+
+	aml_name(a, "_HID");
+	aml_eisaid(a, "PNP0C02");
+	aml_name(a, "_UID");
+	aml_int(a, 1);
+	aml_res_mem_fixed(&r, (uint32_t)b->cfg->ecam_base, 1u << 20);
+	aml_res_end(&r);
+	aml_name(a, "_CRS");
+	aml_buffer(a, r.buf, r.len);
+	aml_close(a, dev);
+}
+
+static gpa_t build_dsdt(struct builder *b)
+{
+	const struct acpi_config *c = b->cfg;
+	struct aml *a = &b->out;
+	size_t at = table_open(b, "DSDT", 2), scope, pkg;
+
+	scope = aml_open_scope(a, "\\_SB_");
+	dsdt_pci(b);
+	if (c->ecam_base)
+		dsdt_ecam(b);
+	if (c->has_serial)
+		dsdt_isa_device(b, "COM1", "PNP0501", 0x3f8, 8, 4);
+	if (c->has_rtc)
+		dsdt_isa_device(b, "RTC0", "PNP0B00", 0x70, 2, 8);
+	aml_close(a, scope);
+	/* Soft-off: PM1a and PM1b sleep types. */
+	aml_name(a, "_S5_");
+	pkg = aml_open_package(a, 4);
+	aml_int(a, c->s5_type);
+	aml_int(a, c->s5_type);
+	aml_int(a, 0);
+	aml_int(a, 0);
+	aml_close(a, pkg);
+	return table_close(b, at);
+}
+
+static gpa_t build_facs(struct builder *b)
+{
+	size_t at;
+
+	align_to(&b->out, 64);
+	at = b->out.len;
+	aml_bytes(&b->out, "FACS", 4);
+	aml_le(&b->out, 4, 64);
+	aml_le(&b->out, 8, 0);
+	aml_le(&b->out, 8, 0);
+	aml_le(&b->out, 8, 0);
+	aml_le(&b->out, 1, 2);
+	for (int i = 33; i < 64; i++)
+		aml_le(&b->out, 1, 0);
+	return b->gpa + at;
+}
+
+/* Generic address structure in I/O space (5.2.3.2). */
+static void gas_io(struct aml *a, uint16_t port, uint8_t bits)
+{
+	aml_le(a, 1, 1);
+	aml_le(a, 1, bits);
+	aml_le(a, 1, 0);
+	aml_le(a, 1, bits == 8 ? 1 : bits == 16 ? 2 : bits == 32 ? 3 : 0);
+	aml_le(a, 8, port);
+}
+
+static void gas_none(struct aml *a)
+{
+	for (int i = 0; i < 12; i++)
+		aml_le(a, 1, 0);
+}
+
+static gpa_t build_fadt(struct builder *b, gpa_t facs, gpa_t dsdt)
+{
+	const struct acpi_config *c = b->cfg;
+	struct aml *a = &b->out;
+	size_t at = table_open(b, "FACP", 6);
+
+	aml_le(a, 4, facs);
+	aml_le(a, 4, dsdt);
+	aml_le(a, 1, 0);
+	aml_le(a, 1, 0); /* profile unspecified */
+	aml_le(a, 2, c->sci_gsi);
+	aml_le(a, 4, 0); /* no SMI command: always in ACPI mode */
+	aml_le(a, 4, 0); /* ACPI_ENABLE, ACPI_DISABLE, S4BIOS, PSTATE */
+	aml_le(a, 4, c->pm1a_evt);
+	aml_le(a, 4, 0);
+	aml_le(a, 4, c->pm1a_cnt);
+	aml_le(a, 4, 0);
+	aml_le(a, 4, 0);
+	aml_le(a, 4, c->pm_timer);
+	aml_le(a, 4, c->gpe0);
+	aml_le(a, 4, 0);
+	aml_le(a, 1, 4);           /* PM1_EVT_LEN */
+	aml_le(a, 1, 2);           /* PM1_CNT_LEN */
+	aml_le(a, 1, 0);           /* PM2_CNT_LEN */
+	aml_le(a, 1, 4);           /* PM_TMR_LEN */
+	aml_le(a, 1, c->gpe0_len); /* GPE0_BLK_LEN */
+	aml_le(a, 1, 0);
+	aml_le(a, 1, 0);
+	aml_le(a, 1, 0);
+	aml_le(a, 2, 0xfff); /* no C2 */
+	aml_le(a, 2, 0xfff); /* no C3 */
+	aml_le(a, 4, 0);
+	aml_le(a, 2, 0);    /* DUTY */
+	aml_le(a, 1, 0);    /* DAY_ALRM */
+	aml_le(a, 1, 0);    /* MON_ALRM */
+	aml_le(a, 1, 0x32); /* CENTURY */
+	/* LEGACY_DEVICES, 8042, no VGA, no ASPM */
+	aml_le(a, 2, 1u << 0 | (c->has_i8042 ? 1u << 1 : 0) | 1u << 2 | 1u << 4);
+	aml_le(a, 1, 0);
+	/* WBINVD, PROC_C1, SLP_BUTTON absent, TMR_VAL_EXT, RESET_REG_SUP */
+	aml_le(a, 4, 1u << 0 | 1u << 2 | 1u << 5 | 1u << 8 | 1u << 10);
+	gas_io(a, c->reset_port, 8);
+	aml_le(a, 1, c->reset_value);
+	aml_le(a, 2, 0);
+	aml_le(a, 1, 5); /* FADT minor version: no meaning beyond 6.x */
+	aml_le(a, 8, 0); /* X_FIRMWARE_CTRL: the 32-bit field counts */
+	aml_le(a, 8, dsdt);
+	gas_io(a, c->pm1a_evt, 32);
+	gas_none(a);
+	gas_io(a, c->pm1a_cnt, 16);
+	gas_none(a);
+	gas_none(a);
+	gas_io(a, c->pm_timer, 32);
+	gas_io(a, c->gpe0, (uint8_t)(8 * c->gpe0_len));
+	gas_none(a);
+	gas_none(a);
+	gas_none(a);
+	aml_le(a, 8, 0); /* hypervisor vendor */
+	return table_close(b, at);
+}
+
+static void madt_override(struct aml *a, uint8_t irq, uint32_t gsi, uint16_t flags)
+{
+	aml_le(a, 1, 2);
+	aml_le(a, 1, 10);
+	aml_le(a, 1, 0);
+	aml_le(a, 1, irq);
+	aml_le(a, 4, gsi);
+	aml_le(a, 2, flags);
+}
+
+static gpa_t build_madt(struct builder *b)
+{
+	const struct acpi_config *c = b->cfg;
+	struct aml *a = &b->out;
+	size_t at = table_open(b, "APIC", 5);
+
+	aml_le(a, 4, c->lapic_base);
+	aml_le(a, 4, 1); /* a PC-AT dual 8259 is there */
+	for (unsigned i = 0; i < c->cpus; i++) {
+		aml_le(a, 1, 0);
+		aml_le(a, 1, 8);
+		aml_le(a, 1, i);
+		aml_le(a, 1, i);
+		aml_le(a, 4, 1);
+	}
+	aml_le(a, 1, 1);
+	aml_le(a, 1, 12);
+	aml_le(a, 1, 0);
+	aml_le(a, 1, 0);
+	aml_le(a, 4, c->ioapic_base);
+	aml_le(a, 4, 0);
+	madt_override(a, 0, 2, 0);
+	madt_override(a, c->sci_gsi, c->sci_gsi, 0x000d); /* level, active high */
+	aml_le(a, 1, 4);                                  /* NMI on LINT1 of all */
+	aml_le(a, 1, 6);
+	aml_le(a, 1, 0xff);
+	aml_le(a, 2, 0);
+	aml_le(a, 1, 1);
+	return table_close(b, at);
+}
+
+static gpa_t build_mcfg(struct builder *b)
+{
+	struct aml *a = &b->out;
+	size_t at = table_open(b, "MCFG", 1);
+
+	aml_le(a, 8, 0);
+	aml_le(a, 8, b->cfg->ecam_base);
+	aml_le(a, 2, 0);
+	aml_le(a, 1, 0); /* first bus */
+	aml_le(a, 1, 0); /* last bus */
+	aml_le(a, 4, 0);
+	return table_close(b, at);
+}
+
+static void build_rsdp(uint8_t *p, gpa_t xsdt)
+{
+	uint32_t len = 36;
+
+	memcpy(p, "RSD PTR ", 8);
+	memcpy(p + 9, OEM_ID, 6);
+	p[15] = 2;
+	memcpy(p + 20, &len, 4);
+	memcpy(p + 24, &xsdt, 8);
+	checksum(p, 20, 8);
+	checksum(p, 36, 32);
+}
+
+int acpi_build(const struct acpi_config *cfg, gpa_t gpa, uint8_t *buf, size_t size)
+{
+	struct builder b = {cfg, {buf, size, 0, false}, gpa};
+	gpa_t table[4], xsdt;
+	unsigned n = 0;
+	size_t at;
+
+	if (size < 64)
+		return err_here(ERR_NOMEM);
+	memset(buf, 0, 64);
+	b.out.len = 64; /* the RSDP's place */
+	table[n++] = 0;
+	gpa_t dsdt = build_dsdt(&b), facs = build_facs(&b);
+	table[0] = build_fadt(&b, facs, dsdt);
+	table[n++] = build_madt(&b);
+	if (cfg->ecam_base)
+		table[n++] = build_mcfg(&b);
+	at = table_open(&b, "XSDT", 1);
+	for (unsigned i = 0; i < n; i++)
+		aml_le(&b.out, 8, table[i]);
+	xsdt = table_close(&b, at);
+	if (b.out.overflow)
+		return err_here(ERR_NOMEM);
+	build_rsdp(buf, xsdt);
+	return 0;
+}

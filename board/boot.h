@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC */
+/* boot.h: puts a kernel into guest memory without firmware, and a vCPU at its entry. */
+#ifndef BOARD_BOOT_H
+#define BOARD_BOOT_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+struct vm;
+
+#define BOOT_MAX_E820 16
+enum e820_type { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 };
+struct e820 {
+	uint64_t base, size;
+	uint32_t type; /* enum e820_type */
+};
+
+/* All buffers stay the caller's and are read again at each reset. */
+struct boot_source {
+	const void *kernel;
+	size_t kernel_size;
+	const void *initrd; /* NULL: none */
+	size_t initrd_size;
+	const char *cmdline; /* never NULL */
+	gpa_t rsdp;
+	gpa_t low_end; /* end of RAM below 4 GiB */
+	struct e820 e820[BOOT_MAX_E820];
+	unsigned n_e820;
+};
+
+/* Where the loaders put small things, all below 640 KiB. */
+#define BOOT_PARAMS_AT   0x1000u /* Linux zero page, or PVH start info */
+#define BOOT_GDT_AT      0x3000u
+#define BOOT_CMDLINE_AT  0x20000u
+#define BOOT_CMDLINE_MAX 0x8000u
+#define BOOT_TABLES_AT   0x30000u /* page tables: six pages */
+
+/* Each answers 0, ERR_FORMAT where the kernel is not of its kind, or another error; for all errors
+ * err holds one line for people. They fill guest memory and vm->vcpu[0]->state. */
+int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+/* Finds out what the kernel is and loads it. */
+int boot_load(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+
+/* Flat segments as a boot loader leaves them: CS 10H and data 18H. bits: 32 or 64. */
+struct x86_state;
+void boot_flat_segments(struct x86_state *s, unsigned bits);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/* micro.h: the small board: virtio over PCI, a serial port, and just enough of a PC for Linux. */
+#ifndef BOARD_MICRO_H
+#define BOARD_MICRO_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+struct vm;
+struct block;
+struct net;
+struct chr;
+
+#define MICRO_LOW_END   UINT64_C(0xc0000000) /* RAM below 4 GiB ends here */
+#define MICRO_MAX_DISKS 8
+#define MICRO_MAX_NICS  4
+
+struct micro_config {
+	/* Kept by the caller until the VM is destroyed: read again at each reset. */
+	const void *kernel;
+	size_t kernel_size;
+	const void *initrd; /* NULL: none */
+	size_t initrd_size;
+	const char *cmdline; /* NULL: empty */
+
+	struct chr *serial;  /* COM1; NULL: none */
+	struct chr *console; /* virtio console; NULL: none */
+	struct {
+		struct block *block;
+		char serial[21];
+	} disk[MICRO_MAX_DISKS];
+	unsigned n_disks;
+	struct {
+		struct net *net;
+		uint8_t mac[6];
+	} nic[MICRO_MAX_NICS];
+	unsigned n_nics;
+	bool rng;
+	uint16_t exit_port; /* debug exit, as QEMU's isa-debug-exit; 0: none */
+};
+
+/* Wires a freshly created VM and loads its kernel. On errors err holds one line for people that
+ * continues "the kernel FILE …" where code is ERR_FORMAT, ERR_NOMEM or ERR_INVAL. */
+int micro_create(struct vm *vm, const struct micro_config *cfg, char *err,
+		 size_t err_size) attr_must_check;
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: ISC */
+/* pvh.c: the PVH boot protocol for ELF kernels (Xen's docs/misc/pvh.pandoc, start_info.h): 32-bit
+ * protected mode without paging, EBX at the start info. Creation and reset time. */
+#include "base/str.h"
+#include "board/boot.h"
+#include "vm/vm.h"
+
+#define ELF_CLASS_64      2
+#define PT_LOAD           1
+#define PT_NOTE           4
+#define NOTE_PHYS32_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
+#define START_MAGIC       0x336ec578u
+#define MAX_SEGMENTS      64
+#define MODULE_LIST_OFF   0x100 /* from the start info */
+#define MEMMAP_OFF        0x200
+
+struct segment {
+	uint32_t type;
+	uint64_t offset, paddr, filesz, memsz, align;
+};
+
+struct elf {
+	const uint8_t *file;
+	size_t size;
+	bool is64;
+	unsigned n;
+	struct segment seg[MAX_SEGMENTS];
+};
+
+static uint64_t get(const uint8_t *p, unsigned size)
+{
+	uint64_t v = 0;
+
+	memcpy(&v, p, size);
+	return v;
+}
+
+static int fail(char *err, size_t err_size, int code, const char *what)
+{
+	str_copy(err, err_size, what);
+	return code;
+}
+
+static void segment_read(struct elf *e, const uint8_t *p, struct segment *s)
+{
+	s->type = (uint32_t)get(p, 4);
+	if (e->is64) {
+		s->offset = get(p + 8, 8);
+		s->paddr = get(p + 24, 8);
+		s->filesz = get(p + 32, 8);
+		s->memsz = get(p + 40, 8);
+		s->align = get(p + 48, 8);
+	} else {
+		s->offset = get(p + 4, 4);
+		s->paddr = get(p + 12, 4);
+		s->filesz = get(p + 16, 4);
+		s->memsz = get(p + 20, 4);
+		s->align = get(p + 28, 4);
+	}
+}
+
+/* Program headers, with every range checked against the file. */
+static int elf_parse(const struct boot_source *src, struct elf *e)
+{
+	const uint8_t *f = src->kernel;
+	uint64_t phoff, phsize;
+
+	if (src->kernel_size < 64 || f[5] != 1 || (f[4] != 1 && f[4] != ELF_CLASS_64))
+		return ERR_FORMAT;
+	e->file = f;
+	e->size = src->kernel_size;
+	e->is64 = f[4] == ELF_CLASS_64;
+	phoff = e->is64 ? get(f + 32, 8) : get(f + 28, 4);
+	phsize = e->is64 ? 56 : 32;
+	e->n = (unsigned)get(f + (e->is64 ? 56 : 44), 2);
+	if (!e->n || e->n > MAX_SEGMENTS || get(f + (e->is64 ? 54 : 42), 2) != phsize ||
+	    phoff > e->size || e->n * phsize > e->size - phoff)
+		return ERR_FORMAT;
+	for (unsigned i = 0; i < e->n; i++) {
+		struct segment *s = &e->seg[i];
+
+		segment_read(e, f + phoff + i * phsize, s);
+		if (s->offset > e->size || s->filesz > e->size - s->offset || s->filesz > s->memsz)
+			return ERR_FORMAT;
+	}
+	return 0;
+}
+
+/* The entry point from Xen's note, or 0. */
+static uint32_t note_entry(const struct elf *e, const struct segment *s)
+{
+	const uint8_t *p = e->file + s->offset;
+	uint64_t left = s->filesz, align = s->align == 8 ? 8 : 4;
+
+	while (left >= 12) {
+		uint64_t name = get(p, 4), desc = get(p + 4, 4), type = get(p + 8, 4);
+		uint64_t desc_at = ALIGN_UP(12 + name, align);
+		uint64_t next = ALIGN_UP(desc_at + desc, align);
+
+		if (name > left || desc > left || desc_at + desc > left)
+			return 0;
+		if (type == NOTE_PHYS32_ENTRY && name == 4 && memcmp(p + 12, "Xen", 4) == 0 &&
+		    desc >= 4)
+			return (uint32_t)get(p + desc_at, 4);
+		if (next > left)
+			return 0;
+		p += next;
+		left -= next;
+	}
+	return 0;
+}
+
+static int load_segments(struct vm *vm, const struct elf *e, uint32_t *entry, uint64_t *end)
+{
+	for (unsigned i = 0; i < e->n; i++) {
+		const struct segment *s = &e->seg[i];
+
+		if (s->type == PT_NOTE && !*entry)
+			*entry = note_entry(e, s);
+		if (s->type != PT_LOAD || !s->memsz)
+			continue;
+		hva_t p = mem_ptr(vm, s->paddr, s->memsz, true);
+		if (!p)
+			return ERR_NOMEM;
+		memcpy(p, e->file + s->offset, s->filesz);
+		memset(p + s->filesz, 0, s->memsz - s->filesz);
+		mem_written(vm, s->paddr, s->memsz);
+		*end = MAX(*end, s->paddr + s->memsz);
+	}
+	return 0;
+}
+
+static void put(uint8_t *p, unsigned size, uint64_t v)
+{
+	memcpy(p, &v, size);
+}
+
+static void start_info(const struct boot_source *src, uint8_t *p, uint64_t initrd_at)
+{
+	memset(p, 0, PAGE_SIZE);
+	put(p, 4, START_MAGIC);
+	put(p + 4, 4, 1); /* version: with memory map */
+	put(p + 12, 4, src->initrd_size ? 1 : 0);
+	put(p + 16, 8, BOOT_PARAMS_AT + MODULE_LIST_OFF);
+	put(p + 24, 8, BOOT_CMDLINE_AT);
+	put(p + 32, 8, src->rsdp);
+	put(p + 40, 8, BOOT_PARAMS_AT + MEMMAP_OFF);
+	put(p + 48, 4, src->n_e820);
+	put(p + MODULE_LIST_OFF, 8, initrd_at);
+	put(p + MODULE_LIST_OFF + 8, 8, src->initrd_size);
+	for (unsigned i = 0; i < src->n_e820; i++) {
+		uint8_t *m = p + MEMMAP_OFF + 24 * i;
+
+		put(m, 8, src->e820[i].base);
+		put(m + 8, 8, src->e820[i].size);
+		put(m + 16, 4, src->e820[i].type);
+	}
+}
+
+static void entry_state(struct x86_state *s, uint32_t entry)
+{
+	boot_flat_segments(s, 32);
+	s->cr0 = CR0_PE | CR0_ET;
+	s->cr4 = 0;
+	s->efer = 0;
+	s->rflags = FL_ONE;
+	memset(s->gpr, 0, sizeof(s->gpr));
+	s->gpr[RBX] = BOOT_PARAMS_AT;
+	s->rip = entry;
+}
+
+int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err_size)
+{
+	static const uint64_t gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
+	struct elf elf = {0};
+	uint64_t end = 0, initrd_at = 0;
+	uint32_t entry = 0;
+	uint8_t *low = mem_ptr(vm, 0, 0x80000, true);
+
+	if (!low)
+		return fail(err, err_size, ERR_NOMEM, "needs more memory: see --memory");
+	if (elf_parse(src, &elf))
+		return fail(err, err_size, ERR_FORMAT,
+			    "is a damaged or foreign ELF file: give an x86 kernel with a PVH note");
+	if (str_len(src->cmdline) >= BOOT_CMDLINE_MAX)
+		return fail(err, err_size, ERR_INVAL,
+			    "takes no command line of this length: shorten --append");
+	if (load_segments(vm, &elf, &entry, &end))
+		return fail(err, err_size, ERR_NOMEM,
+			    "does not fit into the guest's memory: give more with --memory");
+	if (!entry)
+		return fail(err, err_size, ERR_FORMAT,
+			    "is an ELF file without a PVH entry note: give a bzImage or a kernel "
+			    "built with PVH");
+	if (src->initrd_size) {
+		initrd_at =
+			ALIGN_DOWN(src->low_end - MIN(src->low_end, src->initrd_size), PAGE_SIZE);
+		if (initrd_at < end || mem_write(vm, initrd_at, src->initrd, src->initrd_size))
+			return fail(err, err_size, ERR_NOMEM,
+				    "and its initrd do not fit into the guest's memory: give more "
+				    "with --memory");
+	}
+	start_info(src, low + BOOT_PARAMS_AT, initrd_at);
+	memcpy(low + BOOT_GDT_AT, gdt, sizeof(gdt));
+	memcpy(low + BOOT_CMDLINE_AT, src->cmdline, str_len(src->cmdline) + 1);
+	mem_written(vm, 0, 0x80000);
+	entry_state(vm->vcpu[0]->state, entry);
+	return 0;
+}
