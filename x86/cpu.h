@@ -27,7 +27,8 @@ struct cpu_xlate {
 
 enum cpu_flush {
 	FLUSH_PAGE,	  /* INVLPG gva: also global, also paging-structure caches */
-	FLUSH_NONGLOBAL,  /* MOV to CR3 */
+	FLUSH_NONGLOBAL,  /* MOV to CR3, pcid: the new one; gva: 0, or BIT64(63) where the guest said
+			   * that the new PCID's entries stay valid (only with CR4.PCIDE) */
 	FLUSH_ALL,	  /* CR4.PGE and the like toggled, INVPCID all */
 	FLUSH_PCID,	  /* gva unused; one PCID's non-global entries */
 	FLUSH_PCID_PAGE,  /* INVPCID type 0 */
@@ -74,6 +75,43 @@ struct cpu_exc {
 	uint64_t dr6; /* #DB: bits to set in DR6 */
 };
 
+/* What the interpreter keeps beside the state. Nothing in it is guest-visible, except that pending
+ * holds debug traps between two instructions. */
+#define CPU_FEAT_WORDS 4
+#define CPU_ICACHE     512 /* decoded instructions, checked against the bytes at each use */
+#define CPU_TLB	       64  /* used only where ops->xlate is NULL */
+#define CPU_SLOTS      112 /* stubs in native code memory */
+
+struct cpu_tlbe {
+	uint64_t tag; /* page address, context in bits 1-2, bit 0: valid */
+	gpa_t gpa;    /* of the page */
+	hva_t hva;    /* of the page, or NULL */
+};
+
+struct cpu_slot {
+	uint8_t bytes[INSN_MAX];
+	uint8_t mode; /* 0: empty */
+	uint8_t mem_reg, rsp_reg, len;
+};
+
+struct cpu_interp {
+	bool ready;	   /* cpu_init() has run */
+	bool amd;	   /* vendor: AMD (and Hygon) rules where the manuals differ */
+	bool host_xsave, host_avx;
+	bool native_ready; /* native memory is prepared */
+	uint8_t maxphy;	   /* MAXPHYADDR */
+	uint8_t shadow;	   /* what the current instruction leaves in s.shadow */
+	bool no_step;	   /* the current instruction swallows its single-step trap */
+	bool implicit;	   /* accesses are the processor's own: SMAP whatever AC says */
+	uint32_t dr6;	   /* breakpoints that the current instruction has hit */
+	uint32_t pending;  /* debug traps held off by MOV SS */
+	uint64_t next_rip;
+	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
+	struct cpu_tlbe tlb[3][CPU_TLB];
+	struct cpu_slot slot[CPU_SLOTS];
+	struct insn icache[CPU_ICACHE];
+};
+
 struct cpu {
 	struct x86_state s; /* first: engines address it by offset */
 	const struct cpu_ops *ops;
@@ -83,11 +121,25 @@ struct cpu {
 
 	struct cpu_exc exc; /* set where a function returned CPU_FAULT */
 
-	/* Scratch code memory for native.c, one page, from the owner (plat_code). */
+	/* Scratch code memory for native.c, one page of plat_code for this CPU alone. */
 	uint8_t *native_rw;
 	uint8_t *native_rx;
 	size_t native_size;
+
+	struct cpu_interp i;
 };
+
+/* Prepares the interpreter: features of the model, caches. After ops and model are set; done by
+ * itself at the first step otherwise. */
+void cpu_init(struct cpu *cpu);
+/* The owner has changed s or memory mappings from outside (restored, other engine ran): forgets
+ * what the interpreter has cached of them. Not needed for changes to guest RAM. */
+void cpu_state_changed(struct cpu *cpu);
+/* CPUID has feature f (enum x86_feature) for this CPU. Fast; after cpu_init(). */
+static inline bool cpu_has(const struct cpu *cpu, unsigned f)
+{
+	return (cpu->i.feat[f >> 6] >> (f & 63)) & 1;
+}
 
 /* What internal functions return: 0 went well, CPU_FAULT: cpu->exc is to be delivered; guest
  * registers (and memory, except where the manual says otherwise) are unchanged. */
