@@ -132,38 +132,57 @@ static inline uint64_t ones(unsigned size)
 	return ~UINT64_C(0) >> (64 - 8 * size);
 }
 
-static uint64_t region_read(const struct bus_entry *e, uint64_t addr, unsigned size)
+static uint64_t entry_read(const struct bus_entry *e, int vcpu, uint64_t off, unsigned size)
+{
+	const struct bus_region *r = e->region;
+
+	if (r->read_by)
+		return r->read_by(e->dev, vcpu, off, size) & ones(size);
+	return r->read ? r->read(e->dev, off, size) & ones(size) : ones(size);
+}
+
+static void entry_write(const struct bus_entry *e, int vcpu, uint64_t off, unsigned size,
+			uint64_t value)
+{
+	const struct bus_region *r = e->region;
+
+	if (r->write_by)
+		r->write_by(e->dev, vcpu, off, size, value & ones(size));
+	else if (r->write)
+		r->write(e->dev, off, size, value & ones(size));
+}
+
+static uint64_t region_read(const struct bus_entry *e, int vcpu, uint64_t addr, unsigned size)
 {
 	const struct bus_region *r = e->region;
 	uint64_t off = addr - e->base, v = 0;
 
-	if (!r->read)
-		return ones(size);
 	if (size < r->min) {
 		uint64_t aligned = ALIGN_DOWN(off, (uint64_t)r->min);
 
-		return r->read(e->dev, aligned, r->min) >> (8 * (off - aligned)) & ones(size);
+		return entry_read(e, vcpu, aligned, r->min) >> (8 * (off - aligned)) & ones(size);
 	}
 	if (size <= r->max)
-		return r->read(e->dev, off, size) & ones(size);
+		return entry_read(e, vcpu, off, size);
 	for (unsigned i = 0; i < size; i += r->max)
-		v |= (r->read(e->dev, off + i, r->max) & ones(r->max)) << (8 * i);
+		v |= entry_read(e, vcpu, off + i, r->max) << (8 * i);
 	return v;
 }
 
-static void region_write(const struct bus_entry *e, uint64_t addr, unsigned size, uint64_t value)
+static void region_write(const struct bus_entry *e, int vcpu, uint64_t addr, unsigned size,
+			 uint64_t value)
 {
 	const struct bus_region *r = e->region;
 	uint64_t off = addr - e->base;
 
-	if (!r->write || size < r->min)
+	if (size < r->min)
 		return;
 	if (size <= r->max) {
-		r->write(e->dev, off, size, value & ones(size));
+		entry_write(e, vcpu, off, size, value);
 		return;
 	}
 	for (unsigned i = 0; i < size; i += r->max)
-		r->write(e->dev, off + i, r->max, value >> (8 * i) & ones(r->max));
+		entry_write(e, vcpu, off + i, r->max, value >> (8 * i));
 }
 
 /* An access that leaves its region is done byte by byte, each where it belongs. */
@@ -182,14 +201,13 @@ uint64_t bus_read(struct bus *bus, int vcpu, uint64_t addr, unsigned size)
 		.cls = bus->mon_class, .op = 0, .size = (uint16_t)size, .vcpu = vcpu, .addr = addr};
 	struct bus_entry e;
 
-	ev.value = ones(size);
 	switch (mon_ask(&bus->vm->mon, &ev)) {
 	case MON_PROVIDE:
 		if (!bus_find(bus, addr, &e))
 			break;
 		if (addr + size > e.end)
 			return bus_read_split(bus, vcpu, addr, size);
-		ev.value = region_read(&e, addr, size);
+		ev.value = region_read(&e, vcpu, addr, size);
 		break;
 	case MON_REDIRECT: /* the rule gave the value */
 	case MON_DENY:     /* as if nothing were there */
@@ -208,14 +226,18 @@ void bus_write(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t
 			       .addr = addr,
 			       .value = value};
 	struct bus_entry e;
+	enum mon_verdict verdict;
 
 	mon_tell(&bus->vm->mon, &ev);
-	if (mon_ask(&bus->vm->mon, &ev) == MON_DENY || !bus_find(bus, addr, &e))
+	verdict = mon_ask(&bus->vm->mon, &ev);
+	if (verdict == MON_REDIRECT)
+		value = ev.value;
+	if (verdict == MON_DENY || !bus_find(bus, addr, &e))
 		return;
 	if (addr + size > e.end) {
 		for (unsigned i = 0; i < size; i++)
 			bus_write(bus, vcpu, addr + i, 1, value >> (8 * i) & 0xff);
 		return;
 	}
-	region_write(&e, addr, size, ev.value);
+	region_write(&e, vcpu, addr, size, value);
 }

@@ -21,6 +21,10 @@ struct bus_region {
 	/* off: from the region's start. size: min..max. */
 	uint64_t (*read)(void *dev, uint64_t off, unsigned size);
 	void (*write)(void *dev, uint64_t off, unsigned size, uint64_t value);
+	/* In place of the two above where it matters who accesses (the local APIC's page). vcpu:
+	 * index, or -1. */
+	uint64_t (*read_by)(void *dev, int vcpu, uint64_t off, unsigned size);
+	void (*write_by)(void *dev, int vcpu, uint64_t off, unsigned size, uint64_t value);
 };
 
 struct bus_entry {
