@@ -85,6 +85,21 @@ int plat_thread_create(const char *name, void (*fn)(void *), void *arg,
 void plat_thread_join(struct plat_thread *t); /* and frees it */
 void plat_yield(void);
 
+/* ---- faults of translated code ------------------------------------------------------------ */
+
+/* A hardware exception (page or protection fault, divide error, FP) of the calling thread. */
+struct plat_fault {
+	uint64_t pc, flags;
+	uint64_t gpr[16]; /* in the order of enum x86_gpr */
+	uint64_t addr;	  /* faulting address, where there is one */
+};
+/* Prepares the calling thread for running translated code, whose stack pointer may hold anything:
+ * exceptions are handled on a stack of their own, asynchronous signals are kept off the thread,
+ * and the base of GS is set. fn looks at a fault and returns true after having changed pc or
+ * registers to go on with; false: it is the host's bug. fn may call nothing of plat. */
+int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx,
+		      void *gs_base) attr_must_check;
+
 /* ---- clocks ---------------------------------------------------------------------------- */
 
 uint64_t plat_now(void);      /* ns, monotonic, from an arbitrary start */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: ISC */
+/* mem.c: host memory: small blocks, page tables and other large tables, guest RAM, code memory. For
+ * creation time; any thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "plat/plat.h"
+
+void *plat_alloc(size_t size)
+{
+	void *p;
+
+	if (size > SIZE_MAX - 64)
+		return NULL;
+	size = ALIGN_UP(MAX(size, 1), (size_t)64);
+	p = aligned_alloc(64, size);
+	if (p)
+		memset(p, 0, size);
+	return p;
+}
+
+void plat_free(void *p)
+{
+	free(p);
+}
+
+void *plat_pages_alloc(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	/* These tables are sparse: a huge page for one entry would cost 2 MiB. */
+	madvise(p, size, MADV_NOHUGEPAGE);
+	return p;
+}
+
+void plat_pages_free(void *p, size_t size)
+{
+	if (p)
+		munmap(p, size);
+}
+
+void plat_pages_discard(void *p, size_t size)
+{
+	/* The first works on shared memory, the second on private; on shared memory the second
+	 * would only drop the mapping and keep the contents. */
+	if (madvise(p, size, MADV_REMOVE) && madvise(p, size, MADV_DONTNEED))
+		memset(p, 0, size);
+}
+
+static int memfd(const char *name, size_t size)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (ftruncate(fd, (off_t)size)) {
+		int saved = errno;
+
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	return fd;
+}
+
+int plat_ram_alloc(size_t size, struct plat_ram *out)
+{
+	int fd = memfd("vigia-ram", size);
+	void *p;
+
+	if (fd < 0)
+		plat_log(LOG_WARN, "no memfd for the guest's memory (%s): using anonymous memory",
+			 strerror(errno));
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+	if (p == MAP_FAILED) {
+		plat_log(LOG_ERROR,
+			 "the host gives no %zu MiB of address space for the guest's memory (%s): "
+			 "try a smaller --memory, or a higher `ulimit -v`",
+			 size >> 20, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return err_here(ERR_NOMEM);
+	}
+	/* A dump of the guest's memory helps nobody, fills the disk and tells its secrets. */
+	madvise(p, size, MADV_DONTDUMP);
+	*out = (struct plat_ram){.hva = p, .size = size, .fd = fd};
+	return 0;
+}
+
+void plat_ram_free(struct plat_ram *ram)
+{
+	if (ram->hva)
+		munmap(ram->hva, ram->size);
+	if (ram->hva && ram->fd >= 0)
+		close(ram->fd);
+	*ram = (struct plat_ram){.fd = -1};
+}
+
+int plat_code_alloc(size_t size, struct plat_code *out)
+{
+	int fd = memfd("vigia-code", size);
+	void *rw, *rx;
+	int saved;
+
+	if (fd < 0) {
+		plat_log(LOG_ERROR, "no memfd for translated code: %s", strerror(errno));
+		return err_here(ERR_NOMEM);
+	}
+	rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	saved = errno;
+	close(fd); /* the mappings keep it */
+	if (rw != MAP_FAILED && rx != MAP_FAILED) {
+		madvise(rw, size, MADV_DONTDUMP);
+		madvise(rx, size, MADV_DONTDUMP);
+		*out = (struct plat_code){.rw = rw, .rx = rx, .size = size};
+		return 0;
+	}
+	if (rw != MAP_FAILED)
+		munmap(rw, size);
+	if (rx != MAP_FAILED)
+		munmap(rx, size);
+	if (saved == EACCES || saved == EPERM) {
+		plat_log(LOG_ERROR,
+			 "the host forbids executable memory (vm.memfd_noexec, SELinux execmem "
+			 "or a similar rule): allow it for this program");
+		return err_here(ERR_ACCES);
+	}
+	plat_log(LOG_ERROR, "no memory for translated code: %s", strerror(saved));
+	return err_here(ERR_NOMEM);
+}
+
+void plat_code_free(struct plat_code *code)
+{
+	if (code->rw)
+		munmap(code->rw, code->size);
+	if (code->rx)
+		munmap(code->rx, code->size);
+	*code = (struct plat_code){0};
+}
