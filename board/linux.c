@@ -92,7 +92,8 @@ static int linux_place(const struct boot_source *src, struct linux_image *img, c
 {
 	uint64_t end, align = get(img->file, HDR_KERNEL_ALIGNMENT, 4);
 
-	if (img->load < MIB || img->load + img->init_size > src->low_end) {
+	if (img->load < MIB || img->load > src->low_end ||
+	    img->init_size > src->low_end - img->load) {
 		if (!get(img->file, HDR_RELOCATABLE, 1) || !align || (align & (align - 1)))
 			return fail(err, err_size, ERR_NOMEM,
 				    "does not fit into the guest's memory: give more with "

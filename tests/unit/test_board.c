@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: ISC */
+/* test_board.c: ACPI tables (checksums, iasl where it is installed), kernel loaders on good and on
+ * damaged images. */
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "board/acpi.h"
+#include "board/boot.h"
+#include "vm/vm.h"
+
+static unsigned test_gsi(unsigned slot, unsigned pin)
+{
+	return 16 + (slot + pin) % 8;
+}
+
+static const struct acpi_config acpi = {
+	.cpus = 4,
+	.lapic_base = 0xfee00000,
+	.ioapic_base = 0xfec00000,
+	.sci_gsi = 9,
+	.pm1a_evt = 0x600,
+	.pm1a_cnt = 0x604,
+	.pm_timer = 0x608,
+	.gpe0 = 0x620,
+	.gpe0_len = 4,
+	.s5_type = 5,
+	.reset_port = 0xcf9,
+	.reset_value = 6,
+	.ecam_base = 0xe0000000,
+	.pci_io_first = 0xc000,
+	.pci_io_last = 0xffff,
+	.pci_mem_first = 0xc0000000,
+	.pci_mem_last = 0xdfffffff,
+	.pci_gsi = test_gsi,
+	.has_serial = true,
+	.has_rtc = true,
+};
+
+static uint8_t sum(const uint8_t *p, size_t n)
+{
+	uint8_t s = 0;
+
+	while (n--)
+		s = (uint8_t)(s + *p++);
+	return s;
+}
+
+static const uint8_t *table_at(const uint8_t *buf, size_t size, uint64_t gpa)
+{
+	uint32_t len;
+
+	assert_in_range(gpa, 0xe0000, 0xe0000 + size - 36);
+	memcpy(&len, buf + (gpa - 0xe0000) + 4, 4);
+	assert_in_range(len, 36, size - (gpa - 0xe0000));
+	return buf + (gpa - 0xe0000);
+}
+
+/* iasl must be able to read the table back. */
+static void disassemble(const uint8_t *table, uint32_t len)
+{
+	char dir[] = "/tmp/vigia-acpi-XXXXXX", cmd[256];
+	FILE *f;
+
+	if (system("command -v iasl >/dev/null")) {
+		print_message("iasl is not installed: DSDT not disassembled\n");
+		return;
+	}
+	assert_non_null(mkdtemp(dir));
+	snprintf(cmd, sizeof(cmd), "%s/t.dat", dir);
+	f = fopen(cmd, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(table, 1, len, f), len);
+	fclose(f);
+	snprintf(cmd, sizeof(cmd),
+		 "cd %s && iasl -d t.dat >log 2>&1 && iasl -we t.dsl >>log 2>&1 || "
+		 "{ cat log; exit 1; }",
+		 dir);
+	assert_int_equal(system(cmd), 0);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	assert_int_equal(system(cmd), 0);
+}
+
+static void test_acpi(void **state)
+{
+	static uint8_t buf[0x4000];
+	uint64_t xsdt, entry, dsdt;
+	const uint8_t *x, *t;
+	uint32_t len, n;
+	unsigned seen = 0;
+
+	assert_int_equal(acpi_build(&acpi, 0xe0000, buf, sizeof(buf)), 0);
+	assert_memory_equal(buf, "RSD PTR ", 8);
+	assert_int_equal(sum(buf, 20), 0);
+	assert_int_equal(sum(buf, 36), 0);
+	memcpy(&xsdt, buf + 24, 8);
+	x = table_at(buf, sizeof(buf), xsdt);
+	assert_memory_equal(x, "XSDT", 4);
+	memcpy(&len, x + 4, 4);
+	assert_int_equal(sum(x, len), 0);
+	n = (len - 36) / 8;
+	assert_int_equal(n, 3);
+	for (uint32_t i = 0; i < n; i++) {
+		memcpy(&entry, x + 36 + 8 * i, 8);
+		t = table_at(buf, sizeof(buf), entry);
+		memcpy(&len, t + 4, 4);
+		assert_int_equal(sum(t, len), 0);
+		if (!memcmp(t, "FACP", 4)) {
+			seen |= 1;
+			assert_int_equal(len, 276);
+			memcpy(&dsdt, t + 140, 8);
+			t = table_at(buf, sizeof(buf), dsdt);
+			memcpy(&len, t + 4, 4);
+			assert_memory_equal(t, "DSDT", 4);
+			assert_int_equal(sum(t, len), 0);
+			disassemble(t, len);
+		} else if (!memcmp(t, "APIC", 4)) {
+			seen |= 2;
+		} else if (!memcmp(t, "MCFG", 4)) {
+			seen |= 4;
+		}
+	}
+	assert_int_equal(seen, 7);
+	/* Too small a buffer is an error, never an overrun. */
+	memcpy(&len, x + 4, 4);
+	for (size_t size = 0; size < xsdt - 0xe0000 + len; size += 61)
+		assert_int_not_equal(acpi_build(&acpi, 0xe0000, buf, size), 0);
+}
+
+/* A VM of 16 MiB with one vCPU and no engine. */
+static struct x86_state cpu_state;
+static struct vcpu vcpu = {.state = &cpu_state};
+
+static struct vm *make_vm(void)
+{
+	struct vm *vm = plat_alloc(sizeof(*vm));
+
+	assert_non_null(vm);
+	assert_int_equal(plat_ram_alloc(16 * MIB, &vm->ram), 0);
+	assert_int_equal(mem_add(vm, 0, 16 * MIB, vm->ram.hva, 0, false), 0);
+	vm->vcpu[0] = &vcpu;
+	vm->n_vcpus = 1;
+	return vm;
+}
+
+static void drop_vm(struct vm *vm)
+{
+	plat_free((void *)vm->mem.slot[0].flags);
+	plat_ram_free(&vm->ram);
+	plat_free(vm);
+}
+
+static struct boot_source source(const void *kernel, size_t size)
+{
+	struct boot_source s = {.kernel = kernel,
+				.kernel_size = size,
+				.cmdline = "quiet",
+				.low_end = 16 * MIB,
+				.e820 = {{0, 0x9fc00, E820_RAM}, {MIB, 15 * MIB, E820_RAM}},
+				.n_e820 = 2};
+	return s;
+}
+
+static void le(uint8_t *p, unsigned n, uint64_t v)
+{
+	memcpy(p, &v, n);
+}
+
+/* The smallest file that is a bzImage: one set-up sector and 4 KiB of code. */
+static void make_bzimage(uint8_t *k, size_t size)
+{
+	memset(k, 0x90, size);
+	memset(k, 0, 1024);
+	k[0x1f1] = 1;
+	le(k + 0x1f4, 4, (size - 1024) / 16);
+	le(k + 0x1fe, 2, 0xaa55);
+	le(k + 0x200, 2, 0x66eb);
+	memcpy(k + 0x202, "HdrS", 4);
+	le(k + 0x206, 2, 0x20f);
+	le(k + 0x22c, 4, 0x7fffffff);
+	le(k + 0x230, 4, 0x100000);
+	k[0x234] = 1;
+	le(k + 0x236, 2, 1);
+	le(k + 0x238, 4, 2047);
+	le(k + 0x258, 8, 0x100000);
+	le(k + 0x260, 4, 0x10000);
+}
+
+static void test_linux(void **state)
+{
+	static uint8_t k[1024 + 4096];
+	struct vm *vm = make_vm();
+	struct boot_source s = source(k, sizeof(k));
+	char err[200];
+
+	make_bzimage(k, sizeof(k));
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+	assert_true(cpu_state.rip == MIB + 0x200);
+	assert_true(cpu_state.efer == (EFER_LME | EFER_LMA));
+	assert_int_equal(vm->ram.hva[MIB], 0x90);
+	assert_string_equal((char *)vm->ram.hva + BOOT_CMDLINE_AT, "quiet");
+	s.initrd = k;
+	s.initrd_size = sizeof(k);
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+	assert_memory_equal(vm->ram.hva + 16 * MIB - 8192, k, sizeof(k));
+	/* Larger than memory, at a place outside of it, truncated at each length. */
+	s.initrd_size = 15 * MIB;
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_NOMEM);
+	s.initrd_size = 0;
+	le(k + 0x260, 4, 0x7fffffff);
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_NOMEM);
+	make_bzimage(k, sizeof(k));
+	/* A preferred address that is absurd: relocated. */
+	le(k + 0x258, 8, ~UINT64_C(0) - 4096);
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+	assert_true(cpu_state.rip == MIB + 0x200);
+	make_bzimage(k, sizeof(k));
+	for (size_t n = 0; n < sizeof(k); n += 7) {
+		s.kernel_size = n;
+		assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_FORMAT);
+	}
+	drop_vm(vm);
+}
+
+/* An ELF file with one load segment and the PVH note. */
+static void make_elf(uint8_t *k, size_t size)
+{
+	memset(k, 0, size);
+	memcpy(k,
+	       "\x7f"
+	       "ELF\x02\x01\x01",
+	       7);
+	le(k + 32, 8, 64);
+	le(k + 54, 2, 56);
+	le(k + 56, 2, 2);
+	le(k + 64, 4, 1); /* PT_LOAD */
+	le(k + 64 + 8, 8, 0);
+	le(k + 64 + 24, 8, 2 * MIB);
+	le(k + 64 + 32, 8, size);
+	le(k + 64 + 40, 8, size + 4096);
+	le(k + 120, 4, 4); /* PT_NOTE */
+	le(k + 120 + 8, 8, 176);
+	le(k + 120 + 32, 8, 20);
+	le(k + 120 + 40, 8, 20);
+	le(k + 120 + 48, 8, 4);
+	le(k + 176, 4, 4);
+	le(k + 180, 4, 4);
+	le(k + 184, 4, 18);
+	memcpy(k + 188, "Xen", 4);
+	le(k + 192, 4, 2 * MIB + 256);
+}
+
+static void test_pvh(void **state)
+{
+	static uint8_t k[512];
+	struct vm *vm = make_vm();
+	struct boot_source s = source(k, sizeof(k));
+	unsigned seed = 1;
+	char err[200];
+
+	make_elf(k, sizeof(k));
+	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+	assert_true(cpu_state.rip == 2 * MIB + 256);
+	assert_true(cpu_state.cr0 == (CR0_PE | CR0_ET));
+	assert_memory_equal(vm->ram.hva + 2 * MIB, k, sizeof(k));
+	for (size_t n = 4; n < 196; n++) {
+		s.kernel_size = n;
+		assert_int_not_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+	}
+	/* Random damage must never touch memory outside of the guest's (run under ASan). */
+	s.kernel_size = sizeof(k);
+	for (unsigned i = 0; i < 20000; i++) {
+		make_elf(k, sizeof(k));
+		for (int j = 0; j < 3; j++)
+			k[(unsigned)rand_r(&seed) % 196] = (uint8_t)rand_r(&seed);
+		if (boot_load(vm, &s, err, sizeof(err)))
+			assert_int_not_equal(err[0], 0);
+	}
+	drop_vm(vm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_acpi),
+		cmocka_unit_test(test_linux),
+		cmocka_unit_test(test_pvh),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
