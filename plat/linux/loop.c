@@ -434,8 +434,10 @@ static void run_fds(struct plat_loop *loop, const struct epoll_event *ready, int
 /* Under the lock; how long epoll_wait() may wait: 0 or -1 (until something comes). */
 static int prepare_sleep(struct plat_loop *loop)
 {
-	if (loop->n_heap) {
-		uint64_t now = plat_now(), first = loop->heap[1]->deadline;
+	uint64_t first = loop->n_heap ? loop->heap[1]->deadline : PLAT_FOREVER;
+
+	if (first != PLAT_FOREVER || loop->programmed != PLAT_FOREVER) {
+		uint64_t now = plat_now();
 
 		if (first <= now)
 			return 0;
