@@ -117,7 +117,7 @@ struct insn_row {
 
 enum insn_mnem {
 	I_INVALID,
-#define MNEM(id) I_##id,
+#define MNEM(id, text) I_##id,
 #include "x86/mnem.def"
 #undef MNEM
 	I_COUNT
