@@ -1,1 +1,212 @@
 /* SPDX-License-Identifier: ISC */
+/* soft.c: the software engine as vm/ sees it: creation, the run loop, kicks, state.
+ *
+ * run() and the state functions enter on the vCPU's own thread, kick() and memory_changed() from any. */
+#include "engine/soft/soft.h"
+
+#include "base/str.h"
+#include "engine/soft/block.h"
+#include "engine/soft/enter.h"
+#include "engine/soft/layout.h"
+#include "engine/soft/tlb.h"
+
+_Static_assert(sizeof(struct soft_vcpu) <= GS_STRUCT, "GS_STRUCT");
+
+/* ---- the VM's part ----------------------------------------------------------------------- */
+
+static bool host_has_bmi2(void)
+{
+	struct plat_cpuid id;
+
+	plat_cpuid(0, 0, &id);
+	if (id.eax < 7)
+		return false;
+	plat_cpuid(7, 0, &id);
+	return id.ebx & BIT(8);
+}
+
+static int soft_vm_init(struct vm *vm)
+{
+	struct soft_vm *sv = plat_alloc(sizeof(*sv));
+
+	if (!sv)
+		return err_here(ERR_NOMEM);
+	sv->vm = vm;
+	sv->bmi2 = host_has_bmi2();
+	plat_mutex_init(&sv->lock, RANK_ENGINE);
+	soft_fpu_init(sv);
+	sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
+	int err = soft_cache_create(sv);
+	if (err) {
+		plat_free(sv);
+		return err;
+	}
+	vm->engine_data = sv;
+	return 0;
+}
+
+static void soft_vm_fini(struct vm *vm)
+{
+	struct soft_vm *sv = vm->engine_data;
+
+	soft_cache_destroy(sv);
+	plat_free(sv);
+	vm->engine_data = NULL;
+}
+
+int soft_configure(struct vm *vm, const struct soft_config *cfg)
+{
+	struct soft_vm *sv = vm->engine_data;
+
+	soft_cache_destroy(sv);
+	sv->cfg = *cfg;
+	if (!sv->cfg.cache_bytes)
+		sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
+	return soft_cache_create(sv);
+}
+
+/* ---- the vCPU's part ----------------------------------------------------------------------- */
+
+static void soft_vcpu_fini(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = vcpu->engine_data;
+
+	if (!v)
+		return;
+	plat_code_free(&v->native);
+	v->sv->vcpu[vcpu->index] = NULL;
+	plat_pages_free(v, GS_SIZE);
+	vcpu->engine_data = NULL;
+}
+
+static int soft_vcpu_init(struct vcpu *vcpu)
+{
+	struct soft_vm *sv = vcpu->vm->engine_data;
+	struct soft_vcpu *v = plat_pages_alloc(GS_SIZE);
+	int err;
+
+	if (!v)
+		return err_here(ERR_NOMEM);
+	err = plat_code_alloc(PAGE_SIZE, &v->native);
+	if (err) {
+		plat_pages_free(v, GS_SIZE);
+		return err;
+	}
+	v->cpu.ops = &soft_cpu_ops;
+	v->cpu.owner = v;
+	v->cpu.model = vcpu->vm->model;
+	v->cpu.index = vcpu->index;
+	v->cpu.native_rw = v->native.rw;
+	v->cpu.native_rx = v->native.rx;
+	v->cpu.native_size = v->native.size;
+	cpu_init(&v->cpu);
+	v->self = (uint64_t)v;
+	v->vcpu = vcpu;
+	v->sv = sv;
+	v->mode_dirty = true;
+	for (unsigned i = 0; i < 256; i++)
+		v->if_clear[i] = (uint8_t)(i & ~(FL_IF >> 8));
+	soft_tlb_init(v);
+	soft_jumps_init(v);
+	vcpu->engine_data = v;
+	vcpu->state = &v->cpu.s;
+	sv->vcpu[vcpu->index] = v;
+	sv->n_vcpus = MAX(sv->n_vcpus, vcpu->index + 1);
+	return 0;
+}
+
+/* A hardware exception in translated code: continue in the trampoline that lets the interpreter
+ * run this one instruction. */
+static bool on_fault(void *ctx, struct plat_fault *f)
+{
+	struct soft_vcpu *v = ctx;
+	uint32_t site;
+	const uint8_t *to;
+
+	if (!soft_cache_has_pc(v->sv, f->pc))
+		return false;
+	to = soft_fault_site(v, f->pc, &site);
+	if (!to)
+		return false;
+	v->stats.faults++;
+	f->gpr[R15] = site;
+	f->pc = (uint64_t)to;
+	return true;
+}
+
+static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	struct soft_vcpu *v = vcpu->engine_data;
+
+	exit->kind = EXIT_NONE;
+	if (!v->thread_ready) {
+		exit->err = plat_guest_thread(on_fault, v, v);
+		if (exit->err) {
+			exit->kind = EXIT_ERROR;
+			return;
+		}
+		v->thread_ready = true;
+	}
+	v->exit = exit;
+	v->leave = false;
+	v->look = true;
+	v->mode_dirty = true;
+	for (;;) {
+		const uint8_t *code = soft_next(v);
+
+		if (v->leave)
+			break;
+		soft_enter(v, code);
+		if (v->leave)
+			break;
+	}
+	soft_fpu_park(v);
+	v->exit = NULL;
+}
+
+static void soft_kick(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = vcpu->engine_data;
+
+	atomic_store(&v->poll, 1);
+}
+
+static int soft_get_state(struct vcpu *vcpu)
+{
+	return 0; /* s is the state */
+}
+
+static int soft_set_state(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = vcpu->engine_data;
+
+	soft_tlb_flush(&v->cpu, FLUSH_ALL, 0, 0);
+	cpu_state_changed(&v->cpu);
+	v->mode_dirty = true;
+	return 0;
+}
+
+static int soft_probe(struct engine_probe *out)
+{
+	*out = (struct engine_probe){.usable = true, .verdict = "executes"};
+	return 0;
+}
+
+static void soft_memory_changed(struct vm *vm, gpa_t gpa, uint64_t len)
+{
+	soft_code_changed(vm->engine_data, NULL, gpa, len);
+}
+
+const struct engine_ops engine_soft = {
+	.name = "soft",
+	.probe = soft_probe,
+	.vm_init = soft_vm_init,
+	.vm_fini = soft_vm_fini,
+	.vcpu_init = soft_vcpu_init,
+	.vcpu_fini = soft_vcpu_fini,
+	.run = soft_run,
+	.kick = soft_kick,
+	.get_state = soft_get_state,
+	.set_state = soft_set_state,
+	.memory_changed = soft_memory_changed,
+};

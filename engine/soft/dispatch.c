@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: ISC */
+/* dispatch.c: what happens between translated blocks: requests, interrupts, mode changes,
+ * instructions that only the interpreter runs, and the search for the next block.
+ *
+ * On the vCPU's own thread, called by run() and by the trampolines. */
+#include "engine/soft/block.h"
+#include "engine/soft/enter.h"
+#include "engine/soft/layout.h"
+#include "engine/soft/tlb.h"
+
+#define DR7_ENABLED 0xffu
+/* Changes of these change what cached translations of addresses mean. */
+#define CR0_MMU (CR0_PE | CR0_PG | CR0_WP)
+#define CR4_MMU (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
+
+uint32_t soft_mode(const struct soft_vcpu *v)
+{
+	const struct x86_state *s = &v->cpu.s;
+	uint32_t mode = MODE_VALID | soft_ctx(v);
+	bool fp = !(s->cr0 & (CR0_EM | CR0_TS));
+
+	if (v->sv->cfg.interp || !(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
+		return MODE_INTERP;
+	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->a20_masked || s->smm)
+		return MODE_INTERP;
+	if ((s->rflags & FL_AC) && (s->cr0 & CR0_AM) && (mode & MODE_CTX) == CTX_USER)
+		return MODE_INTERP;
+	if (s->cr4 & CR4_PKE)
+		return MODE_INTERP;
+	if (fp)
+		mode |= MODE_FPU;
+	if (fp && (s->cr4 & CR4_OSFXSR))
+		mode |= MODE_SSE;
+	if (fp && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6)
+		mode |= MODE_AVX;
+	return mode;
+}
+
+static void refresh_mode(struct soft_vcpu *v)
+{
+	const struct x86_state *s = &v->cpu.s;
+
+	v->mode_dirty = false;
+	if (((s->cr0 ^ v->cr0_seen) & CR0_MMU) || ((s->cr4 ^ v->cr4_seen) & CR4_MMU) ||
+	    ((s->efer ^ v->efer_seen) & (EFER_NXE | EFER_LMA)))
+		soft_tlb_flush(&v->cpu, FLUSH_ALL, 0, 0);
+	v->cr0_seen = s->cr0;
+	v->cr4_seen = s->cr4;
+	v->efer_seen = s->efer;
+	v->fetch_page = FETCH_NONE; /* rights go by CPL */
+	v->mode = soft_mode(v);
+}
+
+/* Requests and kicks. True: run() must return. */
+static bool take_requests(struct soft_vcpu *v)
+{
+	struct vcpu *vcpu = v->vcpu;
+	uint32_t req;
+
+	atomic_store(&v->poll, 0);
+	req = atomic_load(&vcpu->requests);
+	if (req & (REQ_IRQ | REQ_ENGINE))
+		atomic_fetch_and(&vcpu->requests, ~(uint32_t)(REQ_IRQ | REQ_ENGINE));
+	if (req & REQ_IRQ)
+		v->look = true;
+	if (req & REQ_NMI) {
+		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_NMI);
+		v->cpu.s.nmi_pending = true;
+	}
+	return req & (REQ_INIT | REQ_SIPI | REQ_PAUSE | REQ_STOP);
+}
+
+static void after_step(struct soft_vcpu *v, enum cpu_step st)
+{
+	if (st == STEP_SHUTDOWN) {
+		v->exit->kind = EXIT_SHUTDOWN;
+		v->leave = true;
+	}
+}
+
+/* Delivers what can be delivered. */
+static void take_events(struct soft_vcpu *v)
+{
+	struct x86_state *s = &v->cpu.s;
+	struct vcpu *vcpu = v->vcpu;
+	int vector;
+
+	if (unlikely(s->nmi_pending) && !s->nmi_blocked && !s->shadow) {
+		soft_fpu_park(v);
+		s->nmi_pending = false;
+		s->activity = ACT_RUN;
+		after_step(v, cpu_nmi(&v->cpu));
+	}
+	if (v->window && cpu_can_interrupt(&v->cpu))
+		v->look = true;
+	if (!v->look || !vcpu->intc)
+		return;
+	soft_fpu_park(v);
+	if (!cpu_can_interrupt(&v->cpu)) {
+		v->window = vcpu->intc->pending(vcpu->intc_chip) >= 0;
+		v->look = false;
+		return;
+	}
+	v->look = false;
+	v->window = 0;
+	vector = vcpu->intc->ack(vcpu->intc_chip);
+	if (vector < 0)
+		return;
+	v->stats.irqs++;
+	v->look = true; /* more may wait */
+	s->activity = ACT_RUN;
+	after_step(v, cpu_interrupt(&v->cpu, (uint8_t)vector));
+}
+
+static bool must_step(const struct soft_vcpu *v)
+{
+	return v->mode == MODE_INTERP || v->cpu.s.shadow || v->cpu.i.pending;
+}
+
+const uint8_t *soft_next(struct soft_vcpu *v)
+{
+	struct x86_state *s = &v->cpu.s;
+	const uint8_t *code;
+
+	for (;;) {
+		if (unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed)) &&
+		    take_requests(v)) {
+			v->exit->kind = EXIT_NONE;
+			v->leave = true;
+		}
+		if (unlikely(v->look || v->window || s->nmi_pending))
+			take_events(v);
+		if (unlikely(v->leave))
+			break;
+		if (unlikely(s->activity != ACT_RUN)) {
+			v->exit->kind = s->activity == ACT_HLT ? EXIT_HLT : EXIT_NONE;
+			v->leave = true;
+			break;
+		}
+		if (v->mode_dirty)
+			refresh_mode(v);
+		if (likely(!must_step(v))) {
+			code = soft_find(v);
+			if (likely(code)) {
+				soft_fpu_load(v);
+				return code;
+			}
+			if (v->leave)
+				break;
+		}
+		soft_fpu_park(v);
+		v->stats.steps++;
+		after_step(v, cpu_step(&v->cpu));
+	}
+	return soft_leave_code(v);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: ISC */
+/* layout.h: the engine's data structures. Translated code reaches a vCPU's at fixed offsets from GS:
+ *
+ *	0		struct soft_vcpu; the guest's registers are at its start
+ *	GS_TLB		per context a read and a write TLB, each of two arrays
+ *	GS_JC		per context a jump cache of two arrays
+ *	GS_TGT		one slot for each target of a jump that leaves its page
+ *
+ * All of that is one mapping per vCPU, committed where touched; zeroes mean "nothing cached". */
+#ifndef ENGINE_SOFT_LAYOUT_H
+#define ENGINE_SOFT_LAYOUT_H
+
+#include "base/def.h"
+#include "engine/soft/soft.h"
+#include "plat/plat.h"
+#include "vm/vm.h"
+#include "x86/cpu.h"
+
+/* Contexts: what rights a guest's data accesses have */
+enum soft_ctx {
+	CTX_KERNEL,    /* CPL 0-2; with SMAP on: no user pages */
+	CTX_USER,      /* CPL 3 */
+	CTX_KERNEL_AC, /* CPL 0-2 with SMAP on and RFLAGS.AC set */
+	CTX_COUNT,
+};
+
+/* Mode word: everything besides the address that a translation depends on. Never 0. */
+#define MODE_CTX    3u     /* enum soft_ctx */
+#define MODE_FPU    BIT(2) /* x87 and MMX do not fault */
+#define MODE_SSE    BIT(3)
+#define MODE_AVX    BIT(4)
+#define MODE_32     BIT(5) /* flat 32-bit; else 64-bit */
+#define MODE_VALID  BIT(6)
+#define MODE_COUNT  128u
+#define MODE_INTERP 0u /* not translated at all */
+
+#define TLB_ENTRIES   65536u
+#define TLB_INDEX(va) ((uint32_t)((va) >> PAGE_SHIFT) & (TLB_ENTRIES - 1))
+#define TLB_BYTES     (TLB_ENTRIES * 8u)
+/* The addend's low six bits serve probe B as a shift count: hence this bias. */
+#define TLB_BIAS 12
+
+#define TLB_TABLES 6u /* ctx * 2 + kind */
+#define FETCH_NONE UINT64_C(1)
+
+#define JC_ENTRIES 65536u
+#define JC_BYTES   (JC_ENTRIES * 8u)
+#define JC_SETS    2u /* kernel, user */
+
+#define TGT_MAX 65536u
+
+#define GS_STRUCT (1024u * 1024u) /* struct soft_vcpu, rounded up */
+#define GS_TLB    GS_STRUCT
+/* kind: 0 read, 1 write */
+#define GS_NTAG(ctx, kind)   (GS_TLB + ((ctx)*2u + (kind)) * 2u * TLB_BYTES)
+#define GS_ADDEND(ctx, kind) (GS_NTAG(ctx, kind) + TLB_BYTES)
+#define GS_JC                GS_NTAG(CTX_COUNT, 0)
+#define GS_JNTAG(set)        (GS_JC + (set)*2u * JC_BYTES)
+#define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
+#define GS_TGT               GS_JNTAG(JC_SETS)
+#define GS_SIZE              (GS_TGT + TGT_MAX * 8u)
+
+#define LOG_MAX 8192u
+
+/* Indices of entries that were filled, so that a flush costs what was used. */
+struct soft_log {
+	_Atomic uint32_t n; /* may be LOG_MAX + 1: overflow, clear everything */
+	uint32_t entry[LOG_MAX];
+};
+
+struct soft_vm;
+
+struct soft_vcpu {
+	struct cpu cpu; /* first: the guest's registers */
+
+	/* --- reached by translated code and trampolines */
+	uint64_t host_rsp;     /* of enter()'s frame */
+	uint64_t jump_to;      /* where resume continues */
+	uint64_t slow_ea;      /* linear address of the access that missed */
+	uint64_t tmp[4];       /* translations' own scratch */
+	uint64_t self;         /* address of this structure */
+	_Atomic uint32_t poll; /* nonzero: leave translated code at the next chance */
+	uint32_t window;       /* an interrupt is pending but masked */
+	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
+
+	/* --- C only; own thread unless said otherwise */
+	struct vcpu *vcpu;
+	struct soft_vm *sv;
+	uint32_t mode;     /* current mode word */
+	bool mode_dirty;   /* recompute it */
+	bool look;         /* ask the interrupt controller */
+	bool fpu_live;     /* the guest's FP state is in the host's registers */
+	bool thread_ready; /* plat_guest_thread() done */
+	bool leave;        /* soft_next() wants run() to return, exit says why */
+	struct vcpu_exit *exit;
+	uint64_t cr0_seen, cr4_seen, efer_seen;
+	uint32_t generation;     /* of the code cache that the caches here refer to */
+	_Atomic bool in_code;    /* between soft_next() and leaving: the cache must stay */
+	struct plat_code native; /* page for x86/native.c */
+	struct mem_slot *slot;   /* last one used */
+	uint32_t last_retry;     /* site that was retried last after a TLB fill */
+	uint64_t store_gpa;      /* the store in progress: exact bytes, else size 0 */
+	uint32_t store_size;
+
+	/* What was filled, by whether the page is global (1) or not (0): TLB entries (table << 16
+	 * | index), jump cache entries (set << 16 | index) and jump slots. */
+	struct soft_log log_tlb[2], log_jc[2], log_tgt[2];
+	uint8_t in_log[2][TLB_TABLES * TLB_ENTRIES / 8]; /* TLB entries that are in the log */
+	gva_t fetch_page; /* the page that the interpreter fetched from last, or FETCH_NONE */
+	gpa_t fetch_gpa;
+	hva_t fetch_hva;
+	uint32_t pauses;
+	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that jump caches or slots lead to */
+	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
+
+	struct soft_stats stats;
+};
+
+#define GS_OFF(field) ((int32_t)offsetof(struct soft_vcpu, field))
+#define GS_GPR(n)     ((int32_t)(offsetof(struct soft_vcpu, cpu.s.gpr) + 8u * (n)))
+
+struct soft_vm {
+	struct vm *vm;
+	struct soft_config cfg;
+	struct plat_mutex lock; /* RANK_ENGINE: all of the cache */
+	struct soft_cache *cache;
+	unsigned n_vcpus;
+	struct soft_vcpu *vcpu[VM_MAX_VCPUS];
+	/* host */
+	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
+	bool bmi2;
+	struct x86_xsave xinit; /* host's default FP state */
+};
+
+/* A guest's flags that live in the host's */
+#define FL_NATIVE (FL_ARITH | FL_DF)
+
+/* soft.c */
+extern const struct cpu_ops soft_cpu_ops;
+uint32_t soft_mode(const struct soft_vcpu *v); /* mode word of the current state */
+
+static inline struct soft_vcpu *soft_of(struct cpu *cpu)
+{
+	return (struct soft_vcpu *)cpu;
+}
+
+static inline uint64_t *soft_gs64(struct soft_vcpu *v, uint32_t off)
+{
+	return (uint64_t *)(void *)((uint8_t *)v + off);
+}
+
+/* dispatch.c: host address at which translated code continues for the current state, or that of
+ * the trampoline that leaves; interprets meanwhile. */
+const uint8_t *soft_next(struct soft_vcpu *v);
+
+/* fpu.c */
+void soft_fpu_init(struct soft_vm *sv);
+void soft_fpu_park(struct soft_vcpu *v); /* guest's to s.xsave, host's defaults in */
+void soft_fpu_load(struct soft_vcpu *v);
+
+#endif

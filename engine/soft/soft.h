@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: ISC */
+/* soft.h: what the software engine lets others tune and read. The engine itself is engine_soft of
+ * vm/vcpu_ops.h. */
+#ifndef ENGINE_SOFT_SOFT_H
+#define ENGINE_SOFT_SOFT_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+struct vm;
+
+struct soft_config {
+	size_t cache_bytes;   /* code cache; 0: the default. At least SOFT_CACHE_MIN is taken */
+	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
+	bool interp;          /* never translate */
+	bool log_blocks;      /* log each translation */
+};
+
+#define SOFT_CACHE_DEFAULT (16 * MIB)
+#define SOFT_CACHE_MIN     (128 * KIB)
+
+/* Between vm_create() and vm_start(). The environment's wishes are the caller's to read. */
+int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check;
+
+/* Counters, in the order of soft_stat_names[]. Read at any time; not exact across vCPUs. */
+#define SOFT_STATS(S)                                                            \
+	S(blocks, "blocks translated")                                           \
+	S(insns, "guest instructions translated")                                \
+	S(code_bytes, "bytes of host code")                                      \
+	S(flushes, "code cache flushes")                                         \
+	S(invalidated, "blocks dropped by writes to their code")                 \
+	S(code_writes, "slow stores to pages with code")                         \
+	S(links, "jumps patched")                                                \
+	S(slow, "slow memory accesses")                                          \
+	S(tlb_fills, "TLB fills")                                                \
+	S(tlb_flush_ng, "TLB flushes, non-global")                               \
+	S(tlb_flush_all, "TLB flushes, all")                                     \
+	S(tlb_flush_page, "TLB flushes, one page")                               \
+	S(exec, "instructions executed from translated code by the interpreter") \
+	S(steps, "instructions executed by the dispatcher")                      \
+	S(resolves, "jumps resolved")                                            \
+	S(misses, "jump cache misses")                                           \
+	S(irqs, "interrupts delivered")                                          \
+	S(faults, "host exceptions in translated code")                          \
+	S(fp_parks, "FP state saved")
+
+struct soft_stats {
+#define S(id, text) uint64_t id;
+	SOFT_STATS(S)
+#undef S
+};
+/* Sums over all vCPUs. */
+void soft_stats_read(struct vm *vm, struct soft_stats *out);
+/* Logs all of them at level info. */
+void soft_stats_log(struct vm *vm);
+
+#endif
