@@ -156,7 +156,8 @@ static void test_format(void **state)
 	SAME("%d %i %u", -42, INT_MIN, UINT_MAX);
 	SAME("%ld %lld %zu", LONG_MIN, LLONG_MAX, SIZE_MAX);
 	SAME("%lu %llu %lx %llX", ULONG_MAX, ULLONG_MAX, 0xdeadbeefcafeul, 0xABCDull);
-	SAME("%hhx %hx %hhd %hd", 0x1ff & 0xff, 0x1ffff & 0xffff, (signed char)-3, (short)-300);
+	SAME("%hhx %hx %hhd %hd", (unsigned char)0xfe, (unsigned short)0xfedc, (signed char)-3,
+	     (short)-300);
 	SAME("[%5d] [%-5d] [%05d] [%+d] [% d]", 42, 42, -42, 42, 42);
 	SAME("[%08x] [%#x] [%#010x] [%-10x] [%#x]", 0xbeef, 0xbeef, 0xbeef, 0xbeef, 0);
 	SAME("[%.3d] [%8.3d] [%-8.3d] [%.0d]", 7, 7, 7, 0);
