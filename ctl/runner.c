@@ -1,1 +1,421 @@
 /* SPDX-License-Identifier: ISC */
+/* runner.c: one VM in the foreground. The main thread sets up, then sleeps in poll() on signals, the
+ * control socket and the VM's end; a thread of its own waits for the latter. Ends by the power
+ * button first, hard when the guest does not answer. */
+#include "ctl/runner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "ctl/backends.h"
+#include "ctl/control.h"
+#include "ctl/engines.h"
+#include "ctl/recorder.h"
+#include "ctl/report.h"
+#include "ctl/rundir.h"
+#include "ctl/sandbox.h"
+#include "plat/linux/log.h"
+#include "vm/vm.h"
+#include "x86/cpuid.h"
+
+#define ROOM_WANTED (64 * MIB) /* free space that ends a pause for a full disk */
+
+struct runner {
+	const struct vm_def *def;
+	struct vm *vm;
+	struct plat_loop *loop; /* the back ends': outlives the VM's own */
+	struct backends be;
+	struct recorder rec;
+	struct control control;
+	struct report_source src;
+	int rundir; /* -1: no control socket */
+	int signal_fd;
+	int ended_fd;           /* eventfd, written once the VM has ended */
+	uint64_t stop_deadline; /* 0: nobody has asked to stop */
+	bool user_paused;
+	bool said_full;
+};
+
+/* ---- stopping ------------------------------------------------------------------------------ */
+
+static void stop_hard(struct runner *r)
+{
+	vm_stop(r->vm, VM_STOPPED, 0);
+}
+
+/* Presses the power button and gives the guest time; the second time ends it. */
+static void stop_polite(struct runner *r, unsigned seconds)
+{
+	if (r->stop_deadline || !r->vm->power_button || !seconds) {
+		stop_hard(r);
+		return;
+	}
+	plat_log(LOG_INFO,
+		 "asking the guest to power off (hard stop in %u s, or now with a second "
+		 "signal)",
+		 seconds);
+	r->stop_deadline = plat_now() + seconds * NS_PER_SEC;
+	r->src.stopping = true;
+	if (r->user_paused) {
+		r->user_paused = false;
+		vm_resume(r->vm);
+	}
+	r->vm->power_button(r->vm);
+}
+
+/* Ctrl-A x, on the event loop's thread. */
+static void leave(void *arg)
+{
+	struct runner *r = arg;
+
+	stop_hard(r);
+}
+
+/* ---- control socket -------------------------------------------------------------------------- */
+
+static int req_status(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	report_status(&r->src, answer);
+	return 0;
+}
+
+static int req_stats(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	report_stats(&r->src, answer);
+	return 0;
+}
+
+static int req_stop(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const json_t *t = json_object_get(args, "timeout");
+	json_int_t seconds = json_is_integer(t) ? json_integer_value(t) : r->def->stop_timeout;
+
+	if (seconds < 0 || seconds > 86400)
+		return msg_fail(msg, ERR_INVAL, "timeout: give 0 to 86400 seconds");
+	/* Asked twice for the same is not asked for a hard stop, as two signals are: that is kill. */
+	if (!r->stop_deadline)
+		stop_polite(r, (unsigned)seconds);
+	return 0;
+}
+
+static int req_kill(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	stop_hard(r);
+	return 0;
+}
+
+static int req_pause(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	if (r->user_paused)
+		return msg_fail(msg, ERR_BUSY, "it is paused already");
+	r->user_paused = true;
+	vm_pause_sync(r->vm, "paused by the operator");
+	return 0;
+}
+
+static int req_resume(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	if (!r->user_paused)
+		return msg_fail(msg, ERR_INVAL, "nobody has paused it: see vigia list");
+	r->user_paused = false;
+	vm_resume(r->vm);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(struct runner *r, json_t *args, json_t *answer, struct msg *msg);
+} requests[] = {
+	{"status", req_status}, {"stats", req_stats}, {"stop", req_stop},
+	{"kill", req_kill},     {"pause", req_pause}, {"resume", req_resume},
+};
+
+static int on_request(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
+		if (!strcmp(requests[i].name, what))
+			return requests[i].fn(ctx, args, answer, msg);
+	return msg_fail(msg, ERR_INVAL,
+			"unknown request: status, stats, stop, kill, pause, resume "
+			"or console");
+}
+
+static int on_console(void *ctx, int fd, const char *early, size_t len)
+{
+	return backends_console(&((struct runner *)ctx)->be, fd, early, len);
+}
+
+static const struct control_ops control_ops = {on_request, on_console};
+
+static int open_control(struct runner *r, struct msg *msg)
+{
+	char path[4096];
+	int fd;
+
+	if (r->def->no_control)
+		return 0;
+	r->rundir = rundir_open(true, path, sizeof(path), msg);
+	if (r->rundir < 0)
+		return r->rundir;
+	fd = rundir_listen(r->rundir, r->def->name, msg);
+	if (fd < 0) {
+		close(r->rundir);
+		r->rundir = -1;
+		return fd;
+	}
+	control_init(&r->control, fd, &control_ops, r);
+	return 0;
+}
+
+static void close_control(struct runner *r)
+{
+	control_fini(&r->control);
+	if (r->rundir < 0)
+		return;
+	rundir_remove(r->rundir, r->def->name);
+	close(r->rundir);
+}
+
+/* ---- set-up ------------------------------------------------------------------------------------ */
+
+/* Before any thread starts, so that all of them block these and only signal_fd hears them. */
+static int open_events(struct runner *r, struct msg *msg)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	/* A write beyond the file size limit shall fail like one on a full disk, not kill. */
+	signal(SIGXFSZ, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return msg_fail(msg, ERR_IO, "cannot block signals: %s", strerror(errno));
+	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	r->ended_fd = eventfd(0, EFD_CLOEXEC);
+	if (r->signal_fd < 0 || r->ended_fd < 0)
+		return msg_fail(msg, ERR_NOMEM, "no file descriptors: %s", strerror(errno));
+	return 0;
+}
+
+static int create_vm(struct runner *r, struct msg *msg)
+{
+	const struct vm_def *def = r->def;
+	struct vm_config cfg = {
+		.name = def->name,
+		.cpus = def->cpus,
+		.memory = def->memory,
+		.low_end = MICRO_LOW_END,
+	};
+	int err = engine_choose(def->engine, &cfg.engine, msg);
+
+	if (err)
+		return err;
+	cfg.model = def->cpu ? x86_model_find(def->cpu) : x86_model_default();
+	if (!cfg.model)
+		return msg_fail(msg, ERR_INVAL,
+				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3 "
+				"and host",
+				def->cpu ? def->cpu : "");
+	err = vm_create(&cfg, &r->vm);
+	if (err)
+		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
+				err == ERR_NOMEM ? ": give less --memory" : "");
+	return engine_tune(r->vm, msg);
+}
+
+static int create_board(struct runner *r, struct msg *msg)
+{
+	struct micro_config cfg;
+	char err_text[256] = "";
+	int err;
+
+	backends_wire(&r->be, r->def, &cfg);
+	err = micro_create(r->vm, &cfg, err_text, sizeof(err_text));
+	if (!err)
+		return 0;
+	if (err_text[0] && (err == ERR_FORMAT || err == ERR_NOMEM || err == ERR_INVAL))
+		return msg_fail(msg, err, "the kernel %s %s", r->def->kernel, err_text);
+	return msg_fail(msg, err, "cannot set up the machine: %s",
+			err_text[0] ? err_text : err_str(err));
+}
+
+static int set_up(struct runner *r, struct msg *msg)
+{
+	int err = open_events(r, msg);
+
+	if (!err)
+		err = open_control(r, msg);
+	if (!err)
+		err = create_vm(r, msg);
+	if (!err && plat_loop_create(&r->loop))
+		err = msg_fail(msg, ERR_NOMEM, "cannot start a thread");
+	if (!err)
+		err = backends_open(&r->be, r->def, r->loop, leave, r, msg);
+	if (!err)
+		err = create_board(r, msg);
+	if (err)
+		return err;
+	backends_trim(&r->be);
+	recorder_attach(&r->rec, &r->vm->mon);
+	r->src = (struct report_source){
+		.vm = r->vm,
+		.started = plat_now(),
+		.statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC),
+	};
+	return r->def->no_sandbox ? 0 : sandbox_enter(msg);
+}
+
+/* ---- running ------------------------------------------------------------------------------------ */
+
+static void wait_thread(void *arg)
+{
+	struct runner *r = arg;
+	uint64_t one = 1;
+
+	vm_wait(r->vm);
+	if (write(r->ended_fd, &one, sizeof(one)) < 0)
+		plat_log(LOG_ERROR, "cannot tell the VM's end");
+}
+
+static void take_signals(struct runner *r)
+{
+	struct signalfd_siginfo si;
+
+	while (read(r->signal_fd, &si, sizeof(si)) == sizeof(si))
+		stop_polite(r, r->def->stop_timeout);
+}
+
+/* A device has paused the VM because the host's disk is full: goes on when there is room. */
+static void look_for_room(struct runner *r)
+{
+	struct vm *vm = r->vm;
+	char reason[sizeof(vm->pause_reason)];
+	bool full;
+
+	plat_mutex_lock(&vm->lock);
+	memcpy(reason, vm->pause_reason, sizeof(reason));
+	full = vm->paused > r->user_paused && strstr(reason, "disk is full");
+	plat_mutex_unlock(&vm->lock);
+	if (!full) {
+		r->said_full = false;
+		return;
+	}
+	if (!r->said_full)
+		plat_log(LOG_WARN, "%s: the VM is paused; it goes on when there is room", reason);
+	r->said_full = true;
+	if (backends_room(&r->be, ROOM_WANTED)) {
+		plat_log(LOG_INFO, "there is room again: the VM goes on");
+		r->said_full = false;
+		vm_resume(vm);
+	}
+}
+
+static int poll_timeout(const struct runner *r)
+{
+	uint64_t now = plat_now();
+
+	if (r->stop_deadline)
+		return now >= r->stop_deadline ? 0 : (int)((r->stop_deadline - now) / 1000000 + 1);
+	return 1000;
+}
+
+static void run(struct runner *r)
+{
+	struct pollfd pfd[2 + CONTROL_POLL_MAX];
+
+	for (;;) {
+		unsigned n = 0;
+
+		pfd[0] = (struct pollfd){.fd = r->ended_fd, .events = POLLIN};
+		pfd[1] = (struct pollfd){.fd = r->signal_fd, .events = POLLIN};
+		if (r->rundir >= 0)
+			n = control_poll(&r->control, pfd + 2);
+		if (poll(pfd, 2 + n, MIN(poll_timeout(r), 1000)) < 0 && errno != EINTR)
+			break;
+		if (pfd[0].revents)
+			break;
+		if (pfd[1].revents)
+			take_signals(r);
+		if (r->rundir >= 0)
+			control_serve(&r->control, pfd + 2, n);
+		if (r->stop_deadline && plat_now() >= r->stop_deadline) {
+			plat_log(LOG_WARN, "the guest did not power off: stopping it");
+			stop_hard(r);
+			r->stop_deadline = UINT64_MAX / 2;
+		}
+		look_for_room(r);
+	}
+}
+
+static int ended(struct runner *r)
+{
+	switch (r->vm->end) {
+	case VM_POWEROFF:
+	case VM_STOPPED:
+		return EXIT_OK;
+	case VM_CRASHED:
+		fprintf(stderr, "vigia: the guest crashed (triple fault)\n");
+		report_crash(stderr, r->vm, &r->rec);
+		return EXIT_CRASHED;
+	case VM_EXITED:
+		return r->vm->exit_code & 0xff;
+	default:
+		fprintf(stderr, "vigia: the VM was stopped because the host failed: see above\n");
+		return EXIT_HOST;
+	}
+}
+
+static int start_and_run(struct runner *r, struct msg *msg)
+{
+	struct plat_thread *waiter;
+	int err = plat_thread_create("wait", wait_thread, r, &waiter);
+
+	if (err)
+		return msg_fail(msg, err, "cannot start a thread: %s", err_str(err));
+	err = vm_start(r->vm);
+	if (err)
+		msg_fail(msg, err, "cannot start the virtual CPUs: %s", err_str(err));
+	else
+		run(r);
+	plat_thread_join(waiter);
+	return err;
+}
+
+int runner_main(const struct vm_def *def)
+{
+	struct runner *r = calloc(1, sizeof(*r));
+	struct msg msg = {""};
+	int status = EXIT_SETUP;
+
+	if (!r) {
+		fprintf(stderr, "vigia: out of memory\n");
+		return EXIT_HOST;
+	}
+	r->def = def;
+	r->rundir = r->signal_fd = r->ended_fd = r->src.statm_fd = r->control.listen_fd = -1;
+	control_init(&r->control, -1, &control_ops, r);
+	plat_log_set_name(def->name);
+	if (!set_up(r, &msg) && !start_and_run(r, &msg))
+		status = ended(r);
+	/* Devices wait for their requests, then disks are flushed and closed; the terminal last. */
+	close_control(r);
+	if (r->vm)
+		vm_destroy(r->vm);
+	backends_close(&r->be);
+	if (r->loop)
+		plat_loop_destroy(r->loop);
+	if (msg.text[0])
+		fprintf(stderr, "vigia: %s\n", msg.text);
+	free(r);
+	return status;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: ISC */
+/* cmd.h: the commands of vigia. */
+#ifndef CMD_CMD_H
+#define CMD_CMD_H
+
+#include "ctl/opt.h"
+
+struct cmd {
+	const struct command *desc;
+	/* argv[0] is the command's name. Gives the exit status; reports errors itself. */
+	int (*run)(int argc, char **argv);
+};
+
+extern const struct cmd cmd_table[];
+extern const unsigned cmd_count;
+
+/* Descriptions without functions, for generators of man pages and completion. */
+extern const struct command cmd_doctor, cmd_list, cmd_stop, cmd_kill, cmd_pause, cmd_resume,
+	cmd_stats, cmd_console;
+extern const struct command *const cmd_all[];
+extern const unsigned cmd_all_count;
+
+int run_main(int argc, char **argv);
+int doctor_main(int argc, char **argv);
+int list_main(int argc, char **argv);
+int stop_main(int argc, char **argv);
+int kill_main(int argc, char **argv);
+int pause_main(int argc, char **argv);
+int resume_main(int argc, char **argv);
+int stats_main(int argc, char **argv);
+int console_main(int argc, char **argv);
+
+/* Prints "vigia NAME: text" on stderr; gives 1. */
+int cmd_fail(const struct command *desc, const struct msg *msg);
+/* Connects to the VM that name stands for. Gives a descriptor or ERR_*. */
+int cmd_connect(const char *name, struct msg *msg);
+
+#endif

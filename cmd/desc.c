@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: ISC */
+/* desc.c: what each command takes. Help, man pages and completion come from here. */
+#include "cmd/cmd.h"
+#include "cmd/opts.h"
+#include "ctl/def.h"
+
+static int set_json(void *target, const char *value, struct msg *msg)
+{
+	((struct cmd_opts *)target)->json = true;
+	return 0;
+}
+
+static int set_timeout(void *target, const char *value, struct msg *msg)
+{
+	struct cmd_opts *o = target;
+	uint64_t v;
+	int err = opt_u64(value, 0, 86400, "--timeout", &v, msg);
+
+	if (!err) {
+		o->timeout = (int)v;
+	}
+	return err;
+}
+
+static int set_wait(void *target, const char *value, struct msg *msg)
+{
+	((struct cmd_opts *)target)->wait = true;
+	return 0;
+}
+
+/* clang-format off */
+static const struct opt json_opts[] = {
+	{"json", NULL, "print JSON", NULL, 0, set_json},
+};
+static const struct opt stop_opts[] = {
+	{"timeout", "SECONDS", "hard stop after that time (the VM's --stop-timeout)", NULL, 0,
+	 set_timeout},
+	{"wait", NULL, "return when the VM has ended", NULL, 0, set_wait},
+};
+static const struct opt kill_opts[] = {
+	{"wait", NULL, "return when the VM has ended", NULL, 0, set_wait},
+};
+
+const struct command cmd_doctor = {
+	"doctor", "", "say what this host offers, what is missing and how to get it",
+	"Tries each engine by running a small guest. Exit status 1 where VMs cannot run.",
+	json_opts, ARRAY_SIZE(json_opts), 0, 0};
+const struct command cmd_list = {
+	"list", "", "list the running VMs", NULL, json_opts, ARRAY_SIZE(json_opts), 0, 0};
+const struct command cmd_stop = {
+	"stop", "NAME", "press a VM's power button",
+	"A guest that does not power off in time is stopped hard; its disks are flushed.",
+	stop_opts, ARRAY_SIZE(stop_opts), 1, 1};
+const struct command cmd_kill = {
+	"kill", "NAME", "stop a VM at once",
+	"As pulling the plug: the guest is not asked. What it has flushed is on its disks.",
+	kill_opts, ARRAY_SIZE(kill_opts), 1, 1};
+const struct command cmd_pause = {
+	"pause", "NAME", "hold a VM's processors", NULL, NULL, 0, 1, 1};
+const struct command cmd_resume = {
+	"resume", "NAME", "let a paused VM go on", NULL, NULL, 0, 1, 1};
+const struct command cmd_stats = {
+	"stats", "NAME", "show what a VM uses and what its engine does", NULL,
+	json_opts, ARRAY_SIZE(json_opts), 1, 1};
+const struct command cmd_console = {
+	"console", "NAME", "join a VM's console",
+	"Several may join; all see the same. Ctrl-A x leaves the console, the VM goes on; Ctrl-A Ctrl-A "
+	"sends Ctrl-A.", NULL, 0, 1, 1};
+/* clang-format on */
+
+const struct command *const cmd_all[] = {
+	&cmd_run,    &cmd_list,  &cmd_stop,    &cmd_kill,   &cmd_pause,
+	&cmd_resume, &cmd_stats, &cmd_console, &cmd_doctor,
+};
+const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: ISC */
+/* opts.h: values of the options that the small commands share. */
+#ifndef CMD_OPTS_H
+#define CMD_OPTS_H
+
+#include "base/def.h"
+
+struct cmd_opts {
+	bool json;
+	bool wait;
+	int timeout; /* seconds; -1: not given */
+};
+
+#endif

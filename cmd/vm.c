@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: ISC */
+/* vm.c: commands that send one request to a running VM, or to all. */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/opts.h"
+#include "ctl/control.h"
+#include "ctl/rundir.h"
+#include "ctl/runner.h"
+
+#define ANSWER_SECONDS 10
+
+/* The control socket closes when the VM ends; the process may take another moment. */
+static void wait_end(int fd)
+{
+	char buf[256];
+
+	while (recv(fd, buf, sizeof(buf), 0) > 0)
+		;
+}
+
+/* Parses, connects, calls. fn: gets the answer; may be NULL. */
+static int request(const struct command *desc, const char *what, int argc, char **argv,
+		   void (*fn)(const struct cmd_opts *o, json_t *answer))
+{
+	struct cmd_opts o = {.timeout = -1};
+	struct opt_args args;
+	struct msg msg = {""};
+	json_t *req, *answer;
+	int fd;
+
+	if (opt_parse(desc, argc, argv, &o, &args, &msg))
+		return cmd_fail(desc, &msg);
+	if (args.help) {
+		opt_print_help(desc);
+		return EXIT_OK;
+	}
+	fd = cmd_connect(args.arg[0], &msg);
+	if (fd < 0)
+		return cmd_fail(desc, &msg);
+	req = json_pack("{s:s}", "do", what);
+	if (o.timeout >= 0)
+		json_object_set_new(req, "timeout", json_integer(o.timeout));
+	if (control_call(fd, req, ANSWER_SECONDS, &answer, &msg)) {
+		close(fd);
+		return cmd_fail(desc, &msg);
+	}
+	if (fn)
+		fn(&o, answer);
+	json_decref(answer);
+	if (o.wait)
+		wait_end(fd);
+	close(fd);
+	return EXIT_OK;
+}
+
+int stop_main(int argc, char **argv)
+{
+	return request(&cmd_stop, "stop", argc, argv, NULL);
+}
+
+int kill_main(int argc, char **argv)
+{
+	return request(&cmd_kill, "kill", argc, argv, NULL);
+}
+
+int pause_main(int argc, char **argv)
+{
+	return request(&cmd_pause, "pause", argc, argv, NULL);
+}
+
+int resume_main(int argc, char **argv)
+{
+	return request(&cmd_resume, "resume", argc, argv, NULL);
+}
+
+/* ---- stats ------------------------------------------------------------------------------------ */
+
+static void print_value(const char *key, const json_t *v)
+{
+	if (json_is_integer(v))
+		printf("%-16s %" JSON_INTEGER_FORMAT "\n", key, json_integer_value(v));
+	else if (json_is_real(v))
+		printf("%-16s %.2f\n", key, json_real_value(v));
+	else if (json_is_string(v))
+		printf("%-16s %s\n", key, json_string_value(v));
+}
+
+static void print_stats(const struct cmd_opts *o, json_t *answer)
+{
+	const char *key;
+	json_t *v, *sub;
+	size_t i;
+
+	json_object_del(answer, "ok");
+	if (o->json) {
+		json_dumpf(answer, stdout, JSON_INDENT(2));
+		putchar('\n');
+		return;
+	}
+	json_object_foreach(answer, key, v)
+	{
+		print_value(key, v);
+	}
+	json_array_foreach(json_object_get(answer, "vcpus"), i, v)
+	{
+		printf("CPU %zu exits:", i);
+		json_object_foreach(json_object_get(v, "exits"), key, sub)
+		{
+			printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(sub));
+		}
+		putchar('\n');
+	}
+	json_object_foreach(json_object_get(answer, "soft"), key, v)
+	{
+		print_value(key, v);
+	}
+}
+
+int stats_main(int argc, char **argv)
+{
+	return request(&cmd_stats, "stats", argc, argv, print_stats);
+}
+
+/* ---- list ------------------------------------------------------------------------------------- */
+
+struct listing {
+	int dir;
+	json_t *vms;
+};
+
+static void list_one(void *arg, const char *name)
+{
+	struct listing *l = arg;
+	struct msg msg = {""};
+	json_t *answer = NULL;
+	int fd = rundir_connect(l->dir, name, &msg);
+
+	if (fd < 0)
+		return; /* left by a dead process; the next VM of that name takes it over */
+	if (!control_call(fd, json_pack("{s:s}", "do", "status"), 2, &answer, &msg)) {
+		json_object_del(answer, "ok");
+		json_array_append_new(l->vms, answer);
+	} else {
+		json_array_append_new(l->vms, json_pack("{s:s, s:s, s:s}", "name", name, "state",
+							"silent", "reason", msg.text));
+	}
+	close(fd);
+}
+
+static void print_list(const json_t *vms)
+{
+	json_t *vm;
+	size_t i;
+
+	printf("%-20s %-9s %8s %-7s %4s %9s %9s\n", "NAME", "STATE", "PID", "ENGINE", "CPUS",
+	       "MEMORY", "UPTIME");
+	json_array_foreach(vms, i, vm)
+	{
+		const char *engine = json_string_value(json_object_get(vm, "engine"));
+		const char *reason = json_string_value(json_object_get(vm, "reason"));
+
+		printf("%-20s %-9s %8" JSON_INTEGER_FORMAT " %-7s %4" JSON_INTEGER_FORMAT
+		       " %5" JSON_INTEGER_FORMAT " MiB %7" JSON_INTEGER_FORMAT " s%s%s\n",
+		       json_string_value(json_object_get(vm, "name")),
+		       json_string_value(json_object_get(vm, "state")),
+		       json_integer_value(json_object_get(vm, "pid")), engine ? engine : "",
+		       json_integer_value(json_object_get(vm, "cpus")),
+		       json_integer_value(json_object_get(vm, "memory")) / (json_int_t)MIB,
+		       json_integer_value(json_object_get(vm, "uptime")), reason ? "  " : "",
+		       reason ? reason : "");
+	}
+}
+
+int list_main(int argc, char **argv)
+{
+	struct cmd_opts o = {.timeout = -1};
+	struct listing l = {.vms = json_array()};
+	struct opt_args args;
+	struct msg msg = {""};
+	char path[4096];
+
+	if (opt_parse(&cmd_list, argc, argv, &o, &args, &msg))
+		return cmd_fail(&cmd_list, &msg);
+	if (args.help) {
+		opt_print_help(&cmd_list);
+		return EXIT_OK;
+	}
+	l.dir = rundir_open(false, path, sizeof(path), &msg);
+	if (l.dir < 0 && l.dir != ERR_NOENT)
+		return cmd_fail(&cmd_list, &msg);
+	if (l.dir >= 0) {
+		rundir_each(l.dir, list_one, &l);
+		close(l.dir);
+	}
+	if (o.json) {
+		json_dumpf(l.vms, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_list(l.vms);
+	}
+	json_decref(l.vms);
+	return EXIT_OK;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: ISC */
+/* def.c: the options of `vigia run`, which are the keys of a definition file too, and what they
+ * put into a struct vm_def. Called by the main thread. */
+#include "ctl/def.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MEMORY_MIN (16 * MIB)
+#define MEMORY_MAX (1024 * GIB)
+#define CPUS_MAX   8
+
+bool vm_name_valid(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (!n || n > 63 || !isalnum((unsigned char)name[0]))
+		return false;
+	for (; *name; name++)
+		if (!isalnum((unsigned char)*name) && !strchr("._-", *name))
+			return false;
+	return true;
+}
+
+static int set_string(char **p, const char *value, struct msg *msg)
+{
+	char *s = strdup(value);
+
+	if (!s)
+		return msg_fail(msg, ERR_NOMEM, "out of memory");
+	free(*p);
+	*p = s;
+	return 0;
+}
+
+#define STRING_SETTER(field)                                                      \
+	static int set_##field(void *target, const char *value, struct msg *msg)  \
+	{                                                                         \
+		return set_string(&((struct vm_def *)target)->field, value, msg); \
+	}
+STRING_SETTER(engine)
+STRING_SETTER(board)
+STRING_SETTER(cpu)
+STRING_SETTER(kernel)
+STRING_SETTER(initrd)
+STRING_SETTER(append)
+STRING_SETTER(serial)
+
+static int set_console(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+
+	if (strcmp(value, "none"))
+		return set_string(&def->console, value, msg);
+	free(def->console);
+	def->console = NULL;
+	return 0;
+}
+
+static int set_name(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+
+	if (!vm_name_valid(value))
+		return msg_fail(msg, ERR_INVAL,
+				"--name %s: use at most 63 letters, digits, dots, "
+				"dashes and underscores, and begin with a letter or digit",
+				value);
+	strcpy(def->name, value);
+	return 0;
+}
+
+static int set_cpus(void *target, const char *value, struct msg *msg)
+{
+	uint64_t v;
+	int err = opt_u64(value, 1, CPUS_MAX, "--cpus", &v, msg);
+
+	if (!err)
+		((struct vm_def *)target)->cpus = (unsigned)v;
+	return err;
+}
+
+static int set_memory(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+	uint64_t v;
+	int err = opt_size(value, "--memory", &v, msg);
+
+	if (err)
+		return err;
+	if (v < MEMORY_MIN || v > MEMORY_MAX || !IS_ALIGNED(v, MIB))
+		return msg_fail(msg, ERR_INVAL, "--memory %s: give whole MiB from %u to %u", value,
+				(unsigned)(MEMORY_MIN / MIB), (unsigned)(MEMORY_MAX / MIB));
+	def->memory = v;
+	return 0;
+}
+
+static int set_exit_port(void *target, const char *value, struct msg *msg)
+{
+	uint64_t v;
+	int err = opt_u64(value, 1, 0xffff, "--exit-port", &v, msg);
+
+	if (!err)
+		((struct vm_def *)target)->exit_port = (uint16_t)v;
+	return err;
+}
+
+static int set_stop_timeout(void *target, const char *value, struct msg *msg)
+{
+	uint64_t v;
+	int err = opt_u64(value, 0, 86400, "--stop-timeout", &v, msg);
+
+	if (!err)
+		((struct vm_def *)target)->stop_timeout = (unsigned)v;
+	return err;
+}
+
+static int set_rng(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->no_rng = !strcmp(value, "off");
+	return 0;
+}
+
+static int set_sandbox(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->no_sandbox = !strcmp(value, "off");
+	return 0;
+}
+
+static int set_control(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->no_control = !strcmp(value, "off");
+	return 0;
+}
+
+static int set_display(void *target, const char *value, struct msg *msg)
+{
+	if (!strncmp(value, "vnc", 3))
+		return msg_fail(msg, ERR_NOSYS,
+				"--display %s: there is no screen in this version "
+				"yet: use --display none and the serial console",
+				value);
+	if (strcmp(value, "none"))
+		return msg_fail(msg, ERR_INVAL, "--display %s: there is only none", value);
+	return 0;
+}
+
+/* One key of a disk's specification. */
+static int disk_key(struct disk_def *d, const char *key, const char *value, struct msg *msg)
+{
+	if (!strcmp(key, "ro") && !value) {
+		d->read_only = true;
+	} else if (!strcmp(key, "snapshot") && !value) {
+		d->snapshot = true;
+	} else if (!strcmp(key, "format") && value) {
+		if (strcmp(value, "raw") && strcmp(value, "qcow2") && strcmp(value, "auto"))
+			return msg_fail(msg, ERR_INVAL,
+					"--disk: format %s is not known: raw or qcow2; "
+					"qemu-img convert turns others into these",
+					value);
+		return set_string(&d->format, value, msg);
+	} else if (!strcmp(key, "serial") && value) {
+		if (strlen(value) > 20)
+			return msg_fail(msg, ERR_INVAL, "--disk: serial %s is longer than 20",
+					value);
+		strcpy(d->serial, value);
+	} else if (!strcmp(key, "if") && value) {
+		if (!strcmp(value, "ide") || !strcmp(value, "ahci") || !strcmp(value, "nvme"))
+			return msg_fail(msg, ERR_NOSYS,
+					"--disk: if=%s is not in this version yet: use "
+					"if=virtio",
+					value);
+		if (strcmp(value, "virtio"))
+			return msg_fail(msg, ERR_INVAL, "--disk: if=%s is not known: use if=virtio",
+					value);
+	} else {
+		return msg_fail(msg, ERR_INVAL,
+				"--disk: %s is not known: if=, format=, serial=, ro, "
+				"snapshot; write a comma in a file name twice",
+				key);
+	}
+	return 0;
+}
+
+static void disk_def_fini(struct disk_def *d)
+{
+	free(d->path);
+	free(d->format);
+	*d = (struct disk_def){0};
+}
+
+static int set_disk(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+	struct disk_def *d = &def->disk[def->n_disks];
+	char *field;
+	int err;
+
+	if (def->n_disks >= DEF_MAX_DISKS)
+		return msg_fail(msg, ERR_INVAL, "--disk %s: at most %u disks", value,
+				DEF_MAX_DISKS);
+	*d = (struct disk_def){.path = opt_field(&value)};
+	err = set_string(&d->format, "auto", msg);
+	if (!err && (!d->path || !d->path[0]))
+		err = msg_fail(msg, ERR_INVAL, "--disk: the file name is missing");
+	while (!err && (field = opt_field(&value))) {
+		char *eq = strchr(field, '=');
+
+		if (eq)
+			*eq++ = 0;
+		err = disk_key(d, field, eq, msg);
+		free(field);
+	}
+	if (err)
+		disk_def_fini(d);
+	else
+		def->n_disks++;
+	return err;
+}
+
+static int set_net(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+	int err;
+
+	def->net_given = true;
+	if (!strcmp(value, "none"))
+		return 0;
+	if (def->n_nets >= DEF_MAX_NETS)
+		return msg_fail(msg, ERR_INVAL, "--net %s: at most %u network cards", value,
+				DEF_MAX_NETS);
+	err = set_string(&def->net[def->n_nets], value, msg);
+	if (!err)
+		def->n_nets++;
+	return err;
+}
+
+/* clang-format off */
+static const struct opt run_opts[] = {
+	{"name", "NAME", "name of the VM for vigia list, stop, console … (vm-PID)", NULL,
+	 OPT_DEF, set_name},
+	{"engine", "auto|soft|kvm", "what executes the guest (auto)", "auto|soft|kvm", OPT_DEF,
+	 set_engine},
+	{"board", "micro", "the machine: micro has virtio devices only (micro)", NULL, OPT_DEF,
+	 set_board},
+	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3 or host (the best of these that the host "
+	 "can execute)", NULL, OPT_DEF, set_cpu},
+	{"cpus", "N", "virtual processors, 1 to 8 (1)", NULL, OPT_DEF, set_cpus},
+	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,
+	 set_memory},
+	{"kernel", "FILE", "Linux bzImage or PVH ELF to boot", NULL, OPT_DEF | OPT_FILE, set_kernel},
+	{"initrd", "FILE", "initial RAM disk for the kernel", NULL, OPT_DEF | OPT_FILE, set_initrd},
+	{"append", "TEXT", "the kernel's command line (console=ttyS0)", NULL, OPT_DEF, set_append},
+	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio][,format=raw|qcow2][,serial=S][,ro]"
+	 "[,snapshot]; with snapshot FILE is not changed", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
+	 set_disk},
+	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
+	 "none (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
+	 NULL, OPT_DEF, set_serial},
+	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
+	 set_console},
+	{"display", "none", "no screen (none)", NULL, OPT_DEF, set_display},
+	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
+	{"exit-port", "PORT", "a write of v to this I/O port ends the VM with exit status (v<<1)|1",
+	 NULL, OPT_DEF, set_exit_port},
+	{"stop-timeout", "SECONDS", "from the power button to a hard stop (10)", NULL, OPT_DEF,
+	 set_stop_timeout},
+	{"sandbox", "on|off", "give up privileges and unneeded system calls before the guest runs "
+	 "(on)", "on|off", OPT_DEF, set_sandbox},
+	{"control", "on|off", "control socket for vigia list, stop, console … (on)", "on|off",
+	 OPT_DEF, set_control},
+	/* Known from the design, for later versions. */
+	{"firmware", "F", "boot with --kernel", NULL, OPT_LATER, NULL},
+	{"boot", "DEVICE", "boot with --kernel", NULL, OPT_LATER, NULL},
+	{"cdrom", "FILE", "attach the image with --disk FILE,ro", NULL, OPT_LATER, NULL},
+	{"floppy", "FILE", "attach the image with --disk", NULL, OPT_LATER, NULL},
+	{"policy", "FILE", "leave it out: everything is provided", NULL, OPT_LATER, NULL},
+	{"history", "FILE", "leave it out: nothing is recorded", NULL, OPT_LATER, NULL},
+};
+/* clang-format on */
+
+const struct command cmd_run = {
+	.name = "run",
+	.args = "[NAME|FILE.yaml]",
+	.summary = "run one VM in the foreground",
+	.text = "Ends with the guest. Exit status: 0 the guest powered off or was stopped, 1 usage "
+		"or set-up\nerror, 2 the guest crashed, 3 the host failed; with --exit-port the "
+		"guest's own.\nA FILE.yaml holds the same options as keys (memory: 512M); disk and net "
+		"are lists.\nA NAME stands for NAME.yaml in ~/.config/vigia. On the terminal Ctrl-A x "
+		"leaves, Ctrl-A h helps.",
+	.opts = run_opts,
+	.n_opts = ARRAY_SIZE(run_opts),
+	.max_args = 1,
+};
+
+void vm_def_init(struct vm_def *def)
+{
+	*def = (struct vm_def){.cpus = 1, .memory = 512 * MIB, .stop_timeout = 10};
+	snprintf(def->name, sizeof(def->name), "vm-%d", (int)getpid());
+}
+
+void vm_def_fini(struct vm_def *def)
+{
+	char **strings[] = {&def->engine, &def->board,  &def->cpu,    &def->kernel,
+			    &def->initrd, &def->append, &def->serial, &def->console};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
+		free(*strings[i]);
+	for (unsigned i = 0; i < def->n_disks; i++)
+		disk_def_fini(&def->disk[i]);
+	for (unsigned i = 0; i < def->n_nets; i++)
+		free(def->net[i]);
+	*def = (struct vm_def){0};
+}
+
+/* FILE.yaml as it is; NAME from the user's folder of definitions. */
+static int load_named(struct vm_def *def, const char *arg, struct msg *msg)
+{
+	const char *dot = strrchr(arg, '.'), *base = getenv("XDG_CONFIG_HOME"), *home;
+	char path[4096];
+
+	if (strchr(arg, '/') || (dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml"))))
+		return vm_def_load(def, arg, msg);
+	if (!vm_name_valid(arg))
+		return msg_fail(msg, ERR_INVAL, "%s is neither a FILE.yaml nor a VM's name", arg);
+	home = getenv("HOME");
+	if (base && base[0] == '/')
+		snprintf(path, sizeof(path), "%s/vigia/%s.yaml", base, arg);
+	else
+		snprintf(path, sizeof(path), "%s/.config/vigia/%s.yaml", home ? home : "", arg);
+	if (access(path, F_OK))
+		return msg_fail(msg, ERR_NOENT,
+				"no VM %s is defined: write %s, or name a FILE.yaml", arg, path);
+	strcpy(def->name, arg);
+	return vm_def_load(def, path, msg);
+}
+
+int vm_def_parse(struct vm_def *def, int argc, char *const *argv, bool *help, struct msg *msg)
+{
+	struct opt_given given[64];
+	struct opt_args args;
+	unsigned n;
+	int err = opt_scan(&cmd_run, argc, argv, given, ARRAY_SIZE(given), &n, &args, msg);
+
+	*help = args.help;
+	if (err || args.help)
+		return err;
+	/* The file first: options add to it or win over it. */
+	if (args.n)
+		err = load_named(def, args.arg[0], msg);
+	for (unsigned i = 0; i < n && !err; i++)
+		err = opt_set(given[i].opt, given[i].value, def, msg);
+	return err ? err : vm_def_check(def, msg);
+}
+
+int vm_def_check(const struct vm_def *def, struct msg *msg)
+{
+	if (def->board && !strcmp(def->board, "pc"))
+		return msg_fail(msg, ERR_NOSYS,
+				"--board pc is not in this version yet: use --board "
+				"micro, which boots a kernel directly");
+	if (def->board && strcmp(def->board, "micro"))
+		return msg_fail(msg, ERR_INVAL, "--board %s: there is only micro", def->board);
+	if (!def->kernel)
+		return msg_fail(msg, ERR_INVAL,
+				"no kernel to boot: give --kernel FILE (a Linux bzImage "
+				"or PVH ELF); see vigia run --help");
+	if (def->initrd && !def->initrd[0])
+		return msg_fail(msg, ERR_INVAL, "--initrd: the file name is empty");
+	if (def->console && def->serial && !strcmp(def->console, "stdio") &&
+	    !strcmp(def->serial, "stdio"))
+		return msg_fail(msg, ERR_INVAL,
+				"--serial and --console cannot both be stdio: give one "
+				"of them pty or file:FILE");
+	if (def->console && !def->serial && !strcmp(def->console, "stdio"))
+		return msg_fail(msg, ERR_INVAL,
+				"--console stdio: the serial port has the terminal: add "
+				"--serial none");
+	return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: ISC */
+/* def.h: the definition of a VM, as command line and YAML files give it. Hosted. */
+#ifndef CTL_DEF_H
+#define CTL_DEF_H
+
+#include "ctl/opt.h"
+
+#define DEF_MAX_DISKS 8
+#define DEF_MAX_NETS  4
+
+struct disk_def {
+	char *path;
+	char *format; /* "auto", "raw", "qcow2" */
+	char serial[21];
+	bool read_only;
+	bool snapshot; /* writes go to a temporary overlay */
+};
+
+struct vm_def {
+	char name[64];
+	char *engine;
+	char *board;
+	char *cpu; /* model; NULL: the best that the host can execute */
+	unsigned cpus;
+	uint64_t memory; /* bytes */
+	char *kernel, *initrd, *append;
+	unsigned n_disks;
+	struct disk_def disk[DEF_MAX_DISKS];
+	unsigned n_nets;
+	char *net[DEF_MAX_NETS]; /* specification for net_open(); none of them "none" */
+	bool net_given;
+	char *serial;
+	char *console; /* virtio console; NULL: none */
+	bool no_rng;
+	uint16_t exit_port;    /* 0: none */
+	unsigned stop_timeout; /* seconds from a polite stop to a hard one */
+	bool no_sandbox;
+	bool no_control;
+};
+
+extern const struct command cmd_run; /* options of vigia run; target: struct vm_def */
+
+void vm_def_init(struct vm_def *def);
+void vm_def_fini(struct vm_def *def);
+/* Reads a definition file: its keys are the options that have OPT_DEF. */
+int vm_def_load(struct vm_def *def, const char *path, struct msg *msg);
+/* Command line of `vigia run`, a definition file that it names included. help: print help only. */
+int vm_def_parse(struct vm_def *def, int argc, char *const *argv, bool *help, struct msg *msg);
+/* What can be said without opening anything. */
+int vm_def_check(const struct vm_def *def, struct msg *msg);
+
+/* 1 … 63 of letters, digits, and . _ - but not first. */
+bool vm_name_valid(const char *name);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: ISC */
+/* engines.c: the list of engines. "auto" takes the first that is usable; KVM comes before
+ * translation once there is an engine for it, and only where probing has shown that it really
+ * executes (some hosts' /dev/kvm emulates a million instructions a second). Main thread. */
+#include "ctl/engines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/opt.h"
+#include "engine/soft/soft.h"
+#include "vm/vm.h"
+
+/* There is no engine to run a guest with yet, so all that can be told is whether it opens. */
+static int probe_kvm(struct engine_probe *out)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	*out = (struct engine_probe){.usable = false};
+	if (fd >= 0) {
+		close(fd);
+		out->verdict = "/dev/kvm opens";
+		out->advice = "the kvm engine is not in this version: soft is used";
+	} else if (errno == EACCES) {
+		out->verdict = "no permission";
+		out->advice = "not needed: soft is used";
+	} else {
+		out->verdict = "absent";
+		out->advice = "not needed: soft is used";
+	}
+	return 0;
+}
+
+static int probe_soft(struct engine_probe *out)
+{
+	return engine_soft.probe(out);
+}
+
+const struct engine_row engine_table[] = {
+	{"kvm", NULL, probe_kvm, "hardware virtualization through /dev/kvm"},
+	{"soft", &engine_soft, probe_soft, "binary translation, on any x86-64"},
+};
+const unsigned engine_count = ARRAY_SIZE(engine_table);
+
+int engine_choose(const char *name, const struct engine_ops **out, struct msg *msg)
+{
+	bool any = !name || !strcmp(name, "auto");
+
+	for (unsigned i = 0; i < engine_count; i++) {
+		const struct engine_row *row = &engine_table[i];
+
+		if (!any && strcmp(row->name, name))
+			continue;
+		if (!row->ops && !any)
+			return msg_fail(msg, ERR_NOSYS,
+					"the engine %s is not in this version yet: use "
+					"--engine soft",
+					name);
+		if (row->ops) {
+			*out = row->ops;
+			return 0;
+		}
+	}
+	return msg_fail(msg, ERR_INVAL, "there is no engine %s: see vigia doctor", name);
+}
+
+static int env_u64(const char *name, uint64_t max, uint64_t *out, struct msg *msg)
+{
+	const char *s = getenv(name);
+
+	*out = 0;
+	return s ? opt_u64(s, 0, max, name, out, msg) : 0;
+}
+
+int engine_tune(struct vm *vm, struct msg *msg)
+{
+	uint64_t cache, flush, interp, log;
+	int err = env_u64("VIGIA_SOFT_CACHE", GIB, &cache, msg);
+
+	if (!err)
+		err = env_u64("VIGIA_SOFT_FLUSH", UINT32_MAX, &flush, msg);
+	if (!err)
+		err = env_u64("VIGIA_SOFT_INTERP", 1, &interp, msg);
+	if (!err)
+		err = env_u64("VIGIA_SOFT_LOG", 1, &log, msg);
+	if (err || vm->engine != &engine_soft || !(cache || flush || interp || log))
+		return err;
+	err = soft_configure(vm, &(struct soft_config){.cache_bytes = cache,
+						       .flush_every = (uint32_t)flush,
+						       .interp = interp,
+						       .log_blocks = log});
+	return err ? msg_fail(msg, err, "VIGIA_SOFT_*: %s", err_str(err)) : 0;
+}

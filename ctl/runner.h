@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC */
+/* runner.h: runs one VM in this process, from its definition to its end. */
+#ifndef CTL_RUNNER_H
+#define CTL_RUNNER_H
+
+#include "ctl/def.h"
+
+/* Exit statuses of vigia run (and of all commands: EXIT_SETUP for what cannot be done). */
+enum exit_status {
+	EXIT_OK = 0,      /* the guest powered off, or was stopped as asked */
+	EXIT_SETUP = 1,   /* usage or set-up error */
+	EXIT_CRASHED = 2, /* triple fault, panic device */
+	EXIT_HOST = 3,    /* the host or the engine failed */
+};
+
+/* One VM a process, on the main thread, which must be the only one: signals are blocked here. A
+ * message is printed for whatever went wrong. Gives the exit status. */
+int runner_main(const struct vm_def *def);
+
+#endif
