@@ -12,8 +12,9 @@ struct chr_ops {
 	const char *name;
 	/* Guest to host; any thread. Takes all of it (a reader that stalls loses the oldest). */
 	void (*write)(struct chr *c, const void *buf, size_t len);
-	/* The device can take input again after receive() took less than it was given. */
+	/* The device can take input again after receive() took less than it was given. Any thread. */
 	void (*rx_ready)(struct chr *c);
+	/* Nobody uses it any more; writes out what it can, and frees it. Any thread. */
 	void (*close)(struct chr *c);
 };
 
@@ -29,9 +30,36 @@ struct chr {
 	struct chr_client client;
 };
 
+/* Input that comes earlier waits in the back end. The receiver may be attached while that runs. */
 static inline void chr_attach(struct chr *c, const struct chr_client *client)
 {
-	c->client = *client;
+	c->client.dev = client->dev;
+	__atomic_store_n(&c->client.receive, client->receive, __ATOMIC_RELEASE);
+}
+
+/* For back ends: how many bytes the device took; -1: there is no device yet. */
+static inline ptrdiff_t chr_receive(struct chr *c, const uint8_t *buf, size_t len)
+{
+	size_t (*receive)(void *, const uint8_t *, size_t) =
+		__atomic_load_n(&c->client.receive, __ATOMIC_ACQUIRE);
+
+	return receive ? (ptrdiff_t)receive(c->client.dev, buf, len) : -1;
+}
+
+static inline void chr_write(struct chr *c, const void *buf, size_t len)
+{
+	c->ops->write(c, buf, len);
+}
+
+static inline void chr_rx_ready(struct chr *c)
+{
+	c->ops->rx_ready(c);
+}
+
+static inline void chr_close(struct chr *c)
+{
+	if (c)
+		c->ops->close(c);
 }
 
 #endif

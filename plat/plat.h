@@ -46,6 +46,7 @@ enum lock_rank {
 	RANK_PCI,	/* configuration space, BARs */
 	RANK_BUS,	/* bus maps */
 	RANK_DEVICE,	/* one device */
+	RANK_MUX,	/* chr/mux: stands on back ends */
 	RANK_BACKEND,	/* block, net, chr */
 	RANK_INTX,	/* PCI interrupt pins, MSI tables */
 	RANK_IRQ,	/* pic, ioapic, msi routes */

@@ -481,6 +481,9 @@ static void loop_main(void *arg)
 		run_fds(loop, ready, n);
 		plat_mutex_unlock(&loop->lock);
 	}
+	/* Back ends free themselves in a task: the last ones, too. */
+	while (atomic_load(&loop->tasks))
+		run_tasks(loop);
 }
 
 void plat_loop_stats(struct plat_loop *loop, struct plat_loop_stats *out)
