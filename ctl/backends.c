@@ -1,3 +1,294 @@
 /* SPDX-License-Identifier: ISC */
-/* backends.c: opens and closes the host's side of a VM. Main thread. */
+/* backends.c: opens and closes the host's side of a VM. Main thread, but for clients of the console,
+ * which come and go on the event loop's. */
 #include "ctl/backends.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "block/block.h"
+#include "chr/mux.h"
+#include "chr/open.h"
+#include "net/open.h"
+#include "plat/linux/loop_fd.h"
+
+/* ---- files in memory ------------------------------------------------------------------------- */
+
+static int map_file(const char *what, const char *path, struct mapped_file *out, struct msg *msg)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return msg_fail(msg, ERR_NOENT, "cannot read the %s %s: %s", what, path,
+				strerror(errno));
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		err = msg_fail(msg, ERR_INVAL, "the %s %s is not a regular file", what, path);
+	else if (!st.st_size)
+		err = msg_fail(msg, ERR_FORMAT, "the %s %s is empty: fetch or build it again", what,
+			       path);
+	if (!err) {
+		out->data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		out->size = (size_t)st.st_size;
+		if (out->data == MAP_FAILED) {
+			out->data = NULL;
+			err = msg_fail(msg, ERR_IO, "cannot read the %s %s: %s", what, path,
+				       strerror(errno));
+		}
+	}
+	close(fd);
+	return err;
+}
+
+static void unmap_file(struct mapped_file *f)
+{
+	if (f->data)
+		munmap(f->data, f->size);
+	f->data = NULL;
+}
+
+void backends_trim(struct backends *be)
+{
+	if (be->kernel.data)
+		madvise(be->kernel.data, be->kernel.size, MADV_DONTNEED);
+	if (be->initrd.data)
+		madvise(be->initrd.data, be->initrd.size, MADV_DONTNEED);
+}
+
+/* ---- disks and network ------------------------------------------------------------------------- */
+
+static enum block_format disk_format(const char *name)
+{
+	if (!strcmp(name, "raw"))
+		return BLOCK_RAW;
+	return strcmp(name, "qcow2") ? BLOCK_AUTO : BLOCK_QCOW2;
+}
+
+static int open_disk(struct backends *be, const struct disk_def *def, struct msg *msg)
+{
+	const struct block_open_opts opts = {
+		.path = def->path,
+		.format = disk_format(def->format),
+		.read_only = def->read_only,
+		.snapshot = def->snapshot,
+	};
+	char text[400] = "";
+	unsigned n = be->n_disks;
+	int err = block_open(be->loop, &opts, &be->disk[n], text, sizeof(text));
+
+	if (err)
+		return msg_fail(msg, err, "%s", text[0] ? text : err_str(err));
+	be->disk_fd[n] = open(def->path, O_PATH | O_CLOEXEC);
+	be->n_disks++;
+	return 0;
+}
+
+static int open_net(struct backends *be, const char *spec, struct msg *msg)
+{
+	char text[400] = "";
+	int err = net_open(be->loop, spec, &be->net[be->n_nets], text, sizeof(text));
+
+	if (err)
+		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
+	be->n_nets++;
+	return 0;
+}
+
+bool backends_room(const struct backends *be, uint64_t bytes)
+{
+	struct statvfs st;
+
+	for (unsigned i = 0; i < be->n_disks; i++)
+		if (be->disk_fd[i] >= 0 && !fstatvfs(be->disk_fd[i], &st) &&
+		    (uint64_t)st.f_bavail * st.f_frsize < bytes)
+			return false;
+	return true;
+}
+
+/* ---- character streams -------------------------------------------------------------------------- */
+
+static int open_chr(struct backends *be, const char *option, const char *spec,
+		    const struct chr_stdio_key *keys, unsigned n_keys, struct chr **out,
+		    struct msg *msg)
+{
+	char text[400] = "";
+	int err = chr_open(be->loop, spec, out, text, sizeof(text));
+
+	if (err)
+		return msg_fail(msg, err, "--%s %s: %s", option, spec,
+				text[0] ? text : err_str(err));
+	if (!strcmp(spec, "stdio"))
+		chr_stdio_set_keys(*out, keys, n_keys);
+	return 0;
+}
+
+static int open_consoles(struct backends *be, const struct vm_def *def,
+			 const struct chr_stdio_key *keys, unsigned n_keys, struct msg *msg)
+{
+	const char *serial = def->serial ? def->serial : "stdio";
+	bool none = !strcmp(serial, "none");
+	int err = 0;
+
+	/* The main console, which clients of the control socket may join, is the serial port, unless
+	 * it is said to go nowhere and there is another. */
+	be->mux_is_serial = !none || !def->console;
+	if (!none)
+		err = open_chr(be, "serial", serial, keys, n_keys, &be->serial, msg);
+	if (!err && def->console)
+		err = open_chr(be, "console", def->console, keys, n_keys, &be->console, msg);
+	if (!err &&
+	    (chr_mux_create(&be->mux) ||
+	     (be->serial && be->mux_is_serial && chr_mux_attach(be->mux, be->serial, false)) ||
+	     (be->console && !be->mux_is_serial && chr_mux_attach(be->mux, be->console, false))))
+		err = msg_fail(msg, ERR_NOMEM, "out of memory");
+	return err;
+}
+
+/* On the loop's thread: the client has hung up. */
+static void client_gone(void *arg, struct chr *c)
+{
+	struct backends *be = arg;
+
+	chr_mux_detach(be->mux, c);
+	for (unsigned i = 0; i < BACKENDS_MAX_CLIENTS; i++)
+		if (be->client[i] == c)
+			be->client[i] = NULL;
+	chr_close(c);
+}
+
+struct new_client {
+	struct backends *be;
+	int fd;
+	const char *early;
+	size_t len;
+	int err;
+};
+
+static void add_client(void *arg)
+{
+	struct new_client *nc = arg;
+	struct backends *be = nc->be;
+	struct chr *c;
+	unsigned i;
+	int fd;
+
+	nc->err = ERR_NOMEM;
+	for (i = 0; i < BACKENDS_MAX_CLIENTS && be->client[i]; i++)
+		;
+	if (i == BACKENDS_MAX_CLIENTS)
+		return;
+	/* The stream owns its descriptor on failure too; the caller's copy stays the caller's. */
+	fd = fcntl(nc->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0 || chr_fd_open(be->loop, fd, client_gone, be, &c))
+		return;
+	if (chr_mux_attach(be->mux, c, true)) {
+		chr_close(c);
+		return;
+	}
+	be->client[i] = c;
+	if (nc->len)
+		chr_receive(c, (const uint8_t *)nc->early, nc->len);
+	nc->err = 0;
+}
+
+int backends_console(struct backends *be, int fd, const char *early, size_t len)
+{
+	struct new_client nc = {.be = be, .fd = fd, .early = early, .len = len};
+
+	plat_loop_call(be->loop, add_client, &nc);
+	if (!nc.err)
+		close(fd);
+	return nc.err;
+}
+
+static void drop_clients(void *arg)
+{
+	struct backends *be = arg;
+
+	for (unsigned i = 0; i < BACKENDS_MAX_CLIENTS; i++) {
+		if (!be->client[i])
+			continue;
+		chr_mux_detach(be->mux, be->client[i]);
+		chr_close(be->client[i]);
+		be->client[i] = NULL;
+	}
+}
+
+/* ---- all together ------------------------------------------------------------------------------- */
+
+int backends_open(struct backends *be, const struct vm_def *def, struct plat_loop *loop,
+		  const struct chr_stdio_key *keys, unsigned n_keys, struct msg *msg)
+{
+	int err;
+
+	be->loop = loop;
+	err = map_file("kernel", def->kernel, &be->kernel, msg);
+	if (!err && def->initrd)
+		err = map_file("initrd", def->initrd, &be->initrd, msg);
+	for (unsigned i = 0; i < def->n_disks && !err; i++)
+		err = open_disk(be, &def->disk[i], msg);
+	if (!err && !def->net_given)
+		err = open_net(be, "user", msg);
+	for (unsigned i = 0; i < def->n_nets && !err; i++)
+		err = open_net(be, def->net[i], msg);
+	/* The terminal last: messages before this find it as it was. */
+	return err ? err : open_consoles(be, def, keys, n_keys, msg);
+}
+
+void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg)
+{
+	*cfg = (struct micro_config){
+		.kernel = be->kernel.data,
+		.kernel_size = be->kernel.size,
+		.initrd = be->initrd.data,
+		.initrd_size = be->initrd.size,
+		.cmdline = def->append ? def->append : "console=ttyS0",
+		.serial = be->mux_is_serial ? be->mux : be->serial,
+		.console = be->mux_is_serial ? be->console : be->mux,
+		.n_disks = be->n_disks,
+		.n_nics = be->n_nets,
+		.rng = !def->no_rng,
+		.exit_port = def->exit_port,
+	};
+	for (unsigned i = 0; i < be->n_disks; i++) {
+		cfg->disk[i].block = be->disk[i];
+		memcpy(cfg->disk[i].serial, def->disk[i].serial, sizeof(cfg->disk[i].serial));
+	}
+	for (unsigned i = 0; i < be->n_nets; i++) {
+		cfg->nic[i].net = be->net[i];
+		memcpy(cfg->nic[i].mac, be->net[i]->mac, sizeof(cfg->nic[i].mac));
+	}
+}
+
+void backends_close(struct backends *be)
+{
+	for (unsigned i = 0; i < be->n_disks; i++) {
+		block_close(be->disk[i]);
+		if (be->disk_fd[i] >= 0)
+			close(be->disk_fd[i]);
+	}
+	for (unsigned i = 0; i < be->n_nets; i++)
+		net_close(be->net[i]);
+	if (be->mux) {
+		plat_loop_call(be->loop, drop_clients, be);
+		if (be->serial && be->mux_is_serial)
+			chr_mux_detach(be->mux, be->serial);
+		if (be->console && !be->mux_is_serial)
+			chr_mux_detach(be->mux, be->console);
+		chr_close(be->mux);
+	}
+	if (be->serial)
+		chr_close(be->serial);
+	if (be->console)
+		chr_close(be->console);
+	unmap_file(&be->kernel);
+	unmap_file(&be->initrd);
+	be->n_disks = be->n_nets = 0;
+	be->mux = be->serial = be->console = NULL;
+}

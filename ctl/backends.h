@@ -5,37 +5,45 @@
 
 #include "board/micro.h"
 #include "chr/chr.h"
+#include "chr/stdio.h"
 #include "ctl/def.h"
 #include "plat/plat.h"
 
 struct mapped_file {
-	const void *data;
+	void *data; /* NULL: none */
 	size_t size;
 };
 
+#define BACKENDS_MAX_CLIENTS 8
+
 struct backends {
+	struct plat_loop *loop;
 	struct mapped_file kernel, initrd;
-	struct chr *serial, *console;
-	struct chr *mux; /* what the VM's main console (serial, else console) is attached to */
+	struct chr *serial, *console; /* what the user has named; NULL: none */
+	struct chr *mux;              /* between the main console and all who look at it */
+	bool mux_is_serial;
+	struct chr *client[BACKENDS_MAX_CLIENTS]; /* loop's thread */
 	struct block *disk[DEF_MAX_DISKS];
-	int disk_fd[DEF_MAX_DISKS]; /* O_PATH: free space is asked for here */
+	int disk_fd[DEF_MAX_DISKS]; /* O_PATH: free space is asked for here; -1 */
 	unsigned n_disks;
 	struct net *net[DEF_MAX_NETS];
 	unsigned n_nets;
 };
 
-/* Opens all that def names. leave(arg) is called when the user leaves a VM on the terminal. */
+/* Opens all that def names, on loop. keys: behind Ctrl-A where a stream is stdio; they stay. Call
+ * backends_close() even where it fails. */
 int backends_open(struct backends *be, const struct vm_def *def, struct plat_loop *loop,
-		  void (*leave)(void *arg), void *arg, struct msg *msg);
+		  const struct chr_stdio_key *keys, unsigned n_keys, struct msg *msg);
+/* The devices have gone. Flushes disks. */
 void backends_close(struct backends *be);
 /* Wires them to a board. */
 void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg);
-/* Gives the page cache's copies of kernel and initrd back; they are read again if needed. */
+/* Takes kernel and initrd out of this process's memory; they are read again where needed. */
 void backends_trim(struct backends *be);
 /* True where each file system that holds a disk has this much room. */
 bool backends_room(const struct backends *be, uint64_t bytes);
-/* A console client's socket, non-blocking; ownership moves in any case. early: bytes that it has
- * sent already. */
-int backends_console(struct backends *be, int take_fd, const char *early, size_t len);
+/* A console client's socket, non-blocking; on success it is the console's. early: what it has sent
+ * already. */
+int backends_console(struct backends *be, int fd, const char *early, size_t len);
 
 #endif

@@ -71,13 +71,25 @@ static void stop_polite(struct runner *r, unsigned seconds)
 	r->vm->power_button(r->vm);
 }
 
-/* Ctrl-A x, on the event loop's thread. */
-static void leave(void *arg)
+/* Keys behind Ctrl-A, on the event loop's thread. */
+static void key_leave(void *arg)
+{
+	stop_hard(arg);
+}
+
+static void key_power(void *arg)
 {
 	struct runner *r = arg;
+	uint64_t one = 1;
 
-	stop_hard(r);
+	if (write(r->button_fd, &one, sizeof(one)) < 0)
+		plat_log(LOG_WARN, "the power button is stuck");
 }
+
+static const struct chr_stdio_key runner_keys[] = {
+	{'x', "leave: stop the VM at once", key_leave, NULL},
+	{'b', "press the guest's power button", key_power, NULL},
+};
 
 /* ---- control socket -------------------------------------------------------------------------- */
 
@@ -202,7 +214,12 @@ static int open_events(struct runner *r, struct msg *msg)
 		return msg_fail(msg, ERR_IO, "cannot block signals: %s", strerror(errno));
 	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r->ended_fd = eventfd(0, EFD_CLOEXEC);
-	if (r->signal_fd < 0 || r->ended_fd < 0)
+	r->button_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (unsigned i = 0; i < ARRAY_SIZE(runner_keys); i++) {
+		r->keys[i] = runner_keys[i];
+		r->keys[i].arg = r;
+	}
+	if (r->signal_fd < 0 || r->ended_fd < 0 || r->button_fd < 0)
 		return msg_fail(msg, ERR_NOMEM, "no file descriptors: %s", strerror(errno));
 	return 0;
 }
@@ -260,7 +277,7 @@ static int set_up(struct runner *r, struct msg *msg)
 	if (!err && plat_loop_create(&r->loop))
 		err = msg_fail(msg, ERR_NOMEM, "cannot start a thread");
 	if (!err)
-		err = backends_open(&r->be, r->def, r->loop, leave, r, msg);
+		err = backends_open(&r->be, r->def, r->loop, r->keys, ARRAY_SIZE(r->keys), msg);
 	if (!err)
 		err = create_board(r, msg);
 	if (err)
@@ -290,7 +307,10 @@ static void wait_thread(void *arg)
 static void take_signals(struct runner *r)
 {
 	struct signalfd_siginfo si;
+	uint64_t presses;
 
+	if (read(r->button_fd, &presses, sizeof(presses)) == sizeof(presses) && r->vm->power_button)
+		r->vm->power_button(r->vm);
 	while (read(r->signal_fd, &si, sizeof(si)) == sizeof(si))
 		stop_polite(r, r->def->stop_timeout);
 }
@@ -331,23 +351,24 @@ static int poll_timeout(const struct runner *r)
 
 static void run(struct runner *r)
 {
-	struct pollfd pfd[2 + CONTROL_POLL_MAX];
+	struct pollfd pfd[3 + CONTROL_POLL_MAX];
 
 	for (;;) {
 		unsigned n = 0;
 
 		pfd[0] = (struct pollfd){.fd = r->ended_fd, .events = POLLIN};
 		pfd[1] = (struct pollfd){.fd = r->signal_fd, .events = POLLIN};
+		pfd[2] = (struct pollfd){.fd = r->button_fd, .events = POLLIN};
 		if (r->rundir >= 0)
-			n = control_poll(&r->control, pfd + 2);
-		if (poll(pfd, 2 + n, MIN(poll_timeout(r), 1000)) < 0 && errno != EINTR)
+			n = control_poll(&r->control, pfd + 3);
+		if (poll(pfd, 3 + n, MIN(poll_timeout(r), 1000)) < 0 && errno != EINTR)
 			break;
 		if (pfd[0].revents)
 			break;
-		if (pfd[1].revents)
+		if (pfd[1].revents || pfd[2].revents)
 			take_signals(r);
 		if (r->rundir >= 0)
-			control_serve(&r->control, pfd + 2, n);
+			control_serve(&r->control, pfd + 3, n);
 		if (r->stop_deadline && plat_now() >= r->stop_deadline) {
 			plat_log(LOG_WARN, "the guest did not power off: stopping it");
 			stop_hard(r);
@@ -402,7 +423,8 @@ int runner_main(const struct vm_def *def)
 		return EXIT_HOST;
 	}
 	r->def = def;
-	r->rundir = r->signal_fd = r->ended_fd = r->src.statm_fd = r->control.listen_fd = -1;
+	r->rundir = r->signal_fd = r->ended_fd = r->button_fd = r->src.statm_fd =
+		r->control.listen_fd = -1;
 	control_init(&r->control, -1, &control_ops, r);
 	plat_log_set_name(def->name);
 	if (!set_up(r, &msg) && !start_and_run(r, &msg))
