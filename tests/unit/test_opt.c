@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: ISC */
+/* test_opt.c: command lines, definition files, and the messages that wrong ones get. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/def.h"
+
+#define MAX_ARGV 24
+
+/* Parses "run …", split at spaces. */
+static int parse(struct vm_def *def, const char *line, struct msg *msg)
+{
+	static char buf[2048];
+	char *argv[MAX_ARGV];
+	bool help;
+	int argc = 0;
+
+	snprintf(buf, sizeof(buf), "run %s", line);
+	for (char *p = strtok(buf, " "); p && argc < MAX_ARGV; p = strtok(NULL, " "))
+		argv[argc++] = p;
+	vm_def_init(def);
+	msg->text[0] = 0;
+	return vm_def_parse(def, argc, argv, &help, msg);
+}
+
+static void test_good_lines(void **state)
+{
+	struct vm_def def;
+	struct msg msg;
+
+	assert_int_equal(
+		parse(&def,
+		      "--kernel k --memory 2G --cpus=4 --disk a,,b.img,format=raw,ro "
+		      "--disk c.qcow2,if=virtio,snapshot,serial=X1 --net none --exit-port 0xf4",
+		      &msg),
+		0);
+	assert_string_equal(def.kernel, "k");
+	assert_int_equal(def.memory, 2 * GIB);
+	assert_int_equal(def.cpus, 4);
+	assert_int_equal(def.n_disks, 2);
+	assert_string_equal(def.disk[0].path, "a,b.img");
+	assert_string_equal(def.disk[0].format, "raw");
+	assert_true(def.disk[0].read_only && !def.disk[0].snapshot);
+	assert_true(def.disk[1].snapshot && !def.disk[1].read_only);
+	assert_string_equal(def.disk[1].serial, "X1");
+	assert_int_equal(def.n_nets, 0);
+	assert_true(def.net_given);
+	assert_int_equal(def.exit_port, 0xf4);
+	vm_def_fini(&def);
+	assert_int_equal(
+		parse(&def, "--kernel k --memory 64 --net user,forward=tcp::2222:22 --net tap:t0",
+		      &msg),
+		0);
+	assert_int_equal(def.memory, 64 * MIB);
+	assert_int_equal(def.n_nets, 2);
+	assert_string_equal(def.net[0], "user,forward=tcp::2222:22");
+	vm_def_fini(&def);
+}
+
+/* A line, and a part of the message that it must give. */
+static const struct {
+	const char *line, *expect;
+} bad_lines[] = {
+	{"", "--kernel"},
+	{"--kernl k", "did you mean --kernel"},
+	{"--frobnicate", "unknown option --frobnicate"},
+	{"-k", "unknown option -k"},
+	{"--kernel", "wants a value"},
+	{"--kernel k --memory", "wants a value"},
+	{"--kernel k --memory lots", "give a size"},
+	{"--kernel k --memory 1", "from 16"},
+	{"--kernel k --memory 100000000T", "give a size"},
+	{"--kernel k --memory 17000K", "whole MiB"},
+	{"--kernel k --memory -5M", "give a size"},
+	{"--kernel k --cpus 0", "from 1 to 8"},
+	{"--kernel k --cpus 9", "from 1 to 8"},
+	{"--kernel k --cpus 1x", "from 1 to 8"},
+	{"--kernel k --engine turbo", "auto|soft|kvm"},
+	{"--kernel k --board pc", "not in this version"},
+	{"--kernel k --board toaster", "there is only micro"},
+	{"--kernel k --firmware bios", "not in this version"},
+	{"--kernel k --display vnc:0", "no screen"},
+	{"--kernel k --disk d,if=nvme", "use if=virtio"},
+	{"--kernel k --disk d,format=vmdk", "qemu-img convert"},
+	{"--kernel k --disk d,colour=red", "colour is not known"},
+	{"--kernel k --disk ,ro", "file name is missing"},
+	{"--kernel k --disk d,serial=123456789012345678901", "longer than 20"},
+	{"--kernel k --name ../x", "letters"},
+	{"--kernel k --name -x", "letters"},
+	{"--kernel k --exit-port 70000", "from 1 to 65535"},
+	{"--kernel k --rng maybe", "on|off"},
+	{"--kernel k a.yaml b.yaml", "one argument too many"},
+	{"--kernel k /nonexistent/a.yaml", "cannot read"},
+	{"--console stdio --kernel k", "--serial none"},
+};
+
+static void test_bad_lines(void **state)
+{
+	struct vm_def def;
+	struct msg msg;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_lines); i++) {
+		int err = parse(&def, bad_lines[i].line, &msg);
+
+		if (!err || !strstr(msg.text, bad_lines[i].expect) || strchr(msg.text, '\n'))
+			fail_msg("'%s': err %d, message '%s', expected '%s'", bad_lines[i].line,
+				 err, msg.text, bad_lines[i].expect);
+		vm_def_fini(&def);
+	}
+}
+
+static int parse_yaml(struct vm_def *def, const char *text, const char *options, struct msg *msg)
+{
+	char path[] = "/tmp/vigia-test-XXXXXX.yaml", line[256];
+	int fd = mkstemps(path, 5), err;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	snprintf(line, sizeof(line), "%s %s", path, options);
+	err = parse(def, line, msg);
+	unlink(path);
+	return err;
+}
+
+static void test_yaml(void **state)
+{
+	struct vm_def def;
+	struct msg msg;
+
+	assert_int_equal(
+		parse_yaml(&def,
+			   "kernel: /boot/vmlinuz\nmemory: 1G\ncpus: 2\nappend: root=/dev/vda rw\n"
+			   "disk:\n  - a.qcow2,snapshot\n  - b.raw,ro\nnet: [user]\nrng: off\n",
+			   "--cpus 3 --disk c", &msg),
+		0);
+	assert_string_equal(def.append, "root=/dev/vda rw");
+	assert_int_equal(def.cpus, 3); /* the command line wins */
+	assert_int_equal(def.n_disks, 3);
+	assert_string_equal(def.disk[2].path, "c");
+	assert_true(def.no_rng);
+	vm_def_fini(&def);
+}
+
+static const struct {
+	const char *text, *expect;
+} bad_yaml[] = {
+	{"kernel: k\nmemroy: 1G\n", "memroy"},
+	{"kernel: k\nmemory: lots\n", "give a size"},
+	{"kernel: [a, b]\n", "line"},
+	{"disk: a\nkernel: k\n", "line"},
+	{"kernel: k\n\tcpus: 2\n", ""},
+	{"kernel: \"unfinished\n", ""},
+	{"- a\n- b\n", ""},
+	{"", ""},
+	{"\x01\x02\xff\xfe", ""},
+};
+
+static void test_bad_yaml(void **state)
+{
+	struct vm_def def;
+	struct msg msg;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad_yaml); i++) {
+		int err = parse_yaml(&def, bad_yaml[i].text, "", &msg);
+
+		if (!err || !msg.text[0] || !strstr(msg.text, bad_yaml[i].expect) ||
+		    strchr(msg.text, '\n'))
+			fail_msg("yaml %u: err %d, message '%s', expected '%s'", i, err, msg.text,
+				 bad_yaml[i].expect);
+		vm_def_fini(&def);
+	}
+}
+
+static void test_nearest(void **state)
+{
+	static const char *const names[] = {"run", "list", "console"};
+
+	assert_string_equal(opt_nearest("lst", names, 3), "list");
+	assert_string_equal(opt_nearest("consoel", names, 3), "console");
+	assert_null(opt_nearest("frobnicate", names, 3));
+	assert_null(opt_nearest("", names, 3));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good_lines), cmocka_unit_test(test_bad_lines),
+		cmocka_unit_test(test_yaml),       cmocka_unit_test(test_bad_yaml),
+		cmocka_unit_test(test_nearest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
