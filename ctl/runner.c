@@ -38,7 +38,9 @@ struct runner {
 	struct report_source src;
 	int rundir; /* -1: no control socket */
 	int signal_fd;
-	int ended_fd;           /* eventfd, written once the VM has ended */
+	int ended_fd;  /* eventfd, written once the VM has ended */
+	int button_fd; /* eventfd, written for each press of the power button */
+	struct chr_stdio_key keys[2];
 	uint64_t stop_deadline; /* 0: nobody has asked to stop */
 	bool user_paused;
 	bool said_full;
@@ -243,6 +245,11 @@ static int create_vm(struct runner *r, struct msg *msg)
 				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3 "
 				"and host",
 				def->cpu ? def->cpu : "");
+	if (!x86_model_usable(cfg.model))
+		return msg_fail(
+			msg, ERR_NOSYS,
+			"--cpu %s: this host's processor cannot execute it: leave --cpu out",
+			def->cpu ? def->cpu : "");
 	err = vm_create(&cfg, &r->vm);
 	if (err)
 		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
