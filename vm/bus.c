@@ -201,6 +201,7 @@ uint64_t bus_read(struct bus *bus, int vcpu, uint64_t addr, unsigned size)
 		.cls = bus->mon_class, .op = 0, .size = (uint16_t)size, .vcpu = vcpu, .addr = addr};
 	struct bus_entry e;
 
+	ev.value = ones(size);
 	switch (mon_ask(&bus->vm->mon, &ev)) {
 	case MON_PROVIDE:
 		if (!bus_find(bus, addr, &e))
