@@ -20,7 +20,7 @@ struct chr_ops {
 
 /* The device's side. Called on the back end's thread. */
 struct chr_client {
-	/* Host to guest; returns how many bytes were taken. */
+	/* Host to guest; returns how many bytes were taken (SIZE_MAX: ask again in a while). */
 	size_t (*receive)(void *dev, const uint8_t *buf, size_t len);
 	void *dev;
 };

@@ -7,7 +7,7 @@
 #include "chr/chr.h"
 #include "plat/plat.h"
 
-#define CHR_MUX_PARTS	16
+#define CHR_MUX_PARTS   16
 #define CHR_MUX_HISTORY (64 * 1024)
 
 int chr_mux_create(struct chr **out) attr_must_check; /* the device's side; chr_close() it */
