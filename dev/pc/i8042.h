@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC */
+/* i8042.h: keyboard controller of a PC without keyboard or mouse, and system control port A. */
+#ifndef DEV_PC_I8042_H
+#define DEV_PC_I8042_H
+
+#include "base/def.h"
+#include "base/err.h"
+#include "vm/irq.h"
+
+struct vm;
+struct i8042;
+struct i8042_wiring {
+	struct irq_line irq; /* IRQ 1 */
+	struct irq_line a20; /* level: A20 passes. Driven on changes; high after a reset */
+};
+
+/* Ports 60H, 64H and 92H. */
+int i8042_create(struct vm *vm, const struct i8042_wiring *w, struct i8042 **out) attr_must_check;
+
+#endif

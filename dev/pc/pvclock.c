@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: ISC */
+/* pvclock.c: KVM's paravirtual clock: a page per vCPU from which the guest computes time since
+ * boot out of its TSC, and the wall clock at boot.
+ *
+ * All pages say the same line through one common pair of host TSC and time, so that time is
+ * monotonic across vCPUs (PVCLOCK_TSC_STABLE_BIT) and a page is written once. Entered by the
+ * vCPU's own thread. */
+#include "dev/pc/pvclock.h"
+
+#include "base/str.h"
+#include "vm/dev.h"
+#include "vm/vm.h"
+
+#define LEAF_SIGNATURE             0x40000000u
+#define LEAF_FEATURES              0x40000001u
+#define FEATURE_NOP_IO_DELAY       BIT(1) /* port 80H delays are not needed */
+#define FEATURE_CLOCKSOURCE2       BIT(3)
+#define FEATURE_CLOCKSOURCE_STABLE BIT(24)
+
+#define MSR_WALL_CLOCK  0x4b564d00u
+#define MSR_SYSTEM_TIME 0x4b564d01u
+#define SYSTEM_TIME_ON  BIT64(0)
+
+#define PVCLOCK_TSC_STABLE BIT(0)
+
+struct wall_clock {
+	uint32_t version, sec, nsec;
+};
+_Static_assert(sizeof(struct wall_clock) == 12, "pvclock_wall_clock");
+
+struct time_info {
+	uint32_t version; /* odd: being written */
+	uint32_t pad0;
+	uint64_t tsc_timestamp;
+	uint64_t system_time; /* ns at tsc_timestamp */
+	uint32_t tsc_to_system_mul;
+	int8_t tsc_shift;
+	uint8_t flags;
+	uint8_t pad[2];
+};
+_Static_assert(sizeof(struct time_info) == 32, "pvclock_vcpu_time_info");
+
+struct pvclock {
+	struct dev dev;
+	struct pvclock_wiring w;
+	/* The common line, set at creation */
+	uint64_t host_tsc, host_ns;
+	uint32_t mul; /* ns = (ticks shifted by shift) * mul >> 32 */
+	int8_t shift;
+	uint64_t system_time[VM_MAX_VCPUS]; /* MSR, each its own vCPU's */
+	_Atomic uint64_t wall_clock;        /* MSR */
+	struct {
+		int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
+		int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
+		void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+	} next[VM_MAX_VCPUS];
+};
+
+static uint64_t host_tsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+/* Guest TSC minus host TSC */
+static uint64_t guest_offset(const struct pvclock *pv, struct vcpu *vcpu)
+{
+	if (pv->w.tsc)
+		return pv->w.tsc(vcpu) - host_tsc();
+	return vcpu->state->tsc_offset;
+}
+
+/* mul and shift such that ticks of hz become ns: mul has its highest bit set. */
+static void scale_set(struct pvclock *pv, uint64_t hz)
+{
+	uint64_t ns = NS_PER_SEC;
+	int shift = 0;
+
+	while (hz > 2 * ns) {
+		hz >>= 1;
+		shift--;
+	}
+	while (hz <= ns) {
+		hz <<= 1;
+		shift++;
+	}
+	while (hz > UINT32_MAX) {
+		hz >>= 1;
+		ns >>= 1;
+	}
+	pv->mul = (uint32_t)((ns << 32) / hz);
+	pv->shift = (int8_t)shift;
+}
+
+static uint64_t next_version(uint32_t version)
+{
+	return (version | 1) + 1;
+}
+
+/* Reads the version that the guest sees, writes the page by the protocol. */
+static void page_write(struct pvclock *pv, struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	gpa_t gpa = pv->system_time[vcpu->index] & ~SYSTEM_TIME_ON;
+	struct time_info *page, info = {
+					.tsc_timestamp = pv->host_tsc + guest_offset(pv, vcpu),
+					.system_time = 0,
+					.tsc_to_system_mul = pv->mul,
+					.tsc_shift = pv->shift,
+					.flags = PVCLOCK_TSC_STABLE,
+				};
+
+	if (!(pv->system_time[vcpu->index] & SYSTEM_TIME_ON))
+		return;
+	page = (void *)mem_ptr(vm, gpa, sizeof(*page), true);
+	if (!page)
+		return; /* not RAM: the guest's mistake */
+	info.version = (uint32_t)next_version(page->version) - 1;
+	__atomic_store_n(&page->version, info.version, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	memcpy(&page->pad0, &info.pad0, sizeof(info) - sizeof(info.version));
+	__atomic_store_n(&page->version, info.version + 1, __ATOMIC_RELEASE);
+	mem_written(vm, gpa, sizeof(*page));
+}
+
+/* Wall clock at system time 0 */
+static void wall_write(struct pvclock *pv, struct vm *vm, gpa_t gpa)
+{
+	uint64_t ns = plat_realtime() - (plat_now() - pv->host_ns);
+	struct wall_clock wc = {
+		.sec = (uint32_t)(ns / NS_PER_SEC),
+		.nsec = (uint32_t)(ns % NS_PER_SEC),
+	};
+	uint32_t version;
+
+	if (mem_read(vm, gpa, &version, sizeof(version)))
+		return;
+	wc.version = (uint32_t)next_version(version);
+	if (mem_write(vm, gpa, &wc, sizeof(wc)))
+		return;
+}
+
+static const struct dev_class pvclock_class;
+
+static struct pvclock *pvclock_of(struct vcpu *vcpu)
+{
+	for (struct dev *dev = vcpu->vm->devs; dev; dev = dev->next)
+		if (dev->cls == &pvclock_class)
+			return container_of(dev, struct pvclock, dev);
+	return NULL;
+}
+
+static int pv_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
+{
+	struct pvclock *pv = pvclock_of(vcpu);
+
+	switch (index) {
+	case MSR_WALL_CLOCK:
+		*value = pv->wall_clock;
+		return 0;
+	case MSR_SYSTEM_TIME:
+		*value = pv->system_time[vcpu->index];
+		return 0;
+	default:
+		if (pv->next[vcpu->index].msr_read)
+			return pv->next[vcpu->index].msr_read(vcpu, index, value);
+		return ERR_NOENT;
+	}
+}
+
+static int pv_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	struct pvclock *pv = pvclock_of(vcpu);
+
+	switch (index) {
+	case MSR_WALL_CLOCK:
+		pv->wall_clock = value;
+		wall_write(pv, vcpu->vm, value);
+		return 0;
+	case MSR_SYSTEM_TIME:
+		pv->system_time[vcpu->index] = value;
+		page_write(pv, vcpu);
+		return 0;
+	default:
+		if (pv->next[vcpu->index].msr_write)
+			return pv->next[vcpu->index].msr_write(vcpu, index, value);
+		return ERR_NOENT;
+	}
+}
+
+static void pv_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	struct pvclock *pv = pvclock_of(vcpu);
+
+	if (pv->next[vcpu->index].cpuid)
+		pv->next[vcpu->index].cpuid(vcpu, leaf, sub, r);
+	switch (leaf) {
+	case LEAF_SIGNATURE:
+		r[0] = LEAF_FEATURES;
+		memcpy(&r[1], "KVMKVMKVM\0\0\0", 12);
+		break;
+	case LEAF_FEATURES:
+		r[0] = FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE;
+		r[1] = r[2] = r[3] = 0;
+		break;
+	default:
+		break;
+	}
+}
+
+void pvclock_tsc_moved(struct vcpu *vcpu)
+{
+	struct pvclock *pv = pvclock_of(vcpu);
+
+	if (pv)
+		page_write(pv, vcpu);
+}
+
+static void pvclock_reset(struct dev *dev)
+{
+	struct pvclock *pv = container_of(dev, struct pvclock, dev);
+
+	pv->wall_clock = 0;
+	for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
+		pv->system_time[i] = 0;
+}
+
+static void pvclock_destroy(struct dev *dev)
+{
+	plat_free(container_of(dev, struct pvclock, dev));
+}
+
+static const struct dev_class pvclock_class = {
+	.name = "pvclock",
+	.reset = pvclock_reset,
+	.destroy = pvclock_destroy,
+};
+
+int pvclock_create(struct vm *vm, const struct pvclock_wiring *w, struct pvclock **out)
+{
+	struct pvclock *pv = plat_alloc(sizeof(*pv));
+
+	if (!pv)
+		return err_here(ERR_NOMEM);
+	pv->w = *w;
+	pv->host_ns = plat_now();
+	pv->host_tsc = host_tsc();
+	scale_set(pv, vm->tsc_hz ? vm->tsc_hz : plat_tsc_hz());
+	vm_add_dev(vm, &pv->dev, &pvclock_class);
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		struct vcpu *vcpu = vm->vcpu[i];
+
+		pv->next[i].msr_read = vcpu->msr_read;
+		pv->next[i].msr_write = vcpu->msr_write;
+		pv->next[i].cpuid = vcpu->cpuid;
+		vcpu->msr_read = pv_msr_read;
+		vcpu->msr_write = pv_msr_write;
+		vcpu->cpuid = pv_cpuid;
+	}
+	*out = pv;
+	return 0;
+}
