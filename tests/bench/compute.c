@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: ISC */
+/* compute.c: small kernels of computation, each timed for a while; the same static binary runs on
+ * the host and in guests. Prints "COMPUTE name nanoseconds-per-iteration checksum"; checksums must
+ * agree everywhere. Arguments: names (all if none); -t MS each (default 300). Hosted, no threads. */
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BUF (1 << 20)
+static uint8_t buf_a[BUF], buf_b[BUF];
+static uint32_t words[4096], sorted[4096], crc_table[256];
+static void *chain[1 << 12];     /* 32 KiB: first-level cache */
+static void *far_chain[1 << 19]; /* 4 MiB: beyond the second level */
+
+static uint64_t rng_state = 88172645463325252u;
+static uint64_t rng(void)
+{
+	rng_state ^= rng_state << 13;
+	rng_state ^= rng_state >> 7;
+	return rng_state ^= rng_state << 17;
+}
+
+/* Registers only. */
+static uint64_t alu(uint64_t n)
+{
+	uint64_t a = 1, b = 2, c = 3, d = 5;
+
+	while (n--) {
+		a += b ^ (c << 3);
+		b = (b >> 5) | (d << 7);
+		c -= a * 3;
+		d ^= c + b;
+		__asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d));
+	}
+	return a ^ b ^ c ^ d;
+}
+
+static uint64_t adc(uint64_t n)
+{
+	uint64_t lo = 1, mid = 2, hi = 3;
+
+	while (n--)
+		__asm__ volatile("addq %3, %0\n\tadcq %4, %1\n\tadcq $7, %2\n\tadcq $0, %0"
+				 : "+r"(lo), "+r"(mid), "+r"(hi)
+				 : "r"(UINT64_C(0x9e3779b97f4a7c15)),
+				   "r"(UINT64_C(0xf00dfeedfacecafe))
+				 : "cc");
+	return lo ^ mid ^ hi;
+}
+
+static uint64_t collatz(uint64_t n)
+{
+	uint64_t steps = 0;
+
+	for (uint64_t i = 1; i <= n; i++)
+		for (uint64_t v = i % 4096 + 27; v != 1; steps++)
+			v = v & 1 ? 3 * v + 1 : v / 2;
+	return steps;
+}
+
+static uint64_t quicksort_part(uint32_t *v, int64_t lo, int64_t hi)
+{
+	uint64_t moves = 0;
+
+	while (lo < hi) {
+		uint32_t pivot = v[(lo + hi) / 2];
+		int64_t i = lo, j = hi;
+
+		while (i <= j) {
+			while (v[i] < pivot)
+				i++;
+			while (v[j] > pivot)
+				j--;
+			if (i <= j) {
+				uint32_t t = v[i];
+
+				v[i++] = v[j];
+				v[j--] = t;
+				moves++;
+			}
+		}
+		moves += quicksort_part(v, lo, j);
+		lo = i;
+	}
+	return moves;
+}
+
+static uint64_t quicksort(uint64_t n)
+{
+	uint64_t moves = 0;
+
+	while (n--) {
+		memcpy(sorted, words, sizeof(words));
+		moves += quicksort_part(sorted, 0, 4095);
+	}
+	return moves + sorted[100];
+}
+
+static uint64_t crc32_table(uint64_t n)
+{
+	uint32_t crc = ~0u;
+
+	while (n--)
+		for (unsigned i = 0; i < 4096; i++)
+			crc = crc_table[(crc ^ buf_a[i]) & 255] ^ (crc >> 8);
+	return crc;
+}
+
+/* FIPS 180-4, the compression function on one block, over and over. The constants are its first 64
+ * words whatever they are: speed does not depend on them. */
+static uint64_t sha256(uint64_t n)
+{
+	uint32_t h[8] = {1, 2, 3, 4, 5, 6, 7, 8}, w[64];
+
+#define ROR(x, r) (((x) >> (r)) | ((x) << (32 - (r))))
+	while (n--) {
+		uint32_t s[8];
+
+		memcpy(w, buf_a, 64);
+		w[0] ^= h[0];
+		for (unsigned i = 16; i < 64; i++)
+			w[i] = w[i - 16] + w[i - 7] +
+			       (ROR(w[i - 15], 7) ^ ROR(w[i - 15], 18) ^ (w[i - 15] >> 3)) +
+			       (ROR(w[i - 2], 17) ^ ROR(w[i - 2], 19) ^ (w[i - 2] >> 10));
+		memcpy(s, h, sizeof(s));
+		for (unsigned i = 0; i < 64; i++) {
+			uint32_t t1 = s[7] + (ROR(s[4], 6) ^ ROR(s[4], 11) ^ ROR(s[4], 25)) +
+				      ((s[4] & s[5]) ^ (~s[4] & s[6])) + words[i] + w[i];
+			uint32_t t2 = (ROR(s[0], 2) ^ ROR(s[0], 13) ^ ROR(s[0], 22)) +
+				      ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+
+			memmove(s + 1, s, 28);
+			s[4] += t1;
+			s[0] = t1 + t2;
+		}
+		for (unsigned i = 0; i < 8; i++)
+			h[i] += s[i];
+	}
+	return h[0] ^ ((uint64_t)h[7] << 32);
+}
+
+static uint64_t chase(uint64_t n)
+{
+	void **p = chain;
+
+	while (n--)
+		p = *p;
+	return (uint64_t)((char *)p - (char *)chain);
+}
+
+static uint64_t far_chase(uint64_t n)
+{
+	void **p = far_chain;
+
+	while (n--)
+		p = *p;
+	return (uint64_t)((char *)p - (char *)far_chain);
+}
+
+static __attribute__((noinline)) uint64_t fib_of(uint64_t n)
+{
+	uint64_t r = n;
+
+	if (n >= 2)
+		r = fib_of(n - 1) + fib_of(n - 2);
+	__asm__ volatile("" : "+r"(r)); /* keeps the compiler from unrolling the recursion */
+	return r;
+}
+
+static uint64_t fib(uint64_t n)
+{
+	uint64_t sum = 0;
+
+	while (n--)
+		sum += fib_of(18);
+	return sum;
+}
+
+static uint64_t op0(uint64_t x)
+{
+	return x + 1;
+}
+static uint64_t op1(uint64_t x)
+{
+	return x * 3;
+}
+static uint64_t op2(uint64_t x)
+{
+	return x ^ 0x55;
+}
+static uint64_t op3(uint64_t x)
+{
+	return x >> 1;
+}
+static uint64_t op4(uint64_t x)
+{
+	return x - 7;
+}
+static uint64_t op5(uint64_t x)
+{
+	return x << 2;
+}
+static uint64_t op6(uint64_t x)
+{
+	return ~x;
+}
+static uint64_t op7(uint64_t x)
+{
+	return x + (x >> 3);
+}
+
+static uint64_t indirect(uint64_t n)
+{
+	static uint64_t (*const volatile ops[8])(uint64_t) = {op0, op1, op2, op3,
+							      op4, op5, op6, op7};
+	uint64_t x = 1;
+
+	for (uint64_t i = 0; i < n; i++)
+		x = ops[(i * 5 + (i >> 3)) & 7](x);
+	return x;
+}
+
+static uint64_t memory_sum(uint64_t n)
+{
+	uint64_t sum = 0;
+
+	while (n--)
+		for (unsigned i = 0; i < 4096; i++) {
+			sum += words[i];
+			words[i] = words[i] + 1; /* undone below */
+			__asm__ volatile("" : "+r"(sum) : : "memory");
+		}
+	for (unsigned i = 0; i < 4096; i++)
+		words[i] = (uint32_t)(i * 2654435761u);
+	return sum;
+}
+
+static uint64_t fp_scalar(uint64_t n)
+{
+	double x = 0.5, y = 1.5;
+	uint64_t r;
+
+	while (n--) {
+		x = x * 1.0000001 + y * 1e-9;
+		y = y / 1.0000002 + 1e-8;
+		__asm__ volatile("" : "+x"(x), "+x"(y));
+	}
+	x += y;
+	memcpy(&r, &x, 8);
+	return r;
+}
+
+static uint64_t mandelbrot(uint64_t n)
+{
+	uint64_t total = 0;
+
+	while (n--)
+		for (int py = 0; py < 16; py++)
+			for (int px = 0; px < 16; px++) {
+				double cr = px / 8.0 - 1.5, ci = py / 8.0 - 1.0, zr = 0, zi = 0;
+				int i = 0;
+
+				for (; i < 200 && zr * zr + zi * zi < 4.0; i++) {
+					double t = zr * zr - zi * zi + cr;
+
+					zi = 2 * zr * zi + ci;
+					zr = t;
+				}
+				total += (uint64_t)i;
+			}
+	return total;
+}
+
+static uint64_t mandelbrot_x87(uint64_t n)
+{
+	uint64_t total = 0;
+
+	while (n--)
+		for (int py = 0; py < 16; py++)
+			for (int px = 0; px < 16; px++) {
+				long double cr = px / 8.0L - 1.5L, ci = py / 8.0L - 1.0L, zr = 0,
+					    zi = 0;
+				int i = 0;
+
+				for (; i < 200 && zr * zr + zi * zi < 4.0L; i++) {
+					long double t = zr * zr - zi * zi + cr;
+
+					zi = 2 * zr * zi + ci;
+					zr = t;
+				}
+				total += (uint64_t)i;
+			}
+	return total;
+}
+
+static uint64_t sse_int(uint64_t n)
+{
+	__m128i a = _mm_set1_epi32(3), b = _mm_set1_epi32(5), c = _mm_set1_epi16(77), odd = c;
+	uint64_t out[2];
+
+	while (n--) {
+		a = _mm_add_epi32(a, b);
+		b = _mm_xor_si128(b, _mm_slli_epi32(a, 3));
+		c = _mm_add_epi16(_mm_mullo_epi16(c, odd), a);
+		a = _mm_sub_epi32(a, _mm_srli_epi32(c, 1));
+		__asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c));
+	}
+	_mm_storeu_si128((__m128i *)(void *)out, _mm_xor_si128(a, _mm_xor_si128(b, c)));
+	return out[0] ^ out[1];
+}
+
+static uint64_t sse_copy(uint64_t n)
+{
+	while (n--)
+		for (unsigned i = 0; i < 16384; i += 64) {
+			for (unsigned k = 0; k < 64; k += 16)
+				_mm_store_si128(
+					(__m128i *)(void *)(buf_b + i + k),
+					_mm_load_si128(
+						(const __m128i *)(const void *)(buf_a + i + k)));
+			__asm__ volatile("" ::: "memory");
+		}
+	return buf_b[77];
+}
+
+__attribute__((target("avx2,fma"))) static uint64_t avx2_fma(uint64_t n)
+{
+	__m256d a = _mm256_set1_pd(0.999), b = _mm256_set1_pd(1e-3), c = _mm256_set1_pd(0.5), d = b;
+	double out[4];
+	uint64_t r;
+
+	while (n--) {
+		c = _mm256_fmadd_pd(c, a, b);
+		d = _mm256_fmadd_pd(d, a, c);
+		c = _mm256_mul_pd(c, a);
+		__asm__ volatile("" : "+x"(c), "+x"(d));
+	}
+	_mm256_storeu_pd(out, _mm256_add_pd(c, d));
+	memcpy(&r, out, 8);
+	return r;
+}
+
+static uint64_t rep_movsb(uint64_t n)
+{
+	while (n--) {
+		void *d = buf_b;
+		const void *s = buf_a;
+		size_t c = 16384;
+
+		__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(c) : : "memory");
+	}
+	return buf_b[123];
+}
+
+static uint64_t rep_stosb(uint64_t n)
+{
+	while (n--) {
+		void *d = buf_b;
+		size_t c = 16384;
+
+		__asm__ volatile("rep stosb" : "+D"(d), "+c"(c) : "a"((uint8_t)n) : "memory");
+	}
+	return buf_b[99];
+}
+
+static const struct {
+	const char *name;
+	const char *class; /* what the goals are about */
+	uint64_t (*fn)(uint64_t n);
+	uint64_t fixed; /* iterations for the checksum */
+	int avx2;
+} kernels[] = {
+	{"alu", "register", alu, 100000, 0},
+	{"adc", "register", adc, 100000, 0},
+	{"collatz", "branch", collatz, 2000, 0},
+	{"quicksort", "memory", quicksort, 20, 0},
+	{"crc32", "memory", crc32_table, 50, 0},
+	{"sha256", "memory", sha256, 2000, 0},
+	{"sum", "memory", memory_sum, 50, 0},
+	{"chase", "memory", chase, 100000, 0},
+	{"far-chase", "memory", far_chase, 100000, 0},
+	{"fib", "call", fib, 20, 0},
+	{"indirect", "call", indirect, 100000, 0},
+	{"fp-scalar", "fp", fp_scalar, 100000, 0},
+	{"mandelbrot", "fp", mandelbrot, 5, 0},
+	{"x87", "fp", mandelbrot_x87, 5, 0},
+	{"sse-int", "fp", sse_int, 100000, 0},
+	{"sse-copy", "simd-memory", sse_copy, 100, 0},
+	{"avx2-fma", "fp", avx2_fma, 100000, 1},
+	{"rep-movsb", "rep", rep_movsb, 100, 0},
+	{"rep-stosb", "rep", rep_stosb, 100, 0},
+};
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A cycle through all n cells in random order. */
+static void make_chain(void **cell, unsigned n)
+{
+	uint32_t *order = malloc(n * sizeof(*order));
+
+	if (!order)
+		exit(1);
+	for (unsigned i = 0; i < n; i++)
+		order[i] = i;
+	for (unsigned i = n - 1; i > 0; i--) {
+		unsigned j = (unsigned)(rng() % i), t = order[i];
+
+		order[i] = order[j];
+		order[j] = t;
+	}
+	for (unsigned i = 0; i < n; i++)
+		cell[order[i]] = &cell[order[(i + 1) % n]];
+	free(order);
+}
+
+static void prepare(void)
+{
+	for (unsigned i = 0; i < BUF; i++)
+		buf_a[i] = (uint8_t)rng();
+	for (unsigned i = 0; i < 4096; i++)
+		words[i] = (uint32_t)(i * 2654435761u);
+	for (uint32_t i = 0; i < 256; i++) {
+		uint32_t c = i;
+
+		for (int k = 0; k < 8; k++)
+			c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
+		crc_table[i] = c;
+	}
+	make_chain(chain, sizeof(chain) / sizeof(chain[0]));
+	make_chain(far_chain, sizeof(far_chain) / sizeof(far_chain[0]));
+}
+
+static void measure(unsigned k, uint64_t budget)
+{
+	uint64_t n = 1, t, best, sum = kernels[k].fn(kernels[k].fixed);
+
+	/* As many iterations as take a fifth of the time, then the best of five. */
+	for (;; n *= 2) {
+		uint64_t start = now();
+
+		kernels[k].fn(n);
+		t = now() - start;
+		if (t >= budget / 10)
+			break;
+	}
+	best = t;
+	for (int i = 0; i < 5; i++) {
+		uint64_t start = now();
+
+		kernels[k].fn(n);
+		t = now() - start;
+		if (t < best)
+			best = t;
+	}
+	printf("COMPUTE %s %s %.4f %016llx\n", kernels[k].name, kernels[k].class,
+	       (double)best / (double)n, (unsigned long long)sum);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t budget = 300000000;
+	int named = 0;
+
+	prepare();
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "-t") && i + 1 < argc)
+			budget = (uint64_t)atoi(argv[++i]) * 1000000u;
+		else
+			named = 1;
+	}
+	for (unsigned k = 0; k < sizeof(kernels) / sizeof(kernels[0]); k++) {
+		int wanted = !named;
+
+		for (int i = 1; i < argc; i++)
+			wanted |= !strcmp(argv[i], kernels[k].name);
+		if (wanted && (!kernels[k].avx2 || __builtin_cpu_supports("avx2")))
+			measure(k, budget);
+	}
+	return 0;
+}
