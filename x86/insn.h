@@ -111,6 +111,8 @@ struct insn_row {
 	uint16_t fl_read;  /* RFLAGS bits read: FL_ARITH subset and FL_DF */
 	uint16_t fl_write; /* RFLAGS bits surely written, undefined ones included; where an
 			    * instruction may leave them alone (shift by CL) also in fl_read */
+	uint16_t fl_undef; /* those of fl_write that the manual leaves undefined: the processor may
+			    * even leave them as they were, so comparisons must mask them */
 	uint16_t gpr_read, gpr_write; /* masks of implicit general registers */
 	const char *name;	      /* mnemonic, lower case */
 };
@@ -131,6 +133,7 @@ struct insn {
 	uint8_t len;
 	uint8_t mode;	 /* bytes: 2 4 8 (CS.D/L) */
 	uint8_t op_size; /* bytes: effective operand size of v-type operands */
+	uint8_t addr_size; /* bytes; = mem.addr_size */
 	uint8_t n_opnd;
 	struct insn_opnd opnd[5];
 	struct insn_mem mem; /* valid where has_mem */
@@ -144,9 +147,10 @@ struct insn {
 	uint8_t opcode;
 	bool has_modrm;
 	uint8_t modrm;
-	uint8_t rex;	/* the REX byte or 0; for VEX/EVEX its equivalent W R X B bits */
+	uint8_t rex;	/* the REX byte or 0; for VEX/EVEX bits 3-0 only: W R X B */
 	uint8_t vvvv;	/* register number, extension included */
 	uint8_t vex_l;	/* 0 1 2 */
+	bool vex_w;	/* VEX.W as it stands, whatever the mode */
 	uint8_t pp;	/* 0, 0x66, 0xf3, 0xf2: the mandatory or implied prefix */
 	uint8_t rep;	/* last of F2/F3 seen, or 0 */
 	bool lock, opsize_pfx, addrsize_pfx;
