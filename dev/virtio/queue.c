@@ -26,12 +26,12 @@
 #define USED_RING      4
 #define USED_ENTRY     8
 
-struct desc {
+struct desc { /* a guest's indirect table may lie anywhere: no alignment */
 	uint64_t addr;
 	uint32_t len;
 	uint16_t flags;
 	uint16_t next;
-};
+} attr_packed;
 _Static_assert(sizeof(struct desc) == DESC_SIZE, "descriptor");
 
 static uint16_t get16(const uint8_t *p)
