@@ -1,32 +1,184 @@
 /* SPDX-License-Identifier: ISC */
-/* block.h: the code cache: blocks, their index, links between them, and what drops them. */
+/* block.h: the code cache: blocks, their index, links between them, and what drops them.
+ *
+ * A block is guest code from one address up to a jump, translated once for its linear address,
+ * physical address and mode word. All of the cache, records included, is one arena that is emptied
+ * at once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
+ * Everything is under sv->lock unless said otherwise. */
 #ifndef ENGINE_SOFT_BLOCK_H
 #define ENGINE_SOFT_BLOCK_H
 
 #include "engine/soft/layout.h"
 
+#define BLOCK_INSNS 64u          /* at most, a block */
+#define BLOCK_ROOM  (24u * 1024) /* host bytes that one translation may need */
+
+/* A guest instruction's place in a block */
+struct soft_site {
+	uint16_t host;  /* offset from the block's code */
+	uint16_t guest; /* from its RIP */
+};
+
+/* A jump to a fixed place on the same page, patched to its target once that exists */
+struct soft_exit {
+	uint32_t from;    /* block */
+	uint32_t to;      /* block + 1; 0: not linked */
+	uint32_t next_in; /* next exit + 1 that is linked to the same block */
+	uint32_t patch;   /* place of the rel32, offset in the cache */
+	uint32_t stub;    /* where it leads while not linked */
+	int32_t target;   /* RIP relative to from's */
+};
+
+struct soft_block {
+	uint64_t rip;
+	gpa_t gpa[2];  /* [1]: page of the second half of an instruction that crosses, or NO_GPA */
+	uint32_t sum;  /* of the guest's bytes */
+	uint32_t code; /* offset in the cache */
+	uint32_t code_size;
+	uint32_t body;         /* offset of the code after the poll */
+	uint32_t sites;        /* first of n_insns + 1 */
+	uint32_t exits;        /* first of n_exits */
+	uint32_t in;           /* first exit + 1 linked to it */
+	uint32_t next;         /* block + 1 in the same hash chain */
+	uint32_t page_next[2]; /* block + 1 on the same page */
+	uint16_t len;          /* guest bytes */
+	uint8_t n_insns, n_exits;
+	uint8_t mode;
+	bool dead;
+	bool ends; /* by an instruction of the interpreter: nothing follows */
+};
+
+/* A guest page with code. */
+struct soft_page {
+	gpa_t gpa;
+	uint64_t lines;  /* bit n: code within bytes 64n…64n+63 */
+	uint32_t blocks; /* first block + 1 */
+	uint32_t next;   /* page + 1 in the same hash chain */
+	uint32_t misses; /* stores beside the code since it was last dropped */
+	uint32_t heat;   /* times that it was dropped for such stores */
+};
+
+struct soft_tgt {
+	uint64_t rip;
+	uint32_t next; /* slot + 1 in the same hash chain */
+	uint32_t mode;
+};
+
+/* Pages that got code lately: other vCPUs drop their write entries for them */
+#define NEWS_MAX 1024u
+
+#define HASH_SIZE 65536u
+
+struct soft_cache {
+	struct plat_code code;
+	uint32_t used, first;  /* bytes; first: after the trampolines */
+	uint32_t generation;   /* times emptied */
+	uint32_t translations; /* since then */
+	struct tr *tr;         /* the translation in progress */
+	void *arena;
+	size_t arena_size;
+	struct soft_block *block;
+	struct soft_exit *exit;
+	struct soft_site *site;
+	struct soft_page *page;
+	struct soft_tgt *tgt;
+	uint32_t max_blocks, max_exits, max_sites, max_pages;
+	_Atomic uint32_t n_blocks; /* read by fault handlers without the lock */
+	uint32_t n_exits, n_sites, n_pages, n_tgts;
+	uint32_t *hash, *page_hash, *tgt_hash; /* index + 1 */
+	hva_t news[NEWS_MAX];
+	_Atomic uint32_t n_news;
+	/* trampolines: offsets in the cache */
+	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll;
+};
+
+/* What R15 holds when translated code calls for help: block and instruction, access. */
+#define SITE_INSN_SHIFT 20
+#define SITE_WRITE      BIT(26)
+#define SITE_SIZE_SHIFT 27
+#define SITE_MAX_BLOCKS BIT(SITE_INSN_SHIFT)
+static inline uint32_t site_block(uint32_t site)
+{
+	return site & (SITE_MAX_BLOCKS - 1);
+}
+static inline uint32_t site_insn(uint32_t site)
+{
+	return site >> SITE_INSN_SHIFT & (BLOCK_INSNS - 1);
+}
+
 int soft_cache_create(struct soft_vm *sv) attr_must_check;
 void soft_cache_destroy(struct soft_vm *sv);
-/* Does this host address lie in translated code or a trampoline? */
+/* Does this host address lie in translated code or a trampoline? Any thread, no lock. */
 bool soft_cache_has_pc(const struct soft_vm *sv, uint64_t pc);
+/* Empties the cache; waits until all vCPUs are out of it. Without the lock. */
+void soft_cache_flush(struct soft_vcpu *v);
 
-/* Host code for the vCPU's RIP and mode, translated now if need be. NULL: step, or v->leave. */
+/* Host code for the vCPU's RIP and mode, translated now if need be. NULL: cpu_step(). Without the
+ * lock. */
 const uint8_t *soft_find(struct soft_vcpu *v);
+/* The block at RIP in the current mode, or NULL: cpu_step(). global: its mapping is. Without the
+ * lock. */
+struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global);
+struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode);
+/* Index and pages of a block whose fields are complete. */
+void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
+void soft_block_kill(struct soft_vm *sv, struct soft_block *b);
+void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to);
+void soft_come_in(
+	struct soft_vcpu *v); /* before code addresses are looked up: no flush meanwhile */
+/* Slot for jumps to rip; -1: none left */
+int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
+int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
+
 /* A host exception at pc: the code that names the guest's instruction, and where to go on with it
- * in R15. NULL: not one of ours. */
+ * in R15. NULL: not one of ours. From a signal handler. */
 const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site);
 
 /* Jump caches and slots of a vCPU. all: also those for global pages. */
 void soft_jumps_init(struct soft_vcpu *v);
 void soft_jumps_flush(struct soft_vcpu *v, bool all);
+void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, bool global);
+void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,
+			 bool global);
 
+const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode); /* or NULL */
+void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b);           /* on all vCPUs */
+
+/* code.c */
+/* The pages of a new block have code now. */
+void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
+bool soft_pages_room(struct soft_vm *sv);
 /* The vCPU is about to store at gpa, on a page with code; v->store_* may know how much. */
 void soft_code_store(struct soft_vcpu *v, gpa_t gpa);
 /* Memory was written by somebody else; v: the caller's vCPU or NULL. */
 void soft_code_changed(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa, uint64_t len);
+/* Other vCPUs have translated code from pages that this one may still write to directly. */
+void soft_code_news(struct soft_vcpu *v);
+
+/* After the instruction that stored there: v->stored. */
+void soft_code_stored(struct soft_vcpu *v);
+/* Drops what was translated from other bytes than the page has now. */
+void soft_code_verify(struct soft_vcpu *v, gpa_t gpa);
+/* Before code is read from a page: from now on, stores to it come to soft_code_store(). */
+void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
+/* Kills one block and takes it off its pages. */
+void soft_block_drop(struct soft_vm *sv, struct soft_block *b);
 
 /* PGF_* of a page of writable RAM, or NULL */
-_Atomic uint8_t *soft_page_flags(struct soft_vcpu *v, gpa_t gpa);
+_Atomic uint8_t *soft_page_flags(struct soft_vm *sv, gpa_t gpa);
 bool soft_gpa_of(struct soft_vcpu *v, hva_t hva, gpa_t *gpa);
+
+/* translate.c: translates the block at rip. gpa2: page that follows, NO_GPA if not known. Under the
+ * lock. TR_FULL: empty the cache first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be. */
+enum tr_result { TR_OK, TR_FULL, TR_CROSS, TR_NONE };
+enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_t gpa2,
+			      struct soft_block **out);
+/* Checksum of a block's source. */
+uint32_t soft_sum(const uint8_t *p, size_t n);
+
+static inline const uint8_t *soft_rx(const struct soft_cache *c, uint32_t off)
+{
+	return c->code.rx + off;
+}
 
 #endif

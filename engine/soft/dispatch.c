@@ -36,7 +36,7 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 	return mode;
 }
 
-static void refresh_mode(struct soft_vcpu *v)
+void soft_refresh_mode(struct soft_vcpu *v)
 {
 	const struct x86_state *s = &v->cpu.s;
 
@@ -58,6 +58,11 @@ static bool take_requests(struct soft_vcpu *v)
 	uint32_t req;
 
 	atomic_store(&v->poll, 0);
+	if (atomic_load(&v->sv->flushing)) {
+		atomic_store(&v->in_code, false);
+		soft_come_in(v);
+	}
+	soft_code_news(v);
 	req = atomic_load(&vcpu->requests);
 	if (req & (REQ_IRQ | REQ_ENGINE))
 		atomic_fetch_and(&vcpu->requests, ~(uint32_t)(REQ_IRQ | REQ_ENGINE));
@@ -70,7 +75,7 @@ static bool take_requests(struct soft_vcpu *v)
 	return req & (REQ_INIT | REQ_SIPI | REQ_PAUSE | REQ_STOP);
 }
 
-static void after_step(struct soft_vcpu *v, enum cpu_step st)
+void soft_after_step(struct soft_vcpu *v, enum cpu_step st)
 {
 	if (st == STEP_SHUTDOWN) {
 		v->exit->kind = EXIT_SHUTDOWN;
@@ -89,7 +94,7 @@ static void take_events(struct soft_vcpu *v)
 		soft_fpu_park(v);
 		s->nmi_pending = false;
 		s->activity = ACT_RUN;
-		after_step(v, cpu_nmi(&v->cpu));
+		soft_after_step(v, cpu_nmi(&v->cpu));
 	}
 	if (v->window && cpu_can_interrupt(&v->cpu))
 		v->look = true;
@@ -109,7 +114,7 @@ static void take_events(struct soft_vcpu *v)
 	v->stats.irqs++;
 	v->look = true; /* more may wait */
 	s->activity = ACT_RUN;
-	after_step(v, cpu_interrupt(&v->cpu, (uint8_t)vector));
+	soft_after_step(v, cpu_interrupt(&v->cpu, (uint8_t)vector));
 }
 
 static bool must_step(const struct soft_vcpu *v)
@@ -138,11 +143,14 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 			break;
 		}
 		if (v->mode_dirty)
-			refresh_mode(v);
+			soft_refresh_mode(v);
+		if (unlikely(v->stored != NO_GPA))
+			soft_code_stored(v);
 		if (likely(!must_step(v))) {
 			code = soft_find(v);
 			if (likely(code)) {
 				soft_fpu_load(v);
+				s->rflags &= ~FL_RF; /* no breakpoints: see soft_mode() */
 				return code;
 			}
 			if (v->leave)
@@ -150,7 +158,7 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 		}
 		soft_fpu_park(v);
 		v->stats.steps++;
-		after_step(v, cpu_step(&v->cpu));
+		soft_after_step(v, cpu_step(&v->cpu));
 	}
 	return soft_leave_code(v);
 }

@@ -60,6 +60,7 @@ enum soft_ctx {
 #define GS_TGT               GS_JNTAG(JC_SETS)
 #define GS_SIZE              (GS_TGT + TGT_MAX * 8u)
 
+#define NO_GPA  UINT64_MAX
 #define LOG_MAX 8192u
 
 /* Indices of entries that were filled, so that a flush costs what was used. */
@@ -94,21 +95,26 @@ struct soft_vcpu {
 	bool leave;        /* soft_next() wants run() to return, exit says why */
 	struct vcpu_exit *exit;
 	uint64_t cr0_seen, cr4_seen, efer_seen;
-	uint32_t generation;     /* of the code cache that the caches here refer to */
 	_Atomic bool in_code;    /* between soft_next() and leaving: the cache must stay */
 	struct plat_code native; /* page for x86/native.c */
 	struct mem_slot *slot;   /* last one used */
 	uint32_t last_retry;     /* site that was retried last after a TLB fill */
-	uint64_t store_gpa;      /* the store in progress: exact bytes, else size 0 */
+	uint64_t last_ea;
+	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;
 
 	/* What was filled, by whether the page is global (1) or not (0): TLB entries (table << 16
 	 * | index), jump cache entries (set << 16 | index) and jump slots. */
 	struct soft_log log_tlb[2], log_jc[2], log_tgt[2];
-	uint8_t in_log[2][TLB_TABLES * TLB_ENTRIES / 8]; /* TLB entries that are in the log */
+	uint8_t in_log[2][TLB_TABLES * TLB_ENTRIES / 8]; /* what is in the logs */
+	uint8_t in_jc[2][JC_SETS * JC_ENTRIES / 8];
+	uint8_t in_tgt[2][TGT_MAX / 8];
 	gva_t fetch_page; /* the page that the interpreter fetched from last, or FETCH_NONE */
 	gpa_t fetch_gpa;
 	hva_t fetch_hva;
+	bool fetch_global;
+	uint32_t news_seen; /* soft_cache.n_news */
+	gpa_t stored;       /* page with code that the current instruction stores to, or NO_GPA */
 	uint32_t pauses;
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that jump caches or slots lead to */
 	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
@@ -124,6 +130,7 @@ struct soft_vm {
 	struct soft_config cfg;
 	struct plat_mutex lock; /* RANK_ENGINE: all of the cache */
 	struct soft_cache *cache;
+	_Atomic bool flushing; /* the cache is about to be emptied: vCPUs get out of it */
 	unsigned n_vcpus;
 	struct soft_vcpu *vcpu[VM_MAX_VCPUS];
 	/* host */
@@ -137,7 +144,10 @@ struct soft_vm {
 
 /* soft.c */
 extern const struct cpu_ops soft_cpu_ops;
+/* dispatch.c */
 uint32_t soft_mode(const struct soft_vcpu *v); /* mode word of the current state */
+void soft_refresh_mode(struct soft_vcpu *v);   /* after mode_dirty */
+void soft_after_step(struct soft_vcpu *v, enum cpu_step st);
 
 static inline struct soft_vcpu *soft_of(struct cpu *cpu)
 {

@@ -37,9 +37,9 @@ static hva_t soft_ram(struct soft_vcpu *v, gpa_t gpa, bool write)
 	return s->hva + (gpa - s->gpa);
 }
 
-_Atomic uint8_t *soft_page_flags(struct soft_vcpu *v, gpa_t gpa)
+_Atomic uint8_t *soft_page_flags(struct soft_vm *sv, gpa_t gpa)
 {
-	struct mem_slot *s = find_slot(v, gpa);
+	struct mem_slot *s = mem_slot(sv->vm, gpa);
 
 	return s && !s->rom ? &s->flags[(gpa - s->gpa) >> PAGE_SHIFT] : NULL;
 }

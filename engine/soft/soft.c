@@ -104,6 +104,7 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 	v->vcpu = vcpu;
 	v->sv = sv;
 	v->mode_dirty = true;
+	v->stored = NO_GPA;
 	for (unsigned i = 0; i < 256; i++)
 		v->if_clear[i] = (uint8_t)(i & ~(FL_IF >> 8));
 	soft_tlb_init(v);
@@ -151,6 +152,8 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	v->leave = false;
 	v->look = true;
 	v->mode_dirty = true;
+	soft_come_in(v);
+	soft_code_news(v);
 	for (;;) {
 		const uint8_t *code = soft_next(v);
 
@@ -161,6 +164,7 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 			break;
 	}
 	soft_fpu_park(v);
+	atomic_store(&v->in_code, false);
 	v->exit = NULL;
 }
 

@@ -3,20 +3,18 @@
  *
  * An entry is two words in two arrays: ntag, minus the page's linear address, and addend, host page
  * minus guest page plus TLB_BIAS. An access at ea of size bytes hits when ea + ntag <= 4096 - size,
- * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but 0, where it would
- * mean the guest's page 0; there EMPTY_0 stands, which only the non-canonical address 1 << 63 could
- * hit, and its host address is then non-canonical too. A TLB belongs to its vCPU's thread; only
+ * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but the first, where it
+ * would mean the guest's page 0, and the last, which probe B reaches just below it; there the tag
+ * of a page with another index stands. A TLB belongs to its vCPU's thread; only
  * soft_tlb_drop_writes() enters from others, and only clears. */
 #include "engine/soft/tlb.h"
 
 #include "base/str.h"
 #include "engine/soft/block.h"
 
-#define EMPTY_0 BIT64(63)
-
 static uint64_t empty(uint32_t index)
 {
-	return index ? 0 : EMPTY_0;
+	return index == 0 || index == TLB_ENTRIES - 1 ? -(5 * PAGE_SIZE) : 0;
 }
 
 static _Atomic uint64_t *ntag_of(struct soft_vcpu *v, uint32_t table, uint32_t index)
@@ -48,8 +46,10 @@ static void entry_clear(struct soft_vcpu *v, uint32_t table, uint32_t index)
 void soft_tlb_init(struct soft_vcpu *v)
 {
 	plat_pages_discard((uint8_t *)v + GS_TLB, GS_JC - GS_TLB);
-	for (uint32_t t = 0; t < TLB_TABLES; t++)
+	for (uint32_t t = 0; t < TLB_TABLES; t++) {
 		entry_clear(v, t, 0);
+		entry_clear(v, t, TLB_ENTRIES - 1);
+	}
 	for (int g = 0; g < 2; g++)
 		atomic_store(&v->log_tlb[g].n, 0);
 	memset(v->in_log, 0, sizeof(v->in_log));
@@ -202,7 +202,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	if (!x->hva)
 		return false;
 	if (write) {
-		flags = soft_page_flags(v, x->gpa);
+		flags = soft_page_flags(v->sv, x->gpa);
 		if (!flags || (atomic_load(flags) & PGF_CODE))
 			return false;
 		if (!(atomic_load_explicit(flags, memory_order_relaxed) & PGF_WTLB))
@@ -261,6 +261,7 @@ int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 		err = cpu_walk(cpu, gva, acc, user, out);
 		if (!err && out->hva) {
 			v->fetch_page = page;
+			v->fetch_global = out->global;
 			v->fetch_gpa = out->gpa & ~PAGE_MASK;
 			v->fetch_hva = out->hva - (gva & PAGE_MASK);
 		}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: ISC */
+/* emit.h: a translation in progress, and what writes its parts. Under sv->lock. */
+#ifndef ENGINE_SOFT_EMIT_H
+#define ENGINE_SOFT_EMIT_H
+
+#include "engine/soft/block.h"
+#include "engine/soft/enter.h"
+#include "x86/asm.h"
+#include "x86/encode.h"
+#include "x86/insn.h"
+
+/* What out-of-line code a site needs, emitted after the block's last instruction */
+enum stub_kind {
+	STUB_SLOW,       /* an access missed: T0 is the linear address */
+	STUB_SLOW_RCX,   /* the same, RCX is in T2 */
+	STUB_SLOW_FLAGS, /* the same, RAX and the flags are in tmp[2], tmp[3] */
+	STUB_TGT,        /* jump through slot arg */
+	STUB_EXIT,       /* unlinked exit arg */
+	STUB_POLL,
+	STUB_POLL_RCX,
+	STUB_EXEC, /* let the interpreter run instruction arg */
+};
+
+struct stub {
+	uint8_t kind;
+	bool ea_known; /* SLOW: load T0 with ea first */
+	uint8_t *at;   /* rel32 that leads here */
+	uint32_t arg;
+	uint64_t ea;
+};
+
+#define MAX_STUBS (BLOCK_INSNS * 3)
+
+struct tr {
+	struct soft_vcpu *v;
+	struct soft_vm *sv;
+	struct soft_cache *c;
+	struct soft_block *b;
+	struct asm_buf a;
+	uint8_t *start; /* of the block's code */
+	uint32_t id;    /* of the block */
+	uint64_t rip;
+	uint32_t mode;
+	enum soft_ctx ctx;
+	unsigned n; /* instructions */
+	unsigned i; /* the current one */
+	bool ended; /* the last instruction goes elsewhere by itself */
+	bool full;  /* out of slots: the cache must be emptied */
+	struct insn insn[BLOCK_INSNS];
+	uint16_t off[BLOCK_INSNS + 1]; /* from rip */
+	bool by_interp[BLOCK_INSNS];   /* cannot be translated */
+	bool flags_dead[BLOCK_INSNS];  /* before the instruction */
+	struct stub stub[MAX_STUBS];
+	unsigned n_stubs;
+};
+
+static inline uint64_t tr_next_rip(const struct tr *t)
+{
+	return t->rip + t->off[t->i + 1];
+}
+
+struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg);
+
+/* ---- emit_mem.c: addresses and probes ---- */
+
+/* Where a probed access finds its memory: [base + index + disp] in the host */
+struct place {
+	int8_t base, index;
+	int32_t disp;
+};
+/* Computes the linear address of the memory operand into T0, or tells that it is a constant. */
+bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant); /* true: constant */
+/* Probes for an access of size bytes at T0; T2 is free afterwards, T0 and T1 make the address. */
+void emit_probe(struct tr *t, bool write, unsigned size, struct place *out);
+/* The same for a constant address. False: it crosses pages, nothing emitted. */
+bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, struct place *out);
+/* Both, for in's memory operand. */
+bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size,
+		  struct place *out);
+
+/* ---- emit_copy.c ---- */
+
+bool emit_copy(struct tr *t, const struct insn *in); /* false: leave it to the interpreter */
+bool emit_lea(struct tr *t, const struct insn *in);
+bool emit_nop(struct tr *t, const struct insn *in);
+void emit_exec(struct tr *t);
+
+/* ---- emit_flow.c ---- */
+
+void emit_poll(struct tr *t);
+void emit_goto(struct tr *t, uint64_t target);
+bool emit_jcc(struct tr *t, const struct insn *in);
+bool emit_jmp(struct tr *t, const struct insn *in);
+bool emit_loop(struct tr *t, const struct insn *in);
+bool emit_call(struct tr *t, const struct insn *in);
+bool emit_jmp_ind(struct tr *t, const struct insn *in);
+bool emit_call_ind(struct tr *t, const struct insn *in);
+bool emit_ret(struct tr *t, const struct insn *in);
+bool emit_push(struct tr *t, const struct insn *in);
+bool emit_pop(struct tr *t, const struct insn *in);
+bool emit_stack(struct tr *t, const struct insn *in);
+void emit_stubs(struct tr *t);
+
+/* emit_mem.c, without BMI2: takes back what STUB_SLOW_FLAGS says */
+void emit_restore_flags(struct asm_buf *a);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: ISC */
+/* emit_copy.c: instructions that the host runs as they are, but for stolen registers and memory.
+ *
+ * Without a memory operand the bytes are copied; a stolen register is in the host register of the
+ * same number while its instruction runs. With one, the operand becomes the probed place, and the
+ * stolen registers among the others take whichever of T2 and T1 is left. */
+#include "base/str.h"
+#include "engine/soft/emit.h"
+
+static bool stolen(const struct insn_opnd *o)
+{
+	return o->kind == OP_GPR && o->field != FIELD_IMPLICIT && (STOLEN >> o->reg & 1);
+}
+
+/* Its old value matters: read, or written in part. */
+static bool needs_load(const struct insn_opnd *o)
+{
+	return (o->acc & ACC_R) || ((o->acc & ACC_W) && o->size < 4);
+}
+
+void emit_exec(struct tr *t)
+{
+	asm_mov_ri(&t->a, T2, t->id | t->i << SITE_INSN_SHIFT);
+	asm_jmp(&t->a, t->c->code.rw + t->c->t_exec);
+}
+
+static void load_mem_regs(struct tr *t, const struct insn *in)
+{
+	if (in->mem.base >= 0 && (STOLEN >> in->mem.base & 1))
+		asm_ld_gs(&t->a, (unsigned)in->mem.base, GS_GPR((unsigned)in->mem.base));
+	if (in->mem.index >= 0 && (STOLEN >> in->mem.index & 1))
+		asm_ld_gs(&t->a, (unsigned)in->mem.index, GS_GPR((unsigned)in->mem.index));
+}
+
+/* The bytes as they are, each stolen register in its own place. */
+static void copy_verbatim(struct tr *t, const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (stolen(&in->opnd[i]) && needs_load(&in->opnd[i]))
+			asm_ld_gs(&t->a, in->opnd[i].reg, GS_GPR(in->opnd[i].reg));
+	memcpy(t->a.p, in->bytes, in->len);
+	t->a.p += in->len;
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (stolen(&in->opnd[i]) && (in->opnd[i].acc & ACC_W))
+			asm_st_gs(&t->a, in->opnd[i].reg, GS_GPR(in->opnd[i].reg));
+}
+
+static const struct insn_opnd *mem_opnd(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_MEM)
+			return &in->opnd[i];
+	return NULL;
+}
+
+static bool has_high8(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_GPR && in->opnd[i].high8)
+			return true;
+	return false;
+}
+
+/* AH to BH can't be named beside a register above RDI: the address goes to RDI, put aside in T1.
+ * The access can't fault, its operand is a byte of guest RAM. */
+static bool copy_high8(struct tr *t, const struct insn *in, const struct place *at)
+{
+	struct insn_subst sub = {.base = RDI, .index = -1};
+	unsigned len;
+
+	for (uint8_t r = 0; r < 16; r++)
+		sub.gpr[r] = r;
+	asm_lea(&t->a, 8, T0, at->base, at->index, 1, at->disp);
+	asm_mov_rr(&t->a, T1, RDI);
+	asm_mov_rr(&t->a, RDI, T0);
+	if (insn_encode(in, &sub, t->a.p, &len) != ENCODE_OK)
+		return false;
+	t->a.p += len;
+	asm_mov_rr(&t->a, RDI, T1);
+	return true;
+}
+
+static bool copy_mem(struct tr *t, const struct insn *in, const struct insn_opnd *m)
+{
+	static const uint8_t free_for_one[] = {T2}, free_for_two[] = {T2, T1};
+	const struct insn_opnd *s[2];
+	const uint8_t *regs = free_for_one;
+	struct insn_subst sub = {0};
+	struct place at;
+	unsigned n = 0, len;
+
+	if (!emit_operand(t, in, m->acc & ACC_W, m->size, &at))
+		return false;
+	if (has_high8(in))
+		return copy_high8(t, in, &at);
+	for (uint8_t r = 0; r < 16; r++)
+		sub.gpr[r] = r;
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (stolen(&in->opnd[i])) {
+			if (n == 2)
+				return false;
+			s[n++] = &in->opnd[i];
+		}
+	if (n == 2) {
+		asm_lea(&t->a, 8, T0, at.base, at.index, 1, at.disp);
+		at = (struct place){.base = T0, .index = -1, .disp = 0};
+		regs = free_for_two;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		sub.gpr[s[i]->reg] = regs[i];
+		if (needs_load(s[i]))
+			asm_ld_gs(&t->a, regs[i], GS_GPR(s[i]->reg));
+	}
+	if (n == 2 && s[0]->reg == s[1]->reg) {
+		/* One register twice: one host register, loaded if either is read */
+		sub.gpr[s[0]->reg] = regs[1];
+		if (needs_load(s[0]) && !needs_load(s[1]))
+			asm_ld_gs(&t->a, regs[1], GS_GPR(s[0]->reg));
+	}
+	sub.base = at.base;
+	sub.index = at.index;
+	sub.disp = at.disp;
+	if (insn_encode(in, &sub, t->a.p, &len) != ENCODE_OK)
+		return false;
+	t->a.p += len;
+	for (unsigned i = 0; i < n; i++)
+		if (s[i]->acc & ACC_W)
+			asm_st_gs(&t->a, sub.gpr[s[i]->reg], GS_GPR(s[i]->reg));
+	return true;
+}
+
+bool emit_copy(struct tr *t, const struct insn *in)
+{
+	const struct insn_opnd *m = mem_opnd(in);
+
+	if (!in->has_mem) {
+		copy_verbatim(t, in);
+		return true;
+	}
+	if (!m || !m->size || m->size > 64 || (in->row->attr & AT_VSIB) ||
+	    ((in->row->attr & AT_BITSTR) && in->opnd[1].kind == OP_GPR))
+		return false;
+	return copy_mem(t, in, m);
+}
+
+bool emit_lea(struct tr *t, const struct insn *in)
+{
+	const struct insn_opnd *d = &in->opnd[0];
+
+	if (in->mem.rip_rel) {
+		uint64_t ea = tr_next_rip(t) + (uint64_t)in->mem.disp;
+		unsigned dst = stolen(d) ? T0 : d->reg;
+
+		if (d->size < 4)
+			return false;
+		if (in->mem.addr_size == 4 || d->size == 4)
+			ea = (uint32_t)ea;
+		asm_mov_ri(&t->a, dst, ea);
+		if (stolen(d))
+			asm_st_gs(&t->a, dst, GS_GPR(d->reg));
+		return true;
+	}
+	load_mem_regs(t, in);
+	copy_verbatim(t, in);
+	return true;
+}
+
+bool emit_nop(struct tr *t, const struct insn *in)
+{
+	switch (in->mnem) {
+	case I_PAUSE:
+	case I_CLFLUSH:
+	case I_CLFLUSHOPT:
+	case I_CLWB:
+		return false;
+	case I_LFENCE:
+	case I_MFENCE:
+	case I_SFENCE:
+		copy_verbatim(t, in);
+		break;
+	}
+	return true; /* hints */
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: ISC */
+/* emit_mem.c: linear addresses and TLB probes.
+ *
+ * mov 16(%rbx),%rax with the flags dead, in user mode, becomes (probe A)
+ *
+ *	lea	16(%rbx),%r10		the linear address
+ *	rorx	$12,%r10,%r11
+ *	movzwl	%r11w,%r11d		index: low 16 bits of the page number
+ *	mov	%r10,%r15
+ *	add	%gs:NTAG(,%r11,8),%r15	offset in the page if this is the page
+ *	cmp	$4088,%r15		and the access does not leave it
+ *	ja	slow
+ *	mov	%gs:ADDEND(,%r11,8),%r11
+ *	mov	-12(%r10,%r11),%rax	TLB_BIAS
+ *
+ * Where the flags are live, probe B does without them: with RCX put aside in T2 it adds ntag and
+ * size - 1, shifts the offset out (the addend's low six bits, 12, are the count) and tests the rest
+ * by JRCXZ. Without BMI2 there is no such shift: probe A within LAHF and SAHF. */
+#include "engine/soft/emit.h"
+
+static const unsigned stolen_mask = STOLEN;
+
+static bool is_stolen(int reg)
+{
+	return reg >= 0 && (stolen_mask >> reg & 1);
+}
+
+struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg)
+{
+	struct stub *s = &t->stub[t->n_stubs++];
+
+	BUG_ON(t->n_stubs > MAX_STUBS);
+	*s = (struct stub){.kind = (uint8_t)kind, .at = at, .arg = arg};
+	return s;
+}
+
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
+{
+	const struct insn_mem *m = &in->mem;
+	unsigned size = m->addr_size == 4 ? 4 : 8;
+	bool based = m->seg == FS || m->seg == GS;
+	int base = m->base, index = m->index;
+	int32_t disp = (int32_t)m->disp;
+
+	if (m->rip_rel || (base < 0 && index < 0)) {
+		uint64_t ea = (uint64_t)m->disp + (m->rip_rel ? tr_next_rip(t) : 0);
+
+		if (size == 4)
+			ea = (uint32_t)ea;
+		if (!based) {
+			*constant = ea;
+			return true;
+		}
+		asm_ld_gs(&t->a, T1,
+			  GS_OFF(cpu.s.seg[0].base) + m->seg * (int32_t)sizeof(struct x86_seg));
+		if (asm_fits32((int64_t)ea)) {
+			asm_lea(&t->a, 8, T0, T1, -1, 1, (int32_t)ea);
+		} else {
+			asm_mov_ri(&t->a, T0, ea);
+			asm_lea(&t->a, 8, T0, T0, T1, 1, 0);
+		}
+		return false;
+	}
+	if (is_stolen(base)) {
+		asm_ld_gs(&t->a, T0, GS_GPR((unsigned)base));
+		base = T0;
+	}
+	if (is_stolen(index)) {
+		asm_ld_gs(&t->a, T1, GS_GPR((unsigned)index));
+		index = T1;
+	}
+	if (index < 0 && !disp && size == 8)
+		asm_mov_rr(&t->a, T0, (unsigned)base);
+	else
+		asm_lea(&t->a, size, T0, base, index, m->scale, disp);
+	if (based) {
+		asm_ld_gs(&t->a, T1,
+			  GS_OFF(cpu.s.seg[0].base) + m->seg * (int32_t)sizeof(struct x86_seg));
+		asm_lea(&t->a, 8, T0, T0, T1, 1, 0);
+	}
+	return false;
+}
+
+/* ---- probes --------------------------------------------------------------------------------- */
+
+static uint32_t slow_site(const struct tr *t, bool write, unsigned size)
+{
+	uint32_t log = 0;
+
+	while ((1u << log) < size)
+		log++;
+	return t->id | t->i << SITE_INSN_SHIFT | (write ? SITE_WRITE : 0) | log << SITE_SIZE_SHIFT;
+}
+
+static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind)
+{
+	struct asm_buf *a = &t->a;
+
+	if (t->sv->bmi2) {
+		asm_rorx(a, T1, T0, PAGE_SHIFT);
+	} else {
+		asm_mov_rr(a, T1, T0);
+		asm_shift_ri(a, 5, 8, T1, PAGE_SHIFT);
+	}
+	asm_movzx16(a, T1, T1);
+	asm_mov_rr(a, T2, T0);
+	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
+	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - size));
+	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), slow_site(t, write, size));
+	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
+}
+
+static void probe_b(struct tr *t, bool write, unsigned size)
+{
+	struct asm_buf *a = &t->a;
+	uint8_t *hit;
+
+	asm_rorx(a, T1, T0, PAGE_SHIFT);
+	asm_movzx16(a, T1, T1);
+	asm_mov_rr(a, T2, RCX);
+	asm_gs(a, OPC_LOAD, 8, RCX, T1, (int32_t)GS_NTAG(t->ctx, write));
+	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
+	/* The page's offset plus size - 1 has no bit above the twelfth, unless the access leaves
+	 * the page, and no page is entered under another's tag. */
+	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)size - 1);
+	asm_shrx(a, RCX, RCX, T1);
+	hit = asm_jrcxz(a);
+	tr_stub(t, STUB_SLOW_RCX, asm_jmp(a, NULL), slow_site(t, write, size));
+	asm_patch8(hit, a->p);
+	asm_mov_rr(a, RCX, T2);
+}
+
+static void save_flags(struct tr *t)
+{
+	asm_st_gs(&t->a, RAX, GS_OFF(tmp[2]));
+	asm_u8(&t->a, 0x9f);    /* lahf */
+	asm_u16(&t->a, 0x900f); /* seto al */
+	asm_u8(&t->a, 0xc0);
+	asm_st_gs(&t->a, RAX, GS_OFF(tmp[3]));
+	asm_ld_gs(&t->a, RAX, GS_OFF(tmp[2]));
+}
+
+static void restore_flags(struct asm_buf *a)
+{
+	asm_st_gs(a, RAX, GS_OFF(tmp[2]));
+	asm_ld_gs(a, RAX, GS_OFF(tmp[3]));
+	asm_u16(a, 0x7f04); /* add al, 7fh */
+	asm_u8(a, 0x9e);    /* sahf */
+	asm_ld_gs(a, RAX, GS_OFF(tmp[2]));
+}
+
+void emit_restore_flags(struct asm_buf *a)
+{
+	restore_flags(a);
+}
+
+void emit_probe(struct tr *t, bool write, unsigned size, struct place *out)
+{
+	if (t->flags_dead[t->i]) {
+		probe_a(t, write, size, STUB_SLOW);
+	} else if (t->sv->bmi2) {
+		probe_b(t, write, size);
+	} else {
+		save_flags(t);
+		probe_a(t, write, size, STUB_SLOW_FLAGS);
+		restore_flags(&t->a);
+	}
+	*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
+}
+
+bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, struct place *out)
+{
+	struct asm_buf *a = &t->a;
+	uint64_t page = ea & ~PAGE_MASK;
+	int32_t index = (int32_t)TLB_INDEX(ea) * 8;
+	bool near = asm_fits32((int64_t)ea - TLB_BIAS);
+	struct stub *s;
+
+	if ((ea & PAGE_MASK) + size > PAGE_SIZE)
+		return false;
+	if (t->flags_dead[t->i]) {
+		asm_mov_ri(a, T2, -page);
+		asm_gs(a, OPC_CMP, 8, T2, -1, (int32_t)GS_NTAG(t->ctx, write) + index);
+		s = tr_stub(t, STUB_SLOW, asm_jcc(a, CC_NE, NULL), slow_site(t, write, size));
+	} else {
+		uint8_t *hit;
+
+		asm_mov_ri(a, T0, page);
+		asm_mov_rr(a, T2, RCX);
+		asm_ld_gs(a, RCX, (int32_t)GS_NTAG(t->ctx, write) + index);
+		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+		hit = asm_jrcxz(a);
+		s = tr_stub(t, STUB_SLOW_RCX, asm_jmp(a, NULL), slow_site(t, write, size));
+		asm_patch8(hit, a->p);
+		asm_mov_rr(a, RCX, T2);
+	}
+	s->ea_known = true;
+	s->ea = ea;
+	asm_ld_gs(a, T1, (int32_t)GS_ADDEND(t->ctx, write) + index);
+	if (near) {
+		*out = (struct place){.base = T1, .index = -1, .disp = (int32_t)ea - TLB_BIAS};
+	} else {
+		asm_mov_ri(a, T0, ea);
+		*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
+	}
+	return true;
+}
+
+bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size, struct place *out)
+{
+	uint64_t ea;
+
+	if (emit_ea(t, in, &ea))
+		return emit_probe_const(t, ea, write, size, out);
+	emit_probe(t, write, size, out);
+	return true;
+}

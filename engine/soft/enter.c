@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: ISC */
+/* enter.c: the trampolines, emitted once at the start of the code cache.
+ *
+ * In translated code all host registers are the guest's, RSP included, but T0, T1, T2. A trampoline
+ * that calls C stores the guest's registers in s.gpr, its flags in s.rflags, takes back the host's
+ * stack, and afterwards loads everything again and jumps where C said. */
+#include "engine/soft/enter.h"
+
+#include "x86/asm.h"
+
+static const uint8_t live_gprs[] = {RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R12, R13, R14};
+static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static void push_pop(struct asm_buf *a, unsigned op, unsigned reg)
+{
+	asm_rex(a, 4, 0, 0, reg, false);
+	asm_u8(a, op | (reg & 7));
+}
+
+/* Expects RAX = where to go on; loads the guest's registers and goes there. */
+static void emit_resume(struct asm_buf *a)
+{
+	uint8_t *no_df;
+
+	asm_st_gs(a, RAX, GS_OFF(jump_to));
+	/* Flags without POPF, which is slow: DF by STD, OF by an addition, the rest by SAHF */
+	asm_gs(a, OPC_LOAD, 4, RAX, -1, GS_OFF(cpu.s.rflags));
+	asm_rr(a, OPC_LOAD, 4, RCX, RAX);
+	asm_u8(a, 0xa9); /* test eax, imm32 */
+	asm_u32(a, (uint32_t)FL_DF);
+	asm_u16(a, 0x0074); /* jz +1 */
+	no_df = a->p - 1;
+	asm_u8(a, 0xfd); /* std */
+	asm_patch8(no_df, a->p);
+	asm_shift_ri(a, 5, 4, RCX, 11);
+	asm_alu_ri(a, 4, 4, RCX, 1);
+	asm_u16(a, 0xc488); /* mov ah, al */
+	asm_u16(a, 0xc888); /* mov al, cl */
+	asm_u16(a, 0x7f04); /* add al, 7fh: overflows if al is 1 */
+	asm_u8(a, 0x9e);    /* sahf */
+	for (unsigned i = 0; i < sizeof(live_gprs); i++)
+		asm_ld_gs(a, live_gprs[i], GS_GPR(live_gprs[i]));
+	asm_ld_gs(a, RAX, GS_GPR(RAX));
+	asm_jmp_gs(a, -1, GS_OFF(jump_to));
+}
+
+/* Saves everything and calls fn. */
+static void emit_call(struct asm_buf *a, soft_helper fn, const uint8_t *resume)
+{
+	asm_st_gs(a, RAX, GS_GPR(RAX));
+	for (unsigned i = 0; i < sizeof(live_gprs); i++)
+		asm_st_gs(a, live_gprs[i], GS_GPR(live_gprs[i]));
+	asm_ld_gs(a, RSP, GS_OFF(host_rsp));
+	asm_u8(a, 0x9c); /* pushfq */
+	push_pop(a, 0x58, RAX);
+	asm_gs(a, OPC_LOAD, 4, RCX, -1, GS_OFF(cpu.s.rflags));
+	asm_alu_ri(a, 4, 4, RCX, ~(int32_t)FL_NATIVE);
+	asm_alu_ri(a, 4, 4, RAX, (int32_t)FL_NATIVE);
+	asm_rr(a, OPC_OR, 4, RCX, RAX);
+	asm_gs(a, OPC_STORE, 4, RCX, -1, GS_OFF(cpu.s.rflags));
+	asm_u8(a, 0xfc); /* cld */
+	asm_ld_gs(a, RDI, GS_OFF(self));
+	asm_rr(a, OPC_LOAD, 4, RSI, T2);
+	asm_mov_rr(a, RDX, T0);
+	asm_mov_ri(a, RAX, (uint64_t)fn);
+	asm_u16(a, 0xd0ff); /* call rax */
+	asm_jmp(a, resume);
+}
+
+void soft_trampolines(struct soft_vm *sv)
+{
+	struct soft_cache *c = sv->cache;
+	struct asm_buf a = {c->code.rw};
+	const uint8_t *resume;
+
+#define HERE ((uint32_t)(a.p - c->code.rw))
+	c->t_enter = HERE; /* (v, code) */
+	for (unsigned i = 0; i < sizeof(callee_saved); i++)
+		push_pop(&a, 0x50, callee_saved[i]);
+	asm_alu_ri(&a, 5, 8, RSP, 8);
+	asm_st_gs(&a, RSP, GS_OFF(host_rsp));
+	asm_mov_rr(&a, RAX, RSI);
+	resume = a.p;
+	emit_resume(&a);
+	c->t_leave = HERE;
+	asm_ld_gs(&a, RSP, GS_OFF(host_rsp));
+	asm_u8(&a, 0xfc); /* cld */
+	asm_alu_ri(&a, 0, 8, RSP, 8);
+	for (unsigned i = sizeof(callee_saved); i-- > 0;)
+		push_pop(&a, 0x58, callee_saved[i]);
+	asm_u8(&a, 0xc3);
+
+	c->t_slow = HERE;
+	emit_call(&a, soft_on_slow, resume);
+	c->t_exec = HERE;
+	emit_call(&a, soft_on_exec, resume);
+	c->t_exit = HERE;
+	emit_call(&a, soft_on_exit, resume);
+	c->t_tgt = HERE;
+	emit_call(&a, soft_on_tgt, resume);
+	c->t_miss_rcx = HERE;
+	asm_mov_rr(&a, RCX, T2);
+	c->t_miss = HERE;
+	emit_call(&a, soft_on_miss, resume);
+	c->t_poll = HERE;
+	emit_call(&a, soft_on_poll, resume);
+	c->first = ALIGN_UP(HERE, 64u);
+#undef HERE
+	BUG_ON(c->first > c->code.size / 2);
+}
+
+void soft_enter(struct soft_vcpu *v, const uint8_t *code)
+{
+	const struct soft_cache *c = v->sv->cache;
+	void (*enter)(struct soft_vcpu *, const uint8_t *) =
+		(void (*)(struct soft_vcpu *, const uint8_t *))(uintptr_t)soft_rx(c, c->t_enter);
+
+	enter(v, code);
+}
+
+const uint8_t *soft_leave_code(struct soft_vcpu *v)
+{
+	return soft_rx(v->sv->cache, v->sv->cache->t_leave);
+}

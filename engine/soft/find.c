@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: ISC */
+/* find.c: from RIP to host code: jump cache, index of blocks, translator.
+ *
+ * On the vCPU's own thread, without the lock: page walks may end up in soft_code_store(). */
+#include "engine/soft/block.h"
+#include "engine/soft/tlb.h"
+
+/* The page that holds rip, for an instruction fetch. False: it faults, or is no RAM. */
+static bool fetch_page(struct soft_vcpu *v, uint64_t rip, gpa_t *gpa, bool *global)
+{
+	struct cpu_xlate x;
+
+	if (soft_tlb_xlate(&v->cpu, rip, ACCESS_FETCH, x86_cpl(&v->cpu.s) == 3, &x))
+		return false;
+	if (!x.hva || v->fetch_page != (rip & ~PAGE_MASK))
+		return false;
+	*gpa = x.gpa;
+	*global = v->fetch_global;
+	return true;
+}
+
+struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
+{
+	struct soft_vm *sv = v->sv;
+	uint64_t rip = v->cpu.s.rip;
+	gpa_t gpa, gpa2 = NO_GPA;
+	bool global2 = true;
+
+	for (;;) {
+		struct soft_block *b;
+		enum tr_result r = TR_OK;
+
+		if (!fetch_page(v, rip, &gpa, global))
+			return NULL;
+		plat_mutex_lock(&sv->lock);
+		b = soft_block_lookup(sv->cache, rip, gpa, v->mode);
+		if (b && b->gpa[1] != NO_GPA && b->gpa[1] != gpa2) {
+			if (gpa2 != NO_GPA) { /* its second page is mapped elsewhere now */
+				soft_block_drop(sv, b);
+				b = NULL;
+			} else {
+				r = TR_CROSS;
+			}
+		}
+		if (!b)
+			r = soft_translate(v, rip, gpa, gpa2, &b);
+		if (r == TR_OK) {
+			*global &= b->gpa[1] == NO_GPA || global2;
+			soft_jumps_fill(v, b, *global);
+		}
+		plat_mutex_unlock(&sv->lock);
+		switch (r) {
+		case TR_OK:
+			return b;
+		case TR_NONE:
+			return NULL;
+		case TR_FULL:
+			soft_cache_flush(v);
+			break;
+		case TR_CROSS:
+			if (!fetch_page(v, (rip & ~PAGE_MASK) + PAGE_SIZE, &gpa2, &global2))
+				return NULL;
+			break;
+		}
+	}
+}
+
+const uint8_t *soft_find(struct soft_vcpu *v)
+{
+	const uint8_t *code = soft_jumps_find(v, v->cpu.s.rip, v->mode);
+	struct soft_block *b;
+	bool global;
+
+	if (likely(code))
+		return code;
+	v->stats.misses++;
+	b = soft_find_block(v, &global);
+	return b ? soft_rx(v->sv->cache, b->code) : NULL;
+}

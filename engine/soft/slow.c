@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: ISC */
+/* slow.c: what translated code calls for: TLB misses, instructions of the interpreter, jumps that are
+ * not resolved yet, polls.
+ *
+ * On the vCPU's own thread, the guest's registers in s, s.rip not current. While a helper holds
+ * addresses of code, the cache is not emptied; soft_next() is always the last thing called. */
+#include "base/str.h"
+#include "engine/soft/block.h"
+#include "engine/soft/enter.h"
+#include "engine/soft/tlb.h"
+
+#define FP_ATTRS (AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512 | AT_HOSTX)
+
+static struct soft_block *block_of(struct soft_vcpu *v, uint32_t site)
+{
+	return &v->sv->cache->block[site_block(site)];
+}
+
+/* The instruction's bytes as they are in memory now. */
+static bool decode_at(struct soft_vcpu *v, const struct soft_block *b, uint32_t off,
+		      struct insn *in)
+{
+	uint8_t buf[INSN_MAX];
+	gpa_t gpa = b->gpa[0] + off;
+	size_t len = MIN((size_t)(b->len - off), (size_t)INSN_MAX);
+	size_t first = MIN(len, (size_t)(PAGE_SIZE - (gpa & PAGE_MASK)));
+
+	if (mem_read(v->sv->vm, gpa, buf, first))
+		return false;
+	if (first < len && mem_read(v->sv->vm, b->gpa[1] & ~PAGE_MASK, buf + first, len - first))
+		return false;
+	return insn_decode(buf, len, 8, in) == DECODE_OK;
+}
+
+/* Nothing has happened that the block doesn't know of. */
+static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip)
+{
+	const struct x86_state *s = &v->cpu.s;
+
+	if (v->mode_dirty)
+		soft_refresh_mode(v);
+	return s->rip == rip && !b->dead && v->mode == b->mode && !s->shadow && !v->cpu.i.pending &&
+	       !v->look && !(v->window && (s->rflags & FL_IF)) &&
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
+}
+
+static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
+{
+	struct soft_block *b = block_of(v, site);
+	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
+	bool last = site_insn(site) + 1u == b->n_insns;
+	enum cpu_step st;
+	struct insn in;
+
+	v->stats.exec++;
+	v->cpu.s.rip = b->rip + s->guest;
+	if (decode_at(v, b, s->guest, &in)) {
+		if (in.row->attr & FP_ATTRS || in.row->cls == CLS_SYS)
+			soft_fpu_park(v);
+		st = cpu_exec(&v->cpu, &in);
+	} else {
+		soft_fpu_park(v);
+		st = cpu_step(&v->cpu);
+	}
+	if (unlikely(v->stored != NO_GPA))
+		soft_code_stored(v);
+	if (likely(st == STEP_OK) && !(last && b->ends) && may_resume(v, b, b->rip + s[1].guest)) {
+		soft_fpu_load(v);
+		return soft_rx(v->sv->cache, b->code + s[1].host);
+	}
+	soft_after_step(v, st);
+	return soft_next(v);
+}
+
+const uint8_t *soft_on_exec(struct soft_vcpu *v, uint32_t site, uint64_t ea)
+{
+	return exec(v, site);
+}
+
+const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
+{
+	struct soft_block *b = block_of(v, site);
+	uint32_t size = 1u << (site >> SITE_SIZE_SHIFT);
+	const uint8_t *code;
+
+	v->stats.slow++;
+	if (site & SITE_WRITE) {
+		v->store_off = ea & PAGE_MASK;
+		v->store_size = MAX(size, 8u);
+	}
+	/* The same miss again, right after it was filled: its two accesses evict each other. */
+	if ((ea & PAGE_MASK) + size <= PAGE_SIZE && !(site == v->last_retry && ea == v->last_ea) &&
+	    soft_tlb_fill(v, ea, site & SITE_WRITE) && !b->dead) {
+		v->last_retry = site;
+		v->last_ea = ea;
+		code = soft_rx(v->sv->cache,
+			       b->code + v->sv->cache->site[b->sites + site_insn(site)].host);
+	} else {
+		v->last_ea = ~ea;
+		code = exec(v, site);
+	}
+	v->store_size = 0;
+	return code;
+}
+
+const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
+{
+	v->cpu.s.rip = block_of(v, site)->rip;
+	return soft_next(v);
+}
+
+const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t arg, uint64_t rip)
+{
+	v->cpu.s.rip = rip;
+	return soft_next(v);
+}
+
+const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+	struct soft_exit *e = &c->exit[exit];
+	struct soft_block *from = &c->block[e->from], *to;
+	uint32_t generation = c->generation;
+	bool global;
+
+	v->stats.resolves++;
+	v->cpu.s.rip = from->rip + (uint64_t)(int64_t)e->target;
+	if (unlikely(atomic_load(&v->poll)))
+		return soft_next(v);
+	to = soft_find_block(v, &global);
+	if (to && c->generation == generation) {
+		plat_mutex_lock(&sv->lock);
+		/* A target whose last instruction crosses depends on another page's mapping. */
+		if (!from->dead && !to->dead && !e->to && to->gpa[1] == NO_GPA &&
+		    !((from->gpa[0] ^ to->gpa[0]) & ~PAGE_MASK) && from->mode == to->mode) {
+			soft_link(sv, e, to);
+			v->stats.links++;
+		}
+		plat_mutex_unlock(&sv->lock);
+	}
+	return soft_next(v);
+}
+
+const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+	uint32_t generation = c->generation;
+	struct soft_block *to;
+	bool global;
+
+	v->stats.resolves++;
+	v->cpu.s.rip = c->tgt[tgt].rip;
+	if (unlikely(atomic_load(&v->poll)))
+		return soft_next(v);
+	to = soft_find_block(v, &global);
+	if (to && c->generation == generation && to->mode == c->tgt[tgt].mode) {
+		plat_mutex_lock(&sv->lock);
+		if (!to->dead)
+			soft_jumps_fill_tgt(v, tgt, to, global);
+		plat_mutex_unlock(&sv->lock);
+	}
+	return soft_next(v);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: ISC */
+/* translate.c: guest code at RIP into a block: decoding, liveness of flags, emission.
+ *
+ * A block ends with the first instruction that jumps, at the end of its page, or after
+ * BLOCK_INSNS. Instructions that cannot be translated in this mode, or at all, become calls of the
+ * interpreter; it raises what they raise. Under sv->lock. */
+#include "base/str.h"
+#include "engine/soft/emit.h"
+#include "engine/soft/tlb.h"
+
+/* ---- front ---------------------------------------------------------------------------------- */
+
+static bool ends_block(const struct insn *in)
+{
+	switch (in->row->cls) {
+	case CLS_JMP:
+	case CLS_JCC:
+	case CLS_LOOP:
+	case CLS_CALL:
+	case CLS_JMP_IND:
+	case CLS_CALL_IND:
+	case CLS_RET:
+	case CLS_FAR:
+		return true;
+	}
+	return in->row->attr & AT_ENDS;
+}
+
+/* May it run on the host as it is, in this mode? */
+static bool available(const struct tr *t, const struct insn *in)
+{
+	uint64_t attr = in->row->attr;
+
+	if (in->row->feature && !cpu_has(&t->v->cpu, in->row->feature))
+		return false;
+	if (attr & (AT_HOSTX | AT_AVX512 | AT_CPL0))
+		return false;
+	if ((attr & (AT_X87 | AT_MMX)) && !(t->mode & MODE_FPU))
+		return false;
+	if ((attr & AT_SSE) && !(t->mode & MODE_SSE))
+		return false;
+	return !(attr & AT_AVX) || (t->mode & MODE_AVX);
+}
+
+/* p: the first byte; avail: bytes up to the page's end. Gives DECODE_OK when t->n > 0. */
+static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t avail)
+{
+	enum decode_result r = DECODE_OK;
+	uint32_t pos = 0;
+
+	while (t->n < BLOCK_INSNS && pos < avail) {
+		struct insn *in = &t->insn[t->n];
+
+		r = insn_decode(p + pos, avail - pos, 8, in);
+		if (r != DECODE_OK)
+			break;
+		t->off[t->n++] = (uint16_t)pos;
+		pos += in->len;
+		if (ends_block(in))
+			break;
+	}
+	t->off[t->n] = (uint16_t)pos;
+	return t->n ? DECODE_OK : r;
+}
+
+/* ---- liveness ------------------------------------------------------------------------------- */
+
+/* Shifts by an immediate that is zero when masked leave the flags alone. */
+static bool shift_by_zero(const struct insn *in)
+{
+	bool group2 = in->map == 0 && (in->opcode == 0xc0 || in->opcode == 0xc1);
+	bool shld = in->map == 1 && (in->opcode == 0xa4 || in->opcode == 0xac);
+
+	if (in->enc != ENC_LEGACY || (!group2 && !shld))
+		return false;
+	return !(in->imm & (in->opnd[0].size == 8 ? 63u : 31u));
+}
+
+static void find_dead_flags(struct tr *t)
+{
+	unsigned live = FL_ARITH;
+
+	for (unsigned i = t->n; i-- > 0;) {
+		const struct insn *in = &t->insn[i];
+
+		if (t->by_interp[i]) {
+			live = FL_ARITH;
+		} else {
+			unsigned written = in->row->fl_write & ~in->row->fl_undef;
+
+			if (!shift_by_zero(in))
+				live &= ~written;
+			live |= in->row->fl_read & FL_ARITH;
+		}
+		t->flags_dead[i] = !live;
+	}
+}
+
+/* ---- back ----------------------------------------------------------------------------------- */
+
+static bool emit_insn(struct tr *t, const struct insn *in)
+{
+	switch (in->row->cls) {
+	case CLS_COPY:
+		return emit_copy(t, in);
+	case CLS_NOP:
+		return emit_nop(t, in);
+	case CLS_LEA:
+		return emit_lea(t, in);
+	case CLS_JMP:
+		return emit_jmp(t, in);
+	case CLS_JCC:
+		return emit_jcc(t, in);
+	case CLS_LOOP:
+		return emit_loop(t, in);
+	case CLS_CALL:
+		return emit_call(t, in);
+	case CLS_JMP_IND:
+		return emit_jmp_ind(t, in);
+	case CLS_CALL_IND:
+		return emit_call_ind(t, in);
+	case CLS_RET:
+		return emit_ret(t, in);
+	case CLS_PUSH:
+		return emit_push(t, in);
+	case CLS_POP:
+		return emit_pop(t, in);
+	case CLS_STACK:
+		return emit_stack(t, in);
+	}
+	return false;
+}
+
+/* Could emit_insn() take it? Decided before liveness, so without emitting. */
+static bool translatable(const struct tr *t, const struct insn *in)
+{
+	if (!available(t, in))
+		return false;
+	switch (in->row->cls) {
+	case CLS_COPY:
+	case CLS_LEA:
+	case CLS_JMP:
+	case CLS_JCC:
+	case CLS_LOOP:
+	case CLS_CALL:
+	case CLS_JMP_IND:
+	case CLS_CALL_IND:
+	case CLS_RET:
+	case CLS_PUSH:
+	case CLS_POP:
+		return true;
+	case CLS_NOP:
+		return in->mnem != I_PAUSE;
+	case CLS_STACK:
+		return in->mnem == I_LEAVE;
+	}
+	return false;
+}
+
+static uint32_t code_off(const struct tr *t)
+{
+	return (uint32_t)(t->a.p - t->start);
+}
+
+static void emit_one(struct tr *t)
+{
+	struct soft_block *b = t->b;
+	struct soft_site *s = &t->c->site[b->sites + t->i];
+	const struct insn *in = &t->insn[t->i];
+	uint8_t *start = t->a.p;
+	unsigned n_stubs = t->n_stubs;
+
+	s->host = (uint16_t)code_off(t);
+	s->guest = t->off[t->i];
+	if (!t->by_interp[t->i] && emit_insn(t, in)) {
+		if (ends_block(in))
+			t->ended = true;
+		return;
+	}
+	/* It may be that the address was half computed: start again. Exits are made last. */
+	t->a.p = start;
+	t->n_stubs = n_stubs;
+	emit_exec(t);
+}
+
+static void emit_block(struct tr *t)
+{
+	struct soft_block *b = t->b;
+	struct soft_site *end = &t->c->site[b->sites + t->n];
+
+	emit_poll(t);
+	b->body = b->code + code_off(t);
+	for (t->i = 0; t->i < t->n; t->i++)
+		emit_one(t);
+	end->host = (uint16_t)code_off(t);
+	end->guest = t->off[t->n];
+	t->i = t->n - 1;
+	if (!t->ended)
+		emit_goto(t, t->rip + t->off[t->n]);
+	emit_stubs(t);
+	b->code_size = code_off(t);
+}
+
+/* A block of one instruction that only the interpreter can say something about. */
+static void make_bad(struct tr *t, size_t len)
+{
+	t->n = 1;
+	t->off[0] = 0;
+	t->off[1] = (uint16_t)len;
+	t->by_interp[0] = true;
+	t->ended = true;
+}
+
+static bool has_room(struct soft_vm *sv)
+{
+	const struct soft_cache *c = sv->cache;
+
+	if (sv->cfg.flush_every && c->translations >= sv->cfg.flush_every)
+		return false;
+	return c->used + BLOCK_ROOM <= c->code.size && atomic_load(&c->n_blocks) < c->max_blocks &&
+	       c->n_exits + 3 <= c->max_exits && c->n_sites + BLOCK_INSNS + 1 <= c->max_sites &&
+	       soft_pages_room(sv);
+}
+
+/* Decodes; the block may end up with one instruction over two pages. */
+static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
+{
+	struct soft_block *b = t->b;
+	uint32_t off = b->gpa[0] & PAGE_MASK;
+	size_t avail = PAGE_SIZE - off;
+	enum decode_result r = decode_block(t, page + off, avail);
+	uint8_t both[2 * INSN_MAX];
+	hva_t next;
+
+	b->gpa[1] = NO_GPA;
+	if (r == DECODE_OK) {
+		b->sum = soft_sum(page + off, t->off[t->n]);
+	} else if (r != DECODE_MORE) {
+		make_bad(t, MIN((size_t)INSN_MAX, avail));
+		b->sum = soft_sum(page + off, t->off[1]);
+	} else {
+		if (gpa2 == NO_GPA)
+			return TR_CROSS;
+		next = mem_ptr(t->sv->vm, gpa2 & ~PAGE_MASK, PAGE_SIZE, false);
+		if (!next || avail >= INSN_MAX)
+			return TR_NONE;
+		soft_page_watch(t->sv, t->v, gpa2);
+		memcpy(both, page + off, avail);
+		memcpy(both + avail, next, INSN_MAX);
+		b->gpa[1] = gpa2;
+		r = insn_decode(both, avail + INSN_MAX, 8, &t->insn[0]);
+		if (r == DECODE_OK) {
+			t->n = 1;
+			t->off[0] = 0;
+			t->off[1] = t->insn[0].len;
+		} else {
+			make_bad(t, INSN_MAX);
+		}
+		b->sum = soft_sum(both, t->off[1]);
+	}
+	return TR_OK;
+}
+
+enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_t gpa2,
+			      struct soft_block **out)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+	struct tr *t = c->tr;
+	hva_t page = mem_ptr(sv->vm, gpa & ~PAGE_MASK, PAGE_SIZE, false);
+	enum tr_result r;
+
+	if (!page)
+		return TR_NONE;
+	if (!has_room(sv))
+		return TR_FULL;
+	t->v = v;
+	t->sv = sv;
+	t->c = c;
+	t->id = atomic_load(&c->n_blocks);
+	t->b = &c->block[t->id];
+	t->rip = rip;
+	t->mode = v->mode;
+	t->ctx = v->mode & MODE_CTX;
+	t->n = t->n_stubs = 0;
+	t->ended = t->full = false;
+	memset(t->by_interp, 0, sizeof(t->by_interp));
+	*t->b = (struct soft_block){.rip = rip, .gpa = {gpa, NO_GPA}, .mode = (uint8_t)v->mode};
+
+	soft_page_watch(sv, v, gpa);
+	r = front(t, page, gpa2);
+	if (r != TR_OK)
+		return r;
+	if (!t->ended) { /* not a bad one */
+		for (unsigned i = 0; i < t->n; i++)
+			t->by_interp[i] = !translatable(t, &t->insn[i]);
+		t->ended = t->by_interp[t->n - 1] && ends_block(&t->insn[t->n - 1]);
+	}
+	find_dead_flags(t);
+
+	t->b->ends = t->ended;
+	t->b->len = t->off[t->n];
+	t->b->n_insns = (uint8_t)t->n;
+	t->b->code = ALIGN_UP(c->used, 32u);
+	t->b->sites = c->n_sites;
+	t->b->exits = c->n_exits;
+	t->start = c->code.rw + t->b->code;
+	t->a.p = t->start;
+	emit_block(t);
+	if (t->full) {
+		c->n_exits = t->b->exits;
+		return TR_FULL;
+	}
+	BUG_ON(t->b->code_size > BLOCK_ROOM - 64);
+	c->used = t->b->code + t->b->code_size;
+	c->n_sites += t->n + 1;
+	c->translations++;
+	if (sv->cfg.log_blocks)
+		plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u",
+			 t->id, (unsigned long long)rip, (unsigned long long)gpa, v->mode, t->n,
+			 t->b->len, t->b->code_size);
+	atomic_store(&c->n_blocks, t->id + 1);
+	soft_block_insert(sv, v, t->b);
+	*out = t->b;
+	return TR_OK;
+}
