@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The control socket's commands: list, stats, pause, resume, console, stop, kill; names; garbage."""
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import vigia_test as vt
+
+runtime = tempfile.mkdtemp(prefix="vigia-run-")
+os.environ["XDG_RUNTIME_DIR"] = runtime
+
+
+def listed():
+    status, out, err = vt.vigia("list", "--json")
+    vt.check(status == 0, f"vigia list {err}")
+    return {vm["name"]: vm for vm in json.loads(out)}
+
+
+with vt.VM("--net", "none", "--name", "one", "--stop-timeout", "2", *vt.busybox("vigia.end=shell")) as vm:
+    vm.expect(r"VIGIA shell", 120)
+    vms = listed()
+    vt.check(vms["one"]["state"] == "running" and vms["one"]["pid"] == vm.process.pid, "list shows it running")
+    status, out, _ = vt.vigia("list")
+    vt.check("one" in out and "running" in out, "as a table too")
+
+    status, _, err = vt.vigia("run", "--name", "one", "--net", "none", *vt.busybox())
+    vt.check(status == 1 and "runs already" in err, f"the name is taken: {err.strip()}")
+    vt.check("one" in listed(), "and the first VM has kept its socket")
+
+    status, out, _ = vt.vigia("stats", "one", "--json")
+    stats = json.loads(out)
+    vt.check(status == 0 and stats["resident"] > 1 << 20 and len(stats["vcpus"]) == 1, "stats")
+    vt.check(vt.vigia("stats", "one")[0] == 0, "stats as text")
+
+    vt.check(vt.vigia("pause", "one")[0] == 0 and listed()["one"]["state"] == "paused", "pause")
+    vt.check(vt.vigia("pause", "one")[0] == 1, "a second pause is refused")
+    vm.send("echo a''live\n")
+    time.sleep(1.5)
+    vm._read(0.1)
+    vt.check(b"alive" not in vm.output, "nothing runs while it is paused")
+    vt.check(vt.vigia("resume", "one")[0] == 0, "resume")
+    vm.expect(r"alive", 30)
+    vt.check(vt.vigia("resume", "one")[0] == 1, "a second resume is refused")
+
+    # The console, from a pipe and from a terminal.
+    p = subprocess.Popen([vt.VIGIA, "console", "one"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL)
+    p.stdin.write(b"echo from''console\n")
+    p.stdin.flush()
+    vm.expect(r"fromconsole", 30)
+    seen = b""
+    while b"fromconsole" not in seen:
+        data = os.read(p.stdout.fileno(), 65536)
+        vt.check(data, "the console client sees output") if not data else None
+        seen += data
+    vt.check(b"VIGIA shell" in seen, "the console client has first seen the history")
+    p.kill()
+    p.wait()
+    master, slave = pty.openpty()
+    p = subprocess.Popen([vt.VIGIA, "console", "one"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    time.sleep(0.5)
+    os.write(master, b"\x01x")
+    vt.check(p.wait(10) == 0, "Ctrl-A x leaves the console")
+    vt.check(vm.process.poll() is None, "the VM goes on")
+
+    # Garbage on the socket.
+    path = os.path.join(runtime, "vigia", "one.sock")
+    vt.check(os.stat(path).st_mode & 0o077 == 0, "the socket is private")
+    for data in (b"\n", b"garbage\n", b"{" * 5000, os.urandom(3000), b'{"do":"stop","timeout":-1}\n',
+                 b'{"do":"stop","timeout":"x","timeout":3}\n', b'{"do":"console"}'):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(path)
+            s.sendall(data)
+    idle = []
+    for _ in range(40):
+        s = socket.socket(socket.AF_UNIX)
+        s.setblocking(False)
+        try:
+            s.connect(path)
+        except BlockingIOError:
+            break
+        idle.append(s)
+    time.sleep(0.3)
+    for s in idle:
+        s.close()
+    time.sleep(0.3)
+    vt.check("one" in listed() and vm.process.poll() is None, "garbage and idle clients do no harm")
+
+    vt.check(vt.vigia("stop", "one", "--wait")[0] == 0, "stop")
+    vm.wait(10)
+vt.check(listed() == {}, "it has gone from the list")
+vt.check(os.listdir(os.path.join(runtime, "vigia")) == [], "and its socket from the folder")
+
+with vt.VM("--net", "none", "--name", "two", *vt.busybox("vigia.end=shell")) as vm:
+    vm.expect(r"VIGIA init", 120)
+    vt.check(vt.vigia("kill", "two")[0] == 0, "kill")
+    vm.wait(10)
+
+with vt.VM("--net", "none", "--name", "three", *vt.busybox("vigia.end=shell")) as vm:
+    vm.expect(r"VIGIA init", 120)
+    vm.process.send_signal(signal.SIGKILL)
+    vm.process.wait()
+vt.check(listed() == {}, "a killed VM is not listed")
+with vt.VM("--net", "none", "--name", "three", *vt.busybox()) as vm:
+    vm.wait(120)
+    print("ok: its name is free again")
+
+# A definition file.
+with vt.Workdir() as d:
+    args = vt.busybox("vigia.run=cpus")
+    yaml = d.file("vm.yaml", f"name: fromfile\nkernel: {args[1]}\ninitrd: {args[3]}\nappend: {args[5]}\n"
+                             "cpus: 2\nnet: [none]\n".encode())
+    with vt.VM(yaml) as vm:
+        vm.expect(r"VIGIA cpus=2", 120)
+        vm.wait(60)
+        print("ok: a VM from a definition file")
