@@ -29,7 +29,8 @@ enum cpu_flush {
 	FLUSH_PAGE,	  /* INVLPG gva: also global, also paging-structure caches */
 	FLUSH_NONGLOBAL,  /* MOV to CR3, pcid: the new one; gva: 0, or BIT64(63) where the guest said
 			   * that the new PCID's entries stay valid (only with CR4.PCIDE) */
-	FLUSH_ALL,	  /* CR4.PGE and the like toggled, INVPCID all */
+	FLUSH_ALL,	  /* CR4.PGE and the like toggled, INVPCID type 2 */
+	FLUSH_ALL_NONGLOBAL, /* INVPCID type 3: every PCID, but not global entries */
 	FLUSH_PCID,	  /* gva unused; one PCID's non-global entries */
 	FLUSH_PCID_PAGE,  /* INVPCID type 0 */
 };
@@ -100,6 +101,7 @@ struct cpu_interp {
 	bool host_xsave, host_avx;
 	bool native_ready; /* native memory is prepared */
 	uint8_t maxphy;	   /* MAXPHYADDR */
+	uint32_t vendor[3]; /* as CPUID leaf 0 has it in EBX EDX ECX */
 	uint8_t shadow;	   /* what the current instruction leaves in s.shadow */
 	bool no_step;	   /* the current instruction swallows its single-step trap */
 	bool implicit;	   /* accesses are the processor's own: SMAP whatever AC says */

@@ -1,1 +1,345 @@
 /* SPDX-License-Identifier: ISC */
+/* interp.c: the interpreter's loop body: fetch, decode, availability and privilege, execute,
+ * exceptions and debug traps (SDM vol. 3, 6.9 for priorities, chapter 17 for debugging).
+ *
+ * Decoded instructions are kept by their address's low bits and compared with the bytes in memory
+ * at each use, so self-modifying code needs nothing special. CPU's own thread only. */
+#include "x86/interp.h"
+
+#include "base/str.h"
+
+/* ---- which function does what ---- */
+
+#define F(mnem, fn) [I_##mnem] = exec_##fn
+/* clang-format off */
+static const exec_fn by_mnem[I_COUNT] = {
+	F(MOV, mov),
+	F(PUSHSR, pushsr), F(POPSR, popsr), F(PUSHA, pusha), F(POPA, popa), F(PUSHF, pushf),
+	F(POPF, popf), F(ENTER, enter), F(LEAVE, leave),
+	F(INS, string), F(OUTS, string), F(IN, in), F(OUT, out),
+	F(JMPF, jmpf), F(CALLF, callf), F(RETF, retf), F(IRET, iret), F(INT, int), F(INT3, int3),
+	F(INTO, into), F(INT1, int1), F(SYSCALL, syscall), F(SYSRET, sysret),
+	F(SYSENTER, sysenter), F(SYSEXIT, sysexit),
+	F(MOVSR, movsr), F(LES, lxs), F(LDS, lxs), F(LSS, lxs), F(LFS, lxs), F(LGS, lxs),
+	F(LGDT, lgdt), F(LIDT, lgdt), F(SGDT, sgdt), F(SIDT, sgdt), F(SLDT, sldt), F(STR, str),
+	F(SMSW, smsw), F(LLDT, lldt), F(LTR, ltr), F(LAR, lar), F(LSL, lar), F(VERR, verr),
+	F(VERW, verr), F(ARPL, arpl), F(SWAPGS, swapgs), F(RDFSBASE, fsgsbase),
+	F(RDGSBASE, fsgsbase), F(WRFSBASE, fsgsbase), F(WRGSBASE, fsgsbase),
+	F(MOVCR, movcr), F(MOVDR, movdr), F(CLTS, clts), F(LMSW, lmsw), F(HLT, hlt), F(CLI, cli),
+	F(STI, sti), F(CLD, cld), F(STD, cld), F(STAC, stac), F(CLAC, stac), F(INVLPG, invlpg),
+	F(INVPCID, invpcid), F(CLFLUSH, clflush), F(CLFLUSHOPT, clflush), F(CLWB, clflush),
+	F(INVD, nop), F(WBINVD, nop), F(WBNOINVD, nop),
+	F(RDMSR, rdmsr), F(WRMSR, wrmsr), F(RDTSC, rdtsc), F(RDTSCP, rdtsc), F(RDPMC, rdpmc),
+	F(RDPID, rdpid), F(CPUID, cpuid), F(XGETBV, xgetbv), F(XSETBV, xsetbv),
+	F(UD0, ud), F(UD1, ud), F(UD2, ud), F(RSM, ud), F(PAUSE, pause), F(MFENCE, fence),
+	F(DAA, daa), F(DAS, daa), F(AAA, aaa), F(AAS, aaa), F(AAM, aam), F(AAD, aad),
+	F(BOUND, bound), F(XLAT, xlat),
+	F(FXSAVE, fxsave), F(FXRSTOR, fxrstor), F(XSAVE, xsave), F(XSAVEC, xsave),
+	F(XSAVEOPT, xsave), F(XRSTOR, xrstor), F(LDMXCSR, ldmxcsr), F(VLDMXCSR, ldmxcsr),
+	F(STMXCSR, stmxcsr), F(VSTMXCSR, stmxcsr), F(FNSTENV, fnstenv), F(FNSAVE, fnstenv),
+	F(FLDENV, fldenv), F(FRSTOR, fldenv),
+	F(VMASKMOVPS, vmaskmov), F(VMASKMOVPD, vmaskmov), F(VPMASKMOVD, vmaskmov),
+	F(VPMASKMOVQ, vmaskmov), F(MASKMOVQ, maskmov), F(MASKMOVDQU, maskmov),
+	F(VMASKMOVDQU, maskmov),
+	F(VGATHERDPS, gather), F(VGATHERDPD, gather), F(VGATHERQPS, gather),
+	F(VGATHERQPD, gather), F(VPGATHERDD, gather), F(VPGATHERDQ, gather),
+	F(VPGATHERQD, gather), F(VPGATHERQQ, gather),
+};
+static const exec_fn by_class[] = {
+	[CLS_COPY] = exec_copy, [CLS_NOP] = exec_nop, [CLS_LEA] = exec_lea,
+	[CLS_MOVABS] = exec_movabs, [CLS_JMP] = exec_jmp, [CLS_JCC] = exec_jcc,
+	[CLS_LOOP] = exec_loop, [CLS_CALL] = exec_call, [CLS_JMP_IND] = exec_jmp_ind,
+	[CLS_CALL_IND] = exec_call_ind, [CLS_RET] = exec_ret, [CLS_PUSH] = exec_push,
+	[CLS_POP] = exec_pop, [CLS_STRING] = exec_string, [CLS_STACK] = exec_ud,
+	[CLS_IO] = exec_ud, [CLS_FAR] = exec_ud, [CLS_SYS] = exec_ud,
+};
+/* clang-format on */
+#undef F
+
+EXEC(cld)
+{
+	if (in->mnem == I_CLD)
+		cpu->s.rflags &= ~FL_DF;
+	else
+		cpu->s.rflags |= FL_DF;
+	return EXEC_OK;
+}
+
+static exec_fn exec_of(const struct insn *in)
+{
+	return by_mnem[in->mnem] ? by_mnem[in->mnem] : by_class[in->row->cls];
+}
+
+/* ---- availability and privilege ---- */
+
+#define AT_CHECKED \
+	(AT_NO64 | AT_ONLY64 | AT_CPL0 | AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512 | AT_PROT)
+
+/* CR0 and CR4 switches of x87, MMX, SSE and AVX: #UD before #NM before #MF */
+static int check_fp(struct cpu *cpu, const struct insn *in, uint64_t at)
+{
+	uint64_t cr0 = cpu->s.cr0;
+
+	if (at & AT_AVX && (!(cpu->s.cr4 & CR4_OSXSAVE) || (cpu->s.xcr0 & 6) != 6 || !is_prot(cpu)))
+		return raise_ud(cpu);
+	if (at & AT_AVX512)
+		return raise_ud(cpu);
+	if (at & (AT_SSE | AT_MMX) && cr0 & CR0_EM)
+		return raise_ud(cpu);
+	if (at & AT_SSE && !(cpu->s.cr4 & CR4_OSFXSR))
+		return raise_ud(cpu);
+	if (in->mnem == I_FWAIT) {
+		if ((cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
+			return raise(cpu, VEC_NM);
+	} else if (cr0 & CR0_TS || (at & AT_X87 && cr0 & CR0_EM)) {
+		return raise(cpu, VEC_NM);
+	}
+	if (at & (AT_X87 | AT_MMX) && !(at & AT_NOWAIT) && cr0 & CR0_NE &&
+	    fx16(cpu, FX_FSW) & FSW_ES && fx64(cpu, XS_BV) & XCR0_X87)
+		return raise(cpu, VEC_MF);
+	return 0;
+}
+
+static int check(struct cpu *cpu, const struct insn *in)
+{
+	const struct insn_row *row = in->row;
+	uint64_t at = row->attr;
+
+	if (row->feature && !cpu_has(cpu, row->feature))
+		return raise_ud(cpu);
+	if (in->lock && !(at & AT_LOCK && in->has_mem))
+		return raise_ud(cpu);
+	if (at & AT_PROT && !is_prot(cpu))
+		return raise_ud(cpu);
+	if ((at & AT_NO64 && in->mode == 8) || (at & AT_ONLY64 && in->mode != 8))
+		return raise_ud(cpu);
+	if (at & (AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512) && check_fp(cpu, in, at))
+		return CPU_FAULT;
+	if (at & AT_CPL0 && x86_cpl(&cpu->s) && in->mnem != I_STAC && in->mnem != I_CLAC)
+		return raise_gp0(cpu);
+	return 0;
+}
+
+/* ---- after an instruction ---- */
+
+static enum cpu_step debug_trap(struct cpu *cpu, uint32_t dr6)
+{
+	struct cpu_exc exc = {.vector = VEC_DB, .dr6 = dr6};
+
+	return cpu_raise(cpu, &exc);
+}
+
+/* Single step and data breakpoints trap here, unless MOV SS holds them off. */
+static enum cpu_step traps(struct cpu *cpu, bool step, enum cpu_step result)
+{
+	uint32_t dr6 = cpu->i.dr6 | cpu->i.pending;
+
+	cpu->i.dr6 = 0;
+	if (cpu->s.shadow & SHADOW_MOVSS) {
+		cpu->i.pending = dr6;
+		return result;
+	}
+	cpu->i.pending = 0;
+	if (step)
+		dr6 |= BIT(14);
+	if (!dr6)
+		return result;
+	if (result == STEP_HALT)
+		cpu->s.activity = ACT_RUN;
+	return debug_trap(cpu, dr6);
+}
+
+static enum cpu_step finish(struct cpu *cpu, int r, bool step, uint64_t rf)
+{
+	enum cpu_step result = STEP_OK;
+
+	switch (r) {
+	case EXEC_FAULT:
+		cpu->i.dr6 = 0;
+		cpu->s.rflags |= rf;
+		return cpu_raise(cpu, &cpu->exc);
+	case EXEC_REP:
+		/* what interrupts it returns with RF: a code breakpoint here has been seen */
+		cpu->s.rflags |= FL_RF;
+		if (cpu->i.dr6 || step)
+			return traps(cpu, step, STEP_REP);
+		return STEP_REP;
+	case EXEC_HALT:
+		cpu->s.activity = ACT_HLT;
+		result = STEP_HALT;
+		break;
+	default:
+		break;
+	}
+	cpu->s.rip = cpu->i.next_rip;
+	cpu->s.shadow = cpu->i.shadow;
+	step = step && !cpu->i.no_step;
+	if (unlikely(step || cpu->i.dr6 || cpu->i.pending))
+		return traps(cpu, step, result);
+	return result;
+}
+
+enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in)
+{
+	bool step = cpu->s.rflags & FL_TF;
+	uint64_t rf = cpu->s.rflags & FL_RF;
+	int r;
+
+	if (unlikely(!cpu->i.ready))
+		cpu_init(cpu);
+	cpu->i.next_rip = cpu->s.rip + in->len;
+	if (in->mode != 8)
+		cpu->i.next_rip &= 0xffffffff;
+	cpu->i.shadow = 0;
+	cpu->i.no_step = false;
+	cpu->s.rflags &= ~(uint64_t)FL_RF;
+	r = 0;
+	if (in->row->feature || in->row->attr & AT_CHECKED || in->lock)
+		r = check(cpu, in);
+	if (likely(!r))
+		r = exec_of(in)(cpu, in);
+	return finish(cpu, r, step, rf);
+}
+
+/* ---- fetch ---- */
+
+/* Limit or canonical form of RIP; how many bytes may be fetched from there */
+static int fetch_limit(struct cpu *cpu, gva_t *gva, unsigned *max)
+{
+	uint64_t rip = cpu->s.rip;
+	uint32_t limit = cpu->s.seg[CS].limit;
+
+	*max = INSN_MAX;
+	if (is_64(cpu)) {
+		*gva = rip;
+		return is_canonical(cpu, rip) ? 0 : raise_gp0(cpu);
+	}
+	if (rip > limit)
+		return raise_gp0(cpu);
+	*max = (unsigned)MIN((uint64_t)limit - rip + 1, (uint64_t)INSN_MAX);
+	*gva = (cpu->s.seg[CS].base + rip) & 0xffffffff;
+	return 0;
+}
+
+/* Bytes from one page into buf. */
+static int fetch_part(struct cpu *cpu, gva_t gva, uint8_t *buf, unsigned n)
+{
+	struct cpu_xlate x;
+
+	if (lin_xlate(cpu, gva, ACCESS_FETCH, at_user(cpu), &x))
+		return CPU_FAULT;
+	if (x.hva) {
+		memcpy(buf, x.hva, n);
+		return 0;
+	}
+	for (unsigned i = 0; i < n; i++)
+		buf[i] = (uint8_t)cpu->ops->mmio_read(cpu, x.gpa + i, 1);
+	return 0;
+}
+
+static bool same_bytes(const struct insn *in, const uint8_t *p)
+{
+	for (unsigned i = 0; i < in->len; i++)
+		if (in->bytes[i] != p[i])
+			return false;
+	return true;
+}
+
+/* Gives the decoded instruction at RIP, or NULL with cpu->exc. */
+static const struct insn *fetch(struct cpu *cpu)
+{
+	unsigned mode = code_mode(cpu), max, first, got;
+	struct insn *in = &cpu->i.icache[(cpu->s.rip ^ cpu->s.rip >> 9) % CPU_ICACHE];
+	uint8_t buf[INSN_MAX + 1];
+	const uint8_t *p = buf;
+	struct cpu_xlate x;
+	enum decode_result r;
+	gva_t gva;
+
+	if (fetch_limit(cpu, &gva, &max))
+		return NULL;
+	first = (unsigned)MIN(PAGE_SIZE - (gva & PAGE_MASK), (uint64_t)max);
+	if (lin_xlate(cpu, gva, ACCESS_FETCH, at_user(cpu), &x))
+		return NULL;
+	if (likely(x.hva))
+		p = x.hva;
+	else if (fetch_part(cpu, gva, buf, first))
+		return NULL;
+	if (likely(in->mode == mode && in->len <= first && same_bytes(in, p)))
+		return in;
+	/* A private copy: other processors may write while it is decoded. */
+	memcpy(buf, p, first);
+	in->mode = 0;
+	got = first;
+	r = insn_decode(buf, got, mode, in);
+	if (r == DECODE_MORE && got < max) {
+		gva_t next = gva + first;
+
+		if (!is_64(cpu))
+			next &= 0xffffffff;
+		else if (!is_canonical(cpu, next)) {
+			raise_gp0(cpu);
+			return NULL;
+		}
+		if (fetch_part(cpu, next, buf + first, max - first))
+			return NULL;
+		got = max;
+		r = insn_decode(buf, got, mode, in);
+	}
+	if (likely(r == DECODE_OK))
+		return in;
+	in->mode = 0;
+	if (r == DECODE_UD)
+		raise_ud(cpu);
+	else /* too long, or over the segment's limit */
+		raise_gp0(cpu);
+	return NULL;
+}
+
+/* Code breakpoints are faults, and come before anything else of the instruction. */
+static bool code_breakpoint(struct cpu *cpu)
+{
+	uint64_t dr7 = cpu->s.dr[7];
+	gva_t gva = is_64(cpu) ? cpu->s.rip : (cpu->s.seg[CS].base + cpu->s.rip) & 0xffffffff;
+	uint32_t hit = 0;
+
+	if (cpu->s.rflags & FL_RF)
+		return false;
+	for (unsigned n = 0; n < 4; n++)
+		if (dr7 >> (2 * n) & 3 && !(dr7 >> (16 + 4 * n) & 3) && cpu->s.dr[n] == gva)
+			hit |= BIT(n);
+	if (!hit)
+		return false;
+	raise(cpu, VEC_DB);
+	cpu->exc.dr6 = hit;
+	return true;
+}
+
+enum cpu_step cpu_step(struct cpu *cpu)
+{
+	const struct insn *in;
+
+	if (unlikely(!cpu->i.ready))
+		cpu_init(cpu);
+	if (unlikely(cpu->s.dr[7] & 0xff) && !cpu->s.shadow && code_breakpoint(cpu))
+		return cpu_raise(cpu, &cpu->exc);
+	in = fetch(cpu);
+	if (unlikely(!in))
+		return cpu_raise(cpu, &cpu->exc);
+	return cpu_exec(cpu, in);
+}
+
+/* ---- life ---- */
+
+void cpu_init(struct cpu *cpu)
+{
+	memset(&cpu->i, 0, sizeof(cpu->i));
+	x86_cpuid_init(cpu);
+	cpu->i.ready = true;
+}
+
+void cpu_state_changed(struct cpu *cpu)
+{
+	memset(cpu->i.tlb, 0, sizeof(cpu->i.tlb));
+	cpu->i.pending = 0;
+}

@@ -91,6 +91,7 @@ struct x86_dtr {
 #define EFER_LMA   BIT64(10)
 #define EFER_NXE   BIT64(11)
 #define EFER_FFXSR BIT64(14)
+#define EFER_AIBRSE BIT64(21) /* AMD: automatic IBRS */
 #define XCR0_X87    BIT64(0)
 #define XCR0_SSE    BIT64(1)
 #define XCR0_AVX    BIT64(2)

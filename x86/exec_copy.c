@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: ISC */
+/* exec_copy.c: data-processing instructions: finds the memory operand and leaves the rest to
+ * cpu_native(). RAM inside one page is operated on in place, so that LOCK and plain aligned
+ * accesses are as atomic as on a processor; devices and page-crossing operands go through a
+ * buffer. CPU's own thread only. */
+#include "base/str.h"
+#include "x86/interp.h"
+
+static const struct insn_opnd *mem_operand(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_MEM)
+			return &in->opnd[i];
+	return NULL;
+}
+
+/* Instructions that look at memory twice: a check here, then the host. Another processor must
+ * not change it in between. */
+static bool needs_buffer(const struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
+{
+	if (in->mnem == I_DIV || in->mnem == I_IDIV)
+		return true;
+	/* stores may have to be taken back */
+	return m->acc & ACC_W && in->row->attr & AT_XM;
+}
+
+/* BT and its kin with a register: the bit string may reach far from its address. */
+static int64_t bit_offset(const struct cpu *cpu, const struct insn *in)
+{
+	unsigned size = in->op_size;
+	int64_t bit = sign_extend(cpu->s.gpr[in->opnd[1].reg], size);
+
+	return (bit >> (size == 8 ? 6 : size == 4 ? 5 : 4)) * (int64_t)size;
+}
+
+static int run_bits(struct cpu *cpu, const struct insn *in, void *mem)
+{
+	uint64_t *reg = &cpu->s.gpr[in->opnd[1].reg], saved = *reg;
+	int r;
+
+	*reg = saved & (in->op_size * 8u - 1);
+	r = cpu_native(cpu, in, mem);
+	*reg = saved;
+	return r;
+}
+
+static int run_at(struct cpu *cpu, const struct insn *in, void *mem)
+{
+	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
+		return run_bits(cpu, in, mem);
+	return cpu_native(cpu, in, mem);
+}
+
+/* Reads, runs, writes. Write permission first, so that nothing happens twice. */
+static int run_buffered(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m,
+			gva_t gva)
+{
+	uint8_t buf[64] attr_aligned(64);
+	bool user = at_user(cpu), write = m->acc & ACC_W;
+
+	if (write && lin_probe_write(cpu, gva, m->size, user))
+		return CPU_FAULT;
+	if (m->acc & ACC_R) {
+		if (cpu_read(cpu, gva, buf, m->size, user))
+			return CPU_FAULT;
+	} else {
+		memset(buf, 0, m->size);
+	}
+	if (run_at(cpu, in, buf))
+		return CPU_FAULT;
+	return write ? cpu_write(cpu, gva, buf, m->size, user) : 0;
+}
+
+static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
+{
+	enum cpu_access acc = m->acc & ACC_W ? ACCESS_WRITE : ACCESS_READ;
+	uint64_t ea = cpu_ea(cpu, in);
+	struct cpu_xlate x;
+	gva_t gva;
+	int r;
+
+	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
+		ea = (ea + (uint64_t)bit_offset(cpu, in)) & size_mask(in->mem.addr_size);
+	if (cpu_linear(cpu, in->mem.seg, ea, m->size, acc, &gva))
+		return CPU_FAULT;
+	if (unlikely(in->row->attr & AT_ALIGN && !IS_ALIGNED(gva, (gva_t)m->size)))
+		return raise_gp0(cpu);
+	if (align_check(cpu, gva, m->size))
+		return CPU_FAULT;
+	if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {
+		r = run_buffered(cpu, in, m, gva);
+	} else {
+		if (lin_xlate(cpu, gva, acc, at_user(cpu), &x))
+			return CPU_FAULT;
+		r = likely(x.hva) ? run_at(cpu, in, x.hva) : run_buffered(cpu, in, m, gva);
+	}
+	if (!r)
+		watch_check(cpu, gva, m->size, acc == ACCESS_WRITE);
+	return r;
+}
+
+EXEC(copy)
+{
+	const struct insn_opnd *m;
+
+	if (!in->has_mem)
+		return cpu_native(cpu, in, NULL);
+	m = mem_operand(in);
+	if (!m || !m->size || m->size > 64)
+		return raise_ud(cpu);
+	return run_memory(cpu, in, m);
+}
+
+/* MOV is a third of all instructions; it needs no stub. */
+EXEC(mov)
+{
+	uint64_t v;
+
+	if (opnd_read(cpu, in, 1, &v))
+		return CPU_FAULT;
+	return opnd_write(cpu, in, 0, v);
+}

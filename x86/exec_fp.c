@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: ISC */
+/* exec_fp.c: instructions that save and restore the FPU's state as a whole (SDM vol. 1, chapters 8,
+ * 10 and 13), done on the image in s.xsave. FCS and FDS are not kept (CPUID.7.EBX[13]).
+ * CPU's own thread only. */
+#include "base/str.h"
+#include "x86/interp.h"
+
+#define FX_SIZE       512
+#define FX_WRITTEN    416 /* FXSAVE leaves the rest of the area alone */
+#define FCW_INIT      0x37fu
+#define MXCSR_INIT    0x1f80u
+#define XCOMP_COMPACT BIT64(63)
+
+void fpu_sync(struct cpu *cpu, unsigned mask)
+{
+	uint8_t *b = cpu->s.xsave.bytes;
+	uint64_t in_use = fx64(cpu, XS_BV), add = mask & ~in_use;
+
+	if (!add)
+		return;
+	if (add & XCR0_X87) {
+		memset(b, 0, FX_MXCSR);
+		memset(b + FX_ST, 0, FX_XMM - FX_ST);
+		fx_put16(cpu, FX_FCW, FCW_INIT);
+	}
+	if (add & XCR0_SSE)
+		memset(b + FX_XMM, 0, 256);
+	if (add & XCR0_AVX)
+		memset(b + XS_AVX, 0, 256);
+	fx_put64(cpu, XS_BV, in_use | add);
+}
+
+/* ES and B follow from the exceptions and their masks. */
+static void set_summary(struct cpu *cpu)
+{
+	unsigned fsw = fx16(cpu, FX_FSW) & ~(FSW_ES | 0x8000u);
+
+	if (fsw & 0x3f & ~fx16(cpu, FX_FCW))
+		fsw |= FSW_ES | 0x8000u;
+	fx_put16(cpu, FX_FSW, fsw);
+}
+
+static void init_x87(struct cpu *cpu)
+{
+	uint64_t in_use = fx64(cpu, XS_BV);
+
+	fpu_sync(cpu, XCR0_X87);
+	memset(cpu->s.xsave.bytes, 0, FX_MXCSR);
+	fx_put16(cpu, FX_FCW, FCW_INIT);
+	fx_put64(cpu, XS_BV, in_use | XCR0_X87);
+}
+
+static int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size, unsigned align,
+			  enum cpu_access acc, gva_t *gva)
+{
+	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, acc, gva))
+		return CPU_FAULT;
+	return IS_ALIGNED(*gva, (gva_t)align) ? 0 : raise_gp0(cpu);
+}
+
+/* ---- FXSAVE, FXRSTOR ---- */
+
+/* The legacy region as FXSAVE and XSAVE write it: instruction pointers by REX.W. */
+static void legacy_out(struct cpu *cpu, bool wide, uint8_t *out)
+{
+	fpu_sync(cpu, XCR0_X87 | XCR0_SSE);
+	memcpy(out, cpu->s.xsave.bytes, FX_WRITTEN);
+	if (!wide) {
+		memset(out + FX_FIP + 4, 0, 4);
+		memset(out + FX_FDP + 4, 0, 4);
+	}
+	out[5] = 0;
+	memset(out + FX_MASK, 0, 4);
+	out[FX_MASK] = out[FX_MASK + 1] = 0xff; /* MXCSR_MASK 0000FFFFH */
+}
+
+static void x87_in(struct cpu *cpu, bool wide, const uint8_t *in)
+{
+	memcpy(cpu->s.xsave.bytes, in, FX_MXCSR);
+	memcpy(cpu->s.xsave.bytes + FX_ST, in + FX_ST, FX_XMM - FX_ST);
+	if (!wide) {
+		memset(cpu->s.xsave.bytes + FX_FIP + 4, 0, 4);
+		memset(cpu->s.xsave.bytes + FX_FDP + 4, 0, 4);
+	}
+	set_summary(cpu);
+}
+
+EXEC(fxsave)
+{
+	unsigned size = in->mode == 8 ? FX_WRITTEN : FX_XMM + 128;
+	uint8_t buf[FX_WRITTEN];
+	gva_t gva;
+
+	if (linear_aligned(cpu, in, FX_SIZE, 16, ACCESS_WRITE, &gva))
+		return CPU_FAULT;
+	legacy_out(cpu, in->op_size == 8, buf);
+	return cpu_write(cpu, gva, buf, size, at_user(cpu));
+}
+
+EXEC(fxrstor)
+{
+	unsigned xmm = in->mode == 8 ? 256 : 128;
+	uint8_t buf[FX_WRITTEN];
+	uint32_t mxcsr;
+	gva_t gva;
+
+	if (linear_aligned(cpu, in, FX_SIZE, 16, ACCESS_READ, &gva) ||
+	    cpu_read(cpu, gva, buf, sizeof(buf), at_user(cpu)))
+		return CPU_FAULT;
+	memcpy(&mxcsr, buf + FX_MXCSR, 4);
+	if (mxcsr & ~MXCSR_MASK)
+		return raise_gp0(cpu);
+	fpu_sync(cpu, XCR0_X87 | XCR0_SSE);
+	x87_in(cpu, in->op_size == 8, buf);
+	fx_put32(cpu, FX_MXCSR, mxcsr);
+	memcpy(cpu->s.xsave.bytes + FX_XMM, buf + FX_XMM, xmm);
+	return EXEC_OK;
+}
+
+/* ---- XSAVE family ---- */
+
+static int xsave_ready(struct cpu *cpu)
+{
+	if (!(cpu->s.cr4 & CR4_OSXSAVE))
+		return raise_ud(cpu);
+	return cpu->s.cr0 & CR0_TS ? raise(cpu, VEC_NM) : 0;
+}
+
+static uint64_t rfbm(const struct cpu *cpu)
+{
+	uint64_t mask = cpu->s.gpr[RDX] << 32 | (cpu->s.gpr[RAX] & 0xffffffff);
+
+	return mask & cpu->s.xcr0;
+}
+
+/* XSAVE and XSAVEOPT leave what they don't write as it was: so the area is read, changed and
+ * written back; both need write permission only, which is checked first. */
+EXEC(xsave)
+{
+	bool compact = in->mnem == I_XSAVEC, all = in->mnem == I_XSAVE;
+	uint64_t mask = rfbm(cpu), in_use = fx64(cpu, XS_BV) & mask, bv, write;
+	unsigned size = mask & XCR0_AVX ? XS_AVX + 256 : XS_AVX;
+	uint8_t area[XS_AVX + 256], legacy[FX_WRITTEN];
+	bool user = at_user(cpu);
+	gva_t gva;
+
+	if (xsave_ready(cpu) || linear_aligned(cpu, in, size, 64, ACCESS_WRITE, &gva) ||
+	    lin_probe_write(cpu, gva, size, user) || cpu_read(cpu, gva, area, size, user))
+		return CPU_FAULT;
+	/* MXCSR away from its reset value counts as SSE in use for XSAVEC (13.6) */
+	if (compact && mask & XCR0_SSE && fx32(cpu, FX_MXCSR) != MXCSR_INIT)
+		in_use |= XCR0_SSE;
+	write = all ? mask : in_use;
+	memcpy(&bv, area + XS_BV, 8);
+	fpu_sync(cpu, (unsigned)(write & 7));
+	legacy_out(cpu, in->op_size == 8, legacy);
+	if (write & XCR0_X87) {
+		memcpy(area, legacy, FX_MXCSR);
+		memcpy(area + FX_ST, legacy + FX_ST, FX_XMM - FX_ST);
+	}
+	if (compact ? write & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX))
+		memcpy(area + FX_MXCSR, legacy + FX_MXCSR, 8);
+	if (write & XCR0_SSE)
+		memcpy(area + FX_XMM, legacy + FX_XMM, 256);
+	if (write & XCR0_AVX)
+		memcpy(area + XS_AVX, cpu->s.xsave.bytes + XS_AVX, 256);
+	if (compact) {
+		uint64_t comp = mask | XCOMP_COMPACT;
+
+		memset(area + XS_BV, 0, 64);
+		memcpy(area + XS_COMP, &comp, 8);
+		bv = in_use;
+	} else {
+		bv = (bv & ~mask) | in_use;
+	}
+	memcpy(area + XS_BV, &bv, 8);
+	return cpu_write(cpu, gva, area, size, user);
+}
+
+/* Header of an area to be restored (SDM vol. 1, 13.8); *compact by XCOMP_BV */
+static int check_header(struct cpu *cpu, const uint8_t *area, bool *compact, uint64_t *bv)
+{
+	uint64_t comp, rest;
+
+	memcpy(bv, area + XS_BV, 8);
+	memcpy(&comp, area + XS_COMP, 8);
+	*compact = comp & XCOMP_COMPACT;
+	if (*compact && !cpu_has(cpu, X_FEAT_XSAVEC))
+		return raise_gp0(cpu);
+	if (*compact) {
+		comp &= ~XCOMP_COMPACT;
+		if (comp & ~cpu->s.xcr0 || *bv & ~comp)
+			return raise_gp0(cpu);
+	} else if (comp || *bv & ~cpu->s.xcr0) {
+		return raise_gp0(cpu);
+	}
+	for (unsigned i = XS_COMP + 8; i < XS_AVX; i += 8) {
+		/* the standard form looks at bytes 16-23 only */
+		if (!*compact && i > XS_COMP + 8)
+			break;
+		memcpy(&rest, area + i, 8);
+		if (rest)
+			return raise_gp0(cpu);
+	}
+	return 0;
+}
+
+EXEC(xrstor)
+{
+	uint64_t mask = rfbm(cpu), bv;
+	uint8_t area[XS_AVX + 256];
+	bool compact, user = at_user(cpu), load_mxcsr;
+	uint32_t mxcsr;
+	gva_t gva;
+
+	if (xsave_ready(cpu) || linear_aligned(cpu, in, XS_AVX, 64, ACCESS_READ, &gva) ||
+	    cpu_read(cpu, gva, area, XS_AVX, user) || check_header(cpu, area, &compact, &bv))
+		return CPU_FAULT;
+	if (mask & bv & XCR0_AVX &&
+	    (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), sizeof(area), ACCESS_READ, &gva) ||
+	     cpu_read(cpu, gva + XS_AVX, area + XS_AVX, 256, user)))
+		return CPU_FAULT;
+	memcpy(&mxcsr, area + FX_MXCSR, 4);
+	load_mxcsr = compact ? mask & bv & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX);
+	if (load_mxcsr && mxcsr & ~MXCSR_MASK)
+		return raise_gp0(cpu);
+	/* What is restored and what becomes initial */
+	fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~mask);
+	fpu_sync(cpu, (unsigned)(mask & 7));
+	if (mask & bv & XCR0_X87)
+		x87_in(cpu, in->op_size == 8, area);
+	if (mask & bv & XCR0_SSE)
+		memcpy(cpu->s.xsave.bytes + FX_XMM, area + FX_XMM, 256);
+	if (mask & bv & XCR0_AVX)
+		memcpy(cpu->s.xsave.bytes + XS_AVX, area + XS_AVX, 256);
+	if (load_mxcsr)
+		fx_put32(cpu, FX_MXCSR, mxcsr);
+	else if (compact && mask & XCR0_SSE)
+		fx_put32(cpu, FX_MXCSR, MXCSR_INIT);
+	fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~(mask & ~bv));
+	return EXEC_OK;
+}
+
+EXEC(ldmxcsr)
+{
+	uint64_t v;
+
+	if (seg_read(cpu, in->mem.seg, cpu_ea(cpu, in), 4, &v))
+		return CPU_FAULT;
+	if (v & ~(uint64_t)MXCSR_MASK)
+		return raise_gp0(cpu);
+	fx_put32(cpu, FX_MXCSR, (uint32_t)v);
+	return EXEC_OK;
+}
+
+EXEC(stmxcsr)
+{
+	return seg_write(cpu, in->mem.seg, cpu_ea(cpu, in), 4, fx32(cpu, FX_MXCSR));
+}
+
+/* ---- FNSTENV, FNSAVE, FLDENV, FRSTOR ---- */
+
+/* Two bits a physical register: valid, zero, special, empty */
+static unsigned full_tags(const struct cpu *cpu)
+{
+	unsigned abridged = fx16(cpu, FX_FTW) & 0xff, top = fx16(cpu, FX_FSW) >> 11 & 7, tags = 0;
+
+	for (unsigned phys = 0; phys < 8; phys++) {
+		unsigned st = FX_ST + ((phys - top) & 7) * 16, tag = 3;
+		unsigned exp = fx16(cpu, st + 8) & 0x7fff;
+		uint64_t man = fx64(cpu, st);
+
+		if (abridged >> phys & 1) {
+			if (exp == 0x7fff || (exp && !(man >> 63)) || (!exp && man))
+				tag = 2;
+			else
+				tag = exp ? 0 : 1;
+		}
+		tags |= tag << (2 * phys);
+	}
+	return tags;
+}
+
+static unsigned abridge(unsigned tags)
+{
+	unsigned v = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		if ((tags >> (2 * i) & 3) != 3)
+			v |= BIT(i);
+	return v;
+}
+
+/* The environment in its four formats (SDM vol. 1, figures 8-9 to 8-12); gives its size. */
+static unsigned env_out(struct cpu *cpu, unsigned size, uint8_t *out)
+{
+	uint32_t f[7], fip = fx32(cpu, FX_FIP), fdp = fx32(cpu, FX_FDP);
+	uint32_t fop = fx16(cpu, FX_FOP) & 0x7ff;
+	bool prot = is_prot(cpu);
+
+	f[0] = 0xffff0000 | fx16(cpu, FX_FCW);
+	f[1] = 0xffff0000 | fx16(cpu, FX_FSW);
+	f[2] = 0xffff0000 | full_tags(cpu);
+	if (prot) {
+		f[3] = fip;
+		f[4] = size == 4 ? fop << 16 : 0;
+		f[5] = fdp;
+		f[6] = 0xffff0000;
+	} else if (size == 4) {
+		f[3] = 0xffff0000 | (fip & 0xffff);
+		f[4] = (fip >> 16) << 12 | fop;
+		f[5] = 0xffff0000 | (fdp & 0xffff);
+		f[6] = (fdp >> 16) << 12;
+	} else {
+		f[3] = fip;
+		f[4] = (fip >> 16 & 0xf) << 12 | fop;
+		f[5] = fdp;
+		f[6] = (fdp >> 16 & 0xf) << 12;
+	}
+	for (unsigned i = 0; i < 7; i++)
+		memcpy(out + i * size, &f[i], size);
+	return 7 * size;
+}
+
+static void env_in(struct cpu *cpu, unsigned size, const uint8_t *in)
+{
+	uint32_t f[7] = {0}, fip, fdp, fop;
+
+	for (unsigned i = 0; i < 7; i++)
+		memcpy(&f[i], in + i * size, size);
+	fip = f[3];
+	fdp = f[5];
+	fop = f[4];
+	if (is_prot(cpu)) {
+		fop = size == 4 ? f[4] >> 16 : 0;
+	} else {
+		fip = (fip & 0xffff) | (f[4] >> 12) << 16;
+		fdp = (fdp & 0xffff) | (f[6] >> 12) << 16;
+	}
+	fx_put16(cpu, FX_FCW, (f[0] & 0x1f3f) | 0x40);
+	fx_put16(cpu, FX_FSW, f[1] & 0xffff);
+	fx_put16(cpu, FX_FTW, abridge(f[2]));
+	fx_put16(cpu, FX_FOP, fop & 0x7ff);
+	fx_put64(cpu, FX_FIP, fip);
+	fx_put64(cpu, FX_FDP, fdp);
+	set_summary(cpu);
+}
+
+static unsigned env_unit(const struct insn *in)
+{
+	return in->op_size == 2 ? 2 : 4;
+}
+
+EXEC(fnstenv)
+{
+	uint8_t buf[28 + 80];
+	unsigned n;
+
+	fpu_sync(cpu, XCR0_X87);
+	n = env_out(cpu, env_unit(in), buf);
+	if (in->mnem == I_FNSAVE) {
+		for (unsigned i = 0; i < 8; i++, n += 10)
+			memcpy(buf + n, cpu->s.xsave.bytes + FX_ST + i * 16, 10);
+	}
+	if (seg_write_buf(cpu, in->mem.seg, cpu_ea(cpu, in), buf, n))
+		return CPU_FAULT;
+	if (in->mnem == I_FNSAVE) {
+		init_x87(cpu);
+		return EXEC_OK;
+	}
+	fx_put16(cpu, FX_FCW, fx16(cpu, FX_FCW) | 0x3f);
+	set_summary(cpu);
+	return EXEC_OK;
+}
+
+EXEC(fldenv)
+{
+	unsigned unit = env_unit(in), n = 7 * unit;
+	uint8_t buf[28 + 80];
+
+	if (seg_read_buf(cpu, in->mem.seg, cpu_ea(cpu, in), buf, in->mnem == I_FRSTOR ? n + 80 : n))
+		return CPU_FAULT;
+	fpu_sync(cpu, XCR0_X87);
+	env_in(cpu, unit, buf);
+	if (in->mnem == I_FRSTOR) {
+		for (unsigned i = 0; i < 8; i++) {
+			uint8_t *st = cpu->s.xsave.bytes + FX_ST + i * 16;
+
+			memset(st, 0, 16);
+			memcpy(st, buf + n + i * 10, 10);
+		}
+	}
+	return EXEC_OK;
+}

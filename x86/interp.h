@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: ISC */
+/* interp.h: what the files of the interpreter share. Nobody else includes it.
+ *
+ * An exec function gets a decoded instruction whose availability and privilege have been checked.
+ * s.rip still points at it; i.next_rip is where it will go, and may be changed. It returns
+ * EXEC_OK or, having changed no guest register, EXEC_FAULT with cpu->exc filled in. */
+#ifndef X86_INTERP_H
+#define X86_INTERP_H
+
+#include "base/def.h"
+#include "x86/cpu.h"
+#include "x86/cpuid.h"
+#include "x86/feature.h"
+#include "x86/insn.h"
+
+enum exec_result {
+	EXEC_OK = 0,
+	EXEC_FAULT = CPU_FAULT,
+	EXEC_REP,  /* registers are updated for the part that is done, RIP stays */
+	EXEC_HALT, /* done, and the processor halts */
+	EXEC_SHUTDOWN,
+};
+
+typedef int (*exec_fn)(struct cpu *cpu, const struct insn *in);
+
+/* ---- modes ---- */
+
+static inline bool is_pe(const struct cpu *cpu)
+{
+	return cpu->s.cr0 & CR0_PE;
+}
+static inline bool is_v86(const struct cpu *cpu)
+{
+	return cpu->s.rflags & FL_VM;
+}
+/* Protected mode proper: selectors lead to descriptors. */
+static inline bool is_prot(const struct cpu *cpu)
+{
+	return is_pe(cpu) && !is_v86(cpu);
+}
+static inline bool is_long(const struct cpu *cpu)
+{
+	return cpu->s.efer & EFER_LMA;
+}
+static inline bool is_64(const struct cpu *cpu)
+{
+	return is_long(cpu) && (cpu->s.seg[CS].attr & SEG_L);
+}
+/* 2, 4 or 8, as insn_decode() wants it */
+static inline unsigned code_mode(const struct cpu *cpu)
+{
+	return is_64(cpu) ? 8 : cpu->s.seg[CS].attr & SEG_DB ? 4 : 2;
+}
+static inline bool at_user(const struct cpu *cpu)
+{
+	return x86_cpl(&cpu->s) == 3;
+}
+static inline unsigned iopl(const struct cpu *cpu)
+{
+	return (unsigned)(cpu->s.rflags & FL_IOPL) >> 12;
+}
+static inline uint64_t size_mask(unsigned size)
+{
+	return size == 8 ? UINT64_MAX : (UINT64_C(1) << (size * 8)) - 1;
+}
+static inline int64_t sign_extend(uint64_t v, unsigned size)
+{
+	unsigned n = 64 - size * 8;
+
+	return (int64_t)(v << n) >> n;
+}
+static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
+{
+	unsigned n = cpu->s.cr4 & CR4_LA57 ? 7 : 16;
+
+	return ((uint64_t)((int64_t)(va << n) >> n)) == va;
+}
+
+/* ---- raising ---- */
+
+static inline int raise(struct cpu *cpu, unsigned vector)
+{
+	cpu->exc = (struct cpu_exc){.vector = (uint8_t)vector};
+	return CPU_FAULT;
+}
+static inline int raise_err(struct cpu *cpu, unsigned vector, uint32_t error)
+{
+	cpu->exc = (struct cpu_exc){.vector = (uint8_t)vector, .has_error = true, .error = error};
+	return CPU_FAULT;
+}
+static inline int raise_gp0(struct cpu *cpu)
+{
+	return raise_err(cpu, VEC_GP, 0);
+}
+static inline int raise_ud(struct cpu *cpu)
+{
+	return raise(cpu, VEC_UD);
+}
+
+/* ---- registers ---- */
+
+static inline uint64_t gpr_get(const struct cpu *cpu, unsigned reg, unsigned size)
+{
+	return cpu->s.gpr[reg] & size_mask(size);
+}
+/* Architectural write: 4 bytes zero-extend, 1 and 2 merge. */
+static inline void gpr_set(struct cpu *cpu, unsigned reg, unsigned size, uint64_t v)
+{
+	uint64_t m = size_mask(size);
+
+	cpu->s.gpr[reg] = size >= 4 ? v & m : (cpu->s.gpr[reg] & ~m) | (v & m);
+}
+static inline void set_arith(struct cpu *cpu, uint64_t flags)
+{
+	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)FL_ARITH) | (flags & FL_ARITH);
+}
+static inline void mode_changed(struct cpu *cpu)
+{
+	if (cpu->ops->mode_changed)
+		cpu->ops->mode_changed(cpu);
+}
+void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid);
+
+/* ---- memory (interp_mem.c) ---- */
+
+/* Translation through ops->xlate or the interpreter's own cache. Only gpa and hva are sure to be
+ * filled in. */
+int lin_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *x);
+/* size: 1 2 4 8; any alignment. */
+int lin_read(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t *v);
+int lin_write(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t v);
+/* Write permission for all of it, at most two pages. */
+int lin_probe_write(struct cpu *cpu, gva_t gva, size_t size, bool user);
+/* The processor's own accesses to descriptor tables and task state. */
+int sys_read(struct cpu *cpu, gva_t gva, unsigned size, uint64_t *v);
+int sys_write(struct cpu *cpu, gva_t gva, unsigned size, uint64_t v);
+int sys_set_bits(struct cpu *cpu, gva_t gva, uint8_t set, uint8_t clear); /* one byte, atomically */
+/* An instruction's own accesses at CPL with segment, alignment and breakpoint checks. */
+int seg_read(struct cpu *cpu, unsigned sreg, uint64_t ea, unsigned size, uint64_t *v);
+int seg_write(struct cpu *cpu, unsigned sreg, uint64_t ea, unsigned size, uint64_t v);
+int seg_read_buf(struct cpu *cpu, unsigned sreg, uint64_t ea, void *buf, unsigned size);
+int seg_write_buf(struct cpu *cpu, unsigned sreg, uint64_t ea, const void *buf, unsigned size);
+/* #AC for a misaligned access at CPL 3 with alignment checking on; 0 otherwise. */
+int align_check(struct cpu *cpu, gva_t gva, unsigned size);
+/* Notes data breakpoints that the access hits, in i.dr6. */
+void watch_check(struct cpu *cpu, gva_t gva, unsigned size, bool write);
+void watch_check_io(struct cpu *cpu, uint16_t port, unsigned size);
+
+/* Operand n of the instruction, read or written as an integer of its size. */
+int opnd_read(struct cpu *cpu, const struct insn *in, unsigned n, uint64_t *v);
+int opnd_write(struct cpu *cpu, const struct insn *in, unsigned n, uint64_t v);
+
+/* ---- stack (exec_stack.c) ---- */
+
+/* A stack in use: pushes move sp, nothing is committed to RSP. */
+struct stack {
+	const struct x86_seg *ss;
+	uint64_t sp, mask;
+	bool user;      /* rights of the accesses */
+	bool flat;      /* 64-bit: no base, no limit, canonical check */
+	uint32_t error; /* error code of #SS raised here */
+};
+void stack_here(const struct cpu *cpu, struct stack *st);
+int stack_push(struct cpu *cpu, struct stack *st, unsigned size, uint64_t v);
+int stack_pop(struct cpu *cpu, struct stack *st, unsigned size, uint64_t *v);
+void stack_commit(struct cpu *cpu, const struct stack *st); /* SP, ESP or RSP by width */
+
+/* ---- segments (seg.c) ---- */
+
+struct desc {
+	gva_t addr; /* of the descriptor */
+	uint16_t sel;
+	uint16_t attr;
+	uint32_t limit;
+	uint64_t base;
+	uint64_t lo, hi; /* hi: second half of a 16-byte system descriptor */
+};
+static inline unsigned desc_dpl(const struct desc *d)
+{
+	return (d->attr & SEG_DPL) >> 5;
+}
+static inline unsigned desc_type(const struct desc *d) /* bit 4: code or data */
+{
+	return d->attr & (SEG_TYPE | SEG_S);
+}
+static inline bool desc_is_code(const struct desc *d)
+{
+	return (d->attr & (SEG_S | 8)) == (SEG_S | 8);
+}
+static inline bool desc_is_conforming(const struct desc *d)
+{
+	return (d->attr & (SEG_S | 0xc)) == (SEG_S | 0xc);
+}
+static inline bool desc_is_wdata(const struct desc *d) /* writable data */
+{
+	return (d->attr & (SEG_S | 0xa)) == (SEG_S | 0x2);
+}
+
+/* Reads sel's descriptor, from GDT or LDT. Beyond the table: vector(sel & fffc | ext). */
+int desc_read(struct cpu *cpu, unsigned sel, unsigned vector, uint32_t ext, struct desc *d);
+/* Reads the upper half of a 16-byte descriptor into d->hi and completes the base. */
+int desc_read_hi(struct cpu *cpu, unsigned vector, struct desc *d);
+/* As desc_read, without faults: false where there is none. CPU_FAULT comes only from paging. */
+int desc_peek(struct cpu *cpu, unsigned sel, struct desc *d, bool *found);
+/* Sets the accessed bit where it is clear. */
+int desc_set_accessed(struct cpu *cpu, struct desc *d);
+struct x86_seg desc_to_seg(const struct desc *d, unsigned sel);
+/* MOV, POP and Lxx to ES SS DS FS GS in any mode. */
+int seg_load(struct cpu *cpu, unsigned sreg, unsigned sel);
+/* The same for a data segment, into a copy; cpl given. vector: that of general errors. */
+int seg_check_ss(struct cpu *cpu, unsigned sel, unsigned cpl, unsigned vector, uint32_t ext,
+		 struct desc *d);
+void seg_set_real(struct cpu *cpu, unsigned sreg, unsigned sel);
+void seg_set_v86(struct cpu *cpu, unsigned sreg, unsigned sel);
+void seg_set_null(struct cpu *cpu, unsigned sreg, unsigned sel);
+/* Segment check alone. error: error code of #SS where seg is the stack's. */
+int seg_check(struct cpu *cpu, const struct x86_seg *seg, bool is_ss, uint32_t error, uint64_t ea,
+	      unsigned size, enum cpu_access acc);
+
+/* ---- events (event.c) ---- */
+
+enum event_kind { EVENT_EXT, EVENT_EXC, EVENT_SOFT }; /* SOFT: INT n, INT3, INTO */
+/* One delivery without escalation. ret: RIP to be saved. */
+int event_deliver(struct cpu *cpu, unsigned vector, enum event_kind kind, bool has_error,
+		  uint32_t error, uint64_t ret);
+/* Loads SS:RSP for ring cpl from the current TSS (not 64-bit). */
+int tss_stack(struct cpu *cpu, unsigned cpl, uint32_t ext, unsigned *ss, uint32_t *esp);
+/* RSPn (n 0-2) or ISTn (n 3+ist) of a 64-bit TSS. */
+int tss_rsp(struct cpu *cpu, unsigned n, uint32_t ext, uint64_t *rsp);
+
+enum task_how { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
+/* Hardware task switch; d: the TSS descriptor, checked by the caller to be a TSS. ret: RIP to be
+ * saved in the old TSS. */
+int task_switch(struct cpu *cpu, struct desc *d, enum task_how how, uint64_t ret, bool has_error,
+		uint32_t error);
+/* Through a task gate. */
+int task_gate(struct cpu *cpu, unsigned tss_sel, enum task_how how, uint32_t ext, uint64_t ret,
+	      bool has_error, uint32_t error);
+
+/* ---- FPU state in s.xsave (exec_fp.c) ---- */
+
+/* Components in mask that are in their initial state are written out, so that the image's bytes
+ * are right. */
+void fpu_sync(struct cpu *cpu, unsigned mask);
+
+/* ---- FP image offsets ---- */
+#define FX_FCW     0
+#define FX_FSW     2
+#define FX_FTW     4
+#define FX_FOP     6
+#define FX_FIP     8
+#define FX_FDP     16
+#define FX_MXCSR   24
+#define FX_MASK    28
+#define FX_ST      32
+#define FX_XMM     160
+#define XS_BV      512
+#define XS_COMP    520
+#define XS_AVX     576
+#define FSW_ES     0x80u
+#define MXCSR_MASK 0xffffu
+
+static inline uint16_t fx16(const struct cpu *cpu, unsigned off)
+{
+	uint16_t v;
+
+	__builtin_memcpy(&v, cpu->s.xsave.bytes + off, sizeof(v));
+	return v;
+}
+static inline uint32_t fx32(const struct cpu *cpu, unsigned off)
+{
+	uint32_t v;
+
+	__builtin_memcpy(&v, cpu->s.xsave.bytes + off, sizeof(v));
+	return v;
+}
+static inline uint64_t fx64(const struct cpu *cpu, unsigned off)
+{
+	uint64_t v;
+
+	__builtin_memcpy(&v, cpu->s.xsave.bytes + off, sizeof(v));
+	return v;
+}
+static inline void fx_put16(struct cpu *cpu, unsigned off, unsigned v)
+{
+	uint16_t w = (uint16_t)v;
+
+	__builtin_memcpy(cpu->s.xsave.bytes + off, &w, sizeof(w));
+}
+static inline void fx_put32(struct cpu *cpu, unsigned off, uint32_t v)
+{
+	__builtin_memcpy(cpu->s.xsave.bytes + off, &v, sizeof(v));
+}
+static inline void fx_put64(struct cpu *cpu, unsigned off, uint64_t v)
+{
+	__builtin_memcpy(cpu->s.xsave.bytes + off, &v, sizeof(v));
+}
+
+/* ---- native (native.c) ---- */
+
+/* The processor divides by v (size bytes) without overflow: else #DE. */
+bool div_ok(const struct cpu *cpu, bool is_signed, unsigned size, uint64_t v);
+/* SUB's flags of a - b. */
+uint64_t flags_sub(uint64_t a, uint64_t b, unsigned size);
+
+/* ---- classes and mnemonics: exec_*.c ---- */
+
+#define EXEC(name) int exec_##name(struct cpu *cpu, const struct insn *in)
+EXEC(copy);
+EXEC(mov);
+EXEC(nop);
+EXEC(lea);
+EXEC(movabs);
+EXEC(jmp);
+EXEC(jcc);
+EXEC(loop);
+EXEC(call);
+EXEC(jmp_ind);
+EXEC(call_ind);
+EXEC(ret);
+EXEC(push);
+EXEC(pop);
+EXEC(string);
+/* clang-format off */
+EXEC(pushsr); EXEC(popsr); EXEC(pusha); EXEC(popa); EXEC(pushf); EXEC(popf); EXEC(enter);
+EXEC(leave); EXEC(in); EXEC(out); EXEC(jmpf); EXEC(callf); EXEC(retf); EXEC(iret); EXEC(int);
+EXEC(int3); EXEC(into); EXEC(int1); EXEC(syscall); EXEC(sysret); EXEC(sysenter); EXEC(sysexit);
+EXEC(movsr); EXEC(lxs); EXEC(lgdt); EXEC(sgdt); EXEC(sldt); EXEC(str); EXEC(smsw); EXEC(lldt);
+EXEC(ltr); EXEC(lar); EXEC(verr); EXEC(arpl); EXEC(swapgs); EXEC(fsgsbase); EXEC(movcr);
+EXEC(movdr); EXEC(clts); EXEC(lmsw); EXEC(hlt); EXEC(cli); EXEC(sti); EXEC(cld); EXEC(stac);
+EXEC(invlpg); EXEC(invpcid); EXEC(clflush); EXEC(rdmsr); EXEC(wrmsr); EXEC(rdtsc); EXEC(rdpmc);
+EXEC(rdpid); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
+EXEC(daa); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
+EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
+EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather);
+/* clang-format on */
+
+/* Condition cc (low opcode nibble) on flags */
+bool flags_cond(uint64_t flags, unsigned cc);
+
+#endif
