@@ -19,8 +19,9 @@ struct net_ops {
 	const char *name;
 	/* Guest to host. Any thread; the frame is copied or gone when it returns. */
 	void (*send)(struct net *n, const struct net_vec *vec, unsigned n_vec);
-	/* The device can take frames again after it had refused one. */
+	/* The device can take frames again after it had refused one. Any thread. */
 	void (*rx_ready)(struct net *n);
+	/* Nobody uses it any more; frees it. Any thread. */
 	void (*close)(struct net *n);
 };
 
@@ -37,9 +38,20 @@ struct net {
 	uint8_t mac[6]; /* proposed for the guest's card */
 };
 
+/* Frames that come earlier are lost. The receiver may be attached while the back end runs. */
 static inline void net_attach(struct net *n, const struct net_client *client)
 {
-	n->client = *client;
+	n->client.dev = client->dev;
+	__atomic_store_n(&n->client.receive, client->receive, __ATOMIC_RELEASE);
+}
+
+/* For back ends. With no device attached, frames vanish. */
+static inline bool net_receive(struct net *n, const void *frame, size_t len)
+{
+	bool (*receive)(void *, const void *, size_t) =
+		__atomic_load_n(&n->client.receive, __ATOMIC_ACQUIRE);
+
+	return !receive || receive(n->client.dev, frame, len);
 }
 
 #endif
