@@ -337,8 +337,8 @@ static inline bool drv_add(struct drv *d, struct drv_queue *q, const struct drv_
 			   unsigned n, bool indirect, void *cookie)
 {
 	struct rig *r = d->r;
-	unsigned need = indirect ? 1 : n, at = q->free_head, last = at;
-	uint16_t head = q->free_head;
+	uint16_t head = (uint16_t)(q->free_head % q->size);
+	unsigned need = indirect ? 1 : n, at = head, last = at;
 
 	if (q->n_free < need)
 		return false;
@@ -355,7 +355,7 @@ static inline bool drv_add(struct drv *d, struct drv_queue *q, const struct drv_
 		rig_put(r, q->desc + 16 * head, 8, t);
 		rig_put(r, q->desc + 16 * head + 8, 4, 16 * n);
 		rig_put(r, q->desc + 16 * head + 12, 2, 4);
-		q->free_head = (uint16_t)rig_get(r, q->desc + 16 * head + 14, 2);
+		q->free_head = (uint16_t)(rig_get(r, q->desc + 16 * head + 14, 2) % q->size);
 	} else {
 		for (unsigned i = 0; i < n; i++) {
 			rig_put(r, q->desc + 16 * at, 8, seg[i].gpa);
@@ -363,7 +363,7 @@ static inline bool drv_add(struct drv *d, struct drv_queue *q, const struct drv_
 			rig_put(r, q->desc + 16 * at + 12, 2,
 				(seg[i].write ? 2 : 0) | (i + 1 < n ? 1 : 0));
 			last = at;
-			at = (unsigned)rig_get(r, q->desc + 16 * last + 14, 2);
+			at = (unsigned)rig_get(r, q->desc + 16 * last + 14, 2) % q->size;
 		}
 		q->free_head = (uint16_t)at;
 	}
