@@ -66,6 +66,12 @@ static void free_stack(void *stack)
 	munmap(stack, ALT_STACK_SIZE);
 }
 
+static void make_key(void)
+{
+	pthread_key_create(&stack_key, free_stack);
+}
+
+/* Each time: test frameworks and sanitizers install handlers of their own. */
 static void install(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -73,14 +79,14 @@ static void install(void)
 	sigemptyset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(fault_signals); i++)
 		sigaction(fault_signals[i], &sa, NULL);
-	pthread_key_create(&stack_key, free_stack);
 }
 
 int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base)
 {
 	sigset_t block;
 
-	pthread_once(&once, install);
+	pthread_once(&once, make_key);
+	install();
 	if (!self.stack) {
 		stack_t ss = {.ss_size = ALT_STACK_SIZE, .ss_flags = (int)SS_AUTODISARM};
 

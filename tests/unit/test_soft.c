@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+/* test_soft.c: the software engine on hand-made guests: control flow, memory, faults, code that
+ * changes itself, tiny and always-flushed code caches. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/soft_rig.h"
+
+static const struct soft_config configs[] = {
+	{.interp = true},   {.cache_bytes = 0}, {.cache_bytes = SOFT_CACHE_MIN},
+	{.flush_every = 1}, {.flush_every = 7},
+};
+
+static void code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
+{
+	memcpy(r->ram + gpa, bytes, n);
+}
+
+/* sum of 1…n in a loop, then HLT */
+static void loops(void **state)
+{
+	static const uint8_t prog[] = {
+		0x31, 0xc0,                   /* xor eax, eax */
+		0xb9, 0xe8, 0x03, 0x00, 0x00, /* mov ecx, 1000 */
+		0x48, 0x01, 0xc8,             /* 1: add rax, rcx */
+		0x49, 0x89, 0xc2,             /* mov r10, rax */
+		0xff, 0xc9,                   /* dec ecx */
+		0x75, 0xf6,                   /* jnz 1b */
+		0xf4,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		assert_int_equal(r.s->gpr[RAX], 500500);
+		assert_int_equal(r.s->gpr[R10], 500500);
+		assert_int_equal(r.s->rip, RIG_CODE + sizeof(prog));
+		rig_close(&r);
+	}
+}
+
+/* fib(20) by recursion: calls, returns, stack, across a page boundary */
+static void calls(void **state)
+{
+	static const uint8_t prog[] = {
+		0xbf, 0x14, 0x00, 0x00, 0x00, /* mov edi, 20 */
+		0xe8, 0x01, 0x00, 0x00, 0x00, /* call fib */
+		0xf4, 0x83, 0xff, 0x02,       /* fib: cmp edi, 2 */
+		0x89, 0xf8,                   /* mov eax, edi */
+		0x72, 0x17,                   /* jb done */
+		0x53,                         /* push rbx */
+		0x57,                         /* push rdi */
+		0xff, 0xcf,                   /* dec edi */
+		0xe8, 0xf0, 0xff, 0xff, 0xff, /* call fib */
+		0x5f,                         /* pop rdi */
+		0x89, 0xc3,                   /* mov ebx, eax */
+		0x83, 0xef, 0x02,             /* sub edi, 2 */
+		0xe8, 0xe5, 0xff, 0xff, 0xff, /* call fib */
+		0x01, 0xd8,                   /* add eax, ebx */
+		0x5b,                         /* pop rbx */
+		0xc3,                         /* done: ret */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++)
+		for (unsigned shift = 0; shift < 48; shift += 5) {
+			gva_t at = RIG_CODE + 4096 - shift;
+			struct rig r;
+
+			assert_int_equal(rig_open(&r, &configs[i]), 0);
+			code(&r, at, prog, sizeof(prog));
+			r.s->rip = at;
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->gpr[RAX], 6765);
+			assert_int_equal(r.s->gpr[RSP], RIG_STACK);
+			rig_close(&r);
+		}
+}
+
+/* A loop that rewrites the immediate of one of its own instructions */
+static void self_modifying(void **state)
+{
+	static const uint8_t prog[] = {
+		0x31, 0xc0,                         /* xor eax, eax */
+		0xb9, 0x64, 0x00, 0x00, 0x00,       /* mov ecx, 100 */
+		0x05, 0x00, 0x00, 0x00, 0x00,       /* 1: add eax, imm (at 8) */
+		0x89, 0x0d, 0xf6, 0xff, 0xff, 0xff, /* mov [rip - 10], ecx */
+		0xff, 0xc9,                         /* dec ecx */
+		0x75, 0xf1,                         /* jnz 1b */
+		0xf4,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		/* 0 first, then 100, 99 … 2 */
+		assert_int_equal(r.s->gpr[RAX], 5049);
+		rig_close(&r);
+	}
+}
+
+/* Divide error, page fault, misaligned MOVAPS: precise frames */
+static void faults(void **state)
+{
+	static const uint8_t div[] = {0xff, 0xc3, 0xf7, 0xf1, 0xff, 0xc3}; /* inc ebx; div ecx */
+	static const uint8_t pf[] = {0xff, 0xc3, 0x48, 0x8b, 0x01};        /* mov rax, [rcx] */
+	static const uint8_t movaps[] = {0xff, 0xc3, 0x0f, 0x28, 0x42, 0x01};
+	static const struct {
+		const uint8_t *bytes;
+		unsigned len, vector, skip;
+	} tests[] = {
+		{div, sizeof(div), VEC_DE, 2},
+		{pf, sizeof(pf), VEC_PF, 2},
+		{movaps, sizeof(movaps), VEC_GP, 2},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++)
+		for (unsigned k = 0; k < ARRAY_SIZE(tests); k++) {
+			struct rig r;
+
+			assert_int_equal(rig_open(&r, &configs[i]), 0);
+			code(&r, RIG_CODE, tests[k].bytes, tests[k].len);
+			r.s->gpr[RCX] = tests[k].vector == VEC_PF ? 0x12345678000 : 0;
+			r.s->gpr[RDX] = RIG_DATA;
+			r.s->gpr[R11] = 0x1111;
+			r.s->gpr[R15] = 0x1515;
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->rip, RIG_HANDLER + tests[k].vector * 16 + 1);
+			assert_int_equal(r.s->gpr[RBX], 1);
+			assert_int_equal(r.s->gpr[R11], 0x1111);
+			assert_int_equal(r.s->gpr[R15], 0x1515);
+			unsigned err = tests[k].vector == VEC_DE ? 0 : 8;
+			uint64_t rip;
+
+			assert_int_equal(r.s->gpr[RSP], RIG_IST - 40 - err);
+			memcpy(&rip, r.ram + r.s->gpr[RSP] + err, 8);
+			assert_int_equal(rip, RIG_CODE + tests[k].skip);
+			if (tests[k].vector == VEC_PF)
+				assert_int_equal(r.s->cr2, 0x12345678000);
+			rig_close(&r);
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(loops),
+		cmocka_unit_test(calls),
+		cmocka_unit_test(self_modifying),
+		cmocka_unit_test(faults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
