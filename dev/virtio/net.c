@@ -204,6 +204,8 @@ static bool rx_receive_locked(struct vnet *n, const uint8_t *frame, size_t len)
 {
 	struct virtq *q = &n->vd.vq[RX_QUEUE];
 	uint8_t hdr[HDR_LEN] = {0};
+	unsigned rounds = QUEUE_SIZE;
+	bool more;
 	enum rx r;
 
 	if (!virtio_live(&n->vd) || !q->enabled || !n->link || !filter_passes(n, frame))
@@ -212,7 +214,11 @@ static bool rx_receive_locked(struct vnet *n, const uint8_t *frame, size_t len)
 		hdr[0] = HDR_DATA_VALID;
 	do {
 		r = rx_put(n, q, hdr, frame, len);
-	} while (r == RX_NO_ROOM && virtq_listen(q));
+		/* more buffers came meanwhile? A guest that only plays with its index loses frames */
+		more = r == RX_NO_ROOM && virtq_listen(q);
+	} while (more && --rounds);
+	if (more)
+		r = RX_TAKEN;
 	if (r == RX_BAD)
 		virtio_broken(&n->vd, "bad receive buffer");
 	n->stalled = r == RX_NO_ROOM;
