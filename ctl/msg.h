@@ -13,4 +13,7 @@ struct msg {
 /* Fills msg (the first failure stays: later ones are mostly its consequences); gives back err. */
 int msg_fail(struct msg *msg, int err, const char *fmt, ...) attr_printf(3, 4);
 
+/* Puts "prefix: " before the message. */
+void msg_prefix(struct msg *msg, const char *prefix);
+
 #endif

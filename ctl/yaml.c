@@ -96,11 +96,8 @@ static int apply(struct vm_def *def, const struct document *doc, const struct op
 			err = opt_set(opts[i], v->one, def, msg);
 		}
 	}
-	if (err) {
-		struct msg inner = *msg;
-
-		snprintf(msg->text, sizeof(msg->text), "%.200s: %.300s", path, inner.text);
-	}
+	if (err)
+		msg_prefix(msg, path);
 	return err;
 }
 
