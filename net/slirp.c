@@ -22,6 +22,7 @@
 
 #include "base/str.h"
 #include "net/backend.h"
+#include "net/ipfrag.h"
 #include "net/rxq.h"
 #include "plat/linux/loop_fd.h"
 
@@ -44,6 +45,7 @@ struct net_slirp {
 
 	struct plat_mutex lock; /* RANK_BACKEND: all that follows */
 	Slirp *slirp;
+	struct ipfrag *frags;
 	int epoll;
 	struct pollfd *poll, *old_poll; /* wanted now, and before */
 	unsigned n_poll, n_old, poll_room;
@@ -340,6 +342,10 @@ static void user_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
 	len = n_vec == 1 ? vec[0].len : len;
 	if (len < 14 || len > NET_FRAME_MAX)
 		goto out;
+	if (ipfrag_is(frame, len))
+		frame = ipfrag_add(s->frags, frame, len, plat_now(), &len);
+	if (!frame)
+		goto out;
 	slirp_input(s->slirp, frame, (int)len);
 	refresh(s);
 out:
@@ -355,6 +361,8 @@ static void user_stop(void *arg)
 {
 	struct net_slirp *s = arg;
 
+	/* frames still in the queue have nobody to go to */
+	__atomic_store_n(&s->net.client.receive, NULL, __ATOMIC_RELEASE);
 	plat_fd_remove(&s->ready);
 	plat_timer_cancel(&s->timer);
 	if (s->slirp)
@@ -369,6 +377,7 @@ static void user_free(void *arg)
 	struct net_slirp *s = arg;
 
 	net_rxq_fini(&s->rxq);
+	ipfrag_destroy(s->frags);
 	free(s->poll);
 	free(s->old_poll);
 	free(s->watched);
@@ -472,10 +481,11 @@ static int user_start(struct net_slirp *s, const struct net_user_config *cfg, ch
 	int err = net_rxq_init(&s->rxq, s->loop, &s->net);
 
 	if (!err) {
+		s->frags = ipfrag_create();
 		s->slirp = start_slirp(s, cfg);
 		s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	}
-	if (err || !s->slirp || s->epoll < 0) {
+	if (err || !s->slirp || !s->frags || s->epoll < 0) {
 		str_format(errbuf, size, "no user network: the host is out of memory or files");
 		return err_here(ERR_NOMEM);
 	}

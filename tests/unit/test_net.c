@@ -14,6 +14,7 @@
 
 #include "base/str.h"
 #include "net/backend.h"
+#include "net/ipfrag.h"
 #include "net/open.h"
 #include "net/rxq.h"
 #include "plat/linux/log.h"
@@ -70,6 +71,7 @@ static bool card_receive(void *dev, const void *frame, size_t len)
 		k->refusing = true;
 	if (k->refusing || k->n == CARD_FRAMES) {
 		k->refused++;
+		pthread_cond_signal(&k->c);
 		goto out;
 	}
 	k->frame[(k->head + k->n) % CARD_FRAMES] = memcpy(malloc(len), frame, len);
@@ -225,7 +227,8 @@ static void send_tcp(struct guest *g, uint8_t flags, const void *data, size_t le
 	t[12] = 5 << 4;
 	t[13] = flags;
 	put16(t + 14, 60000);
-	memcpy(t + TCP, data, len);
+	if (len)
+		memcpy(t + TCP, data, len);
 	s = sum(t, TCP + len,
 		(OUR_IP >> 16) + (OUR_IP & 0xffff) + (HOST_IP >> 16) + (HOST_IP & 0xffff) + 6 +
 			(uint32_t)(TCP + len));
@@ -624,6 +627,128 @@ static void test_garbage(void **state)
 	guest_close(&g);
 }
 
+/* ---- fragments --------------------------------------------------------------------------- */
+
+#define FRAG_MAX 400
+
+struct piece {
+	uint8_t frame[2000];
+	size_t len;
+};
+
+static uint8_t payload_byte(unsigned i)
+{
+	return (uint8_t)(i * 31 + (i >> 8));
+}
+
+/* One fragment: payload bytes [off, off+n) of datagram id. */
+static void make_piece(struct piece *p, unsigned id, unsigned options, size_t off, size_t n,
+		       bool more)
+{
+	uint8_t *ip = p->frame + ETH;
+	size_t head = IP + options;
+
+	memset(p->frame, 0xee, ETH);
+	put16(p->frame + 12, 0x0800);
+	memset(ip, 0, head);
+	ip[0] = (uint8_t)(0x40 | head / 4);
+	memset(ip + IP, 1, options); /* no operation */
+	put16(ip + 2, (unsigned)(head + n));
+	put16(ip + 4, id);
+	put16(ip + 6, (unsigned)(off / 8) | (more ? 0x2000 : 0));
+	ip[8] = 64;
+	ip[9] = 17;
+	put32(ip + 12, OUR_IP);
+	put32(ip + 16, HOST_IP);
+	put16(ip + 10, fold(sum(ip, head, 0)));
+	for (size_t i = 0; i < n; i++)
+		ip[head + i] = payload_byte((unsigned)(off + i));
+	p->len = ETH + head + n + rnd() % 5; /* Ethernet pads */
+}
+
+static unsigned cut(struct piece *p, unsigned id, unsigned options, size_t total)
+{
+	unsigned n = 0;
+
+	for (size_t off = 0; off < total;) {
+		size_t len = 8 + rnd() % 150 * 8;
+
+		len = MIN(len, total - off);
+		make_piece(&p[n++], id, options, off, len, off + len < total);
+		off += len;
+		assert_true(n < FRAG_MAX);
+	}
+	for (unsigned i = 0; i + 1 < n && rnd() % 4; i++) {
+		unsigned k = i + rnd() % (n - i);
+		struct piece swap = p[i];
+
+		p[i] = p[k];
+		p[k] = swap;
+	}
+	return n;
+}
+
+static void test_fragments(void **state)
+{
+	struct ipfrag *f = ipfrag_create();
+	struct piece *p = malloc(FRAG_MAX * sizeof(*p)), odd;
+	const uint8_t *whole = NULL;
+	uint64_t now = 1;
+	size_t len;
+	unsigned n;
+
+	for (unsigned round = 0; round < 300; round++) {
+		unsigned options = rnd() % 11 * 4;
+		size_t head = IP + options,
+		       total = 9 + rnd() % (round % 10 ? 5000 : 65535 - head - 8);
+
+		n = cut(p, round, options, total);
+		for (unsigned i = 0; i < n && n > 1; i++) {
+			assert_true(ipfrag_is(p[i].frame, p[i].len));
+			whole = ipfrag_add(f, p[i].frame, p[i].len, now, &len);
+			assert_int_equal(whole != NULL, i == n - 1);
+		}
+		if (n == 1)
+			continue;
+		assert_int_equal(len, ETH + head + total);
+		assert_false(ipfrag_is(whole, len));
+		assert_int_equal(get16(whole + ETH + 2), head + total);
+		assert_int_equal(fold(sum(whole + ETH, head, 0)), 0);
+		for (size_t i = 0; i < total; i++)
+			assert_int_equal(whole[ETH + head + i], payload_byte((unsigned)i));
+
+		/* with one that overlaps before the end, nothing comes out */
+		n = cut(p, round, options, total);
+		make_piece(&odd, round, options, rnd() % (total / 8 + 1) * 8, 8, true);
+		for (unsigned i = 0; i < n - 1; i++)
+			assert_null(ipfrag_add(f, p[i].frame, p[i].len, now, &len));
+		assert_null(ipfrag_add(f, odd.frame, odd.len, now, &len));
+		now += 31 * NS_PER_SEC; /* and the rest is forgotten */
+	}
+
+	/* a fifth datagram drives out the oldest */
+	for (unsigned id = 0; id < 5; id++) {
+		make_piece(&odd, id, 0, 0, 8, true);
+		assert_null(ipfrag_add(f, odd.frame, odd.len, now + id, &len));
+	}
+	make_piece(&odd, 4, 0, 8, 5, false);
+	assert_non_null(ipfrag_add(f, odd.frame, odd.len, now + 5, &len));
+	make_piece(&odd, 0, 0, 8, 5, false);
+	assert_null(ipfrag_add(f, odd.frame, odd.len, now + 5, &len));
+
+	/* wrong checksum, lengths that lie, beyond 64 KiB */
+	make_piece(&odd, 9, 0, 0, 8, true);
+	odd.frame[ETH + 10] ^= 1;
+	assert_null(ipfrag_add(f, odd.frame, odd.len, now, &len));
+	make_piece(&odd, 9, 0, 0, 8, true);
+	for (size_t l = 0; l < ETH + IP + 8; l++)
+		assert_null(ipfrag_add(f, odd.frame, l, now, &len));
+	make_piece(&odd, 9, 0, 65528, 200, false);
+	assert_null(ipfrag_add(f, odd.frame, odd.len, now, &len));
+	free(p);
+	ipfrag_destroy(f);
+}
+
 /* ---- the queue --------------------------------------------------------------------------- */
 
 struct counted {
@@ -777,7 +902,7 @@ int main(void)
 		cmocka_unit_test(test_queue),        cmocka_unit_test(test_specs),
 		cmocka_unit_test(test_dhcp),         cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_tcp_refusing), cmocka_unit_test(test_forward),
-		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_garbage),      cmocka_unit_test(test_fragments),
 	};
 
 	print_message("seed %d\n", SEED);
