@@ -234,7 +234,7 @@ static void icw1_write(struct chip *c, uint8_t v)
 	c->irr = 0;
 	for (unsigned n = 0; n < 8; n++)
 		if (is_level(c, n))
-			c->irr |= c->pins & (uint8_t)BIT(n);
+			c->irr |= (uint8_t)(c->pins & BIT(n));
 	c->lowest = 7;
 	c->smm = c->read_isr = c->poll = c->rotate_aeoi = false;
 	if (!c->need_icw4)

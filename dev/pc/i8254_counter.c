@@ -147,10 +147,13 @@ uint64_t ctr_next_rise(struct i8254_counter *c, uint64_t now)
 	uint64_t base;
 
 	advance(c, now);
-	if (c->load_at != CTR_NEVER && !periodic(c))
-		return c->mode > 3 ? c->load_at + c->reload + 1 : c->load_at + c->reload;
-	if (c->load_at != CTR_NEVER)
-		return c->load_at + c->reload;
+	if (c->mode > 3 && c->terminal >= now && c->terminal < c->load_at)
+		return c->terminal + 1;
+	if (c->load_at != CTR_NEVER) {
+		if (!c->gate && (c->mode == 0 || c->mode == 4))
+			return CTR_NEVER;
+		return c->load_at + c->reload + (c->mode > 3);
+	}
 	if (!c->counting)
 		return CTR_NEVER;
 	switch (c->mode) {
@@ -165,8 +168,8 @@ uint64_t ctr_next_rise(struct i8254_counter *c, uint64_t now)
 		if (!c->low_half && c->null_count)
 			return base + c->reload / 2;
 		return base + c->period / 2;
-	default:
-		return c->terminal != CTR_NEVER && c->terminal >= now ? c->terminal + 1 : CTR_NEVER;
+	default: /* 4 and 5: the strobe has been */
+		return CTR_NEVER;
 	}
 }
 

@@ -58,7 +58,7 @@ struct mc146818 {
 	uint8_t index;
 	uint8_t cmos[CMOS_SIZE];
 	/* Time of the clock, in ns since 1970: host's plus this while it runs, else frozen */
-	int64_t offset;
+	uint64_t offset; /* mod 2^64 */
 	int64_t frozen;
 	/* Guest's day of the week and century minus the calendar's, mod 7 and 100 */
 	uint8_t weekday_shift, century_shift;
@@ -77,7 +77,7 @@ static bool running(const struct mc146818 *rtc)
 
 static int64_t clock_ns(const struct mc146818 *rtc)
 {
-	return running(rtc) ? (int64_t)plat_realtime() + rtc->offset : rtc->frozen;
+	return running(rtc) ? (int64_t)(plat_realtime() + rtc->offset) : rtc->frozen;
 }
 
 static int64_t ns_second(int64_t ns)
@@ -94,7 +94,7 @@ static uint64_t ns_fraction(int64_t ns)
 
 static void clock_set(struct mc146818 *rtc, int64_t ns)
 {
-	rtc->offset = ns - (int64_t)plat_realtime();
+	rtc->offset = (uint64_t)ns - plat_realtime();
 	rtc->frozen = ns;
 	rtc->seen = ns_second(ns);
 }
@@ -345,7 +345,7 @@ static void control_write(struct mc146818 *rtc, unsigned index, uint8_t v)
 	 * the second has gone on. */
 	if (!was && running(rtc))
 		registers_take(rtc, held ? NS_PER_SEC / 2
-					 : ns_fraction((int64_t)plat_realtime() + rtc->offset));
+					 : ns_fraction((int64_t)(plat_realtime() + rtc->offset)));
 }
 
 static void reg_write(struct mc146818 *rtc, unsigned index, uint8_t v)
