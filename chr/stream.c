@@ -269,13 +269,18 @@ void chr_in_init(struct chr_in *in, struct plat_loop *loop, struct chr *chr)
 
 int chr_in_set_fd(struct chr_in *in, int fd)
 {
-	int err = plat_fd_add(&in->watch, in->loop, fd, 0, on_readable, in);
+	int err;
 
-	if (err && err != ERR_NOSYS)
-		return err;
-	in->always_ready = err == ERR_NOSYS;
+	/* First: a hang-up may be reported before plat_fd_add() has returned. */
 	in->pos = in->len = 0;
 	in->fd = fd;
+	err = plat_fd_add(&in->watch, in->loop, fd, 0, on_readable, in);
+	if (err && err != ERR_NOSYS) {
+		in->fd = -1;
+		return err;
+	}
+	if (err == ERR_NOSYS)
+		in->always_ready = true;
 	plat_loop_post(in->loop, &in->pump); /* begins on the loop's thread */
 	return 0;
 }
