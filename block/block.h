@@ -23,15 +23,15 @@ struct block_vec {
 
 struct block_req {
 	enum block_op op;
-	bool unmap;	 /* BLOCK_ZERO: may deallocate */
-	uint64_t offset; /* bytes, multiple of BLOCK_SECTOR */
-	uint64_t len;	 /* bytes, likewise; for reads and writes the vectors' sum */
+	bool unmap;                  /* BLOCK_ZERO: may deallocate */
+	uint64_t offset;             /* bytes, multiple of BLOCK_SECTOR */
+	uint64_t len;                /* bytes, likewise; for reads and writes the vectors' sum */
 	const struct block_vec *vec; /* valid until done() */
 	unsigned n_vec;
 	void (*done)(struct block_req *req, int err); /* err: 0 or ERR_* */
-	void *ctx;		/* the submitter's */
-	struct block_req *next; /* block layer's while in flight */
-	void *priv;		/* block layer's while in flight */
+	void *ctx;                                    /* the submitter's */
+	struct block_req *next;                       /* block layer's while in flight */
+	void *priv;                                   /* block layer's while in flight */
 };
 
 struct block_ops {
@@ -58,5 +58,73 @@ int block_rw_sync(struct block *b, enum block_op op, uint64_t offset, void *buf,
 		  size_t len) attr_must_check;
 int block_flush_sync(struct block *b) attr_must_check;
 void block_close(struct block *b);
+
+/* ---- opening, hosted only ---------------------------------------------------------------- */
+
+struct plat_loop;
+
+enum block_format { BLOCK_AUTO, BLOCK_RAW, BLOCK_QCOW2 };
+enum block_cache {
+	BLOCK_CACHE_WRITEBACK, /* a flush reaches the disk */
+	BLOCK_CACHE_UNSAFE,    /* a flush reaches the host's page cache */
+};
+
+struct block_open_opts {
+	const char *path;
+	enum block_format format;
+	enum block_cache cache;
+	bool read_only;
+	bool snapshot;   /* writes go to a temporary file that ends with the block */
+	bool no_discard; /* discards of the guest change nothing */
+	bool no_uring;   /* a few threads instead, as where the host does not permit io_uring */
+};
+
+/* loop: on whose thread done() comes, unless it comes within block_submit(); NULL: on a thread of
+ * the block's own. err: one line for people, filled when it fails. The file stays locked (with
+ * locks that QEMU's tools respect as well): one writer or several readers, else ERR_BUSY. */
+int block_open(struct plat_loop *loop, const struct block_open_opts *opts, struct block **out,
+	       char *err, size_t err_size) attr_must_check;
+
+/* ---- images, for tools; synchronous ------------------------------------------------------ */
+
+struct block_create_opts {
+	uint64_t size;              /* bytes; 0: that of the backing file */
+	const char *backing;        /* path, stored as given, relative to the new image; or NULL */
+	const char *backing_format; /* "raw", "qcow2"; NULL: found out now */
+	unsigned cluster_bits;      /* 9 to 21; 0: 16 */
+	unsigned refcount_bits;     /* 1, 2, 4 … 64; 0: 16 */
+	unsigned version;           /* 2 or 3; 0: 3 */
+	bool overwrite;             /* an existing file may be replaced */
+};
+int block_create_qcow2(const char *path, const struct block_create_opts *opts, char *err,
+		       size_t err_size) attr_must_check;
+
+struct block_info {
+	enum block_format format;
+	uint64_t size;      /* bytes of the disk */
+	uint64_t file_size; /* length of the file */
+	uint64_t allocated; /* bytes that it takes on the host */
+	/* qcow2 */
+	unsigned version, cluster_bits, refcount_bits, n_snapshots;
+	bool zstd, dirty, corrupt, lazy_refcounts;
+	char backing[1024];
+	char backing_format[16];
+};
+int block_info(const char *path, enum block_format format, struct block_info *out, char *err,
+	       size_t err_size) attr_must_check;
+
+struct block_check {
+	uint64_t corruptions; /* errors that lose data or will */
+	uint64_t leaks;       /* clusters that are counted more often than used */
+	uint64_t fixed;
+	uint64_t clusters; /* data clusters in use */
+	uint64_t end;      /* where the last used cluster ends */
+};
+/* repair: makes reference counts what they should be. 0 whatever it finds. */
+int block_check(const char *path, bool repair, struct block_check *out, char *err,
+		size_t err_size) attr_must_check;
+/* Larger only, for qcow2; raw images may shrink. */
+int block_resize(const char *path, enum block_format format, uint64_t size, char *err,
+		 size_t err_size) attr_must_check;
 
 #endif
