@@ -138,6 +138,12 @@ static void examine_memory(struct doctor *d)
 		else
 			found(row, "%llu MiB", (unsigned long long)(rl.rlim_cur / MIB));
 	}
+}
+
+static void examine_limits(struct doctor *d)
+{
+	struct rlimit rl;
+
 	if (!getrlimit(RLIMIT_NOFILE, &rl))
 		found(add(d, "limits", "open files", rl.rlim_cur >= 256 ? DOCTOR_GOOD : DOCTOR_NOTE,
 			  rl.rlim_cur >= 256 ? NULL : "ulimit -n 1024"),
@@ -213,10 +219,12 @@ void doctor_examine(struct doctor *d)
 	      x86_model_name(x86_model_default()));
 	examine_memory(d);
 	examine_code_memory(d);
+	examine_limits(d);
 	examine_io(d);
 	examine_rundir(d);
 	if (!uname(&u))
-		found(add(d, "host", "kernel", DOCTOR_GOOD, NULL), "%s %s", u.sysname, u.release);
+		found(add(d, "host", "kernel", DOCTOR_GOOD, NULL), "%.40s %.50s", u.sysname,
+		      u.release);
 }
 
 static const char *const grade_names[] = {"good", "note", "bad"};
