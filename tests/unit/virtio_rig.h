@@ -16,7 +16,9 @@
 #include "vm/vm.h"
 
 #define RIG_LOW     (UINT64_C(1) << 20) /* a slot of its own: pieces can lie across its end */
-#define RIG_RAM     (UINT64_C(16) << 20)
+#ifndef RIG_RAM
+#define RIG_RAM (UINT64_C(16) << 20)
+#endif
 #define RIG_ECAM    UINT64_C(0xe0000000)
 #define RIG_MMIO    UINT64_C(0xfe000000)
 #define RIG_VECTORS 16
