@@ -94,35 +94,30 @@ static void scale_set(struct pvclock *pv, uint64_t hz)
 	pv->shift = (int8_t)shift;
 }
 
-static uint64_t next_version(uint32_t version)
-{
-	return (version | 1) + 1;
-}
-
-/* Reads the version that the guest sees, writes the page by the protocol. */
+/* Writes the page by the protocol: the version is odd meanwhile. Only its own vCPU's thread does. */
 static void page_write(struct pvclock *pv, struct vcpu *vcpu)
 {
-	struct vm *vm = vcpu->vm;
-	gpa_t gpa = pv->system_time[vcpu->index] & ~SYSTEM_TIME_ON;
-	struct time_info *page, info = {
-					.tsc_timestamp = pv->host_tsc + guest_offset(pv, vcpu),
-					.system_time = 0,
-					.tsc_to_system_mul = pv->mul,
-					.tsc_shift = pv->shift,
-					.flags = PVCLOCK_TSC_STABLE,
-				};
+	uint64_t msr = pv->system_time[vcpu->index];
+	gpa_t gpa = msr & ~SYSTEM_TIME_ON;
+	struct time_info info = {
+		.tsc_timestamp = pv->host_tsc + guest_offset(pv, vcpu),
+		.tsc_to_system_mul = pv->mul,
+		.tsc_shift = pv->shift,
+		.flags = PVCLOCK_TSC_STABLE,
+	};
+	uint32_t *page;
 
-	if (!(pv->system_time[vcpu->index] & SYSTEM_TIME_ON))
+	if (!(msr & SYSTEM_TIME_ON) || !IS_ALIGNED(gpa, UINT64_C(4)))
 		return;
-	page = (void *)mem_ptr(vm, gpa, sizeof(*page), true);
+	page = (void *)mem_ptr(vcpu->vm, gpa, sizeof(info), true);
 	if (!page)
 		return; /* not RAM: the guest's mistake */
-	info.version = (uint32_t)next_version(page->version) - 1;
-	__atomic_store_n(&page->version, info.version, __ATOMIC_RELAXED);
+	info.version = *page | 1;
+	__atomic_store_n(page, info.version, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	memcpy(&page->pad0, &info.pad0, sizeof(info) - sizeof(info.version));
-	__atomic_store_n(&page->version, info.version + 1, __ATOMIC_RELEASE);
-	mem_written(vm, gpa, sizeof(*page));
+	memcpy(page + 1, &info.pad0, sizeof(info) - sizeof(info.version));
+	__atomic_store_n(page, info.version + 1, __ATOMIC_RELEASE);
+	mem_written(vcpu->vm, gpa, sizeof(info));
 }
 
 /* Wall clock at system time 0 */
@@ -137,7 +132,7 @@ static void wall_write(struct pvclock *pv, struct vm *vm, gpa_t gpa)
 
 	if (mem_read(vm, gpa, &version, sizeof(version)))
 		return;
-	wc.version = (uint32_t)next_version(version);
+	wc.version = (version | 1) + 1; /* nobody reads it meanwhile */
 	if (mem_write(vm, gpa, &wc, sizeof(wc)))
 		return;
 }
