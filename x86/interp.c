@@ -90,13 +90,13 @@ static int check_fp(struct cpu *cpu, const struct insn *in, uint64_t at)
 		return raise_ud(cpu);
 	if (in->mnem == I_FWAIT) {
 		if ((cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
-			return raise(cpu, VEC_NM);
+			return raise_vec(cpu, VEC_NM);
 	} else if (cr0 & CR0_TS || (at & AT_X87 && cr0 & CR0_EM)) {
-		return raise(cpu, VEC_NM);
+		return raise_vec(cpu, VEC_NM);
 	}
 	if (at & (AT_X87 | AT_MMX) && !(at & AT_NOWAIT) && cr0 & CR0_NE &&
 	    fx16(cpu, FX_FSW) & FSW_ES && fx64(cpu, XS_BV) & XCR0_X87)
-		return raise(cpu, VEC_MF);
+		return raise_vec(cpu, VEC_MF);
 	return 0;
 }
 
@@ -275,6 +275,7 @@ static const struct insn *fetch(struct cpu *cpu)
 	if (r == DECODE_MORE && got < max) {
 		gva_t next = gva + first;
 
+		in->mode = 0; /* half decoded: must not be found again if the rest faults */
 		if (!is_64(cpu))
 			next &= 0xffffffff;
 		else if (!is_canonical(cpu, next)) {
@@ -310,7 +311,7 @@ static bool code_breakpoint(struct cpu *cpu)
 			hit |= BIT(n);
 	if (!hit)
 		return false;
-	raise(cpu, VEC_DB);
+	raise_vec(cpu, VEC_DB);
 	cpu->exc.dr6 = hit;
 	return true;
 }
