@@ -97,9 +97,10 @@ struct plat_fault {
 /* Prepares the calling thread for running translated code, whose stack pointer may hold anything:
  * exceptions are handled on a stack of their own, asynchronous signals are kept off the thread,
  * and the base of GS is set. fn looks at a fault and returns true after having changed pc or
- * registers to go on with; false: it is the host's bug. fn may call nothing of plat. */
-int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx,
-		      void *gs_base) attr_must_check;
+ * registers to go on with; false: it is the host's bug. fn may call nothing of plat. Cheap when the
+ * thread's last call was for the same ctx, unless first is set. */
+int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base,
+		      bool first) attr_must_check;
 
 /* ---- clocks ---------------------------------------------------------------------------- */
 

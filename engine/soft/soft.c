@@ -140,14 +140,12 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	struct soft_vcpu *v = vcpu->engine_data;
 
 	exit->kind = EXIT_NONE;
-	if (!v->thread_ready) {
-		exit->err = plat_guest_thread(on_fault, v, v);
-		if (exit->err) {
-			exit->kind = EXIT_ERROR;
-			return;
-		}
-		v->thread_ready = true;
+	exit->err = plat_guest_thread(on_fault, v, v, !v->thread_ready);
+	if (exit->err) {
+		exit->kind = EXIT_ERROR;
+		return;
 	}
+	v->thread_ready = true;
 	v->exit = exit;
 	v->leave = false;
 	v->look = true;

@@ -81,10 +81,13 @@ static void install(void)
 		sigaction(fault_signals[i], &sa, NULL);
 }
 
-int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base)
+int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base,
+		      bool first)
 {
 	sigset_t block;
 
+	if (!first && self.ctx == ctx && self.fn == fn)
+		return 0;
 	pthread_once(&once, make_key);
 	install();
 	if (!self.stack) {

@@ -45,11 +45,11 @@ static inline uint64_t *rig_pte(struct rig *r, gva_t va)
 
 static inline void rig_tables(struct rig *r)
 {
-	rig_put64(r, RIG_PML4, RIG_PDPT | 7);
-	rig_put64(r, RIG_PML4 + 511 * 8, RIG_PDPT | 7); /* ffffff80'00000000 too */
-	rig_put64(r, RIG_PDPT, RIG_PD | 7);
+	rig_put64(r, RIG_PML4, RIG_PDPT | 0x27);
+	rig_put64(r, RIG_PML4 + 511 * 8, RIG_PDPT | 0x27); /* ffffff80'00000000 too */
+	rig_put64(r, RIG_PDPT, RIG_PD | 0x27);
 	for (unsigned i = 0; i < 8; i++)
-		rig_put64(r, RIG_PD + i * 8, (RIG_PT + i * 4096u) | 7);
+		rig_put64(r, RIG_PD + i * 8, (RIG_PT + i * 4096u) | 0x27);
 	for (unsigned i = 0; i < 4096; i++)
 		*rig_pte(r, (gva_t)i << 12) = (gva_t)i << 12 | 0x67;
 	rig_put64(r, RIG_GDT + 8, UINT64_C(0x00af9b000000ffff));  /* code, ring 0 */
@@ -63,7 +63,9 @@ static inline void rig_tables(struct rig *r)
 		uint64_t to = RIG_HANDLER + v * 16;
 
 		rig_put64(r, RIG_IDT + v * 16,
-			  (to & 0xffff) | 8 << 16 | UINT64_C(0x8e01) << 32 | (to >> 16) << 48);
+			  (to & 0xffff) | 8 << 16 |
+				  (v == 3 ? UINT64_C(0xee01) : UINT64_C(0x8e01)) << 32 |
+				  (to >> 16) << 48);
 		rig_put64(r, RIG_IDT + v * 16 + 8, 0);
 		r->ram[to] = 0xf4;
 	}
