@@ -74,6 +74,17 @@ static int take_client(struct chr_unix *u, int fd)
 	return chr_in_set_fd(&u->in, fd);
 }
 
+/* It may have left without our having looked at its socket since. */
+static void look_after_client(struct chr_unix *u)
+{
+	char c;
+
+	if (u->client < 0 || recv(u->client, &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
+		return;
+	chr_in_clear(&u->in);
+	hung_up(u);
+}
+
 static void on_connect(void *arg, uint32_t events)
 {
 	static const char busy[] = "Another client is connected to this console.\r\n";
@@ -82,6 +93,7 @@ static void on_connect(void *arg, uint32_t events)
 
 	if (fd < 0)
 		return;
+	look_after_client(u);
 	if (u->client >= 0) {
 		if (send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL) < 0)
 			plat_log(LOG_DEBUG, "%s: a client has left at once", u->addr.sun_path);
