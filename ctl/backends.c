@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "block/block.h"
@@ -83,8 +82,8 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 	int err = block_open(be->loop, &opts, &be->disk[n], text, sizeof(text));
 
 	if (err)
-		return msg_fail(msg, err, "%s", text[0] ? text : err_str(err));
-	be->disk_fd[n] = open(def->path, O_PATH | O_CLOEXEC);
+		return msg_fail(msg, err, "the disk %s%s", text[0] ? text : def->path,
+				text[0] ? "" : " cannot be opened");
 	be->n_disks++;
 	return 0;
 }
@@ -98,17 +97,6 @@ static int open_net(struct backends *be, const char *spec, struct msg *msg)
 		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
 	be->n_nets++;
 	return 0;
-}
-
-bool backends_room(const struct backends *be, uint64_t bytes)
-{
-	struct statvfs st;
-
-	for (unsigned i = 0; i < be->n_disks; i++)
-		if (be->disk_fd[i] >= 0 && !fstatvfs(be->disk_fd[i], &st) &&
-		    (uint64_t)st.f_bavail * st.f_frsize < bytes)
-			return false;
-	return true;
 }
 
 /* ---- character streams -------------------------------------------------------------------------- */
@@ -268,11 +256,8 @@ void backends_wire(const struct backends *be, const struct vm_def *def, struct m
 
 void backends_close(struct backends *be)
 {
-	for (unsigned i = 0; i < be->n_disks; i++) {
+	for (unsigned i = 0; i < be->n_disks; i++)
 		block_close(be->disk[i]);
-		if (be->disk_fd[i] >= 0)
-			close(be->disk_fd[i]);
-	}
 	for (unsigned i = 0; i < be->n_nets; i++)
 		net_close(be->net[i]);
 	if (be->mux) {

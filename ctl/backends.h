@@ -24,7 +24,6 @@ struct backends {
 	bool mux_is_serial;
 	struct chr *client[BACKENDS_MAX_CLIENTS]; /* loop's thread */
 	struct block *disk[DEF_MAX_DISKS];
-	int disk_fd[DEF_MAX_DISKS]; /* O_PATH: free space is asked for here; -1 */
 	unsigned n_disks;
 	struct net *net[DEF_MAX_NETS];
 	unsigned n_nets;
@@ -40,8 +39,6 @@ void backends_close(struct backends *be);
 void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg);
 /* Takes kernel and initrd out of this process's memory; they are read again where needed. */
 void backends_trim(struct backends *be);
-/* True where each file system that holds a disk has this much room. */
-bool backends_room(const struct backends *be, uint64_t bytes);
 /* A console client's socket, non-blocking; on success it is the console's. early: what it has sent
  * already. */
 int backends_console(struct backends *be, int fd, const char *early, size_t len);

@@ -26,8 +26,6 @@
 #include "vm/vm.h"
 #include "x86/cpuid.h"
 
-#define ROOM_WANTED (64 * MIB) /* free space that ends a pause for a full disk */
-
 struct runner {
 	const struct vm_def *def;
 	struct vm *vm;
@@ -43,7 +41,6 @@ struct runner {
 	struct chr_stdio_key keys[2];
 	uint64_t stop_deadline; /* 0: nobody has asked to stop */
 	bool user_paused;
-	bool said_full;
 };
 
 /* ---- stopping ------------------------------------------------------------------------------ */
@@ -322,31 +319,6 @@ static void take_signals(struct runner *r)
 		stop_polite(r, r->def->stop_timeout);
 }
 
-/* A device has paused the VM because the host's disk is full: goes on when there is room. */
-static void look_for_room(struct runner *r)
-{
-	struct vm *vm = r->vm;
-	char reason[sizeof(vm->pause_reason)];
-	bool full;
-
-	plat_mutex_lock(&vm->lock);
-	memcpy(reason, vm->pause_reason, sizeof(reason));
-	full = vm->paused > r->user_paused && strstr(reason, "disk is full");
-	plat_mutex_unlock(&vm->lock);
-	if (!full) {
-		r->said_full = false;
-		return;
-	}
-	if (!r->said_full)
-		plat_log(LOG_WARN, "%s: the VM is paused; it goes on when there is room", reason);
-	r->said_full = true;
-	if (backends_room(&r->be, ROOM_WANTED)) {
-		plat_log(LOG_INFO, "there is room again: the VM goes on");
-		r->said_full = false;
-		vm_resume(vm);
-	}
-}
-
 static int poll_timeout(const struct runner *r)
 {
 	uint64_t now = plat_now();
@@ -381,7 +353,6 @@ static void run(struct runner *r)
 			stop_hard(r);
 			r->stop_deadline = UINT64_MAX / 2;
 		}
-		look_for_room(r);
 	}
 }
 

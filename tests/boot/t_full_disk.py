@@ -38,7 +38,7 @@ with vt.Workdir() as d:
             state = json.loads(out)[0]
             if state["state"] == "paused":
                 break
-        vt.check(state["state"] == "paused" and "full" in state.get("reason", ""), f"it pauses: {state}")
+        vt.check(state["state"] == "paused" and "no space" in state.get("reason", ""), f"it pauses: {state}")
         vt.check("room" in vm.stderr(), "and says so: " + (vm.stderr().strip().splitlines() or [""])[-1])
         vt.check(b"written" not in vm.output, "the guest waits")
         time.sleep(2)
