@@ -268,12 +268,10 @@ static void acpi_pm_reset(struct dev *dev)
 	plat_mutex_unlock(&pm->lock);
 }
 
+/* The VM has ended its loop before: no timer runs any more. */
 static void acpi_pm_destroy(struct dev *dev)
 {
-	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
-
-	plat_timer_cancel(&pm->timer);
-	plat_free(pm);
+	plat_free(container_of(dev, struct acpi_pm, dev));
 }
 
 static const struct dev_class acpi_pm_class = {

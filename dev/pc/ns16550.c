@@ -451,6 +451,7 @@ static void ns16550_reset(struct dev *dev)
 	plat_mutex_unlock(&u->lock);
 }
 
+/* The VM has ended its loop before: no timer runs any more. */
 static void ns16550_destroy(struct dev *dev)
 {
 	struct ns16550 *u = container_of(dev, struct ns16550, dev);
@@ -458,8 +459,6 @@ static void ns16550_destroy(struct dev *dev)
 
 	if (u->chr)
 		chr_attach(u->chr, &nobody);
-	plat_timer_cancel(&u->tx_timer);
-	plat_timer_cancel(&u->rx_timer);
 	ns16550_flush(u);
 	plat_free(u);
 }
