@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "plat/plat.h"
 
 struct chr;
 
@@ -28,6 +29,7 @@ struct chr_client {
 struct chr {
 	const struct chr_ops *ops;
 	struct chr_client client;
+	_Atomic uint32_t receiving; /* calls of the client that run now */
 };
 
 /* Input that comes earlier waits in the back end. The receiver may be attached while that runs. */
@@ -40,10 +42,24 @@ static inline void chr_attach(struct chr *c, const struct chr_client *client)
 /* For back ends: how many bytes the device took; -1: there is no device yet. */
 static inline ptrdiff_t chr_receive(struct chr *c, const uint8_t *buf, size_t len)
 {
-	size_t (*receive)(void *, const uint8_t *, size_t) =
-		__atomic_load_n(&c->client.receive, __ATOMIC_ACQUIRE);
+	size_t (*receive)(void *, const uint8_t *, size_t);
+	ptrdiff_t n = -1;
 
-	return receive ? (ptrdiff_t)receive(c->client.dev, buf, len) : -1;
+	atomic_fetch_add(&c->receiving, 1);
+	receive = __atomic_load_n(&c->client.receive, __ATOMIC_SEQ_CST);
+	if (receive)
+		n = (ptrdiff_t)receive(c->client.dev, buf, len);
+	atomic_fetch_sub(&c->receiving, 1);
+	return n;
+}
+
+/* For devices that go away before the back end: after return the client is called no more. Not
+ * from the client. */
+static inline void chr_detach(struct chr *c)
+{
+	__atomic_store_n(&c->client.receive, NULL, __ATOMIC_SEQ_CST);
+	while (atomic_load(&c->receiving))
+		plat_yield();
 }
 
 static inline void chr_write(struct chr *c, const void *buf, size_t len)

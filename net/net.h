@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "plat/plat.h"
 
 #define NET_FRAME_MAX 65550 /* with segmentation offloads; 1514 without */
 
@@ -35,7 +36,8 @@ struct net_client {
 struct net {
 	const struct net_ops *ops;
 	struct net_client client;
-	uint8_t mac[6]; /* proposed for the guest's card */
+	uint8_t mac[6];             /* proposed for the guest's card */
+	_Atomic uint32_t receiving; /* calls of the client that run now */
 };
 
 /* Frames that come earlier are lost. The receiver may be attached while the back end runs. */
@@ -48,10 +50,24 @@ static inline void net_attach(struct net *n, const struct net_client *client)
 /* For back ends. With no device attached, frames vanish. */
 static inline bool net_receive(struct net *n, const void *frame, size_t len)
 {
-	bool (*receive)(void *, const void *, size_t) =
-		__atomic_load_n(&n->client.receive, __ATOMIC_ACQUIRE);
+	bool (*receive)(void *, const void *, size_t);
+	bool taken = true;
 
-	return !receive || receive(n->client.dev, frame, len);
+	atomic_fetch_add(&n->receiving, 1);
+	receive = __atomic_load_n(&n->client.receive, __ATOMIC_SEQ_CST);
+	if (receive)
+		taken = receive(n->client.dev, frame, len);
+	atomic_fetch_sub(&n->receiving, 1);
+	return taken;
+}
+
+/* For devices that go away before the back end: after return the client is called no more. Not
+ * from the client. */
+static inline void net_detach(struct net *n)
+{
+	__atomic_store_n(&n->client.receive, NULL, __ATOMIC_SEQ_CST);
+	while (atomic_load(&n->receiving))
+		plat_yield();
 }
 
 #endif

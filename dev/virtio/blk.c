@@ -144,6 +144,7 @@ static void retry_answered(struct blk *b)
 	over = b->stalled && !b->retrying && !b->retry;
 	if (over)
 		b->stalled = false;
+	over &= !b->vd.closing;
 	plat_mutex_unlock(&b->vd.lock);
 	if (over)
 		plat_timer_arm(&b->timer, plat_now());
@@ -373,7 +374,8 @@ static void blk_cancel(struct virtio_dev *vd)
 	b->retry_tail = &b->retry;
 	if (!b->retrying)
 		b->stalled = false;
-	plat_timer_arm(&b->timer, plat_now());
+	if (!vd->closing)
+		plat_timer_arm(&b->timer, plat_now());
 	while (list) {
 		struct blk_req *r = list;
 

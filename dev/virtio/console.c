@@ -23,6 +23,7 @@ enum { RX_QUEUE, TX_QUEUE };
 struct console {
 	struct virtio_dev vd;
 	struct chr *chr;
+	bool attached;
 	/* under vd.lock */
 	uint16_t cols, rows;
 	bool stalled; /* the back end waits for rx_ready() */
@@ -134,6 +135,14 @@ static void console_config_write(struct virtio_dev *vd, unsigned off, const uint
 		con->chr->ops->write(con->chr, buf, 1);
 }
 
+static void from_chr_detach(struct virtio_dev *vd)
+{
+	struct console *con = to_console(vd);
+
+	if (con->attached)
+		chr_detach(con->chr);
+}
+
 static void console_destroy(struct virtio_dev *vd)
 {
 	struct console *con = to_console(vd);
@@ -156,6 +165,7 @@ static const struct virtio_ops console_ops = {
 	.config_len = CONFIG_LEN,
 	.config_read = console_config_read,
 	.config_write = console_config_write,
+	.detach = from_chr_detach,
 	.destroy = console_destroy,
 };
 
@@ -198,6 +208,7 @@ int virtio_console_create(struct vm *vm, struct pci_host *host,
 	err = virtio_plug(&con->vd, host, w->slot);
 	if (err)
 		return err;
+	con->attached = true;
 	chr_attach(w->chr, &client);
 	*out = &con->vd;
 	return 0;

@@ -46,6 +46,7 @@ struct filter {
 struct vnet {
 	struct virtio_dev vd;
 	struct net *net;
+	bool attached;
 	uint16_t mtu;
 	/* under vd.lock */
 	bool link;
@@ -360,6 +361,14 @@ static void net_reset(struct virtio_dev *vd)
 	memcpy(n->mac, n->net->mac, 6);
 }
 
+static void from_wire_detach(struct virtio_dev *vd)
+{
+	struct vnet *n = to_net(vd);
+
+	if (n->attached)
+		net_detach(n->net);
+}
+
 static void net_destroy(struct virtio_dev *vd)
 {
 	struct vnet *n = to_net(vd);
@@ -387,6 +396,7 @@ static const struct virtio_ops net_ops = {
 	.config_len = CONFIG_LEN,
 	.config_read = net_config_read,
 	.reset = net_reset,
+	.detach = from_wire_detach,
 	.destroy = net_destroy,
 };
 
@@ -432,6 +442,7 @@ int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_
 	err = virtio_plug(&n->vd, host, w->slot);
 	if (err)
 		return err;
+	n->attached = true;
 	net_attach(w->net, &client);
 	*out = &n->vd;
 	return 0;

@@ -14,6 +14,9 @@
 /* Chains that one notification handles before its vCPU goes on; the event loop does the rest. */
 #define RUN_BUDGET 1024
 
+/* How long a back end may take to answer what is in flight when the VM ends. */
+#define DRAIN_NS (30 * NS_PER_SEC)
+
 static void queue_more(void *arg);
 
 void virtio_init(struct virtio_dev *vd, struct vm *vm, const struct dev_class *cls,
@@ -47,17 +50,6 @@ int virtio_plug(struct virtio_dev *vd, struct pci_host *host, int slot)
 	else
 		vm_add_dev(vd->dev.vm, &vd->dev, vd->dev.cls);
 	return err;
-}
-
-void virtio_destroy(struct dev *dev)
-{
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, dev);
-
-	if (vd->transport)
-		vd->transport->destroy(vd->transport_ctx);
-	if (vd->ops->destroy)
-		vd->ops->destroy(vd);
-	plat_free(vd);
 }
 
 /* ---- state ----------------------------------------------------------------------------------- */
@@ -106,7 +98,8 @@ static void reset_finish(struct virtio_dev *vd)
 	vd->queue_select = 0;
 	vd->config_vector = VIRTIO_NO_VECTOR;
 	vd->resetting = false;
-	if (vd->transport)
+	/* at the VM's end the bus may be gone before us */
+	if (vd->transport && !vd->closing)
 		vd->transport->reset(vd->transport_ctx);
 }
 
@@ -135,18 +128,42 @@ void virtio_end(struct virtio_dev *vd)
 	plat_event_set(&vd->idle);
 }
 
-void virtio_machine_reset(struct dev *dev)
+/* Resets, and waits until no back end touches guest memory any more. */
+static bool drain(struct virtio_dev *vd, uint64_t deadline)
 {
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, dev);
-
 	plat_mutex_lock(&vd->lock);
 	plat_event_clear(&vd->idle);
 	reset_begin(vd);
 	if (!vd->resetting)
 		plat_event_set(&vd->idle);
 	plat_mutex_unlock(&vd->lock);
-	/* back ends still write into guest memory until then */
-	plat_event_wait(&vd->idle, PLAT_FOREVER);
+	return plat_event_wait(&vd->idle, deadline);
+}
+
+void virtio_machine_reset(struct dev *dev)
+{
+	drain(container_of(dev, struct virtio_dev, dev), PLAT_FOREVER);
+}
+
+void virtio_destroy(struct dev *dev)
+{
+	struct virtio_dev *vd = container_of(dev, struct virtio_dev, dev);
+
+	plat_mutex_lock(&vd->lock);
+	vd->closing = true;
+	plat_mutex_unlock(&vd->lock);
+	if (vd->ops->detach)
+		vd->ops->detach(vd);
+	if (!drain(vd, plat_now() + DRAIN_NS)) {
+		/* what still runs will write to it: better lost than freed */
+		plat_log(LOG_ERROR, "%s: requests in flight were not answered", dev->cls->name);
+		return;
+	}
+	if (vd->transport)
+		vd->transport->destroy(vd->transport_ctx);
+	if (vd->ops->destroy)
+		vd->ops->destroy(vd);
+	plat_free(vd);
 }
 
 /* ---- queues ---------------------------------------------------------------------------------- */

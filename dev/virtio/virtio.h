@@ -74,6 +74,8 @@ struct virtio_ops {
 	void (*ready)(struct virtio_dev *vd);
 	void (*cancel)(struct virtio_dev *vd);
 	void (*reset)(struct virtio_dev *vd);
+	/* No lock, may be NULL: leaves its back end, whose thread calls it no more. */
+	void (*detach)(struct virtio_dev *vd);
 	void (*destroy)(struct virtio_dev *vd); /* frees the device's own things */
 };
 
@@ -98,6 +100,7 @@ struct virtio_dev {
 	uint8_t status;
 	uint8_t generation; /* of the configuration */
 	bool resetting;
+	bool closing;         /* being destroyed: the event loop is gone */
 	uint32_t busy;        /* operations that touch guest memory */
 	uint32_t selector[2]; /* device_feature_select, driver_feature_select */
 	uint16_t queue_select;
@@ -113,8 +116,8 @@ void virtio_init(struct virtio_dev *vd, struct vm *vm, const struct dev_class *c
 		 const struct virtio_ops *ops, uint64_t extra);
 /* Puts it on the bus and lists it with its VM; when that fails, destroys it. slot: PCI slot, -1: any. */
 int virtio_plug(struct virtio_dev *vd, struct pci_host *host, int slot) attr_must_check;
-/* The reset and destroy members of a virtio device's dev_class. Machine reset waits for what is in
- * flight: not from the loop's thread. */
+/* The reset and destroy members of a virtio device's dev_class. Both wait for what is in flight, so
+ * they must not run on the thread that back ends complete on. */
 void virtio_machine_reset(struct dev *dev);
 void virtio_destroy(struct dev *dev);
 

@@ -597,6 +597,37 @@ static void test_no_space(void **state)
 	disk.fail = 0;
 }
 
+static void answer_later(void *arg)
+{
+	for (unsigned i = 0; i < 10; i++)
+		plat_yield();
+	while (disk.n_held)
+		disk_answer(&disk, 0);
+}
+
+/* The VM ends with requests in flight, and with others that wait for room on the host. */
+static void test_destroy_in_flight(void **state)
+{
+	struct drv_seg seg[] = {{page, 16, false}, {page + 4096, 512, false}, {page + 64, 1, true}};
+	struct plat_thread *t;
+
+	up(F_ALL, 0, true);
+	header(page, 1, 7);
+	disk.fail = ERR_NOSPC;
+	assert_true(drv_add(&drv, &drv.q[0], seg, 3, true, NULL));
+	drv_kick(&drv, 0);
+	disk.deferred = true;
+	assert_true(drv_add(&drv, &drv.q[0], seg, 3, true, NULL));
+	drv_kick(&drv, 0);
+	fake_advance(2 * NS_PER_SEC); /* the first one is tried again */
+	assert_int_equal(disk.n_held, 2);
+	assert_int_equal(plat_thread_create("disk", answer_later, NULL, &t), 0);
+	rig_fini(&rig);
+	assert_int_equal(disk.n_held, 0);
+	plat_thread_join(t);
+	setup(NULL);
+}
+
 static void test_broken(void **state)
 {
 	/* one a row: a chain that breaks the rules of the device or of the ring */
@@ -770,6 +801,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bus_master, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_destroy_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_monitor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
