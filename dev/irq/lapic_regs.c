@@ -342,6 +342,9 @@ static int x2_read(struct lapic *l, unsigned reg, uint64_t *value)
 	return err;
 }
 
+#define LVT_STATUS BIT(12) /* read-only, not reserved: Linux writes back what it has read */
+#define LVT_REMOTE BIT(14)
+
 /* Bits that may be set in a write, where that is not what the register holds anyway */
 static uint64_t x2_writable(unsigned reg)
 {
@@ -357,7 +360,7 @@ static uint64_t x2_writable(unsigned reg)
 	case REG_ICR:
 		return 0xffffffff00000000 | ICR_WRITABLE;
 	case REG_LVT ... REG_LVT + LVT_COUNT - 1:
-		return lvt_writable[reg - REG_LVT];
+		return lvt_writable[reg - REG_LVT] | LVT_STATUS | LVT_REMOTE;
 	case REG_DIVIDE:
 		return 0xb;
 	default:
