@@ -324,8 +324,10 @@ static int poll_timeout(const struct runner *r)
 	uint64_t now = plat_now();
 
 	if (r->stop_deadline)
-		return now >= r->stop_deadline ? 0 : (int)((r->stop_deadline - now) / 1000000 + 1);
-	return 1000;
+		return now >= r->stop_deadline
+			       ? 0
+			       : (int)MIN((r->stop_deadline - now) / 1000000 + 1, (uint64_t)60000);
+	return -1;
 }
 
 static void run(struct runner *r)
@@ -340,7 +342,7 @@ static void run(struct runner *r)
 		pfd[2] = (struct pollfd){.fd = r->button_fd, .events = POLLIN};
 		if (r->rundir >= 0)
 			n = control_poll(&r->control, pfd + 3);
-		if (poll(pfd, 3 + n, MIN(poll_timeout(r), 1000)) < 0 && errno != EINTR)
+		if (poll(pfd, 3 + n, poll_timeout(r)) < 0 && errno != EINTR)
 			break;
 		if (pfd[0].revents)
 			break;

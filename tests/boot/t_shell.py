@@ -25,7 +25,7 @@ def boot(cpus, *more, env=None, timeout=180):
         vm.expect(r"VIGIA fork sum=200010000\r?\n", timeout)
         vm.wait(60)
         text = vm.output.decode(errors="replace")
-        for bad in ("Kernel panic", "BUG:", "Oops", "soft lockup", "rcu: INFO", "general protection", "segfault"):
+        for bad in ("Kernel panic", "BUG:", "Oops", "soft lockup", "rcu: INFO", "general protection", "segfault", "unchecked MSR", "WARNING:"):
             vt.check(bad not in text, f"no {bad!r} in the kernel log")
 
 
