@@ -168,6 +168,7 @@ void sched_reset(void)
 {
 	for (unsigned i = 1; i < MAX_THREADS; i++)
 		BUG_ON(threads[i].live);
+	threads[0].ready = NULL; /* a caught deadlock leaves it */
 }
 
 /* ---- events ------------------------------------------------------------------------------ */
