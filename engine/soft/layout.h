@@ -133,6 +133,7 @@ struct soft_vm {
 	_Atomic bool flushing; /* the cache is about to be emptied: vCPUs get out of it */
 	unsigned n_vcpus;
 	struct soft_vcpu *vcpu[VM_MAX_VCPUS];
+	struct soft_stats gone; /* of vCPUs that are no more */
 	/* host */
 	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
 	bool bmi2;
@@ -141,6 +142,9 @@ struct soft_vm {
 
 /* A guest's flags that live in the host's */
 #define FL_NATIVE (FL_ARITH | FL_DF)
+
+/* stats.c */
+void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one);
 
 /* soft.c */
 extern const struct cpu_ops soft_cpu_ops;

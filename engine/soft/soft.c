@@ -49,6 +49,8 @@ static void soft_vm_fini(struct vm *vm)
 {
 	struct soft_vm *sv = vm->engine_data;
 
+	if (sv->cfg.log_stats)
+		soft_stats_log(vm);
 	soft_cache_destroy(sv);
 	plat_free(sv);
 	vm->engine_data = NULL;
@@ -74,6 +76,7 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 	if (!v)
 		return;
 	plat_code_free(&v->native);
+	soft_stats_add(&v->sv->gone, &v->stats);
 	v->sv->vcpu[vcpu->index] = NULL;
 	plat_pages_free(v, GS_SIZE);
 	vcpu->engine_data = NULL;

@@ -14,6 +14,7 @@ struct soft_config {
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
 	bool interp;          /* never translate */
 	bool log_blocks;      /* log each translation */
+	bool log_stats;       /* log the counters at the end */
 };
 
 #define SOFT_CACHE_DEFAULT (16 * MIB)

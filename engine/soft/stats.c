@@ -11,18 +11,23 @@ static const char *const names[] = {
 #define N_STATS ARRAY_SIZE(names)
 _Static_assert(sizeof(struct soft_stats) == N_STATS * sizeof(uint64_t), "soft_stats");
 
+void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one)
+{
+	uint64_t *s = (uint64_t *)sum;
+	const uint64_t *o = (const uint64_t *)one;
+
+	for (unsigned i = 0; i < N_STATS; i++)
+		s[i] += __atomic_load_n(&o[i], __ATOMIC_RELAXED);
+}
+
 void soft_stats_read(struct vm *vm, struct soft_stats *out)
 {
 	const struct soft_vm *sv = vm->engine_data;
-	uint64_t *sum = (uint64_t *)out;
 
-	*out = (struct soft_stats){0};
-	for (unsigned i = 0; i < sv->n_vcpus; i++) {
-		const uint64_t *one = sv->vcpu[i] ? (const uint64_t *)&sv->vcpu[i]->stats : NULL;
-
-		for (unsigned k = 0; one && k < N_STATS; k++)
-			sum[k] += __atomic_load_n(&one[k], __ATOMIC_RELAXED);
-	}
+	*out = sv->gone;
+	for (unsigned i = 0; i < sv->n_vcpus; i++)
+		if (sv->vcpu[i])
+			soft_stats_add(out, &sv->vcpu[i]->stats);
 }
 
 void soft_stats_log(struct vm *vm)
