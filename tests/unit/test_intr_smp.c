@@ -67,8 +67,8 @@ static void handle(unsigned cpu, int vector)
 		msis++;
 		break;
 	case LEVEL_VECTOR: /* the device lowers its line when it is served */
-		levels++;
 		gsi_set(vm, 17, false);
+		levels++;
 		break;
 	default:
 		fprintf(stderr, "unexpected vector %x\n", vector);
