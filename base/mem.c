@@ -7,7 +7,7 @@
 #include "base/str.h"
 
 /* From here on rep movsb/stosb beats word loops (they start slowly, then move whole lines). */
-#define REP_MIN 512
+#define REP_MIN 768
 
 typedef uint64_t word64 __attribute__((may_alias, aligned(1)));
 typedef uint32_t word32 __attribute__((may_alias, aligned(1)));

@@ -8,7 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -827,6 +831,68 @@ static void test_queue(void **state)
 	plat_loop_call(loop, fini_queue, &q);
 }
 
+/* ---- tap: in a network of its own, where we may do everything ----------------------------- */
+
+static void set_up(const char *name, uint32_t addr)
+{
+	struct ifreq r = {0};
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(addr)};
+	int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+	str_copy(r.ifr_name, sizeof(r.ifr_name), name);
+	memcpy(&r.ifr_addr, &a, sizeof(a));
+	if (ioctl(s, SIOCSIFADDR, &r))
+		_exit(2);
+	r.ifr_flags = IFF_UP | IFF_RUNNING;
+	if (ioctl(s, SIOCSIFFLAGS, &r))
+		_exit(2);
+	close(s);
+}
+
+/* 0: good; 1: the interface does not work; 77: not possible here */
+static int tap_child(void)
+{
+	struct guest g = {0};
+	struct plat_loop *l;
+	struct net *second;
+
+	if (unshare(CLONE_NEWNET) && unshare(CLONE_NEWUSER | CLONE_NEWNET))
+		return 77;
+	plat_log_set_level(LOG_ERROR);
+	if (plat_loop_create(&l))
+		return 1;
+	if (net_open(l, "tap:vg0", &g.net, err, sizeof(err)))
+		return 77;
+	if (!net_open(l, "tap:vg0", &second, err, sizeof(err)) || !strstr(err, "in use"))
+		return 1;
+	card_plug(&g.card, g.net);
+	g.card.refuse_every = 2;
+	set_up("vg0", HOST_IP);
+	memset(g.host_mac, 0xff, 6);
+	for (int i = 0; i < 20; i++)
+		arp_host(&g);
+	if (!g.card.refused || g.net->mac[0] != 0x52)
+		return 1;
+	net_close(g.net);
+	card_empty(&g.card);
+	plat_loop_destroy(l);
+	return 0;
+}
+
+static void test_tap(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(tap_child());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- descriptions ------------------------------------------------------------------------ */
 
 static void test_specs(void **state)
@@ -903,6 +969,7 @@ int main(void)
 		cmocka_unit_test(test_dhcp),         cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_tcp_refusing), cmocka_unit_test(test_forward),
 		cmocka_unit_test(test_garbage),      cmocka_unit_test(test_fragments),
+		cmocka_unit_test(test_tap),
 	};
 
 	print_message("seed %d\n", SEED);
