@@ -455,10 +455,9 @@ static void ns16550_reset(struct dev *dev)
 static void ns16550_destroy(struct dev *dev)
 {
 	struct ns16550 *u = container_of(dev, struct ns16550, dev);
-	const struct chr_client nobody = {0};
 
 	if (u->chr)
-		chr_attach(u->chr, &nobody);
+		chr_detach(u->chr);
 	ns16550_flush(u);
 	plat_free(u);
 }
