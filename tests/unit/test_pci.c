@@ -359,7 +359,8 @@ static void test_garbage(void **state)
 	}
 	for (unsigned i = 0; i < 200000; i++) {
 		uint64_t x = rig_rand(&seed), v = rig_rand(&seed);
-		unsigned size = sizes[x >> 60 & 3], devfn = 9 * (unsigned)(x % 5), off = x >> 8 & 0xff;
+		unsigned size = sizes[x >> 60 & 3], devfn = 9 * (unsigned)(x % 5),
+			 off = x >> 8 & 0xff;
 
 		switch (x >> 32 & 7) {
 		case 0:

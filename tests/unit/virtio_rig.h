@@ -15,7 +15,7 @@
 #include "plat/fake/fake.h"
 #include "vm/vm.h"
 
-#define RIG_LOW     (UINT64_C(1) << 20) /* a slot of its own: pieces can lie across its end */
+#define RIG_LOW (UINT64_C(1) << 20) /* a slot of its own: pieces can lie across its end */
 #ifndef RIG_RAM
 #define RIG_RAM (UINT64_C(16) << 20)
 #endif
