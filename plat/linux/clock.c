@@ -92,7 +92,7 @@ static void read_pair(uint64_t *tsc, uint64_t *ns)
 /* 4 ms with readings to some 20 ns: about 5 ppm. Starting a VM waits for it. */
 static uint64_t tsc_hz_measured(void)
 {
-	uint64_t t0, n0, t1, n1;
+	uint64_t t0 = 0, n0 = 0, t1 = 0, n1 = 0;
 
 	read_pair(&t0, &n0);
 	do {
