@@ -78,6 +78,7 @@ static void read_pair(uint64_t *tsc, uint64_t *ns)
 {
 	uint64_t best = UINT64_MAX;
 
+	*tsc = *ns = 0;
 	for (int i = 0; i < 20; i++) {
 		uint64_t a = __rdtsc(), t = clock_ns(CLOCK_MONOTONIC_RAW), b = __rdtsc();
 
