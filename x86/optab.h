@@ -68,9 +68,9 @@ enum op_size {
 /* clang-format off */
 #define OPCODES(OPC) \
 	OPC(Eb, E, 1, 1, 0)	OPC(Ew, E, 2, 2, 0)	OPC(Ed, E, 4, 4, 0) \
-	OPC(Ev, E, SZ_V, SZ_V, 0) OPC(Ey, E, SZ_Y, SZ_Y, 0) OPC(Ez, E, SZ_Z, SZ_Z, 0) \
+	OPC(Ev, E, SZ_V, SZ_V, 0) OPC(Ey, E, SZ_Y, SZ_Y, 0) OPC(Ezd, E, SZ_Z, 4, 0) \
 	OPC(Edb, E, 4, 1, 0)	OPC(Edw, E, 4, 2, 0)	OPC(Evw, E, SZ_V, 2, 0) \
-	OPC(Em, E, SZ_M, SZ_M, 0) OPC(Eq, E, 8, 8, 0) \
+	OPC(Em, E, SZ_M, SZ_M, 0) \
 	OPC(M, E, 0, 0, 0)	OPC(Mb, E, 0, 1, 0)	OPC(Mw, E, 0, 2, 0) \
 	OPC(Md, E, 0, 4, 0)	OPC(Mq, E, 0, 8, 0)	OPC(Mt, E, 0, 10, 0) \
 	OPC(Mo, E, 0, 16, 0)	OPC(Mx, E, 0, SZ_X, 0)	OPC(Mv, E, 0, SZ_V, 0) \
@@ -78,7 +78,7 @@ enum op_size {
 	OPC(Ma, E, 0, SZ_A, 0)	OPC(Menv, E, 0, SZ_ENV, 0) OPC(Mfsav, E, 0, SZ_FSAV, 0) \
 	OPC(Mfx, E, 0, SZ_512, 0) \
 	OPC(Gb, G, 1, 0, 0)	OPC(Gw, G, 2, 0, 0)	OPC(Gd, G, 4, 0, 0) \
-	OPC(Gv, G, SZ_V, 0, 0)	OPC(Gy, G, SZ_Y, 0, 0)	OPC(Gz, G, SZ_Z, 0, 0) \
+	OPC(Gv, G, SZ_V, 0, 0)	OPC(Gy, G, SZ_Y, 0, 0) \
 	OPC(Gm, G, SZ_M, 0, 0)	OPC(By, B, SZ_Y, 0, 0) \
 	OPC(Zb, Z, 1, 0, 0)	OPC(Zv, Z, SZ_V, 0, 0) \
 	OPC(AL, GPR, 1, 0, RAX)	OPC(CL, GPR, 1, 0, RCX)	OPC(AX, GPR, 2, 0, RAX) \

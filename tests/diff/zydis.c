@@ -330,8 +330,6 @@ static bool size_differs_ok(const struct one *o, const struct insn_opnd *op)
 	case I_CLFLUSHOPT:
 	case I_CLWB: /* theirs: the line; permission is checked for a byte */
 		return op->size == 1;
-	case I_MOVSXD: /* with 66: SDM says r/m16 */
-		return op->size == 2;
 	default: /* no access, or by XCR0 */
 		return is_hint(o) || (op->size == 0 && (!op->acc || o->in.row->attr & AT_HOSTX));
 	}
