@@ -8,12 +8,21 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import vigia_test as vt
 
 runtime = tempfile.mkdtemp(prefix="vigia-run-")
 os.environ["XDG_RUNTIME_DIR"] = runtime
+
+
+def drain(fd):
+    try:
+        while os.read(fd, 65536):
+            pass
+    except OSError:
+        pass
 
 
 def listed():
@@ -64,6 +73,7 @@ with vt.VM("--net", "none", "--name", "one", "--stop-timeout", "2", *vt.busybox(
     p.wait()
     master, slave = pty.openpty()
     p = subprocess.Popen([vt.VIGIA, "console", "one"], stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    threading.Thread(target=drain, args=(master,), daemon=True).start()
     time.sleep(0.5)
     os.write(master, b"\x01x")
     vt.check(p.wait(10) == 0, "Ctrl-A x leaves the console")
