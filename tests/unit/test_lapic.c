@@ -340,6 +340,9 @@ static void test_x2apic(void **state)
 	assert_int_equal(wrmsr(3, X2(SVR), 0x21ff), ERR_NOENT);
 	assert_int_equal(wrmsr(3, X2(LVT_TIMER), 0x1000), ERR_NOENT);
 	assert_int_equal(wrmsr(3, 0x8ff, 0), ERR_NOENT);
+	/* read-only bits of an LVT are not reserved ones */
+	assert_int_equal(wrmsr(3, X2(LVT_LINT0), 0x15700), 0);
+	assert_int_equal(msr(3, X2(LVT_LINT0)), 0x10700);
 	/* IPIs: 32-bit destinations, cluster 0, self */
 	assert_int_equal(wrmsr(0, X2(ICR), UINT64_C(2) << 32 | 0x41), 0);
 	assert_int_equal(msr(0, X2(ICR)), UINT64_C(2) << 32 | 0x41);
