@@ -432,10 +432,10 @@ static void setup(void)
 	int fd = memfd_create("page", 0), flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
 	struct sigaction sa = {.sa_sigaction = on_fault,
 			       .sa_flags = SA_NODEFER | SA_ONSTACK | SA_SIGINFO};
-	stack_t ss = {.ss_size = 1 << 16};
+	static uint8_t stack[1 << 16];
+	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
 	bool ok;
 
-	ss.ss_sp = malloc(ss.ss_size);
 	sigaltstack(&ss, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
