@@ -78,7 +78,7 @@ enum x86_feature {
 #define F(name, leaf, sub, reg, bit) X_FEAT_##name,
 	X86_FEATURES(F)
 #undef F
-	X_FEAT_COUNT
+		X_FEAT_COUNT
 };
 
 #endif
