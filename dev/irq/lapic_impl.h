@@ -15,6 +15,7 @@
 #define BASE_ADDR (UINT64_C(0xfffffffffffff) & ~PAGE_MASK)
 
 enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+#define LVT_STATUS     BIT(12)
 #define LVT_RIRR       BIT(14)
 #define LVT_LEVEL      BIT(15)
 #define LVT_MASKED     BIT(16)

@@ -342,8 +342,13 @@ static int x2_read(struct lapic *l, unsigned reg, uint64_t *value)
 	return err;
 }
 
-#define LVT_STATUS BIT(12) /* read-only, not reserved: Linux writes back what it has read */
-#define LVT_REMOTE BIT(14)
+/* Read-only bits are not reserved ones: Linux sets them as it switches LINT0 off. */
+static uint32_t lvt_defined(enum lapic_lvt which)
+{
+	uint32_t remote_irr = which == LVT_LINT0 || which == LVT_LINT1 ? LVT_RIRR : 0;
+
+	return lvt_writable[which] | LVT_STATUS | remote_irr;
+}
 
 /* Bits that may be set in a write, where that is not what the register holds anyway */
 static uint64_t x2_writable(unsigned reg)
@@ -360,7 +365,7 @@ static uint64_t x2_writable(unsigned reg)
 	case REG_ICR:
 		return 0xffffffff00000000 | ICR_WRITABLE;
 	case REG_LVT ... REG_LVT + LVT_COUNT - 1:
-		return lvt_writable[reg - REG_LVT] | LVT_STATUS | LVT_REMOTE;
+		return lvt_defined(reg - REG_LVT);
 	case REG_DIVIDE:
 		return 0xb;
 	default:

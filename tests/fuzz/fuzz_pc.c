@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: ISC */
+/* fuzz_pc.c: the chips of a PC under a guest that writes whatever it likes: ports, MMIO, MSRs, MSIs,
+ * interrupts taken or not, time that passes, input on the serial line. Input: a list of 12-byte
+ * steps {what, where, value}. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chr/chr.h"
+#include "dev/irq/intr.h"
+#include "dev/pc/acpi_pm.h"
+#include "dev/pc/debugexit.h"
+#include "dev/pc/i8042.h"
+#include "dev/pc/i8254.h"
+#include "dev/pc/mc146818.h"
+#include "dev/pc/ns16550.h"
+#include "dev/pc/pcspk.h"
+#include "dev/pc/pvclock.h"
+#include "plat/fake/fake.h"
+#include "vm/vm.h"
+
+#define CPUS 2
+
+static int none_vcpu_init(struct vcpu *vcpu)
+{
+	vcpu->state = plat_alloc(sizeof(*vcpu->state));
+	return vcpu->state ? 0 : ERR_NOMEM;
+}
+
+static void none_vcpu_fini(struct vcpu *vcpu)
+{
+	plat_free(vcpu->state);
+}
+
+static int none_init(struct vm *vm)
+{
+	return 0;
+}
+
+static void none_fini(struct vm *vm)
+{
+}
+
+static const struct engine_ops none = {.name = "none",
+				       .vm_init = none_init,
+				       .vm_fini = none_fini,
+				       .vcpu_init = none_vcpu_init,
+				       .vcpu_fini = none_vcpu_fini};
+
+static void sink_write(struct chr *c, const void *buf, size_t len)
+{
+}
+
+static void sink_ready(struct chr *c)
+{
+}
+
+static const struct chr_ops sink_ops = {
+	.name = "sink", .write = sink_write, .rx_ready = sink_ready, .close = sink_ready};
+
+static const struct {
+	uint16_t base, len;
+} ports[] = {{0x20, 2}, {0x40, 4}, {0x60, 1},  {0x61, 1},  {0x64, 1},  {0x70, 2},
+	     {0x92, 1}, {0xa0, 2}, {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
+	     {0x500, 4}};
+
+static struct vm *build(struct chr *chr)
+{
+	const struct vm_config cfg = {.name = "fuzz",
+				      .engine = &none,
+				      .cpus = CPUS,
+				      .memory = 2 * MIB,
+				      .low_end = 2 * MIB};
+	struct vm *vm;
+	struct intr *intr;
+	struct pcspk_wiring spk = {0};
+	struct mc146818 *rtc;
+	struct ns16550 *uart;
+	struct acpi_pm *pm;
+	struct i8042 *kbc;
+	struct debugexit *dbg;
+	struct pvclock *clock;
+	struct pcspk *speaker;
+
+	if (vm_create(&cfg, &vm) || intr_create(vm, &intr))
+		abort();
+	struct i8254_wiring pit = {
+		.irq = gsi_line(vm, 0), .waiting = intr_gsi_waiting, .waiting_arg = intr};
+	if (i8254_create(vm, &pit, &spk.pit) || pcspk_create(vm, &spk, &speaker) ||
+	    mc146818_create(vm, &(struct mc146818_wiring){.irq = gsi_line(vm, 8)}, &rtc) ||
+	    ns16550_create(
+		    vm, &(struct ns16550_wiring){.base = 0x3f8, .irq = gsi_line(vm, 4), .chr = chr},
+		    &uart) ||
+	    acpi_pm_create(
+		    vm,
+		    &(struct acpi_pm_wiring){.base = 0x600, .sci = gsi_line(vm, 9), .cf9 = true},
+		    &pm) ||
+	    i8042_create(vm, &(struct i8042_wiring){.irq = gsi_line(vm, 1)}, &kbc) ||
+	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
+	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+		abort();
+	intr_virtual_wire(intr);
+	return vm;
+}
+
+static void port_access(struct vm *vm, uint8_t how, uint16_t where, uint32_t value)
+{
+	unsigned n = where % ARRAY_SIZE(ports), size = 1u << (how >> 4) % 3;
+	uint64_t port = ports[n].base + (unsigned)(where >> 8) % ports[n].len;
+
+	if (how & 8)
+		bus_write(&vm->pio, how >> 7, port, size, value);
+	else
+		bus_read(&vm->pio, how >> 7, port, size);
+}
+
+static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t value)
+{
+	uint64_t addr = (where & 0x8000 ? 0xfec00000 : 0xfee00000) + (where & 0xfff);
+	unsigned size = 1u << (how >> 4) % 4;
+
+	if (how & 8)
+		bus_write(&vm->mmio, how >> 7, addr, size, value);
+	else
+		bus_read(&vm->mmio, how >> 7, addr, size);
+}
+
+static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t value)
+{
+	static const uint32_t other[] = {0x1b, 0x6e0, 0x4b564d00, 0x4b564d01};
+	uint32_t index = where & 0x8000 ? other[where % 4] : 0x800 + where % 0x50u;
+	uint64_t v;
+
+	if (how & 8) {
+		if (vcpu->intc->msr_write(vcpu->intc_chip, index, value))
+			(void)vcpu->msr_write(vcpu, index, value);
+	} else if (vcpu->intc->msr_read(vcpu->intc_chip, index, &v)) {
+		(void)vcpu->msr_read(vcpu, index, &v);
+	}
+}
+
+static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
+{
+	uint8_t how = s[1];
+	uint16_t where;
+	uint64_t value;
+	struct vcpu *vcpu = vm->vcpu[how >> 7];
+	int v;
+
+	memcpy(&where, s + 2, 2);
+	memcpy(&value, s + 4, 8);
+	switch (s[0] % 8) {
+	case 0:
+	case 1:
+		port_access(vm, how, where, (uint32_t)value);
+		break;
+	case 2:
+		mmio_access(vm, how, where, value);
+		break;
+	case 3:
+		msr_access(vcpu, how, where, value);
+		break;
+	case 4:
+		fake_advance(value % (UINT64_C(1) << how % 36));
+		break;
+	case 5:
+		v = vcpu->intc->pending(vcpu->intc_chip);
+		if (v >= 0 && vcpu->intc->ack(vcpu->intc_chip) > 255)
+			abort();
+		break;
+	case 6:
+		if (how & 8)
+			msi_send(vm, 0xfee00000 | where << 4, (uint32_t)value);
+		else
+			gsi_set(vm, where, value & 1);
+		break;
+	default:
+		chr_receive(chr, s + 4, how % 9);
+		if (how & 0x40)
+			vcpu->intc->reset(vcpu->intc_chip, how & 0x20);
+	}
+	if (fake_locks_held())
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct chr chr = {.ops = &sink_ops};
+	struct vm *vm;
+
+	fake_reset();
+	vm = build(&chr);
+	for (unsigned i = 0; i < 2000 && size >= 12; i++, data += 12, size -= 12)
+		step(vm, &chr, data);
+	vm_destroy(vm);
+	return 0;
+}
