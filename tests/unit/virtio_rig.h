@@ -12,7 +12,9 @@
 
 #include "dev/pci/pci.h"
 #include "dev/virtio/virtio.h"
+#ifndef RIG_REAL_PLAT
 #include "plat/fake/fake.h"
+#endif
 #include "vm/vm.h"
 
 #define RIG_LOW (UINT64_C(1) << 20) /* a slot of its own: pieces can lie across its end */
@@ -39,7 +41,7 @@ static inline void rig_msi(void *chip, uint64_t addr, uint32_t data)
 	struct rig *r = chip;
 
 	if (addr == 0xfee00000 && data < RIG_VECTORS)
-		r->msi[data]++;
+		__atomic_fetch_add(&r->msi[data], 1, __ATOMIC_SEQ_CST);
 	else
 		r->msi_other++;
 }
@@ -65,7 +67,9 @@ static inline void rig_init(struct rig *r, bool preassign)
 	};
 
 	memset(r, 0, sizeof(*r));
+#ifndef RIG_REAL_PLAT
 	fake_reset();
+#endif
 	r->vm = plat_alloc(sizeof(*r->vm));
 	r->vm->engine = &rig_engine;
 	plat_mutex_init(&r->vm->lock, RANK_VM);
@@ -384,7 +388,9 @@ static inline bool drv_kick(struct drv *d, unsigned i)
 	uint16_t old = q->kicked, event;
 	bool kick;
 
+	atomic_thread_fence(memory_order_release);
 	rig_put(d->r, q->avail + 2, 2, q->next_avail);
+	atomic_thread_fence(memory_order_seq_cst);
 	q->kicked = q->next_avail;
 	if (d->event_idx) {
 		event = (uint16_t)rig_get(d->r, q->used + 4 + 8 * q->size, 2);
@@ -406,6 +412,7 @@ static inline bool drv_get(struct drv *d, unsigned i, void **cookie, uint32_t *l
 
 	if ((uint16_t)rig_get(d->r, q->used + 2, 2) == q->last_used)
 		return false;
+	atomic_thread_fence(memory_order_acquire);
 	e = q->used + 4 + 8 * (q->last_used & (q->size - 1));
 	head = (uint32_t)rig_get(d->r, e, 4);
 	if (head >= q->size || !q->len[head])
@@ -420,8 +427,10 @@ static inline bool drv_get(struct drv *d, unsigned i, void **cookie, uint32_t *l
 	q->n_free = (uint16_t)(q->n_free + q->len[head]);
 	q->len[head] = 0;
 	q->last_used++;
-	if (d->event_idx)
+	if (d->event_idx) {
 		rig_put(d->r, q->avail + 4 + 2 * q->size, 2, q->last_used);
+		atomic_thread_fence(memory_order_seq_cst);
+	}
 	return true;
 }
 
