@@ -8,8 +8,20 @@
 #include "base/def.h"
 
 enum mon_class {
-	MON_LIFECYCLE, MON_CPU, MON_PORT, MON_MMIO, MON_MSR, MON_CPUID, MON_IRQ, MON_DISK,
-	MON_NET, MON_CONSOLE, MON_TIME, MON_ENTROPY, MON_OPERATOR, MON_CLASSES,
+	MON_LIFECYCLE,
+	MON_CPU,
+	MON_PORT,
+	MON_MMIO,
+	MON_MSR,
+	MON_CPUID,
+	MON_IRQ,
+	MON_DISK,
+	MON_NET,
+	MON_CONSOLE,
+	MON_TIME,
+	MON_ENTROPY,
+	MON_OPERATOR,
+	MON_CLASSES,
 };
 
 enum mon_verdict { MON_PROVIDE, MON_REDIRECT, MON_DENY };
@@ -27,7 +39,7 @@ struct mon_event {
 struct monitor {
 	_Atomic uint32_t tell_mask; /* BIT(class): somebody listens */
 	_Atomic uint32_t ask_mask;  /* BIT(class): rules exist */
-	void (*tell)(struct monitor *mon, const struct mon_event *ev);	       /* never blocks */
+	void (*tell)(struct monitor *mon, const struct mon_event *ev);      /* never blocks */
 	enum mon_verdict (*ask)(struct monitor *mon, struct mon_event *ev); /* may alter value */
 	void *priv;
 };

@@ -42,20 +42,20 @@ void plat_code_free(struct plat_code *code);
 
 /* Ranks: a thread that holds a lock takes only locks of a higher rank. Checked in debug builds. */
 enum lock_rank {
-	RANK_VM = 1,	/* vm lifecycle */
-	RANK_PCI,	/* configuration space, BARs */
-	RANK_BUS,	/* bus maps */
-	RANK_DEVICE,	/* one device */
-	RANK_MUX,	/* chr/mux: stands on back ends */
-	RANK_BACKEND,	/* block, net, chr */
-	RANK_INTX,	/* PCI interrupt pins, MSI tables */
-	RANK_IRQ,	/* pic, ioapic, msi routes */
-	RANK_LAPIC,	/* one local APIC */
-	RANK_VCPU,	/* run state of a vCPU */
-	RANK_ENGINE,	/* translation cache, TLB bookkeeping */
-	RANK_TIMER,	/* timer queue */
-	RANK_LOOP,	/* event loop */
-	RANK_LEAF,	/* takes nothing else */
+	RANK_VM = 1,  /* vm lifecycle */
+	RANK_PCI,     /* configuration space, BARs */
+	RANK_BUS,     /* bus maps */
+	RANK_DEVICE,  /* one device */
+	RANK_MUX,     /* chr/mux: stands on back ends */
+	RANK_BACKEND, /* block, net, chr */
+	RANK_INTX,    /* PCI interrupt pins, MSI tables */
+	RANK_IRQ,     /* pic, ioapic, msi routes */
+	RANK_LAPIC,   /* one local APIC */
+	RANK_VCPU,    /* run state of a vCPU */
+	RANK_ENGINE,  /* translation cache, TLB bookkeeping */
+	RANK_TIMER,   /* timer queue */
+	RANK_LOOP,    /* event loop */
+	RANK_LEAF,    /* takes nothing else */
 };
 
 /* Zero-initialised storage plus plat_mutex_init. Small: may be embedded. Not recursive.
@@ -92,7 +92,7 @@ void plat_yield(void);
 struct plat_fault {
 	uint64_t pc, flags;
 	uint64_t gpr[16]; /* in the order of enum x86_gpr */
-	uint64_t addr;	  /* faulting address, where there is one */
+	uint64_t addr;    /* faulting address, where there is one */
 };
 /* Prepares the calling thread for running translated code, whose stack pointer may hold anything:
  * exceptions are handled on a stack of their own, asynchronous signals are kept off the thread,
@@ -113,7 +113,7 @@ uint64_t plat_tsc_hz(void);
 
 struct plat_loop;
 int plat_loop_create(struct plat_loop **out) attr_must_check; /* starts its thread */
-void plat_loop_destroy(struct plat_loop *loop);		       /* stops and joins it */
+void plat_loop_destroy(struct plat_loop *loop);               /* stops and joins it */
 
 /* Timers: the callback runs on the loop's thread with no lock held. Embedded, zeroed storage. */
 struct plat_timer {
@@ -121,10 +121,11 @@ struct plat_timer {
 	void (*fn)(void *arg);
 	void *arg;
 	uint64_t deadline; /* PLAT_FOREVER: not armed */
-	uint32_t slot;	   /* place in the queue */
+	uint32_t slot;     /* place in the queue */
 };
 void plat_timer_init(struct plat_timer *t, struct plat_loop *loop, void (*fn)(void *), void *arg);
-void plat_timer_arm(struct plat_timer *t, uint64_t deadline); /* re-arms; ns on plat_now()'s clock */
+void plat_timer_arm(struct plat_timer *t,
+		    uint64_t deadline); /* re-arms; ns on plat_now()'s clock */
 /* After return the callback neither runs nor will run, unless called from the callback itself. */
 void plat_timer_cancel(struct plat_timer *t);
 
@@ -152,10 +153,10 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void plat_log(enum log_level level, const char *fmt, ...) attr_printf(2, 3);
 /* Our own bug: logs and ends the process (hosted) or the VM (bare metal). */
 attr_noreturn void plat_bug(const char *file, int line, const char *what);
-#define BUG_ON(c)                                                                                  \
-	do {                                                                                       \
-		if (unlikely(c))                                                                   \
-			plat_bug(__FILE__, __LINE__, #c);                                          \
+#define BUG_ON(c)                                         \
+	do {                                              \
+		if (unlikely(c))                          \
+			plat_bug(__FILE__, __LINE__, #c); \
 	} while (0)
 
 #endif

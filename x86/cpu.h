@@ -21,18 +21,18 @@ struct cpu_xlate {
 	gpa_t gpa;
 	hva_t hva; /* host address of the byte at gpa, or NULL: not plain RAM for this access */
 	bool user, writable, executable, global; /* as the page tables have it, all levels joined */
-	bool dirty;	    /* D is set in the leaf */
-	uint8_t page_shift; /* 12, 21, 22 or 30 */
+	bool dirty;                              /* D is set in the leaf */
+	uint8_t page_shift;                      /* 12, 21, 22 or 30 */
 };
 
 enum cpu_flush {
-	FLUSH_PAGE,	  /* INVLPG gva: also global, also paging-structure caches */
-	FLUSH_NONGLOBAL,  /* MOV to CR3, pcid: the new one; gva: 0, or BIT64(63) where the guest said
+	FLUSH_PAGE,      /* INVLPG gva: also global, also paging-structure caches */
+	FLUSH_NONGLOBAL, /* MOV to CR3, pcid: the new one; gva: 0, or BIT64(63) where the guest said
 			   * that the new PCID's entries stay valid (only with CR4.PCIDE) */
-	FLUSH_ALL,	  /* CR4.PGE and the like toggled, INVPCID type 2 */
+	FLUSH_ALL,       /* CR4.PGE and the like toggled, INVPCID type 2 */
 	FLUSH_ALL_NONGLOBAL, /* INVPCID type 3: every PCID, but not global entries */
-	FLUSH_PCID,	  /* gva unused; one PCID's non-global entries */
-	FLUSH_PCID_PAGE,  /* INVPCID type 0 */
+	FLUSH_PCID,          /* gva unused; one PCID's non-global entries */
+	FLUSH_PCID_PAGE,     /* INVPCID type 0 */
 };
 
 /* All of them run on the CPU's own thread. Physical accesses never fail: absent memory reads as
@@ -80,7 +80,7 @@ struct cpu_exc {
  * holds debug traps between two instructions. */
 #define CPU_FEAT_WORDS 4
 #define CPU_ICACHE     512 /* decoded instructions, checked against the bytes at each use */
-#define CPU_TLB	       64  /* used only where ops->xlate is NULL */
+#define CPU_TLB        64  /* used only where ops->xlate is NULL */
 #define CPU_SLOTS      112 /* stubs in native code memory */
 
 struct cpu_tlbe {
@@ -96,17 +96,17 @@ struct cpu_slot {
 };
 
 struct cpu_interp {
-	bool ready;	   /* cpu_init() has run */
-	bool amd;	   /* vendor: AMD (and Hygon) rules where the manuals differ */
+	bool ready; /* cpu_init() has run */
+	bool amd;   /* vendor: AMD (and Hygon) rules where the manuals differ */
 	bool host_xsave, host_avx;
-	bool native_ready; /* native memory is prepared */
-	uint8_t maxphy;	   /* MAXPHYADDR */
+	bool native_ready;  /* native memory is prepared */
+	uint8_t maxphy;     /* MAXPHYADDR */
 	uint32_t vendor[3]; /* as CPUID leaf 0 has it in EBX EDX ECX */
-	uint8_t shadow;	   /* what the current instruction leaves in s.shadow */
-	bool no_step;	   /* the current instruction swallows its single-step trap */
-	bool implicit;	   /* accesses are the processor's own: SMAP whatever AC says */
-	uint32_t dr6;	   /* breakpoints that the current instruction has hit */
-	uint32_t pending;  /* debug traps held off by MOV SS */
+	uint8_t shadow;     /* what the current instruction leaves in s.shadow */
+	bool no_step;       /* the current instruction swallows its single-step trap */
+	bool implicit;      /* accesses are the processor's own: SMAP whatever AC says */
+	uint32_t dr6;       /* breakpoints that the current instruction has hit */
+	uint32_t pending;   /* debug traps held off by MOV SS */
 	uint64_t next_rip;
 	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
 	struct cpu_tlbe tlb[3][CPU_TLB];
@@ -148,10 +148,10 @@ static inline bool cpu_has(const struct cpu *cpu, unsigned f)
 #define CPU_FAULT 1
 
 enum cpu_step {
-	STEP_OK,	/* one instruction done, or an exception was delivered to the guest */
-	STEP_HALT,	/* HLT: state.activity says so, RIP is after it */
-	STEP_SHUTDOWN,	/* triple fault */
-	STEP_REP,	/* a repeated string instruction did a part; RIP is still at it */
+	STEP_OK,       /* one instruction done, or an exception was delivered to the guest */
+	STEP_HALT,     /* HLT: state.activity says so, RIP is after it */
+	STEP_SHUTDOWN, /* triple fault */
+	STEP_REP,      /* a repeated string instruction did a part; RIP is still at it */
 };
 
 /* Executes the instruction at RIP with everything that belongs to it: fetch, decode, #UD by
@@ -164,7 +164,7 @@ enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in);
 
 /* Delivery through the IDT/IVT of the current mode, double and triple fault rules included. */
 enum cpu_step cpu_raise(struct cpu *cpu, const struct cpu_exc *exc); /* fault of current insn */
-enum cpu_step cpu_interrupt(struct cpu *cpu, uint8_t vector);	     /* external */
+enum cpu_step cpu_interrupt(struct cpu *cpu, uint8_t vector);        /* external */
 enum cpu_step cpu_nmi(struct cpu *cpu);
 bool cpu_can_interrupt(const struct cpu *cpu); /* IF set, no shadow */
 

@@ -30,9 +30,9 @@ enum insn_class {
 	CLS_POP,      /* Ev, register */
 	CLS_STACK,    /* PUSHF POPF PUSHA POPA ENTER LEAVE, PUSH/POP of segment registers */
 	CLS_STRING,   /* MOVS CMPS STOS LODS SCAS */
-	CLS_IO,	      /* IN OUT INS OUTS */
-	CLS_FAR,      /* far JMP CALL RET, INTn INT3 INTO INT1 IRET, SYSCALL SYSRET SYSENTER SYSEXIT */
-	CLS_SYS,      /* everything else that only the interpreter does */
+	CLS_IO,       /* IN OUT INS OUTS */
+	CLS_FAR, /* far JMP CALL RET, INTn INT3 INTO INT1 IRET, SYSCALL SYSRET SYSENTER SYSEXIT */
+	CLS_SYS, /* everything else that only the interpreter does */
 };
 
 /* How an operand is used */
@@ -42,18 +42,18 @@ enum insn_class {
 
 enum opnd_kind {
 	OP_NONE,
-	OP_GPR,	 /* reg: enum x86_gpr; high8: AH CH DH BH */
-	OP_MEM,	 /* insn.mem */
-	OP_IMM,	 /* insn.imm, sign- or zero-extended as the row says */
+	OP_GPR,  /* reg: enum x86_gpr; high8: AH CH DH BH */
+	OP_MEM,  /* insn.mem */
+	OP_IMM,  /* insn.imm, sign- or zero-extended as the row says */
 	OP_IMM2, /* insn.imm2: ENTER's second, far pointers' selector */
-	OP_REL,	 /* insn.imm: displacement from the next instruction */
+	OP_REL,  /* insn.imm: displacement from the next instruction */
 	OP_SREG,
 	OP_CR,
 	OP_DR,
-	OP_ST,	/* x87 stack register */
-	OP_MM,	/* MMX */
+	OP_ST,  /* x87 stack register */
+	OP_MM,  /* MMX */
 	OP_VEC, /* XMM/YMM/ZMM by size */
-	OP_K,	/* opmask */
+	OP_K,   /* opmask */
 };
 
 /* Which field of the encoding holds a register, so that a copy can rename it */
@@ -69,52 +69,53 @@ struct insn_opnd {
 };
 
 struct insn_mem {
-	int8_t base;	 /* enum x86_gpr, or -1 */
-	int8_t index;	 /* enum x86_gpr, or -1 (a vector register where row has AT_VSIB) */
-	uint8_t scale;	 /* 1 2 4 8 */
-	uint8_t seg;	 /* enum x86_sreg in effect, overrides applied */
-	bool rip_rel;	 /* disp is relative to the next instruction */
+	int8_t base;       /* enum x86_gpr, or -1 */
+	int8_t index;      /* enum x86_gpr, or -1 (a vector register where row has AT_VSIB) */
+	uint8_t scale;     /* 1 2 4 8 */
+	uint8_t seg;       /* enum x86_sreg in effect, overrides applied */
+	bool rip_rel;      /* disp is relative to the next instruction */
 	uint8_t addr_size; /* bytes: 2 4 8 */
-	int64_t disp;	 /* sign-extended; for moffs the whole address */
+	int64_t disp;      /* sign-extended; for moffs the whole address */
 };
 
 /* Attributes of a row */
-#define AT_LOCK	   BIT64(0)  /* LOCK is allowed (with a memory destination) */
-#define AT_REP	   BIT64(1)  /* REP/REPE/REPNE repeat it */
-#define AT_NO64	   BIT64(2)  /* #UD in 64-bit mode */
-#define AT_ONLY64  BIT64(3)  /* #UD outside of it */
-#define AT_DEF64   BIT64(4)  /* operand size 64 by default in 64-bit mode (66 gives 16) */
-#define AT_FORCE64 BIT64(5)  /* operand size 64 always in 64-bit mode (near branches, Intel rule) */
-#define AT_CPL0	   BIT64(6)  /* #GP(0) above ring 0 */
-#define AT_X87	   BIT64(7)  /* #NM on EM or TS; waits for pending #MF unless AT_NOWAIT */
+#define AT_LOCK    BIT64(0) /* LOCK is allowed (with a memory destination) */
+#define AT_REP     BIT64(1) /* REP/REPE/REPNE repeat it */
+#define AT_NO64    BIT64(2) /* #UD in 64-bit mode */
+#define AT_ONLY64  BIT64(3) /* #UD outside of it */
+#define AT_DEF64   BIT64(4) /* operand size 64 by default in 64-bit mode (66 gives 16) */
+#define AT_FORCE64 BIT64(5) /* operand size 64 always in 64-bit mode (near branches, Intel rule) */
+#define AT_CPL0    BIT64(6) /* #GP(0) above ring 0 */
+#define AT_X87     BIT64(7) /* #NM on EM or TS; waits for pending #MF unless AT_NOWAIT */
 #define AT_NOWAIT  BIT64(8)
-#define AT_MMX	   BIT64(9)  /* #UD on EM, #NM on TS; pending #MF first */
-#define AT_SSE	   BIT64(10) /* #UD on EM or no OSFXSR; #NM on TS; #XM possible where AT_XM */
-#define AT_AVX	   BIT64(11) /* VEX: needs OSXSAVE, XCR0.SSE+AVX, protected mode; #NM on TS */
+#define AT_MMX     BIT64(9)  /* #UD on EM, #NM on TS; pending #MF first */
+#define AT_SSE     BIT64(10) /* #UD on EM or no OSFXSR; #NM on TS; #XM possible where AT_XM */
+#define AT_AVX     BIT64(11) /* VEX: needs OSXSAVE, XCR0.SSE+AVX, protected mode; #NM on TS */
 #define AT_AVX512  BIT64(12)
-#define AT_XM	   BIT64(13) /* may raise SIMD floating-point exceptions */
+#define AT_XM      BIT64(13) /* may raise SIMD floating-point exceptions */
 #define AT_ALIGN   BIT64(14) /* memory operand must be aligned to its size, else #GP(0) */
-#define AT_VSIB	   BIT64(15)
+#define AT_VSIB    BIT64(15)
 #define AT_MEMONLY BIT64(16) /* #UD with a register r/m */
 #define AT_REGONLY BIT64(17) /* #UD with a memory r/m */
-#define AT_ENDS	   BIT64(18) /* may change RIP, mode, mappings or interrupts: ends a block */
+#define AT_ENDS    BIT64(18) /* may change RIP, mode, mappings or interrupts: ends a block */
 #define AT_BITSTR  BIT64(19) /* BT/BTS/BTR/BTC Ev,Gv: memory address also depends on the register */
-#define AT_HOSTX   BIT64(20) /* CLS_COPY, but never run as it is on the host by an engine
+#define AT_HOSTX \
+	BIT64(20)         /* CLS_COPY, but never run as it is on the host by an engine
 			      * (XSAVE family, FXSAVE, FNSTENV, FNSAVE …): the interpreter does it */
-#define AT_PROT	   BIT64(21) /* #UD in real and virtual-8086 mode */
+#define AT_PROT BIT64(21) /* #UD in real and virtual-8086 mode */
 
 struct insn_row {
-	uint16_t mnem;	   /* enum insn_mnem */
-	uint8_t cls;	   /* enum insn_class */
+	uint16_t mnem;     /* enum insn_mnem */
+	uint8_t cls;       /* enum insn_class */
 	uint8_t feature;   /* enum x86_feature (cpuid.h); 0: always there */
-	uint64_t attr;	   /* AT_* */
+	uint64_t attr;     /* AT_* */
 	uint16_t fl_read;  /* RFLAGS bits read: FL_ARITH subset and FL_DF */
 	uint16_t fl_write; /* RFLAGS bits surely written, undefined ones included; where an
 			    * instruction may leave them alone (shift by CL) also in fl_read */
 	uint16_t fl_undef; /* those of fl_write that the manual leaves undefined: the processor may
 			    * even leave them as they were, so comparisons must mask them */
 	uint16_t gpr_read, gpr_write; /* masks of implicit general registers */
-	const char *name;	      /* mnemonic, lower case */
+	const char *name;             /* mnemonic, lower case */
 };
 
 enum insn_mnem {
@@ -131,8 +132,8 @@ struct insn {
 	const struct insn_row *row;
 	uint16_t mnem; /* = row->mnem */
 	uint8_t len;
-	uint8_t mode;	 /* bytes: 2 4 8 (CS.D/L) */
-	uint8_t op_size; /* bytes: effective operand size of v-type operands */
+	uint8_t mode;      /* bytes: 2 4 8 (CS.D/L) */
+	uint8_t op_size;   /* bytes: effective operand size of v-type operands */
 	uint8_t addr_size; /* bytes; = mem.addr_size */
 	uint8_t n_opnd;
 	struct insn_opnd opnd[5];
@@ -142,30 +143,30 @@ struct insn {
 	uint32_t imm2;
 
 	/* The encoding, taken apart, for encode.c */
-	uint8_t enc;	/* enum insn_enc */
-	uint8_t map;	/* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
+	uint8_t enc; /* enum insn_enc */
+	uint8_t map; /* 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A */
 	uint8_t opcode;
 	bool has_modrm;
 	uint8_t modrm;
-	uint8_t rex;	/* the REX byte or 0; for VEX/EVEX bits 3-0 only: W R X B */
-	uint8_t vvvv;	/* register number, extension included */
-	uint8_t vex_l;	/* 0 1 2 */
-	bool vex_w;	/* VEX.W as it stands, whatever the mode */
-	uint8_t pp;	/* 0, 0x66, 0xf3, 0xf2: the mandatory or implied prefix */
-	uint8_t rep;	/* last of F2/F3 seen, or 0 */
+	uint8_t rex;   /* the REX byte or 0; for VEX/EVEX bits 3-0 only: W R X B */
+	uint8_t vvvv;  /* register number, extension included */
+	uint8_t vex_l; /* 0 1 2 */
+	bool vex_w;    /* VEX.W as it stands, whatever the mode */
+	uint8_t pp;    /* 0, 0x66, 0xf3, 0xf2: the mandatory or implied prefix */
+	uint8_t rep;   /* last of F2/F3 seen, or 0 */
 	bool lock, opsize_pfx, addrsize_pfx;
 	uint8_t seg_pfx;   /* 0x26 0x2e 0x36 0x3e 0x64 0x65, or 0 */
 	uint8_t imm_bytes; /* immediates' total size at the end of the encoding */
 	uint8_t disp_bytes;
-	uint8_t evex[3];   /* P0 P1 P2 as they stand */
+	uint8_t evex[3]; /* P0 P1 P2 as they stand */
 	uint8_t bytes[INSN_MAX];
 };
 
 enum decode_result {
 	DECODE_OK,
-	DECODE_UD,	/* not an instruction in this mode (whatever CPUID says) */
+	DECODE_UD,       /* not an instruction in this mode (whatever CPUID says) */
 	DECODE_TOO_LONG, /* more than 15 bytes: #GP(0) */
-	DECODE_MORE,	/* avail bytes were not enough */
+	DECODE_MORE,     /* avail bytes were not enough */
 };
 
 /* Decodes one instruction from p (avail readable bytes, at most 15 are looked at).

@@ -20,14 +20,14 @@ struct x86_seg {
 	uint64_t base;
 };
 #define SEG_TYPE     0x000fu
-#define SEG_S	     0x0010u
-#define SEG_DPL	     0x0060u
-#define SEG_P	     0x0080u
+#define SEG_S        0x0010u
+#define SEG_DPL      0x0060u
+#define SEG_P        0x0080u
 #define SEG_UNUSABLE 0x0100u
-#define SEG_AVL	     0x1000u
-#define SEG_L	     0x2000u
-#define SEG_DB	     0x4000u
-#define SEG_G	     0x8000u
+#define SEG_AVL      0x1000u
+#define SEG_L        0x2000u
+#define SEG_DB       0x4000u
+#define SEG_G        0x8000u
 
 struct x86_dtr {
 	uint64_t base;
@@ -35,47 +35,47 @@ struct x86_dtr {
 };
 
 /* RFLAGS */
-#define FL_CF	BIT64(0)
-#define FL_ONE	BIT64(1) /* always set */
-#define FL_PF	BIT64(2)
-#define FL_AF	BIT64(4)
-#define FL_ZF	BIT64(6)
-#define FL_SF	BIT64(7)
-#define FL_TF	BIT64(8)
-#define FL_IF	BIT64(9)
-#define FL_DF	BIT64(10)
-#define FL_OF	BIT64(11)
-#define FL_IOPL (3u << 12)
-#define FL_NT	BIT64(14)
-#define FL_RF	BIT64(16)
-#define FL_VM	BIT64(17)
-#define FL_AC	BIT64(18)
-#define FL_VIF	BIT64(19)
-#define FL_VIP	BIT64(20)
-#define FL_ID	BIT64(21)
+#define FL_CF    BIT64(0)
+#define FL_ONE   BIT64(1) /* always set */
+#define FL_PF    BIT64(2)
+#define FL_AF    BIT64(4)
+#define FL_ZF    BIT64(6)
+#define FL_SF    BIT64(7)
+#define FL_TF    BIT64(8)
+#define FL_IF    BIT64(9)
+#define FL_DF    BIT64(10)
+#define FL_OF    BIT64(11)
+#define FL_IOPL  (3u << 12)
+#define FL_NT    BIT64(14)
+#define FL_RF    BIT64(16)
+#define FL_VM    BIT64(17)
+#define FL_AC    BIT64(18)
+#define FL_VIF   BIT64(19)
+#define FL_VIP   BIT64(20)
+#define FL_ID    BIT64(21)
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* CR0, CR4, EFER, XCR0 */
-#define CR0_PE BIT64(0)
-#define CR0_MP BIT64(1)
-#define CR0_EM BIT64(2)
-#define CR0_TS BIT64(3)
-#define CR0_ET BIT64(4)
-#define CR0_NE BIT64(5)
-#define CR0_WP BIT64(16)
-#define CR0_AM BIT64(18)
-#define CR0_NW BIT64(29)
-#define CR0_CD BIT64(30)
-#define CR0_PG BIT64(31)
-#define CR4_VME	       BIT64(0)
-#define CR4_PVI	       BIT64(1)
-#define CR4_TSD	       BIT64(2)
-#define CR4_DE	       BIT64(3)
-#define CR4_PSE	       BIT64(4)
-#define CR4_PAE	       BIT64(5)
-#define CR4_MCE	       BIT64(6)
-#define CR4_PGE	       BIT64(7)
-#define CR4_PCE	       BIT64(8)
+#define CR0_PE         BIT64(0)
+#define CR0_MP         BIT64(1)
+#define CR0_EM         BIT64(2)
+#define CR0_TS         BIT64(3)
+#define CR0_ET         BIT64(4)
+#define CR0_NE         BIT64(5)
+#define CR0_WP         BIT64(16)
+#define CR0_AM         BIT64(18)
+#define CR0_NW         BIT64(29)
+#define CR0_CD         BIT64(30)
+#define CR0_PG         BIT64(31)
+#define CR4_VME        BIT64(0)
+#define CR4_PVI        BIT64(1)
+#define CR4_TSD        BIT64(2)
+#define CR4_DE         BIT64(3)
+#define CR4_PSE        BIT64(4)
+#define CR4_PAE        BIT64(5)
+#define CR4_MCE        BIT64(6)
+#define CR4_PGE        BIT64(7)
+#define CR4_PCE        BIT64(8)
 #define CR4_OSFXSR     BIT64(9)
 #define CR4_OSXMMEXCPT BIT64(10)
 #define CR4_UMIP       BIT64(11)
@@ -85,27 +85,29 @@ struct x86_dtr {
 #define CR4_OSXSAVE    BIT64(18)
 #define CR4_SMEP       BIT64(20)
 #define CR4_SMAP       BIT64(21)
-#define CR4_PKE	       BIT64(22)
-#define EFER_SCE   BIT64(0)
-#define EFER_LME   BIT64(8)
-#define EFER_LMA   BIT64(10)
-#define EFER_NXE   BIT64(11)
-#define EFER_FFXSR BIT64(14)
-#define EFER_AIBRSE BIT64(21) /* AMD: automatic IBRS */
-#define XCR0_X87    BIT64(0)
-#define XCR0_SSE    BIT64(1)
-#define XCR0_AVX    BIT64(2)
-#define XCR0_OPMASK BIT64(5)
-#define XCR0_ZMM_HI BIT64(6)
-#define XCR0_HI_ZMM BIT64(7)
-#define XCR0_PKRU   BIT64(9)
+#define CR4_PKE        BIT64(22)
+#define EFER_SCE       BIT64(0)
+#define EFER_LME       BIT64(8)
+#define EFER_LMA       BIT64(10)
+#define EFER_NXE       BIT64(11)
+#define EFER_FFXSR     BIT64(14)
+#define EFER_AIBRSE    BIT64(21) /* AMD: automatic IBRS */
+#define XCR0_X87       BIT64(0)
+#define XCR0_SSE       BIT64(1)
+#define XCR0_AVX       BIT64(2)
+#define XCR0_OPMASK    BIT64(5)
+#define XCR0_ZMM_HI    BIT64(6)
+#define XCR0_HI_ZMM    BIT64(7)
+#define XCR0_PKRU      BIT64(9)
 
 /* Exception vectors (SDM vol. 3, table 6-1) */
+/* clang-format off */
 enum x86_vector {
 	VEC_DE = 0, VEC_DB = 1, VEC_NMI = 2, VEC_BP = 3, VEC_OF = 4, VEC_BR = 5, VEC_UD = 6,
 	VEC_NM = 7, VEC_DF = 8, VEC_TS = 10, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13, VEC_PF = 14,
 	VEC_MF = 16, VEC_AC = 17, VEC_MC = 18, VEC_XM = 19, VEC_CP = 21,
 };
+/* clang-format on */
 /* #PF error code */
 #define PF_P   BIT(0)
 #define PF_W   BIT(1)
@@ -121,8 +123,8 @@ enum x86_vector {
 enum x86_activity {
 	ACT_RUN,
 	ACT_HLT,
-	ACT_SHUTDOWN,	/* triple fault */
-	ACT_WAIT_SIPI,	/* after INIT on an application processor */
+	ACT_SHUTDOWN,  /* triple fault */
+	ACT_WAIT_SIPI, /* after INIT on an application processor */
 };
 
 #define X86_MTRR_VAR 8
@@ -146,7 +148,7 @@ struct x86_state {
 	struct x86_seg ldtr, tr;
 	struct x86_dtr gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4; /* CR8 is the local APIC's TPR[7:4] */
-	uint64_t dr[8];		     /* 4 and 5 unused */
+	uint64_t dr[8];              /* 4 and 5 unused */
 	uint64_t xcr0;
 	uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
@@ -157,8 +159,8 @@ struct x86_state {
 	uint32_t smbase;
 	struct x86_mtrr mtrr;
 
-	uint8_t shadow;	    /* SHADOW_*: holds for the next instruction */
-	uint8_t activity;   /* enum x86_activity */
+	uint8_t shadow;   /* SHADOW_*: holds for the next instruction */
+	uint8_t activity; /* enum x86_activity */
 	bool nmi_blocked;
 	bool nmi_pending;
 	bool smm;
