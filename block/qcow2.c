@@ -43,8 +43,10 @@ static void set_geometry(struct qcow2 *q)
 	q->b.size = ALIGN_UP(q->h.size, (uint64_t)BLOCK_SECTOR);
 }
 
-static int init_memory(struct qcow2 *q)
+static int init_memory(struct qcow2 *q, const struct qcow2_opts *o)
 {
+	size_t l2_bytes = o->l2_cache ? o->l2_cache : L2_CACHE_BYTES;
+	size_t rb_bytes = o->refcount_cache ? o->refcount_cache : RB_CACHE_BYTES;
 	uint32_t slice = 8u << q->slice_bits;
 	int err;
 
@@ -53,9 +55,9 @@ static int init_memory(struct qcow2 *q)
 		err = qtable_init(&q->rt, q->h.reftable_off,
 				  (uint32_t)(((uint64_t)q->h.reftable_clusters << q->cb) / 8));
 	if (!err)
-		err = qcache_init(q, &q->l2c, L2_CACHE_BYTES, slice);
+		err = qcache_init(q, &q->l2c, MAX(l2_bytes, (size_t)slice * 4), slice);
 	if (!err)
-		err = qcache_init(q, &q->rbc, RB_CACHE_BYTES, slice);
+		err = qcache_init(q, &q->rbc, MAX(rb_bytes, (size_t)slice * 4), slice);
 	if (!err)
 		err = qzip_init(q);
 	if (!err)
@@ -179,7 +181,7 @@ int qcow2_open(struct bfile *f, const struct qcow2_opts *o, struct block **out, 
 	if (e)
 		goto out;
 	set_geometry(q);
-	e = init_memory(q);
+	e = init_memory(q, o);
 	if (e) {
 		str_format(err, err_size, "out of memory");
 		goto out;

@@ -6,9 +6,10 @@
  * nothing that was flushed and damages nothing; at worst clusters leak. Thus the order in which
  * things reach the file:
  *
- *	data, counts that rise > refcount table > L2 tables > L1 table > counts that fall
+ *	data, counts that rise, new tables > refcount table > L2 and L1 tables > counts that fall
  *
- * Data is written before its L2 entry changes even in memory. All else changes in memory first
+ * Data is written before its L2 entry changes even in memory, a new L2 table or refcount block (with
+ * zeros, or what the old one has) before anything points to it. All else changes in memory first
  * (qcow2_cache.c) and is written by one procedure, the commit (qcow2_commit.c): it copies what is
  * dirty at one instant, then writes the copies level by level, with a barrier (fsync) between
  * levels that both have something. It runs for the guest's flushes, when too much of the cache is
@@ -45,6 +46,8 @@ struct qcow2_opts {
 	bool discard;          /* discards free clusters, freed clusters are punched out */
 	bool for_check;        /* open what is marked dirty or corrupt, and leave it so */
 	bool take_backing;     /* close backing with the image */
+	size_t l2_cache;       /* bytes; 0: 1 MiB */
+	size_t refcount_cache; /* bytes; 0: 256 KiB */
 	struct block *backing; /* or NULL */
 	qcow2_unzip_fn unzip;  /* or NULL: compressed clusters cannot be read */
 };
@@ -231,9 +234,8 @@ enum qcommit_stage {
 	QC_REFTABLE,
 	QC_SYNC_REFTABLE,
 	QC_L2,
-	QC_SYNC_L2,
 	QC_L1,
-	QC_SYNC_L1,
+	QC_SYNC_TABLES,
 	QC_WRITTEN,
 	QC_DRAIN,
 	QC_FREE,

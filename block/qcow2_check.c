@@ -336,7 +336,9 @@ static int check_l2_flags(struct check *c, uint64_t off)
 
 		if (qcow2_kind(q, e) == QK_COMPRESSED || !wrong_flag(c, e))
 			continue;
-		tell(c, "data at 0x%llx: wrong flag", (unsigned long long)(e & QE_OFFSET));
+		tell(c, "data at 0x%llx: %u references, %scopied",
+		     (unsigned long long)(e & QE_OFFSET), c->count[(e & QE_OFFSET) >> q->cb],
+		     e & QE_COPIED ? "" : "not ");
 		be64_put(c->table + i * 8, e ^ QE_COPIED);
 		changed = true;
 		c->out->fixed += c->repair;

@@ -355,10 +355,9 @@ static bool wanted(struct qcow2 *q, enum qcommit_stage stage)
 		return l2 || l1;
 	case QC_L2:
 		return l2;
-	case QC_SYNC_L2:
 	case QC_L1:
 		return l1;
-	default: /* QC_SYNC_L1 */
+	default: /* QC_SYNC_TABLES */
 		return q->commit.need_sync;
 	}
 }
