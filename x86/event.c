@@ -36,7 +36,7 @@ static int deliver_real(struct cpu *cpu, const struct event *ev)
 	uint64_t entry;
 
 	if (ev->vector * 4 + 3 > s->idtr.limit)
-		return raise(cpu, VEC_GP);
+		return raise_vec(cpu, VEC_GP);
 	if (sys_read(cpu, s->idtr.base + ev->vector * 4, 4, &entry))
 		return CPU_FAULT;
 	stack_here(cpu, &st);

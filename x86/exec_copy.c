@@ -60,7 +60,8 @@ static int run_buffered(struct cpu *cpu, const struct insn *in, const struct ins
 
 	if (write && lin_probe_write(cpu, gva, m->size, user))
 		return CPU_FAULT;
-	if (m->acc & ACC_R) {
+	/* x87 stores are not done when an unmasked error comes up: then the old value goes back */
+	if (m->acc & ACC_R || in->row->attr & AT_X87) {
 		if (cpu_read(cpu, gva, buf, m->size, user))
 			return CPU_FAULT;
 	} else {
@@ -81,10 +82,12 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 
 	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
 		ea = (ea + (uint64_t)bit_offset(cpu, in)) & size_mask(in->mem.addr_size);
+	/* before the canonical check: #GP(0) even where the stack segment would give #SS */
+	if (unlikely(in->row->attr & AT_ALIGN &&
+		     !IS_ALIGNED(ea + cpu->s.seg[in->mem.seg].base, (uint64_t)m->size)))
+		return raise_gp0(cpu);
 	if (cpu_linear(cpu, in->mem.seg, ea, m->size, acc, &gva))
 		return CPU_FAULT;
-	if (unlikely(in->row->attr & AT_ALIGN && !IS_ALIGNED(gva, (gva_t)m->size)))
-		return raise_gp0(cpu);
 	if (align_check(cpu, gva, m->size))
 		return CPU_FAULT;
 	if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {

@@ -7,6 +7,8 @@
 
 #define FX_SIZE       512
 #define FX_WRITTEN    416 /* FXSAVE leaves the rest of the area alone */
+#define FCW_BITS      0x1f3fu
+#define FCW_ONE       0x40u /* reads as one */
 #define FCW_INIT      0x37fu
 #define MXCSR_INIT    0x1f80u
 #define XCOMP_COMPACT BIT64(63)
@@ -30,6 +32,25 @@ void fpu_sync(struct cpu *cpu, unsigned mask)
 	fx_put64(cpu, XS_BV, in_use | add);
 }
 
+/* TOP changes, the registers stay where they are: the image, which is in stack order, turns. */
+static void set_top(struct cpu *cpu, unsigned top)
+{
+	unsigned fsw = fx16(cpu, FX_FSW), turn = (fsw >> 11) - top;
+	uint8_t st[8 * 16];
+
+	memcpy(st, cpu->s.xsave.bytes + FX_ST, sizeof(st));
+	for (unsigned i = 0; i < 8; i++)
+		memcpy(cpu->s.xsave.bytes + FX_ST + ((i + turn) & 7) * 16, st + i * 16, 16);
+	fx_put16(cpu, FX_FSW, (fsw & ~0x3800u) | top << 11);
+}
+
+void fpu_enter_mmx(struct cpu *cpu)
+{
+	fpu_sync(cpu, XCR0_X87);
+	set_top(cpu, 0);
+	fx_put16(cpu, FX_FTW, 0xff);
+}
+
 /* ES and B follow from the exceptions and their masks. */
 static void set_summary(struct cpu *cpu)
 {
@@ -45,6 +66,7 @@ static void init_x87(struct cpu *cpu)
 	uint64_t in_use = fx64(cpu, XS_BV);
 
 	fpu_sync(cpu, XCR0_X87);
+	set_top(cpu, 0);
 	memset(cpu->s.xsave.bytes, 0, FX_MXCSR);
 	fx_put16(cpu, FX_FCW, FCW_INIT);
 	fx_put64(cpu, XS_BV, in_use | XCR0_X87);
@@ -78,6 +100,9 @@ static void x87_in(struct cpu *cpu, bool wide, const uint8_t *in)
 {
 	memcpy(cpu->s.xsave.bytes, in, FX_MXCSR);
 	memcpy(cpu->s.xsave.bytes + FX_ST, in + FX_ST, FX_XMM - FX_ST);
+	fx_put16(cpu, FX_FCW, (fx16(cpu, FX_FCW) & FCW_BITS) | FCW_ONE);
+	fx_put16(cpu, FX_FTW, fx16(cpu, FX_FTW) & 0xff);
+	fx_put16(cpu, FX_FOP, fx16(cpu, FX_FOP) & 0x7ff);
 	if (!wide) {
 		memset(cpu->s.xsave.bytes + FX_FIP + 4, 0, 4);
 		memset(cpu->s.xsave.bytes + FX_FDP + 4, 0, 4);
@@ -123,7 +148,7 @@ static int xsave_ready(struct cpu *cpu)
 {
 	if (!(cpu->s.cr4 & CR4_OSXSAVE))
 		return raise_ud(cpu);
-	return cpu->s.cr0 & CR0_TS ? raise(cpu, VEC_NM) : 0;
+	return cpu->s.cr0 & CR0_TS ? raise_vec(cpu, VEC_NM) : 0;
 }
 
 static uint64_t rfbm(const struct cpu *cpu)
@@ -140,6 +165,7 @@ EXEC(xsave)
 	bool compact = in->mnem == I_XSAVEC, all = in->mnem == I_XSAVE;
 	uint64_t mask = rfbm(cpu), in_use = fx64(cpu, XS_BV) & mask, bv, write;
 	unsigned size = mask & XCR0_AVX ? XS_AVX + 256 : XS_AVX;
+	unsigned vec = in->mode == 8 ? 256 : 128; /* registers 0-7 outside of 64-bit mode */
 	uint8_t area[XS_AVX + 256], legacy[FX_WRITTEN];
 	bool user = at_user(cpu);
 	gva_t gva;
@@ -161,9 +187,9 @@ EXEC(xsave)
 	if (compact ? write & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX))
 		memcpy(area + FX_MXCSR, legacy + FX_MXCSR, 8);
 	if (write & XCR0_SSE)
-		memcpy(area + FX_XMM, legacy + FX_XMM, 256);
+		memcpy(area + FX_XMM, legacy + FX_XMM, vec);
 	if (write & XCR0_AVX)
-		memcpy(area + XS_AVX, cpu->s.xsave.bytes + XS_AVX, 256);
+		memcpy(area + XS_AVX, cpu->s.xsave.bytes + XS_AVX, vec);
 	if (compact) {
 		uint64_t comp = mask | XCOMP_COMPACT;
 
@@ -205,8 +231,19 @@ static int check_header(struct cpu *cpu, const uint8_t *area, bool *compact, uin
 	return 0;
 }
 
+/* Vector registers of one component; src NULL: zeros */
+static void vec_in(struct cpu *cpu, unsigned at, const uint8_t *src, unsigned size)
+{
+	if (src)
+		memcpy(cpu->s.xsave.bytes + at, src, size);
+	else
+		memset(cpu->s.xsave.bytes + at, 0, size);
+}
+
 EXEC(xrstor)
 {
+	static const uint8_t init_area[FX_XMM] = {0x7f, 0x03};
+	unsigned vec = in->mode == 8 ? 256 : 128;
 	uint64_t mask = rfbm(cpu), bv;
 	uint8_t area[XS_AVX + 256];
 	bool compact, user = at_user(cpu), load_mxcsr;
@@ -224,20 +261,20 @@ EXEC(xrstor)
 	load_mxcsr = compact ? mask & bv & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX);
 	if (load_mxcsr && mxcsr & ~MXCSR_MASK)
 		return raise_gp0(cpu);
-	/* What is restored and what becomes initial */
-	fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~mask);
 	fpu_sync(cpu, (unsigned)(mask & 7));
-	if (mask & bv & XCR0_X87)
-		x87_in(cpu, in->op_size == 8, area);
-	if (mask & bv & XCR0_SSE)
-		memcpy(cpu->s.xsave.bytes + FX_XMM, area + FX_XMM, 256);
-	if (mask & bv & XCR0_AVX)
-		memcpy(cpu->s.xsave.bytes + XS_AVX, area + XS_AVX, 256);
+	if (mask & XCR0_X87)
+		x87_in(cpu, in->op_size == 8, bv & XCR0_X87 ? area : init_area);
+	if (mask & XCR0_SSE)
+		vec_in(cpu, FX_XMM, bv & XCR0_SSE ? area + FX_XMM : NULL, vec);
+	if (mask & XCR0_AVX)
+		vec_in(cpu, XS_AVX, bv & XCR0_AVX ? area + XS_AVX : NULL, vec);
 	if (load_mxcsr)
 		fx_put32(cpu, FX_MXCSR, mxcsr);
 	else if (compact && mask & XCR0_SSE)
 		fx_put32(cpu, FX_MXCSR, MXCSR_INIT);
-	fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~(mask & ~bv));
+	/* initial again, all of it */
+	if (in->mode == 8)
+		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~(mask & ~bv));
 	return EXEC_OK;
 }
 
@@ -337,7 +374,8 @@ static void env_in(struct cpu *cpu, unsigned size, const uint8_t *in)
 		fip = (fip & 0xffff) | (f[4] >> 12) << 16;
 		fdp = (fdp & 0xffff) | (f[6] >> 12) << 16;
 	}
-	fx_put16(cpu, FX_FCW, (f[0] & 0x1f3f) | 0x40);
+	fx_put16(cpu, FX_FCW, (f[0] & FCW_BITS) | FCW_ONE);
+	set_top(cpu, f[1] >> 11 & 7);
 	fx_put16(cpu, FX_FSW, f[1] & 0xffff);
 	fx_put16(cpu, FX_FTW, abridge(f[2]));
 	fx_put16(cpu, FX_FOP, fop & 0x7ff);

@@ -68,7 +68,7 @@ EXEC(aam)
 	unsigned base = in->imm & 0xff, v = al(cpu);
 
 	if (!base)
-		return raise(cpu, VEC_DE);
+		return raise_vec(cpu, VEC_DE);
 	set_ax(cpu, v / base, v % base);
 	set_arith(cpu, flags_szp(v % base));
 	return EXEC_OK;
@@ -93,7 +93,7 @@ EXEC(bound)
 	    seg_read(cpu, in->mem.seg, (ea + size) & size_mask(in->mem.addr_size), size, &hi))
 		return CPU_FAULT;
 	if (v < sign_extend(lo, size) || v > sign_extend(hi, size))
-		return raise(cpu, VEC_BR);
+		return raise_vec(cpu, VEC_BR);
 	return EXEC_OK;
 }
 

@@ -50,7 +50,7 @@ EXEC(movdr)
 		dr += 2;
 	}
 	if (cpu->s.dr[7] & BIT(13)) {
-		raise(cpu, VEC_DB);
+		raise_vec(cpu, VEC_DB);
 		cpu->exc.dr6 = BIT(13);
 		return CPU_FAULT;
 	}

@@ -219,7 +219,7 @@ int task_switch(struct cpu *cpu, struct desc *d, enum task_how how, uint64_t ret
 	if (cpu->s.rip > cpu->s.seg[CS].limit)
 		return raise_gp0(cpu);
 	if (t.trap & 1) {
-		raise(cpu, VEC_DB);
+		raise_vec(cpu, VEC_DB);
 		cpu->exc.dr6 = BIT(15);
 		return CPU_FAULT;
 	}

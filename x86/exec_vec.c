@@ -93,20 +93,6 @@ EXEC(vmaskmov)
 
 /* ---- MASKMOVDQU, MASKMOVQ ---- */
 
-/* Each MMX instruction makes all tags valid and TOP 0. The image is in stack order. */
-static void enter_mmx(struct cpu *cpu)
-{
-	unsigned top = fx16(cpu, FX_FSW) >> 11 & 7;
-	uint8_t st[8 * 16];
-
-	fpu_sync(cpu, XCR0_X87);
-	memcpy(st, cpu->s.xsave.bytes + FX_ST, sizeof(st));
-	for (unsigned i = 0; i < 8; i++)
-		memcpy(cpu->s.xsave.bytes + FX_ST + ((i + top) & 7) * 16, st + i * 16, 16);
-	fx_put16(cpu, FX_FTW, 0xff);
-	fx_put16(cpu, FX_FSW, fx16(cpu, FX_FSW) & ~0x3800u);
-}
-
 EXEC(maskmov)
 {
 	bool mmx = in->mnem == I_MASKMOVQ;
@@ -116,7 +102,7 @@ EXEC(maskmov)
 	gva_t gva;
 
 	if (mmx)
-		enter_mmx(cpu);
+		fpu_enter_mmx(cpu);
 	else
 		fpu_sync(cpu, XCR0_SSE);
 	s = mmx ? cpu->s.xsave.bytes + FX_ST + src * 16 : vec(cpu, src, 0);
@@ -141,10 +127,9 @@ struct gather {
 
 static struct gather gather_of(const struct insn *in)
 {
-	bool q_elem = in->rex & 8; /* W: elements of eight bytes */
 	bool q_index = in->opcode & 1;
 	unsigned bytes = in->vex_l ? 32 : 16;
-	struct gather g = {q_elem ? 8 : 4, q_index ? 8 : 4, 0};
+	struct gather g = {in->opnd[1].size, q_index ? 8 : 4, 0};
 
 	g.n = bytes / MAX(g.elem, g.index);
 	return g;
@@ -160,14 +145,14 @@ EXEC(gather)
 	if (dst == mask || dst == idx || mask == idx)
 		return raise_ud(cpu);
 	sync_all(cpu);
-	/* the mask becomes all ones or zeros first, so that it survives partial work */
-	for (unsigned i = 0; i < g.n; i++) {
+	/* Intel widens the mask's sign bits first, which shows after a fault */
+	for (unsigned i = 0; i < g.n && !cpu->i.amd; i++) {
 		bool on = vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1);
 
 		vec_put(cpu, mask, i, g.elem, on ? UINT64_MAX : 0);
 	}
 	for (unsigned i = 0; i < g.n; i++) {
-		if (!vec_get(cpu, mask, i, g.elem))
+		if (!(vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1)))
 			continue;
 		ea = base +
 		     (uint64_t)sign_extend(vec_get(cpu, idx, i, g.index), g.index) * in->mem.scale;
@@ -179,5 +164,18 @@ EXEC(gather)
 	vec_clear_from(cpu, mask, 0);
 	for (unsigned off = g.n * g.elem; off < 32; off += g.elem)
 		memset(vec(cpu, dst, off), 0, g.elem);
+	return EXEC_OK;
+}
+
+/* ---- VZEROUPPER, VZEROALL ---- */
+
+/* Outside of 64-bit mode registers 8 to 15 are not there, and keep what they have. */
+EXEC(vzero)
+{
+	if (in->mode == 8)
+		return cpu_native(cpu, in, NULL);
+	sync_all(cpu);
+	for (unsigned reg = 0; reg < 8; reg++)
+		vec_clear_from(cpu, reg, in->mnem == I_VZEROALL ? 0 : 16);
 	return EXEC_OK;
 }

@@ -41,6 +41,7 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(VMASKMOVPS, vmaskmov), F(VMASKMOVPD, vmaskmov), F(VPMASKMOVD, vmaskmov),
 	F(VPMASKMOVQ, vmaskmov), F(MASKMOVQ, maskmov), F(MASKMOVDQU, maskmov),
 	F(VMASKMOVDQU, maskmov),
+	F(VZEROUPPER, vzero), F(VZEROALL, vzero),
 	F(VGATHERDPS, gather), F(VGATHERDPD, gather), F(VGATHERQPS, gather),
 	F(VGATHERQPD, gather), F(VPGATHERDD, gather), F(VPGATHERDQ, gather),
 	F(VPGATHERQD, gather), F(VPGATHERQQ, gather),

@@ -78,7 +78,7 @@ static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
 
 /* ---- raising ---- */
 
-static inline int raise(struct cpu *cpu, unsigned vector)
+static inline int raise_vec(struct cpu *cpu, unsigned vector)
 {
 	cpu->exc = (struct cpu_exc){.vector = (uint8_t)vector};
 	return CPU_FAULT;
@@ -94,7 +94,7 @@ static inline int raise_gp0(struct cpu *cpu)
 }
 static inline int raise_ud(struct cpu *cpu)
 {
-	return raise(cpu, VEC_UD);
+	return raise_vec(cpu, VEC_UD);
 }
 
 /* ---- registers ---- */
@@ -242,6 +242,8 @@ int task_gate(struct cpu *cpu, unsigned tss_sel, enum task_how how, uint32_t ext
 /* Components in mask that are in their initial state are written out, so that the image's bytes
  * are right. */
 void fpu_sync(struct cpu *cpu, unsigned mask);
+/* What each MMX instruction does besides: TOP 0, all tags valid. */
+void fpu_enter_mmx(struct cpu *cpu);
 
 /* ---- FP image offsets ---- */
 #define FX_FCW     0
@@ -332,7 +334,7 @@ EXEC(invlpg); EXEC(invpcid); EXEC(clflush); EXEC(rdmsr); EXEC(wrmsr); EXEC(rdtsc
 EXEC(rdpid); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
 EXEC(daa); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
-EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather);
+EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);
 /* clang-format on */
 
 /* Condition cc (low opcode nibble) on flags */

@@ -208,35 +208,16 @@ static void sanitize(struct cpu *cpu)
 	memset(cpu->s.xsave.bytes + XS_COMP + 8, 0, XS_AVX - XS_COMP - 8);
 }
 
-/* Instructions that leave FIP, FDP and FOP alone: the control ones */
-static bool is_x87_control(unsigned mnem)
+/* Where the host has noted the stub's addresses as those of the last x87 instruction (some
+ * processors do it only for unmasked exceptions), the guest's own belong. */
+static void set_pointers(struct cpu *cpu, const struct insn *in, const uint8_t *code,
+			 const void *mem)
 {
-	switch (mnem) {
-	case I_FNINIT:
-	case I_FNCLEX:
-	case I_FLDCW:
-	case I_FNSTCW:
-	case I_FNSTSW:
-	case I_FWAIT:
-	case I_FNENI:
-	case I_FNDISI:
-	case I_FNSETPM:
-	case I_FNOP:
-	case I_EMMS:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* The host has stored the stub's addresses: put the guest's there. */
-static void set_pointers(struct cpu *cpu, const struct insn *in)
-{
-	unsigned op = (in->opcode & 7u) << 8 | in->modrm;
-
-	fx_put16(cpu, FX_FOP, op);
+	if (fx64(cpu, FX_FIP) != (uintptr_t)code)
+		return;
+	fx_put16(cpu, FX_FOP, (in->opcode & 7u) << 8 | in->modrm);
 	fx_put64(cpu, FX_FIP, cpu->s.rip);
-	if (in->has_mem)
+	if (in->has_mem && fx64(cpu, FX_FDP) == (uintptr_t)mem)
 		fx_put64(cpu, FX_FDP, cpu_ea(cpu, in));
 }
 
@@ -267,7 +248,7 @@ static void run_ignne(struct cpu *cpu, struct frame *f, unsigned mask)
 }
 
 /* All masked, on a copy; 0, or CPU_FAULT with the flags set and nothing else changed. */
-static int run_unmasked(struct cpu *cpu, struct frame *f, unsigned mask)
+static int run_unmasked(struct cpu *cpu, const struct insn *in, struct frame *f, unsigned mask)
 {
 	uint32_t mxcsr = fx32(cpu, FX_MXCSR), unmasked = ~(mxcsr >> 7) & 0x3f, got;
 	struct {
@@ -290,7 +271,10 @@ static int run_unmasked(struct cpu *cpu, struct frame *f, unsigned mask)
 			got &= 7;
 		fx_put32(cpu, FX_MXCSR, mxcsr | got);
 		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) | XCR0_SSE);
-		return raise(cpu, cpu->s.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
+		for (unsigned i = 0; i < in->n_opnd; i++)
+			if (in->opnd[i].kind == OP_MM)
+				fpu_enter_mmx(cpu);
+		return raise_vec(cpu, cpu->s.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
 	}
 	memcpy(cpu->s.xsave.bytes, copy.bytes, sizeof(copy));
 	fx_put32(cpu, FX_MXCSR, mxcsr | got);
@@ -360,7 +344,7 @@ static int check_div(struct cpu *cpu, const struct insn *in, const void *mem)
 		v = cpu->s.gpr[in->opnd[0].reg & 3] >> 8;
 	else
 		v = cpu->s.gpr[in->opnd[0].reg];
-	return div_ok(cpu, in->mnem == I_IDIV, size, v) ? 0 : raise(cpu, VEC_DE);
+	return div_ok(cpu, in->mnem == I_IDIV, size, v) ? 0 : raise_vec(cpu, VEC_DE);
 }
 
 int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
@@ -390,17 +374,17 @@ int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
 		sanitize(cpu);
 		if (mask & XCR0_X87 && fx16(cpu, FX_FSW) & FSW_ES && !(in->row->attr & AT_NOWAIT)) {
 			if (cpu->s.cr0 & CR0_NE)
-				return raise(cpu, VEC_MF);
+				return raise_vec(cpu, VEC_MF);
 			run_ignne(cpu, &f, mask);
 		} else if (in->row->attr & AT_XM && (fx32(cpu, FX_MXCSR) & 0x1f80) != 0x1f80) {
-			r = run_unmasked(cpu, &f, mask | XCR0_SSE);
+			r = run_unmasked(cpu, in, &f, mask | XCR0_SSE);
 			if (r)
 				return r;
 		} else {
 			run(cpu, &f, &cpu->s.xsave, mask);
 		}
-		if (in->row->attr & AT_X87 && !is_x87_control(in->mnem))
-			set_pointers(cpu, in);
+		if (in->row->attr & AT_X87)
+			set_pointers(cpu, in, code, mem);
 	}
 	f.gpr[RSP] = f.gpr[slot->rsp_reg];
 	f.gpr[slot->mem_reg] = cpu->s.gpr[slot->mem_reg];

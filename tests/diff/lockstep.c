@@ -1,0 +1,816 @@
+/* SPDX-License-Identifier: ISC */
+/* lockstep.c: the interpreter against the processor underneath. Random instructions of ring 3, in
+ * 64-bit and 32-bit mode, with random registers, flags, x87, SSE and AVX state and memory, are
+ * run by cpu_step() and natively; everything must agree, exceptions included.
+ *
+ * The native side is entered and left through signal frames: a handler of SIGUSR1 writes the
+ * wanted state into its frame and returns into the instruction, which is followed by INT3;
+ * the handler of SIGTRAP (or of the fault's signal) takes the state out and longjmps back. Guest
+ * and host use the same addresses for code and data.
+ *
+ *	lockstep [seed [count [opcode filter]]]	*/
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <ucontext.h>
+
+#include "tests/unit/cpu_rig.h"
+#include "x86/interp.h"
+
+#define CODE      0x20000000u
+#define CODE_AT   (CODE + 0x800u)
+#define DATA      0x20010000u
+#define DATA_SIZE 0x4000u
+#define HOLE      (DATA + DATA_SIZE) /* not mapped on either side */
+#define GPA_CODE  0x100000u
+#define GPA_DATA  0x110000u
+#define GPA_PT    0x120000u
+#define IMAGE     (XS_AVX + 256)
+
+struct regs {
+	uint64_t gpr[16], rip, flags;
+	uint8_t fp[IMAGE] __attribute__((aligned(64)));
+	int vector; /* -1: none */
+	uint64_t error;
+};
+
+/* ---- random numbers ---- */
+
+static uint64_t rng;
+
+static uint64_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static unsigned below(unsigned n)
+{
+	return (unsigned)((rnd() >> 33) % n);
+}
+
+static uint64_t value(void)
+{
+	static const uint64_t odd[] = {0,
+				       1,
+				       2,
+				       0x7f,
+				       0x80,
+				       0xff,
+				       0x7fff,
+				       0x8000,
+				       0xffff,
+				       0x7fffffff,
+				       0x80000000,
+				       0xffffffff,
+				       0x7fffffffffffffff,
+				       0x8000000000000000,
+				       0xffffffffffffffff,
+				       63,
+				       31};
+
+	switch (below(4)) {
+	case 0:
+		return odd[below(ARRAY_SIZE(odd))];
+	case 1:
+		return rnd() >> below(64);
+	case 2:
+		return (uint64_t)((int64_t)rnd() >> below(64));
+	default:
+		return rnd();
+	}
+}
+
+static uint32_t value_f32(void)
+{
+	static const uint32_t odd[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+				       0xff800000, 0x7fc00000, 0x7fa00000, 1,          0x807fffff,
+				       0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000};
+
+	if (below(2))
+		return odd[below(ARRAY_SIZE(odd))];
+	if (below(2))
+		return (uint32_t)rnd();
+	return ((uint32_t)rnd() & 0x807fffff) | (100 + below(56)) << 23;
+}
+
+static uint64_t value_f64(void)
+{
+	static const uint64_t odd[] = {0,
+				       0x8000000000000000,
+				       0x3ff0000000000000,
+				       0x7ff0000000000000,
+				       0xfff0000000000000,
+				       0x7ff8000000000000,
+				       0x7ff4000000000000,
+				       1,
+				       0x800fffffffffffff,
+				       0x0010000000000000,
+				       0x7fefffffffffffff,
+				       0x41e0000000000000,
+				       0xc3e0000000000000};
+
+	if (below(2))
+		return odd[below(ARRAY_SIZE(odd))];
+	if (below(2))
+		return rnd();
+	return (rnd() & 0x800fffffffffffff) | (uint64_t)(970 + below(110)) << 52;
+}
+
+static uint64_t value_vec(void)
+{
+	switch (below(3)) {
+	case 0:
+		return value_f32() | (uint64_t)value_f32() << 32;
+	case 1:
+		return value_f64();
+	default:
+		return value();
+	}
+}
+
+/* ---- the native side ---- */
+
+static sigjmp_buf back;
+static struct regs *native;
+static volatile int stage; /* 1: SIGUSR1 is to enter; 2: inside */
+static unsigned host_mode;
+
+static const int greg_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+				REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+				REG_R12, REG_R13, REG_R14, REG_R15};
+
+static void enter(ucontext_t *uc)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+	uint64_t bv;
+
+	for (unsigned i = 0; i < 16; i++)
+		g[greg_of[i]] = (greg_t)native->gpr[i];
+	g[REG_RIP] = (greg_t)native->rip;
+	g[REG_EFL] = (greg_t)(native->flags | 0x202);
+	if (host_mode == 4)
+		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff) | SEL_CODE3C;
+	memcpy(fp, native->fp, 28);
+	memcpy(fp + FX_ST, native->fp + FX_ST, 128 + 256);
+	memcpy(fp + XS_AVX, native->fp + XS_AVX, 256);
+	memcpy(&bv, fp + XS_BV, 8);
+	bv |= 7;
+	memcpy(fp + XS_BV, &bv, 8);
+}
+
+static void leave(ucontext_t *uc, int sig)
+{
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+	uint64_t bv;
+
+	for (unsigned i = 0; i < 16; i++)
+		native->gpr[i] = (uint64_t)g[greg_of[i]];
+	native->rip = (uint64_t)g[REG_RIP];
+	native->flags = (uint64_t)g[REG_EFL];
+	native->vector = -1;
+	native->error = (uint64_t)g[REG_ERR];
+	if (sig == SIGTRAP && g[REG_TRAPNO] == 3)
+		native->rip--;
+	else
+		native->vector = (int)g[REG_TRAPNO];
+	memcpy(&bv, fp + XS_BV, 8);
+	memcpy(native->fp, fp, 28);
+	memcpy(native->fp + FX_ST, fp + FX_ST, 128 + 256);
+	if (!(bv & 1)) {
+		memset(native->fp, 0, 24);
+		memset(native->fp + FX_ST, 0, 128);
+		native->fp[0] = 0x7f;
+		native->fp[1] = 3;
+	}
+	if (!(bv & 2))
+		memset(native->fp + FX_XMM, 0, 256);
+	memset(native->fp + XS_AVX, 0, 256);
+	if (bv & 4)
+		memcpy(native->fp + XS_AVX, fp + XS_AVX, 256);
+}
+
+static void handler(int sig, siginfo_t *si, void *ctx)
+{
+	ucontext_t *uc = ctx;
+
+	if (stage == 1) {
+		stage = 2;
+		enter(uc);
+		return;
+	}
+	if (stage != 2) {
+		signal(sig, SIG_DFL);
+		return;
+	}
+	leave(uc, sig);
+	stage = 0;
+	siglongjmp(back, 1);
+}
+
+static void run_native(struct regs *r)
+{
+	native = r;
+	stage = 1;
+	if (!sigsetjmp(back, 1))
+		raise(SIGUSR1);
+}
+
+static void host_setup(void)
+{
+	static uint8_t stack[1 << 16];
+	static const int sigs[] = {SIGUSR1, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+	/* 32-bit code uses them */
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"(SEL_DATA3));
+	sigaltstack(&ss, NULL);
+	sigfillset(&sa.sa_mask);
+	for (unsigned i = 0; i < ARRAY_SIZE(sigs); i++)
+		sigaction(sigs[i], &sa, NULL);
+	if (mmap((void *)(uintptr_t)CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED ||
+	    mmap((void *)(uintptr_t)DATA, DATA_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		abort();
+}
+
+/* ---- the interpreter's side ---- */
+
+static struct rig *rig;
+static uint8_t before[DATA_SIZE];
+
+static void guest_setup(void)
+{
+	uint64_t pd = CODE >> 21;
+
+	rig = rig_new();
+	rig_long(rig, 3);
+	/* ring 3 may reach CODE and DATA only */
+	for (unsigned i = 0; i < 512; i++)
+		rig_put64(rig, RIG_PD + i * 8, rig_get64(rig, RIG_PD + i * 8) & ~UINT64_C(4));
+	rig_put64(rig, RIG_PD + (pd & 511) * 8, GPA_PT | 7);
+	memset(rig->ram + GPA_PT, 0, 4096);
+	rig_put64(rig, GPA_PT, GPA_CODE | 7);
+	for (unsigned i = 0; i < DATA_SIZE / 4096; i++)
+		rig_put64(rig, GPA_PT + 8 * (DATA - CODE) / 4096 + i * 8,
+			  (GPA_DATA + i * 4096) | 7);
+}
+
+static void run_guest(struct regs *r, unsigned mode)
+{
+	struct x86_state *s = &rig->cpu.s;
+
+	memcpy(s->gpr, r->gpr, sizeof(s->gpr));
+	s->rip = r->rip;
+	s->rflags = r->flags | FL_ONE | FL_IF;
+	rig_seg(rig, CS, mode == 8 ? SEL_CODE3 : SEL_CODE3C);
+	rig_seg(rig, SS, SEL_DATA3);
+	memset(s->xsave.bytes, 0, sizeof(s->xsave.bytes));
+	memcpy(s->xsave.bytes, r->fp, IMAGE);
+	fx_put64(&rig->cpu, XS_BV, 7);
+	fx_put64(&rig->cpu, XS_COMP, 0);
+	s->cr2 = 0;
+	for (unsigned i = 0; i < 100 && cpu_step(&rig->cpu) == STEP_REP; i++)
+		;
+	s->rflags &= ~FL_RF;
+	fpu_sync(&rig->cpu, 7);
+	r->vector = -1;
+	r->error = 0;
+	if (x86_cpl(s) == 0) { /* an exception: what was pushed is the interrupted state */
+		unsigned at = RIG_STACK0;
+
+		r->vector = rig_vector(rig);
+		if (r->vector == 8 || (r->vector >= 10 && r->vector <= 14) || r->vector == 17)
+			r->error = rig_get64(rig, at - 48);
+		r->rip = rig_get64(rig, at - 40);
+		r->flags = rig_get64(rig, at - 24) & ~FL_RF;
+		s->gpr[RSP] = rig_get64(rig, at - 16);
+	} else {
+		r->rip = s->rip;
+		r->flags = s->rflags;
+	}
+	memcpy(r->gpr, s->gpr, sizeof(r->gpr));
+	memcpy(r->fp, s->xsave.bytes, IMAGE);
+}
+
+/* ---- instructions ---- */
+
+static bool wanted(const struct insn *in, unsigned mode)
+{
+	const struct insn_row *row = in->row;
+
+	if (row->feature && !cpu_has(&rig->cpu, row->feature))
+		return false;
+	if (row->attr & AT_CPL0 || in->seg_pfx == 0x64 || in->seg_pfx == 0x65)
+		return false;
+	switch (in->mnem) {
+	case I_RDRAND:
+	case I_RDSEED:
+	case I_FWAIT:  /* compared by the others that wait */
+	case I_XGETBV: /* host's XCR0 */
+	case I_XSAVE:
+	case I_XSAVEC:
+	case I_XSAVEOPT:
+	case I_XRSTOR:
+		return in->mnem == I_FWAIT;
+	/* 16-bit near branches in 64-bit mode: vendors differ */
+	case I_SYSENTER:
+	case I_SYSCALL:
+		return false;
+	case I_VPINSRD: /* W outside of 64-bit mode: ignored, or #UD */
+	case I_VPEXTRD:
+	case I_VPCMPESTRI:
+	case I_VPCMPESTRM:
+		return mode == 8 || !in->vex_w;
+	case I_NOP: /* 0F 0D with a register: #UD for AMD */
+		return !(in->map == 1 && in->opcode == 0x0d);
+	default:
+		break;
+	}
+	switch (row->cls) {
+	case CLS_IO:
+	case CLS_FAR:
+		return false;
+	case CLS_STACK:
+		return in->mnem != I_PUSHSR && in->mnem != I_POPSR && in->mnem != I_POPF;
+	case CLS_SYS:
+		return in->mnem == I_XLAT || in->mnem == I_LDMXCSR || in->mnem == I_VLDMXCSR ||
+		       in->mnem == I_CLD || in->mnem == I_STD || in->mnem == I_BOUND ||
+		       (in->mnem >= I_VMASKMOVPS && in->mnem <= I_VPGATHERQQ) ||
+		       in->mnem == I_MASKMOVQ || in->mnem == I_MASKMOVDQU ||
+		       in->mnem == I_VMASKMOVDQU || in->mnem == I_ARPL || in->mnem == I_DAA ||
+		       in->mnem == I_DAS || in->mnem == I_AAA || in->mnem == I_AAS ||
+		       in->mnem == I_AAM || in->mnem == I_AAD || in->mnem == I_UD2;
+	case CLS_JMP_IND:
+	case CLS_CALL_IND:
+	case CLS_RET:
+	case CLS_JMP:
+	case CLS_JCC:
+	case CLS_CALL:
+	case CLS_LOOP:
+		return !(mode == 8 && in->opsize_pfx) && !in->rep;
+	default:
+		return true;
+	}
+}
+
+static unsigned put_prefixes(uint8_t *p, unsigned mode)
+{
+	unsigned n = 0;
+
+	if (!below(4))
+		p[n++] = 0x66;
+	if (!below(12))
+		p[n++] = 0xf2;
+	else if (!below(6))
+		p[n++] = 0xf3;
+	if (!below(12))
+		p[n++] = 0x67;
+	if (!below(24))
+		p[n++] = 0xf0;
+	if (!below(30))
+		p[n++] = (uint8_t[]){0x2e, 0x36, 0x3e, 0x26}[below(4)];
+	if (mode == 8 && below(2))
+		p[n++] = (uint8_t)(0x40 | below(16));
+	return n;
+}
+
+/* Random bytes that are likely to be an instruction. */
+static void candidate(uint8_t *p, unsigned mode)
+{
+	unsigned n;
+
+	for (unsigned i = 0; i < INSN_MAX; i++)
+		p[i] = (uint8_t)rnd();
+	switch (below(8)) {
+	case 0:
+	case 1: /* VEX3 */
+		p[0] = 0xc4;
+		p[1] = (uint8_t)((rnd() & 0xe0) | (1 + below(3)));
+		if (mode != 8)
+			p[1] |= 0xc0;
+		if (below(3))
+			p[2] = (uint8_t)((below(2) << 7) | (below(3) ? 0x78 : rnd() & 0x78) |
+					 below(8));
+		return;
+	case 2:
+		p[0] = 0xc5;
+		if (mode != 8)
+			p[1] |= 0xc0;
+		return;
+	case 3:
+	case 4:
+	case 5:
+		n = put_prefixes(p, mode);
+		p[n++] = 0x0f;
+		if (!below(3))
+			p[n] = below(2) ? 0x38 : 0x3a;
+		return;
+	case 6:
+		n = put_prefixes(p, mode);
+		p[n] = (uint8_t)(0xd8 + below(8));
+		return;
+	default:
+		put_prefixes(p, mode);
+	}
+}
+
+/* Makes the memory operand lie in (or at the edge of, or outside of) the data. */
+static bool aim(struct insn *in, uint8_t *code, struct regs *r, unsigned mode)
+{
+	struct insn_mem *m = &in->mem;
+	unsigned slack = below(8) ? 0x800 : 0;
+	uint64_t target = DATA + (slack ? 0x400 + below(DATA_SIZE - 0x800) : 0), mask;
+	uint64_t rest = (uint64_t)m->disp;
+
+	if (!slack) /* edges, unmapped, not canonical */
+		target = (uint64_t[]){DATA + 4096 - below(40), HOLE - below(40), HOLE + 64,
+				      mode == 8 ? 0x8000000000000000 : HOLE + 8,
+				      DATA + 4096 * 2 - 1}[below(5)];
+	if (below(3))
+		target &= ~UINT64_C(0x1f);
+	mask = size_mask(m->addr_size);
+	if (m->addr_size == 2)
+		return false;          /* below the host's lowest mapping */
+	if (in->row->attr & AT_VSIB) { /* small indices */
+		for (unsigned i = 0; i < 8; i++) {
+			uint32_t v = below(64);
+			unsigned reg = (unsigned)m->index & 15;
+
+			if (!(in->opcode & 1) || !(i & 1))
+				memcpy(r->fp + (i < 4 ? FX_XMM + reg * 16 + i * 4
+						      : XS_AVX + reg * 16 + (i - 4) * 4),
+				       &v, 4);
+			else
+				memset(r->fp + (i < 4 ? FX_XMM + reg * 16 + i * 4
+						      : XS_AVX + reg * 16 + (i - 4) * 4),
+				       0, 4);
+		}
+	} else if (m->index >= 0) {
+		if (m->base != m->index)
+			r->gpr[m->index] = below(256);
+		rest += r->gpr[m->index] * m->scale;
+	}
+	if (m->rip_rel) {
+		int32_t disp = (int32_t)(target - (CODE_AT + in->len));
+		unsigned at = in->len - in->imm_bytes - 4u;
+
+		if (target >> 32)
+			return false;
+		memcpy(code + at, &disp, 4);
+		return true;
+	}
+	if (m->base < 0) {
+		int32_t disp = (int32_t)target;
+		unsigned at = in->len - in->imm_bytes - in->disp_bytes;
+
+		if (in->disp_bytes != 4 || (m->index >= 0 && !(in->row->attr & AT_VSIB)))
+			return false;
+		if (target >> 31)
+			return false;
+		memcpy(code + at, &disp, 4);
+		return true;
+	}
+	if (m->base == m->index && !(in->row->attr & AT_VSIB)) {
+		r->gpr[m->base] = (target - (uint64_t)m->disp) / (m->scale + 1u) & mask;
+		return true;
+	}
+	r->gpr[m->base] = (target - rest) & mask;
+	if (m->addr_size == 4 && mode == 8 && below(2))
+		r->gpr[m->base] |= rnd() << 32;
+	return true;
+}
+
+static void random_fp(struct regs *r)
+{
+	uint16_t fcw = 0x37f, fsw = 0, fop;
+	uint32_t mxcsr = 0x1f80;
+	uint64_t v;
+
+	memset(r->fp, 0, IMAGE);
+	if (!below(3))
+		fcw = (uint16_t)((rnd() & 0xf00) | 0x7f);
+	if (!below(8))
+		fcw = (uint16_t)((rnd() & 0xf3f) | 0x40);
+	fsw = (uint16_t)(rnd() & 0x7f00);
+	if (!below(6))
+		fsw |= (uint16_t)(rnd() & fcw & 0x3f); /* masked ones */
+	fop = 0;
+	if (!below(3))
+		mxcsr = (uint32_t)(rnd() & 0xe07f) | 0x1f80;
+	if (!below(8))
+		mxcsr = (uint32_t)(rnd() & 0xffff) | 0x0800; /* underflow: see run_unmasked() */
+	memcpy(r->fp + FX_FCW, &fcw, 2);
+	memcpy(r->fp + FX_FSW, &fsw, 2);
+	r->fp[FX_FTW] = (uint8_t)(below(3) ? 0xff : rnd());
+	memcpy(r->fp + FX_FOP, &fop, 2);
+	memcpy(r->fp + FX_MXCSR, &mxcsr, 4);
+	for (unsigned i = 0; i < 8; i++) {
+		uint16_t exp = (uint16_t)((below(2) << 15) | (16383 - 40 + below(80)));
+
+		v = rnd() | BIT64(63);
+		if (!below(3)) {
+			exp = (uint16_t[]){0, 0x8000, 0x7fff, 0xffff, 1, 0x7ffe, 0x3fff}[below(7)];
+			v = (uint64_t[]){0, BIT64(63), UINT64_C(3) << 62, 1, UINT64_MAX}[below(5)];
+		}
+		memcpy(r->fp + FX_ST + i * 16, &v, 8);
+		memcpy(r->fp + FX_ST + i * 16 + 8, &exp, 2);
+	}
+	for (unsigned i = 0; i < 32; i++) {
+		v = value_vec();
+		memcpy(r->fp + FX_XMM + i * 8, &v, 8);
+		if (cpu_has(&rig->cpu, X_FEAT_AVX)) {
+			v = value_vec();
+			memcpy(r->fp + XS_AVX + i * 8, &v, 8);
+		}
+	}
+}
+
+/* ---- comparison ---- */
+
+static unsigned failures, shown;
+
+static void show(const char *side, const struct regs *r)
+{
+	printf("  %s: vector %d error %llx rip %llx flags %llx\n", side, r->vector,
+	       (unsigned long long)r->error, (unsigned long long)r->rip,
+	       (unsigned long long)r->flags);
+	for (unsigned i = 0; i < 16; i++)
+		printf("%s%016llx",
+		       i % 4 ? " "
+		       : i   ? "\n    "
+			     : "    ",
+		       (unsigned long long)r->gpr[i]);
+	printf("\n");
+}
+
+/* What cannot be known from a masked run (see run_unmasked()): whether a result that overflows or
+ * underflows unmasked is exact as well, and which step of a dot product was first. */
+static bool mxcsr_differs(const struct regs *a, const struct regs *b, const struct insn *in)
+{
+	uint32_t x, y, free_bits = 0;
+
+	memcpy(&x, a->fp + FX_MXCSR, 4);
+	memcpy(&y, b->fp + FX_MXCSR, 4);
+	if (a->vector == 19 && ~(x >> 7) & x & 0x18)
+		free_bits = 0x20;
+	if (a->vector == 19 && (in->mnem == I_DPPS || in->mnem == I_DPPD || in->mnem == I_VDPPS ||
+				in->mnem == I_VDPPD))
+		free_bits = 0x3f;
+	return (x ^ y) & ~free_bits;
+}
+
+static const char *fp_differs(const struct regs *a, const struct regs *b, const struct insn *in)
+{
+	if (memcmp(a->fp, b->fp, 4))
+		return "FCW/FSW";
+	if (a->fp[4] != b->fp[4])
+		return "FTW";
+	if (mxcsr_differs(a, b, in))
+		return "MXCSR";
+	for (unsigned i = 0; i < 8; i++)
+		if (memcmp(a->fp + FX_ST + i * 16, b->fp + FX_ST + i * 16, 10))
+			return "ST";
+	if (memcmp(a->fp + FX_XMM, b->fp + FX_XMM, 256))
+		return "XMM";
+	if (memcmp(a->fp + XS_AVX, b->fp + XS_AVX, 256))
+		return "YMM";
+	/* not all processors load them without a pending exception */
+	if (in->mnem != I_FRSTOR && in->mnem != I_FLDENV && in->mnem != I_FXRSTOR &&
+	    memcmp(a->fp + FX_FIP, b->fp + FX_FIP, 16))
+		return "FIP/FDP";
+	return NULL;
+}
+
+/* Flags that the manual leaves undefined, where the interpreter has code of its own */
+static uint64_t undefined(unsigned mnem)
+{
+	switch (mnem) {
+	case I_AAA:
+	case I_AAS:
+		return FL_OF | FL_SF | FL_ZF | FL_PF;
+	case I_AAM:
+	case I_AAD:
+		return FL_OF | FL_AF | FL_CF;
+	case I_DAA:
+	case I_DAS:
+		return FL_OF;
+	default:
+		return 0;
+	}
+}
+
+static const char *differs(const struct regs *host, const struct regs *guest, const struct insn *in)
+{
+	const uint64_t flags = (FL_ARITH | FL_DF) & ~undefined(in->mnem);
+
+	/* this manual's alignment rule is not every processor's: SHA */
+	if (host->vector < 0 && guest->vector == 13 && in->row->feature == X_FEAT_SHA)
+		return NULL;
+	/* MXCSR.MM is AMD's, and not announced */
+	if (host->vector < 0 && guest->vector == 13 &&
+	    (in->mnem == I_FXRSTOR || in->mnem == I_LDMXCSR || in->mnem == I_VLDMXCSR))
+		return NULL;
+	if (host->vector != guest->vector)
+		return "exception";
+	if (host->rip != guest->rip)
+		return "rip";
+	if (memcmp(host->gpr, guest->gpr, in->mode == 8 ? 128 : 64))
+		return "registers";
+	if ((host->flags ^ guest->flags) & flags)
+		return "flags";
+	if (memcmp((void *)(uintptr_t)DATA, rig->ram + GPA_DATA, DATA_SIZE))
+		return "memory";
+	return fp_differs(host, guest, in);
+}
+
+static void report(const char *what, const uint8_t *code, const struct insn *in,
+		   const struct regs *start, const struct regs *host, const struct regs *guest)
+{
+	char text[128];
+
+	failures++;
+	if (shown++ > 20)
+		return;
+	printf("%s differ: mode %u:", what, in->mode);
+	for (unsigned i = 0; i < in->len; i++)
+		printf(" %02x", code[i]);
+	printf("  %s\n", insn_format(in, CODE_AT, text, sizeof(text)));
+	show("start", start);
+	show("host ", host);
+	show("guest", guest);
+	printf("  FCW FSW: start %02x%02x %02x%02x host %02x%02x %02x%02x guest %02x%02x %02x%02x\n",
+	       start->fp[1], start->fp[0], start->fp[3], start->fp[2], host->fp[1], host->fp[0],
+	       host->fp[3], host->fp[2], guest->fp[1], guest->fp[0], guest->fp[3], guest->fp[2]);
+	printf("  MXCSR: start %02x%02x host %02x%02x guest %02x%02x\n", start->fp[25],
+	       start->fp[24], host->fp[25], host->fp[24], guest->fp[25], guest->fp[24]);
+	for (unsigned i = 0; i < DATA_SIZE; i++)
+		if (((uint8_t *)(uintptr_t)DATA)[i] != rig->ram[GPA_DATA + i]) {
+			printf("  memory at %x: start %02x host %02x guest %02x\n", DATA + i,
+			       before[i], ((uint8_t *)(uintptr_t)DATA)[i], rig->ram[GPA_DATA + i]);
+			break;
+		}
+	for (unsigned i = 0; i < IMAGE && (i < FX_XMM + 256 || i >= XS_AVX); i++)
+		if (host->fp[i] != guest->fp[i]) {
+			printf("  FP image at %u: start %02x host %02x guest %02x\n", i,
+			       start->fp[i], host->fp[i], guest->fp[i]);
+			break;
+		}
+}
+
+/* A branch whose target the host cannot fetch has happened all the same. */
+static void settle_branch(struct regs *host, const struct insn *in)
+{
+	bool branch = in->row->cls >= CLS_JMP && in->row->cls <= CLS_RET;
+
+	if (branch && host->vector == 14 && host->rip != CODE_AT)
+		host->vector = -1;
+	if (branch && host->vector == 13 && host->rip != CODE_AT)
+		host->vector = -1;
+}
+
+/* New contents once in a while: making them costs more than the rest of a turn. */
+static void random_data(unsigned cls)
+{
+	static unsigned age, last;
+
+	bool targets = cls == CLS_JMP_IND || cls == CLS_CALL_IND || cls == CLS_RET;
+
+	if (age++ % 32 && !targets && !last)
+		return;
+	last = targets;
+	for (unsigned i = 0; i < DATA_SIZE; i += 8) {
+		uint64_t v = value_vec();
+
+		memcpy(before + i, &v, 8);
+	}
+}
+
+static bool one(unsigned mode, int filter)
+{
+	struct regs start, host, guest;
+	uint8_t code[INSN_MAX + 1];
+	struct insn in, again;
+	const char *what;
+
+	memset(code, 0xcc, sizeof(code));
+	candidate(code, mode);
+	if (insn_decode(code, INSN_MAX, mode, &in) != DECODE_OK || !wanted(&in, mode))
+		return false;
+	if (filter >= 0 && in.mnem != filter)
+		return false;
+	memset(&start, 0, sizeof(start));
+	for (unsigned i = 0; i < (mode == 8 ? 16 : 8); i++)
+		start.gpr[i] = mode == 8 ? value() : value() & 0xffffffff;
+	start.rip = CODE_AT;
+	start.flags = rnd() & (FL_ARITH | FL_DF);
+	random_fp(&start);
+	if (below(4))
+		start.flags &= ~FL_DF;
+	/* stack, string and implicit addresses */
+	start.gpr[RSP] = DATA + 0x2000 + below(64) * 8;
+	if (in.row->cls == CLS_STACK && in.mnem == I_LEAVE)
+		start.gpr[RBP] = DATA + 0x1000 + below(0x800);
+	if (in.mnem == I_ENTER)
+		start.gpr[RBP] = DATA + 0x1000 + below(0x800);
+	if (in.row->cls == CLS_STRING || in.mnem == I_MASKMOVDQU || in.mnem == I_MASKMOVQ ||
+	    in.mnem == I_VMASKMOVDQU) {
+		start.gpr[RSI] = DATA + 0x800 + below(0x1800);
+		start.gpr[RDI] = DATA + 0x800 + below(0x1800);
+		start.gpr[RCX] = below(8) ? below(40) : below(700);
+		if (in.rep && in.mem.addr_size == 2)
+			return false;
+	}
+	if (in.row->cls == CLS_STRING && in.mem.addr_size == 2)
+		return false;
+	if (in.mnem == I_XLAT) {
+		if (in.mem.addr_size == 2)
+			return false;
+		start.gpr[RBX] = DATA + below(0x3000);
+	}
+	if ((in.mnem == I_MASKMOVDQU || in.mnem == I_MASKMOVQ || in.mnem == I_VMASKMOVDQU) &&
+	    in.mem.addr_size == 2)
+		return false;
+	if (in.row->cls >= CLS_JMP && in.row->cls <= CLS_CALL) { /* nor into itself */
+		uint64_t target = CODE_AT + in.len + in.imm;
+
+		if (target - (CODE_AT - 16) < 32)
+			return false;
+	}
+	if (in.row->cls == CLS_JMP_IND || in.row->cls == CLS_CALL_IND)
+		for (unsigned i = 0; i < 16; i++)
+			if (i != RSP)
+				start.gpr[i] = CODE + below(0x7f0);
+	random_data(in.row->cls);
+	if (in.row->cls == CLS_JMP_IND || in.row->cls == CLS_CALL_IND || in.row->cls == CLS_RET)
+		for (unsigned i = 0; i < DATA_SIZE; i += 4) {
+			uint32_t v = mode == 8 && i & 4 ? 0 : CODE + below(0x7f0);
+
+			memcpy(before + i, &v, 4);
+		}
+	if (in.has_mem && in.row->cls != CLS_LEA && in.row->cls != CLS_NOP &&
+	    !aim(&in, code, &start, mode))
+		return false;
+	if (in.row->attr & AT_BITSTR && in.has_mem && in.opnd[1].kind == OP_GPR &&
+	    (in.opnd[1].reg == (uint8_t)in.mem.base || in.opnd[1].reg == (uint8_t)in.mem.index))
+		return false;
+	if (in.row->attr & AT_BITSTR && in.has_mem && in.opnd[1].kind == OP_GPR)
+		start.gpr[in.opnd[1].reg] = (uint64_t)((int64_t)below(8192) - 4096) &
+					    (mode == 8 ? UINT64_MAX : UINT32_MAX);
+	if (in.row->cls == CLS_MOVABS) {
+		uint64_t t = DATA + below(DATA_SIZE - 8);
+
+		if (in.mem.addr_size == 2)
+			return false;
+		memcpy(code + in.len - in.mem.addr_size, &t, in.mem.addr_size);
+	}
+	if (insn_decode(code, INSN_MAX, mode, &again) != DECODE_OK || again.len != in.len)
+		return false;
+	in = again;
+
+	memset(code + in.len, 0xcc, sizeof(code) - in.len);
+	memcpy((void *)(uintptr_t)CODE_AT, code, sizeof(code));
+	memcpy(rig->ram + GPA_CODE + (CODE_AT - CODE), code, sizeof(code));
+	memcpy((void *)(uintptr_t)DATA, before, DATA_SIZE);
+	memcpy(rig->ram + GPA_DATA, before, DATA_SIZE);
+	host = start;
+	guest = start;
+	host_mode = mode;
+	run_native(&host);
+	settle_branch(&host, &in);
+	if (in.mnem == I_FXSAVE && host.vector < 0) { /* MXCSR_MASK: MM is not announced */
+		rig->cpu.s.rip = CODE_AT;
+		memcpy(rig->cpu.s.gpr, start.gpr, sizeof(start.gpr));
+		memset((void *)(uintptr_t)(cpu_ea(&rig->cpu, &in) + FX_MASK + 2), 0, 2);
+	}
+	run_guest(&guest, mode);
+	what = differs(&host, &guest, &in);
+	if (what)
+		report(what, code, &in, &start, &host, &guest);
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+	unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 0) : 200000, done = 0;
+	int filter = argc > 3 ? atoi(argv[3]) : -1;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("seed %llu\n", (unsigned long long)seed);
+	rng = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	guest_setup();
+	host_setup();
+	memset((void *)(uintptr_t)CODE, 0xcc, 4096);
+	memset(rig->ram + GPA_CODE, 0xcc, 4096);
+	while (done < count)
+		done += one(below(4) ? 8 : 4, filter);
+	printf("%lu instructions, %u differences\n", done, failures);
+	return failures ? 1 : 0;
+}
