@@ -84,6 +84,12 @@ void vm_destroy(struct vm *vm)
 	/* The loop first: nothing calls into devices any more. */
 	if (vm->loop)
 		plat_loop_destroy(vm->loop);
+	/* What was created last may lean on what came before. */
+	for (dev = vm->devs, vm->devs = NULL; dev; dev = next) {
+		next = dev->next;
+		dev->next = vm->devs;
+		vm->devs = dev;
+	}
 	for (dev = vm->devs; dev; dev = next) {
 		next = dev->next;
 		if (dev->cls->destroy)
