@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdint.h>
 
 #include "block/aio.h"
@@ -144,11 +145,11 @@ static void uring_poll(struct aio *a)
 static void uring_thread(void *arg)
 {
 	struct uring *u = arg;
-	struct io_uring_cqe *cqe;
+	struct pollfd p = {.fd = u->ring.ring_fd, .events = POLLIN};
 	bool stop = false;
 
 	while (!stop) {
-		io_uring_wait_cqe(&u->ring, &cqe);
+		poll(&p, 1, -1);
 		reap(u);
 		plat_mutex_lock(&u->lock);
 		stop = u->stop;

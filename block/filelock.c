@@ -33,31 +33,32 @@ static bool taken(int fd, off_t byte)
 	return !fcntl(fd, F_OFD_GETLK, &l) && l.l_type != F_UNLCK;
 }
 
-/* Has process pid the file open? */
-static bool has_open(const char *pid, const struct stat *want)
+/* How often has process pid the file open? */
+static unsigned n_open(const char *pid, const struct stat *want)
 {
 	char dir[64], path[400];
 	struct dirent *e;
 	struct stat st;
-	bool found = false;
+	unsigned n = 0;
 	DIR *d;
 
 	snprintf(dir, sizeof(dir), "/proc/%.20s/fd", pid);
 	d = opendir(dir);
 	if (!d)
-		return false;
-	while (!found && (e = readdir(d))) {
+		return 0;
+	while ((e = readdir(d))) {
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		found = e->d_name[0] != '.' && !stat(path, &st) && st.st_dev == want->st_dev &&
-			st.st_ino == want->st_ino;
+		n += e->d_name[0] != '.' && !stat(path, &st) && st.st_dev == want->st_dev &&
+		     st.st_ino == want->st_ino;
 	}
 	closedir(d);
-	return found;
+	return n;
 }
 
-/* "NAME (process 123)" of another process that has the file open, as far as we may see. */
-static void find_user(int fd, char *out, size_t size)
+/* "NAME (process 123)" of a process that has the file open (besides fd), as far as we may see. */
+static bool find_user(int fd, char *out, size_t size)
 {
+	bool found = false;
 	char path[64], name[32] = "";
 	struct dirent *e;
 	struct stat st;
@@ -67,8 +68,8 @@ static void find_user(int fd, char *out, size_t size)
 	while (d && !fstat(fd, &st) && (e = readdir(d))) {
 		FILE *f;
 
-		if (!isdigit((unsigned char)e->d_name[0]) || atoi(e->d_name) == getpid() ||
-		    !has_open(e->d_name, &st))
+		if (!isdigit((unsigned char)e->d_name[0]) ||
+		    n_open(e->d_name, &st) <= (atoi(e->d_name) == getpid()))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.20s/comm", e->d_name);
 		f = fopen(path, "re");
@@ -76,10 +77,19 @@ static void find_user(int fd, char *out, size_t size)
 			snprintf(out, size, "%s (process %.20s)", name, e->d_name);
 		if (f)
 			fclose(f);
+		found = true;
 		break;
 	}
 	if (d)
 		closedir(d);
+	return found;
+}
+
+static bool conflict(int fd, bool write)
+{
+	return taken(fd, REFUSES + P_READ) || taken(fd, USES + P_WRITE) ||
+	       taken(fd, USES + P_RESIZE) ||
+	       (write && (taken(fd, REFUSES + P_WRITE) || taken(fd, REFUSES + P_RESIZE)));
 }
 
 int file_lock(int fd, bool write, char *err, size_t err_size)
@@ -89,18 +99,19 @@ int file_lock(int fd, bool write, char *err, size_t err_size)
 	static const off_t reader[] = {USES + P_READ, REFUSES + P_WRITE, REFUSES + P_RESIZE};
 	const off_t *own = write ? writer : reader;
 	size_t i, n = write ? ARRAY_SIZE(writer) : ARRAY_SIZE(reader);
+	unsigned tries;
 	char who[80];
-	int e = 0;
 
-	for (i = 0; !e && i < n; i++)
-		e = lock_byte(fd, own[i]);
-	if (e && e != -EAGAIN && e != -EACCES)
-		return 0; /* the file system has no locks */
-	if (!e && !taken(fd, REFUSES + P_READ) && !taken(fd, USES + P_WRITE) &&
-	    !taken(fd, USES + P_RESIZE) &&
-	    (!write || (!taken(fd, REFUSES + P_WRITE) && !taken(fd, REFUSES + P_RESIZE))))
-		return 0;
-	find_user(fd, who, sizeof(who));
-	str_format(err, err_size, "is in use by %s", who);
-	return err_here(ERR_BUSY);
+	for (i = 0; i < n; i++)
+		if (lock_byte(fd, own[i]))
+			return 0; /* the file system has no locks: nobody takes exclusive ones */
+	/* I/O of a process that was killed may hold a file for a moment longer than it lives. */
+	for (tries = 0; conflict(fd, write); tries++) {
+		if (find_user(fd, who, sizeof(who)) || tries == 100) {
+			str_format(err, err_size, "is in use by %s", who);
+			return err_here(ERR_BUSY);
+		}
+		usleep(20000);
+	}
+	return 0;
 }

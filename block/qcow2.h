@@ -246,9 +246,9 @@ enum qcommit_stage {
 struct qcommit {
 	struct qwait w;
 	struct qcow2 *q;
-	enum qcommit_stage stage; /* IDLE: none is running */
-	bool need_sync;           /* flushes wait for it, or clusters are to be freed */
-	bool again;               /* another one is needed at once */
+	_Atomic enum qcommit_stage stage; /* IDLE: none is running */
+	bool need_sync;                   /* flushes wait for it, or clusters are to be freed */
+	bool again;                       /* another one is needed at once */
 	bool draining;
 	uint8_t drain_epoch;
 	_Atomic unsigned pending;
