@@ -55,7 +55,9 @@ struct chaos {
 	unsigned n_wait;
 	unsigned fail; /* one request in so many */
 	int fail_with;
-	bool crashing;
+	/* a crash within a synchronous call, to be looked at after it */
+	void (*in_call)(struct chaos *c);
+	struct bfile *caught;
 };
 
 static void put_log(struct chaos *c, uint64_t off, const void *data, uint64_t len)
@@ -103,6 +105,12 @@ static bool unlucky(struct chaos *c)
 	return c->fail && !rnd(c->fail);
 }
 
+static void maybe_crash(struct chaos *c)
+{
+	if (c->in_call && !c->caught && !rnd(6))
+		c->in_call(c);
+}
+
 static int chaos_pread(struct bfile *f, uint64_t off, void *buf, size_t len)
 {
 	struct chaos *c = container_of(f, struct chaos, f);
@@ -120,6 +128,7 @@ static int chaos_pwrite(struct bfile *f, uint64_t off, const void *buf, size_t l
 	if (unlucky(c))
 		return c->fail_with;
 	put_log(c, off, buf, len);
+	maybe_crash(c);
 	return 0;
 }
 
@@ -130,6 +139,7 @@ static int chaos_zero(struct bfile *f, uint64_t off, uint64_t len)
 	if (unlucky(c))
 		return c->fail_with;
 	put_log(c, off, NULL, len);
+	maybe_crash(c);
 	return 0;
 }
 
@@ -331,6 +341,7 @@ struct disk {
 	struct block *b, *backing;
 	uint64_t size;
 	struct sector *s;
+	struct sector *caught_s; /* as they were at the crash within a call */
 	struct req req[N_FLIGHT];
 	uint32_t next_value;
 	uint64_t errors;
@@ -569,10 +580,9 @@ static void check_snapshot(struct disk *d, struct bfile *image);
 static int fake_unzip(unsigned type, const void *in, size_t in_len, void *out, size_t out_len);
 static uint64_t snap_l1; /* 0: none */
 
-static void check_crash(struct disk *d)
+static void verify_crash(struct disk *d, struct bfile *f, const struct sector *sectors)
 {
 	struct qcow2_opts co = {.for_check = true, .read_only = true, .unzip = fake_unzip};
-	struct bfile *f = crash_image(&d->c);
 	uint8_t *buf = malloc(d->size);
 	struct block_check found;
 	char err[200] = "";
@@ -589,8 +599,8 @@ static void check_crash(struct disk *d)
 		uint32_t v = value_of(buf + i * 512);
 
 		/* A sector is written as a whole. */
-		if (!may_hold(&d->s[i], v)) {
-			const struct sector *s = &d->s[i];
+		if (!may_hold(&sectors[i], v)) {
+			const struct sector *s = &sectors[i];
 
 			print_error("after a crash sector %llu holds %u; flushed %u, last %u\n",
 				    (unsigned long long)i, v, s->value[0], s->value[s->n - 1]);
@@ -602,6 +612,28 @@ static void check_crash(struct disk *d)
 		check_snapshot(d, f);
 	block_close(b);
 	free(buf);
+}
+
+static void check_crash(struct disk *d)
+{
+	verify_crash(d, crash_image(&d->c), d->s);
+}
+
+static void crash_in_call(struct chaos *c)
+{
+	struct disk *d = container_of(c, struct disk, c);
+
+	c->caught = crash_image(c);
+	memcpy(d->caught_s, d->s, N_SECTORS * sizeof(*d->s));
+}
+
+static void check_caught(struct disk *d)
+{
+	struct bfile *f = d->c.caught;
+
+	d->c.caught = NULL;
+	if (f)
+		verify_crash(d, f, d->caught_s);
 }
 
 static struct block *make_backing(uint64_t size)
@@ -628,6 +660,13 @@ static void open_disk(struct disk *d, const struct qcow2_opts *o)
 	if (qcow2_open(&d->c.f, o, &d->b, err, sizeof(err)))
 		fail_msg("open: %s", err);
 	d->c.fail = fail;
+	if (!rnd(3)) { /* as if the file were as large as its first refcount table can count */
+		struct qcow2 *q = (struct qcow2 *)(void *)d->b;
+		uint64_t end = (uint64_t)q->rt.n << q->rb_bits;
+
+		if ((end << q->cb) < FILE_MAX / 2 && end > 8)
+			q->hint = end - rnd(8);
+	}
 }
 
 /* ---- a snapshot, as qemu-img would make it ------------------------------------------------------ */
@@ -841,6 +880,7 @@ static void one_run(uint64_t seed, bool failing)
 	d->next_value = 1;
 	d->size = DISK_MAX - 512 * rnd(300);
 	d->s = calloc(N_SECTORS, sizeof(*d->s));
+	d->caught_s = calloc(N_SECTORS, sizeof(*d->s));
 	d->flushed_n = calloc(N_SECTORS, sizeof(unsigned));
 	for (unsigned k = 0; k < N_FLIGHT; k++)
 		d->req[k].buf = malloc(256 * 512);
@@ -853,6 +893,9 @@ static void one_run(uint64_t seed, bool failing)
 	cr.cluster_bits = (unsigned[]){9, 9, 10, 12, 14, 16}[rnd(6)];
 	cr.refcount_order = (unsigned)rnd(7);
 	if (!rnd(4)) {
+		cr.cluster_bits = 9; /* the refcount table must grow */
+		cr.refcount_order = 6;
+	} else if (!rnd(4)) {
 		cr.version = 2;
 		cr.refcount_order = 4;
 	}
@@ -871,6 +914,7 @@ static void one_run(uint64_t seed, bool failing)
 	assert_int_equal(qcow2_create(&d->c.f, &cr, err, sizeof(err)), 0);
 	open_disk(d, &o);
 	d->c.fail = failing ? 20 : 0;
+	d->c.in_call = crash_in_call;
 	for (unsigned step = 0; step < 1200; step++) {
 		struct req *r = &d->req[rnd(N_FLIGHT)];
 
@@ -884,6 +928,8 @@ static void one_run(uint64_t seed, bool failing)
 			settle_all(d);
 			d->c.fail = 0;
 			block_close(d->b);
+			check_caught(d);
+			d->c.in_call = NULL;
 			check_sound(d, failing);
 			if (compressed)
 				make_compressed(&d->c);
@@ -896,8 +942,11 @@ static void one_run(uint64_t seed, bool failing)
 			open_disk(d, &o);
 			reset_history(d);
 			d->c.fail = failing ? 20 : 0;
+			d->c.in_call = crash_in_call;
 		}
+		check_caught(d);
 	}
+	d->c.in_call = NULL;
 	settle_all(d);
 	check_crash(d);
 	d->c.fail = 0;
@@ -913,6 +962,7 @@ static void one_run(uint64_t seed, bool failing)
 	chaos_fini(&d->c);
 	free(snap_content);
 	free(d->s);
+	free(d->caught_s);
 	free(d->flushed_n);
 	free(d);
 }
