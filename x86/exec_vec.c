@@ -152,8 +152,10 @@ EXEC(gather)
 		vec_put(cpu, mask, i, g.elem, on ? UINT64_MAX : 0);
 	}
 	for (unsigned i = 0; i < g.n; i++) {
-		if (!(vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1)))
+		if (!(vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1))) {
+			vec_put(cpu, mask, i, g.elem, 0);
 			continue;
+		}
 		ea = base +
 		     (uint64_t)sign_extend(vec_get(cpu, idx, i, g.index), g.index) * in->mem.scale;
 		if (seg_read(cpu, in->mem.seg, ea & size_mask(in->mem.addr_size), g.elem, &v))

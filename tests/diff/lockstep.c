@@ -740,7 +740,7 @@ static bool one(unsigned mode, int filter)
 	if (in.row->cls >= CLS_JMP && in.row->cls <= CLS_CALL) { /* nor into itself */
 		uint64_t target = CODE_AT + in.len + in.imm;
 
-		if (target - (CODE_AT - 16) < 32)
+		if (target - (CODE_AT - 16) < 32 || target >> 63) /* vsyscall page */
 			return false;
 	}
 	if (in.row->cls == CLS_JMP_IND || in.row->cls == CLS_CALL_IND)

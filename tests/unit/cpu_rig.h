@@ -237,6 +237,7 @@ static inline void rig_long(struct rig *r, unsigned cpl)
 		rig_gate64(r, v, RIG_HANDLERS + v * 16, SEL_CODE0, 14, v == 3 || v == 4 ? 3 : 0,
 			   v == 8 ? 1 : 0);
 	s->idtr = (struct x86_dtr){.base = RIG_IDT, .limit = 0xfff};
+	r->ram[RIG_TSS + 0x66] = 0x68; /* no I/O map */
 	rig_put64(r, RIG_TSS + 4, RIG_STACK0);
 	rig_put64(r, RIG_TSS + 0x24, RIG_STACK1);
 	s->tr = (struct x86_seg){
