@@ -120,6 +120,7 @@ struct soft_vcpu {
 	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
 
 	struct soft_stats stats;
+	uint64_t by_mnem[I_COUNT]; /* executed from translated code by the interpreter */
 };
 
 #define GS_OFF(field) ((int32_t)offsetof(struct soft_vcpu, field))
@@ -134,6 +135,7 @@ struct soft_vm {
 	unsigned n_vcpus;
 	struct soft_vcpu *vcpu[VM_MAX_VCPUS];
 	struct soft_stats gone; /* of vCPUs that are no more */
+	uint64_t by_mnem[I_COUNT];
 	/* host */
 	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
 	bool bmi2;

@@ -31,6 +31,8 @@ static hva_t soft_ram(struct soft_vcpu *v, gpa_t gpa, bool write)
 
 		if (unlikely(!(f & PGF_DIRTY)))
 			f |= atomic_fetch_or_explicit(fl, PGF_DIRTY, memory_order_relaxed);
+		if (unlikely(f & PGF_RO))
+			return NULL;
 		if (unlikely(f & PGF_CODE))
 			soft_code_store(v, gpa);
 	}

@@ -55,7 +55,8 @@ static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
 	v->stats.exec++;
 	v->cpu.s.rip = b->rip + s->guest;
 	if (decode_at(v, b, s->guest, &in)) {
-		if (in.row->attr & FP_ATTRS || in.row->cls == CLS_SYS)
+		v->by_mnem[in.mnem]++;
+		if (in.row->attr & FP_ATTRS)
 			soft_fpu_park(v);
 		st = cpu_exec(&v->cpu, &in);
 	} else {

@@ -77,6 +77,8 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 		return;
 	plat_code_free(&v->native);
 	soft_stats_add(&v->sv->gone, &v->stats);
+	for (unsigned i = 0; i < I_COUNT; i++)
+		v->sv->by_mnem[i] += v->by_mnem[i];
 	v->sv->vcpu[vcpu->index] = NULL;
 	plat_pages_free(v, GS_SIZE);
 	vcpu->engine_data = NULL;
@@ -202,6 +204,19 @@ static void soft_memory_changed(struct vm *vm, gpa_t gpa, uint64_t len)
 	soft_code_changed(vm->engine_data, NULL, gpa, len);
 }
 
+static void soft_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
+{
+	struct soft_vm *sv = vm->engine_data;
+
+	for (gpa_t end = gpa + len; gpa < end; gpa += PAGE_SIZE) {
+		hva_t page = mem_ptr(vm, gpa, PAGE_SIZE, false);
+
+		for (unsigned i = 0; i < sv->n_vcpus; i++)
+			if (sv->vcpu[i] && page)
+				soft_tlb_drop_writes(sv->vcpu[i], page);
+	}
+}
+
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.probe = soft_probe,
@@ -214,4 +229,5 @@ const struct engine_ops engine_soft = {
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
 	.memory_changed = soft_memory_changed,
+	.memory_protected = soft_memory_protected,
 };

@@ -30,6 +30,29 @@ void soft_stats_read(struct vm *vm, struct soft_stats *out)
 			soft_stats_add(out, &sv->vcpu[i]->stats);
 }
 
+static const char *const mnemonics[I_COUNT] = {
+#define MNEM(id, text) [I_##id] = #id,
+#include "x86/mnem.def"
+#undef MNEM
+};
+
+/* The instructions that the interpreter had to execute most often */
+static void log_mnemonics(struct soft_vm *sv)
+{
+	for (unsigned n = 0; n < 20; n++) {
+		unsigned best = 0;
+
+		for (unsigned i = 1; i < I_COUNT; i++)
+			if (sv->by_mnem[i] > sv->by_mnem[best])
+				best = i;
+		if (!sv->by_mnem[best])
+			break;
+		plat_log(LOG_INFO, "soft: %llu times %s", (unsigned long long)sv->by_mnem[best],
+			 mnemonics[best]);
+		sv->by_mnem[best] = 0;
+	}
+}
+
 void soft_stats_log(struct vm *vm)
 {
 	struct soft_stats st;
@@ -39,4 +62,5 @@ void soft_stats_log(struct vm *vm)
 	for (unsigned i = 0; i < N_STATS; i++)
 		if (v[i])
 			plat_log(LOG_INFO, "soft: %llu %s", (unsigned long long)v[i], names[i]);
+	log_mnemonics(vm->engine_data);
 }

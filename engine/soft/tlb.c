@@ -203,7 +203,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		return false;
 	if (write) {
 		flags = soft_page_flags(v->sv, x->gpa);
-		if (!flags || (atomic_load(flags) & PGF_CODE))
+		if (!flags || (atomic_load(flags) & (PGF_CODE | PGF_RO)))
 			return false;
 		if (!(atomic_load_explicit(flags, memory_order_relaxed) & PGF_WTLB))
 			atomic_fetch_or(flags, PGF_WTLB);
@@ -221,7 +221,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		/* Another vCPU may translate code from this page right now: either it sees our
 		 * entry, or we see its mark. */
 		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(flags) & PGF_CODE) {
+		if (atomic_load(flags) & (PGF_CODE | PGF_RO)) {
 			entry_clear(v, table, index);
 			return false;
 		}
