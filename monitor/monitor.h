@@ -26,14 +26,52 @@ enum mon_class {
 
 enum mon_verdict { MON_PROVIDE, MON_REDIRECT, MON_DENY };
 
-/* One event or request; fields beyond cls are the class's own (documented in monitor/events). */
+/* mon_event.flags; a rule sets them */
+#define MON_F_FULL   BIT(0) /* record each one, whatever the class's tier is */
+#define MON_F_NOTIFY BIT(1) /* say it in the log too */
+
+/* Ops of MON_CPU: a control register's number, written. CR3 is counted per page-table root. */
+/* Ops of MON_NET. Frames are seen by flow tables, the others are what they find. */
+enum mon_net_op {
+	NET_RECEIVE,
+	NET_SEND,
+	NET_FLOW_OPEN,
+	NET_FLOW_CLOSE,
+	NET_DNS,
+	NET_DHCP,
+	NET_ARP
+};
+/* Ops of MON_DISK are those of enum block_op. */
+
+/* One event or request:
+ *
+ *	class	op		addr		value		size		data
+ *	cpu	CR's number	-		value written
+ *	port	0 read 1 write	port		value		bytes
+ *	mmio	0 read 1 write	address		value		bytes
+ *	msr	0 read 1 write	index		value
+ *	cpuid	register 0-3	sub << 32 | leaf value
+ *	irq	1		MSI address	MSI data
+ *	disk	enum block_op	offset, bytes	length, bytes	device
+ *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
+ *	console	0 in 1 out	-		bytes
+ *	entropy	-		-		bytes
+ */
 struct mon_event {
 	uint8_t cls; /* enum mon_class */
-	uint8_t op;  /* read 0, write 1, others by class */
+	uint8_t op;
 	uint16_t size;
 	int32_t vcpu; /* -1: none */
 	uint64_t addr;
 	uint64_t value;
+	uint64_t lasted;  /* ns; 0: not known */
+	const void *data; /* valid during the call */
+	uint32_t len;     /* of data */
+	int8_t result;    /* 0 or an ERR_* */
+	/* what mon_ask() has decided, for mon_tell() */
+	uint8_t verdict; /* enum mon_verdict */
+	uint8_t flags;
+	uint32_t rule; /* line of the rule; 0: none */
 };
 
 struct monitor {
@@ -43,6 +81,16 @@ struct monitor {
 	enum mon_verdict (*ask)(struct monitor *mon, struct mon_event *ev); /* may alter value */
 	void *priv;
 };
+
+static inline bool mon_listens(struct monitor *mon, enum mon_class cls)
+{
+	return atomic_load_explicit(&mon->tell_mask, memory_order_relaxed) & BIT(cls);
+}
+
+static inline bool mon_rules(struct monitor *mon, enum mon_class cls)
+{
+	return atomic_load_explicit(&mon->ask_mask, memory_order_relaxed) & BIT(cls);
+}
 
 static inline void mon_tell(struct monitor *mon, const struct mon_event *ev)
 {

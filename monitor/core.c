@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: ISC */
+/* core.c: where events go. Each class has a row that says whether it is hot (counted by address,
+ * the first of a period in full) or rare (each one, until a budget is used up). No path of a producer
+ * allocates or waits, but for classes that the operator wants lossless.
+ *
+ * core_tell() and core_ask(): any thread, guest FPU state being live, locks below RANK_LEAF held.
+ * mon_core_drain() and mon_core_period(): the consumer's thread. */
+#include "monitor/core.h"
+
+#include "base/str.h"
+#include "monitor/policy.h"
+
+#define RING_SLOTS  16384
+#define WAIT_NS     (10 * NS_PER_SEC) /* a consumer that is stuck for so long loses records */
+#define CR_SPACE    3
+#define CR_SPACE_OP 3
+
+struct class_row {
+	const char *name;
+	bool hot;        /* counted from the first on */
+	bool sum_value;  /* counters add up value: bytes */
+	uint32_t budget; /* records of a period and producer, where not hot */
+};
+
+static const struct class_row rows[MON_CLASSES] = {
+	[MON_LIFECYCLE] = {"lifecycle", false, false, 1000},
+	[MON_CPU] = {"cpu", false, false, 64},
+	[MON_PORT] = {"port", true, false, 0},
+	[MON_MMIO] = {"mmio", true, false, 0},
+	[MON_MSR] = {"msr", true, false, 0},
+	[MON_CPUID] = {"cpuid", true, false, 0},
+	[MON_IRQ] = {"irq", true, false, 0},
+	[MON_DISK] = {"disk", false, true, 1000},
+	[MON_NET] = {"net", false, true, 1000},
+	[MON_CONSOLE] = {"console", false, true, 1000},
+	[MON_TIME] = {"time", true, false, 0},
+	[MON_ENTROPY] = {"entropy", true, true, 0},
+	[MON_OPERATOR] = {"operator", false, false, 1000},
+};
+
+const char *mon_class_name(uint8_t cls)
+{
+	return cls < MON_CLASSES ? rows[cls].name : "?";
+}
+
+int mon_class_find(const char *name, size_t len)
+{
+	for (unsigned i = 0; i < MON_CLASSES; i++)
+		if (str_len(rows[i].name) == len && !memcmp(rows[i].name, name, len))
+			return (int)i;
+	return -1;
+}
+
+static struct mon_producer *producer_of(struct mon_core *c, int vcpu)
+{
+	return &c->producer[(unsigned)(vcpu + 1) < c->n ? (unsigned)(vcpu + 1) : 0];
+}
+
+/* ---- recording --------------------------------------------------------------------------------- */
+
+static void push(struct mon_core *c, struct mon_producer *p, const struct mon_record *rec,
+		 const char *text, size_t len)
+{
+	if (atomic_load_explicit(&c->tier[rec->cls], memory_order_relaxed) == MON_LOSSLESS) {
+		uint64_t deadline = 0;
+
+		while (!ring_try_push(&p->ring, rec, text, len)) {
+			uint64_t now = plat_now();
+
+			deadline = deadline ? deadline : now + WAIT_NS;
+			if (now > deadline) {
+				atomic_fetch_add(&p->ring.dropped, 1);
+				break;
+			}
+			atomic_fetch_add_explicit(&c->waited, 1, memory_order_relaxed);
+			plat_event_set(&c->wake);
+			plat_yield();
+		}
+	} else {
+		ring_push(&p->ring, rec, text, len);
+	}
+	if (unlikely(ring_used(&p->ring) > p->ring.size / 2 &&
+		     !atomic_load_explicit(&c->wake.word, memory_order_relaxed)))
+		plat_event_set(&c->wake);
+}
+
+static uint64_t rip_of(const struct mon_producer *p)
+{
+	return p->rip ? __atomic_load_n(p->rip, __ATOMIC_RELAXED) : 0;
+}
+
+static void push_event(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
+{
+	struct mon_record rec = {
+		.t = plat_now(),
+		.rip = rip_of(p),
+		.addr = ev->addr,
+		.value = ev->value,
+		.sum = ev->lasted,
+		.count = 1,
+		.rule = ev->rule,
+		.cls = ev->cls,
+		.op = ev->op,
+		.verdict = (uint8_t)(ev->verdict | (ev->flags & MON_F_NOTIFY ? MON_R_NOTIFY : 0)),
+		.size = ev->size,
+		.vcpu = (int8_t)ev->vcpu,
+		.result = ev->result,
+	};
+
+	push(c, p, &rec, NULL, 0);
+}
+
+/* The time that a page-table root was in use is the sum of its counter. */
+static void tell_space(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
+{
+	struct mon_event old = {.cls = MON_CPU, .op = CR_SPACE_OP, .vcpu = ev->vcpu};
+	uint64_t now = plat_now();
+
+	old.addr = p->space;
+	old.value = ev->value;
+	if (p->space_since)
+		counts_add(&p->counts, &old, now - p->space_since, rip_of(p));
+	p->space = ev->value;
+	p->space_since = now;
+}
+
+static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdict,
+		      const char *text)
+{
+	struct mon_core *c = arg;
+	struct mon_record rec = {.t = plat_now(),
+				 .count = 1,
+				 .cls = MON_NET,
+				 .op = op,
+				 .verdict = verdict,
+				 .vcpu = -1};
+
+	if (f) {
+		rec.addr = f->id;
+		rec.value = f->bytes_out;
+		rec.sum = f->bytes_in;
+		rec.count = (uint32_t)MIN(f->packets, (uint64_t)UINT32_MAX);
+	}
+	/* Never waits: the flows' lock is held, which the consumer wants too. */
+	ring_push(&c->producer[0].ring, &rec, text, str_len(text));
+}
+
+static void tell_frame(struct mon_core *c, const struct mon_event *ev)
+{
+	const struct flow_sink sink = {flow_tell, c};
+	struct frame_info fi;
+
+	if (frame_parse(ev->data, ev->len, &fi))
+		flows_frame(&c->flows, ev->op == NET_SEND, &fi, ev->data, ev->len, ev->size,
+			    ev->verdict, &sink);
+}
+
+static bool within_budget(struct mon_producer *p, uint8_t cls)
+{
+	uint32_t left = atomic_load_explicit(&p->budget[cls], memory_order_relaxed);
+
+	/* Two threads of producer 0 may both take the last one: so be it. */
+	if (!left)
+		return false;
+	atomic_store_explicit(&p->budget[cls], left - 1, memory_order_relaxed);
+	return true;
+}
+
+static void core_tell(struct monitor *mon, const struct mon_event *ev)
+{
+	struct mon_core *c = mon->priv;
+	struct mon_producer *p = producer_of(c, ev->vcpu);
+	const struct class_row *row = &rows[ev->cls];
+	uint8_t tier = atomic_load_explicit(&c->tier[ev->cls], memory_order_relaxed);
+
+	if (c->also)
+		c->also(c->also_arg, ev);
+	if (!c->draining || (tier == MON_OFF && !ev->flags))
+		return;
+	if (ev->cls == MON_NET && ev->data) {
+		tell_frame(c, ev);
+		if (tier < MON_FULL && !ev->flags && ev->verdict == MON_PROVIDE)
+			return;
+	}
+	if (ev->cls == MON_CPU && ev->op == CR_SPACE)
+		tell_space(c, p, ev);
+	if (tier >= MON_FULL || ev->flags & MON_F_FULL)
+		push_event(c, p, ev);
+	else if (ev->cls == MON_CPU && ev->op == CR_SPACE)
+		return;
+	else if (!row->hot && within_budget(p, ev->cls))
+		push_event(c, p, ev);
+	else if (ev->cls == MON_DISK || ev->cls == MON_NET) {
+		/* beyond the budget by operation and bytes, not by sector or station */
+		struct mon_event all = *ev;
+
+		all.addr = UINT64_MAX;
+		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value, 0);
+	} else {
+		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, rip_of(p));
+	}
+}
+
+void mon_core_note(struct mon_core *c, enum mon_class cls, uint8_t op, uint64_t value, int result,
+		   const char *text, size_t len)
+{
+	struct mon_record rec = {.t = plat_now(),
+				 .value = value,
+				 .count = 1,
+				 .cls = (uint8_t)cls,
+				 .op = op,
+				 .vcpu = -1,
+				 .result = (int8_t)result};
+
+	if (!c->draining)
+		return;
+	if (!ring_push(&c->producer[0].ring, &rec, text, len) ||
+	    ring_used(&c->producer[0].ring) > RING_SLOTS / 2)
+		plat_event_set(&c->wake);
+}
+
+/* ---- policy ------------------------------------------------------------------------------------- */
+
+static enum mon_verdict core_ask(struct monitor *mon, struct mon_event *ev)
+{
+	struct mon_core *c = mon->priv;
+	struct policy *p = atomic_load_explicit(&c->policy, memory_order_acquire);
+
+	return p ? policy_decide(p, ev) : MON_PROVIDE;
+}
+
+struct policy *mon_core_set_policy(struct mon_core *c, struct policy *take_policy)
+{
+	struct policy *old = atomic_exchange(&c->policy, take_policy);
+
+	atomic_store(&c->mon->ask_mask, take_policy ? policy_mask(take_policy) : 0);
+	return old;
+}
+
+/* ---- the consumer ------------------------------------------------------------------------------- */
+
+unsigned mon_core_drain(struct mon_core *c, const struct mon_drain *to, unsigned max)
+{
+	char text[RING_TEXT_MAX];
+	unsigned n;
+
+	for (n = 0; n < max; n++) {
+		struct ring *first = NULL;
+		struct mon_record rec;
+		uint64_t t = UINT64_MAX;
+		int len;
+
+		for (unsigned i = 0; i < c->n; i++) {
+			const struct mon_record *r = ring_peek(&c->producer[i].ring);
+
+			if (r && r->t < t) {
+				t = r->t;
+				first = &c->producer[i].ring;
+			}
+		}
+		if (!first)
+			break;
+		len = ring_take(first, &rec, text);
+		to->record(to->arg, &rec, text, (size_t)len);
+	}
+	return n;
+}
+
+struct turn {
+	const struct mon_drain *to;
+	int8_t vcpu;
+};
+
+static void turn_record(void *arg, const struct mon_record *rec)
+{
+	const struct turn *t = arg;
+	struct mon_record r = *rec;
+
+	r.vcpu = t->vcpu;
+	t->to->record(t->to->arg, &r, NULL, 0);
+}
+
+static void refill(struct mon_producer *p)
+{
+	for (unsigned k = 0; k < MON_CLASSES; k++)
+		atomic_store_explicit(&p->budget[k], rows[k].budget, memory_order_relaxed);
+}
+
+void mon_core_period(struct mon_core *c, const struct mon_drain *to, bool end)
+{
+	const struct flow_sink sink = {flow_tell, c};
+
+	for (unsigned i = 0; i < c->n; i++) {
+		struct turn t = {to, (int8_t)((int)i - 1)};
+
+		refill(&c->producer[i]);
+		counts_turn(&c->producer[i].counts, turn_record, &t);
+		if (end) /* nobody adds any more: the other table too */
+			counts_turn(&c->producer[i].counts, turn_record, &t);
+	}
+	flows_sweep(&c->flows, end, &sink);
+}
+
+uint64_t mon_core_dropped(const struct mon_core *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->n; i++)
+		n += atomic_load_explicit(&c->producer[i].ring.dropped, memory_order_relaxed);
+	return n;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------- */
+
+void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier)
+{
+	atomic_store(&c->tier[cls], (uint8_t)tier);
+	if (tier != MON_OFF)
+		atomic_fetch_or(&c->mon->tell_mask, BIT(cls));
+}
+
+int mon_core_init(struct mon_core *c, struct monitor *mon, unsigned vcpus, bool drained)
+{
+	int err = 0;
+
+	*c = (struct mon_core){.mon = mon, .draining = drained};
+	c->n = MIN(vcpus + 1, (unsigned)MON_PRODUCERS);
+	for (unsigned i = 0; i < c->n && !err && drained; i++) {
+		refill(&c->producer[i]);
+		err = ring_init(&c->producer[i].ring, RING_SLOTS);
+		if (!err)
+			err = counts_init(&c->producer[i].counts);
+	}
+	if (!err && drained)
+		err = flows_init(&c->flows);
+	if (err) {
+		mon_core_fini(c);
+		return err;
+	}
+	for (unsigned k = 0; k < MON_CLASSES; k++)
+		c->tier[k] = drained ? MON_ALWAYS : MON_OFF;
+	mon->priv = c;
+	mon->tell = core_tell;
+	mon->ask = core_ask;
+	atomic_store(&mon->tell_mask, (BIT(MON_CLASSES) - 1));
+	return 0;
+}
+
+void mon_core_fini(struct mon_core *c)
+{
+	if (c->mon) {
+		atomic_store(&c->mon->tell_mask, 0);
+		atomic_store(&c->mon->ask_mask, 0);
+	}
+	for (unsigned i = 0; i < c->n; i++) {
+		ring_fini(&c->producer[i].ring);
+		counts_fini(&c->producer[i].counts);
+	}
+	flows_fini(&c->flows);
+}

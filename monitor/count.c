@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+/* count.c: counters by class, operation and address. Tables are bounded whatever the guest touches:
+ * what finds no place is counted for its class alone, with all ones for an address.
+ *
+ * Producers are any threads, guest FPU state being live; counts_turn() is the consumer's. */
+#include "monitor/count.h"
+
+#include "base/str.h"
+#include "plat/plat.h"
+
+#define ADDR_BITS  52
+#define ADDR_MASK  (BIT64(ADDR_BITS) - 1)
+#define PROBES     8
+#define TABLE_SIZE (ALIGN_UP((COUNT_SLOTS + COUNT_REST) * sizeof(struct count_entry), PAGE_SIZE))
+
+_Static_assert(MON_CLASSES <= COUNT_REST, "a slot a class");
+
+int counts_init(struct counts *c)
+{
+	*c = (struct counts){0};
+	for (unsigned i = 0; i < 2; i++) {
+		c->table[i] = plat_pages_alloc(TABLE_SIZE);
+		if (!c->table[i]) {
+			counts_fini(c);
+			return err_here(ERR_NOMEM);
+		}
+	}
+	return 0;
+}
+
+void counts_fini(struct counts *c)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (c->table[i])
+			plat_pages_free(c->table[i], TABLE_SIZE);
+	*c = (struct counts){0};
+}
+
+/* 63: in use, 62-61 verdict, 60-57 class, 56-52 operation, 51-0 address */
+static uint64_t key_of(const struct mon_event *ev, uint64_t addr)
+{
+	return BIT64(63) | (uint64_t)(ev->verdict & 3) << 61 | (uint64_t)(ev->cls & 15) << 57 |
+	       (uint64_t)(ev->op & 31) << 52 | (addr & ADDR_MASK);
+}
+
+static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
+				      const struct mon_event *ev, uint64_t rip)
+{
+	uint64_t old = atomic_load_explicit(&e->key, memory_order_relaxed);
+
+	if (likely(old == key))
+		return e;
+	if (old)
+		return NULL;
+	if (!atomic_compare_exchange_strong_explicit(&e->key, &old, key, memory_order_relaxed,
+						     memory_order_relaxed))
+		return old == key ? e : NULL;
+	e->t = plat_now();
+	e->rip = rip;
+	e->value = ev->value;
+	e->size = ev->size;
+	e->rule = ev->rule;
+	e->flags = ev->flags;
+	atomic_store_explicit(&e->ready, 1, memory_order_release);
+	return e;
+}
+
+void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, uint64_t rip)
+{
+	struct count_entry *t = c->table[atomic_load_explicit(&c->now, memory_order_relaxed)];
+	uint64_t key = key_of(ev, ev->addr);
+	uint32_t h = (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 40);
+	struct count_entry *e = NULL;
+
+	for (unsigned i = 0; i < PROBES && !e; i++)
+		e = entry_take(&t[(h + i) & (COUNT_SLOTS - 1)], key, ev, rip);
+	if (unlikely(!e)) {
+		struct mon_event any = {.cls = ev->cls};
+
+		e = entry_take(&t[COUNT_SLOTS + ev->cls], key_of(&any, ADDR_MASK), ev, rip);
+		if (!e)
+			return;
+	}
+	atomic_fetch_add_explicit(&e->count, 1, memory_order_relaxed);
+	if (sum)
+		atomic_fetch_add_explicit(&e->sum, sum, memory_order_relaxed);
+}
+
+static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mon_record *),
+		       void *arg)
+{
+	uint64_t key = atomic_load_explicit(&e->key, memory_order_relaxed);
+	uint64_t n = atomic_load_explicit(&e->count, memory_order_relaxed);
+	uint64_t addr = key & ADDR_MASK;
+
+	if (atomic_load_explicit(&e->ready, memory_order_acquire) && n) {
+		struct mon_record rec = {
+			.t = e->t,
+			.rip = e->rip,
+			.addr = addr == ADDR_MASK ? UINT64_MAX : addr,
+			.value = e->value,
+			.sum = atomic_load_explicit(&e->sum, memory_order_relaxed),
+			.count = (uint32_t)MIN(n, (uint64_t)UINT32_MAX),
+			.rule = e->rule,
+			.cls = key >> 57 & 15,
+			.op = key >> 52 & 31,
+			.verdict = (uint8_t)((key >> 61 & 3) | MON_R_COUNTED |
+					     (e->flags & MON_F_NOTIFY ? MON_R_NOTIFY : 0)),
+			.size = (uint16_t)e->size,
+			.vcpu = -1,
+		};
+
+		fn(arg, &rec);
+	}
+	memset(e, 0, sizeof(*e));
+}
+
+void counts_turn(struct counts *c, void (*fn)(void *arg, const struct mon_record *rec), void *arg)
+{
+	uint32_t now = atomic_load_explicit(&c->now, memory_order_relaxed);
+	struct count_entry *old = c->table[now ^ 1];
+
+	for (unsigned i = 0; i < COUNT_SLOTS + COUNT_REST; i++)
+		if (atomic_load_explicit(&old[i].key, memory_order_relaxed))
+			entry_give(&old[i], fn, arg);
+	atomic_store_explicit(&c->now, now ^ 1, memory_order_release);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/* count.h: events alike, counted by class, operation and address, with the first one in full. */
+#ifndef MONITOR_COUNT_H
+#define MONITOR_COUNT_H
+
+#include "monitor/monitor.h"
+#include "monitor/ring.h"
+
+#define COUNT_SLOTS 1024 /* addresses in a table; a power of two */
+#define COUNT_REST  16   /* beyond them: one slot for each class */
+
+struct count_entry {
+	_Atomic uint64_t key; /* 0: free */
+	_Atomic uint64_t count;
+	_Atomic uint64_t sum;
+	uint64_t t, rip, value; /* the first one's; valid once ready */
+	uint32_t size;
+	_Atomic uint32_t ready;
+	uint32_t rule;
+	uint32_t flags;
+};
+_Static_assert(sizeof(struct count_entry) == 64, "entry");
+
+/* Two tables: producers fill one while the other, which they left a while ago, is read. */
+struct counts {
+	_Atomic uint32_t now; /* 0 or 1 */
+	struct count_entry *table[2];
+};
+
+int counts_init(struct counts *c) attr_must_check;
+void counts_fini(struct counts *c);
+/* Any thread. sum: added up. rip: of the guest. */
+void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, uint64_t rip);
+/* The consumer's: calls fn for each entry of the table that producers have left, empties it, and
+ * makes producers change over. Call it once a period: a producer that was held up between
+ * finding its entry and adding to it for a whole period would count for another. */
+void counts_turn(struct counts *c, void (*fn)(void *arg, const struct mon_record *rec), void *arg);
+
+#endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: ISC */
+/* policy.c: decides requests by compiled rules. Register-like classes walk the rules of their class;
+ * frames do so once a flow, whose verdict is kept, so that a thousand rules cost a frame one look-up.
+ *
+ * Any thread, guest FPU state being live. The lock is for token buckets and for flows. */
+#include "monitor/policy.h"
+
+#include "base/str.h"
+#include "monitor/rules.h"
+
+#define RUN 8
+
+void policy_free(struct policy *p)
+{
+	if (!p)
+		return;
+	plat_free(p->rule);
+	plat_free(p->flow);
+	plat_free(p);
+}
+
+uint32_t policy_mask(const struct policy *p)
+{
+	return p->mask;
+}
+
+unsigned policy_count(const struct policy *p)
+{
+	return p->n;
+}
+
+/* ---- limits --------------------------------------------------------------------------------------- */
+
+/* Lock held. True where cost is within the rule's limit, and taken from it. */
+static bool bucket_take(struct rule *r, uint64_t cost)
+{
+	uint64_t now, room;
+
+	if (!r->per_bytes)
+		cost = 1;
+	if (r->quota) {
+		if (cost > r->rate - r->tokens)
+			return false;
+		r->tokens += cost;
+		return true;
+	}
+	now = plat_now();
+	if (!r->refilled) {
+		r->tokens = r->burst;
+		r->refilled = now;
+	}
+	/* Whole milliseconds, so that the remainder is not lost; at most a second at once. */
+	room = MIN((now - r->refilled) / 1000000, (uint64_t)1000);
+	if (room && r->rate * room / 1000) {
+		r->tokens = MIN(r->tokens + r->rate * room / 1000, r->burst);
+		r->refilled = now;
+	}
+	if (cost > r->tokens)
+		return false;
+	r->tokens -= cost;
+	return true;
+}
+
+/* What a rule says of this request; a limit that is used up denies. Lock held where limited. */
+static enum mon_verdict apply(struct rule *r, struct mon_event *ev, uint64_t cost)
+{
+	ev->rule = r->line;
+	ev->flags = r->flags;
+	ev->verdict = r->verb;
+	if (r->limited && !bucket_take(r, cost))
+		ev->verdict = MON_DENY;
+	else if (r->verb == MON_REDIRECT)
+		ev->value = r->target;
+	return ev->verdict;
+}
+
+static enum mon_verdict apply_locking(struct policy *p, struct rule *r, struct mon_event *ev,
+				      uint64_t cost)
+{
+	if (r->limited) {
+		plat_mutex_lock(&p->lock);
+		apply(r, ev, cost);
+		plat_mutex_unlock(&p->lock);
+		return ev->verdict;
+	}
+	return apply(r, ev, cost);
+}
+
+/* ---- names ----------------------------------------------------------------------------------------- */
+
+/* "*.example.com" is all below it, "*" everything, else the name itself. */
+static bool name_matches(const char *pattern, const char *name)
+{
+	size_t n = str_len(name), k;
+
+	if (str_eq(pattern, "*"))
+		return true;
+	if (pattern[0] != '*')
+		return str_eq(pattern, name);
+	k = str_len(pattern + 1);
+	return n > k && !memcmp(name + n - k, pattern + 1, k);
+}
+
+static bool is_learnt(const struct policy *p, uint32_t rule, const struct frame_addr *a)
+{
+	for (uint32_t i = 0; i < MIN(p->n_learnt, (uint32_t)LEARNT_MAX); i++)
+		if (p->learnt[i].rule == rule && !memcmp(p->learnt[i].addr.b, a->b, 16))
+			return true;
+	return false;
+}
+
+/* An answer's addresses belong to the rules about its name. Lock held. */
+static void learn(struct policy *p, const char *name, const struct frame_addr *addr, unsigned n)
+{
+	for (uint32_t i = p->first[MON_NET]; i; i = p->rule[i - 1].next) {
+		if (!p->rule[i - 1].has_name || !name_matches(p->rule[i - 1].name, name))
+			continue;
+		for (unsigned k = 0; k < n; k++) {
+			if (is_learnt(p, i, &addr[k]))
+				continue;
+			/* Flows that were decided before know nothing of it: they go on. */
+			p->learnt[p->n_learnt++ % LEARNT_MAX] = (struct learnt){addr[k], i};
+		}
+	}
+}
+
+/* ---- net ------------------------------------------------------------------------------------------- */
+
+static bool addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix)
+{
+	unsigned bytes = prefix / 8, bits = prefix % 8;
+
+	if (memcmp(a->b, net->b, bytes))
+		return false;
+	return !bits || !((a->b[bytes] ^ net->b[bytes]) >> (8 - bits));
+}
+
+/* Index + 1 of the first rule, or 0. Lock held. */
+static uint32_t match_flow(const struct policy *p, const struct policy_flow *f)
+{
+	for (uint32_t i = p->first[MON_NET]; i; i = p->rule[i - 1].next) {
+		const struct rule *r = &p->rule[i - 1];
+
+		if (r->proto && r->proto != f->proto)
+			continue;
+		if (f->proto == PROTO_ARP && r->proto != PROTO_ARP)
+			continue;
+		if (f->port < r->port_lo || f->port > r->port_hi)
+			continue;
+		if (r->dir && (r->dir == DIR_OUT) != f->outward)
+			continue;
+		if (r->has_net && !addr_in(&f->remote, &r->net, r->prefix))
+			continue;
+		if (r->has_name && !(f->name && name_matches(r->name, f->name)) &&
+		    !is_learnt(p, i, &f->remote))
+			continue;
+		return i;
+	}
+	return 0;
+}
+
+static struct flow_verdict *flow_get(struct policy *p, const struct flow_verdict *want, bool *fresh)
+{
+	struct flow_verdict *best = NULL;
+	uint64_t a, b, h;
+
+	memcpy(&a, want->r.b + 8, 8);
+	memcpy(&b, want->g.b + 8, 8);
+	h = (a ^ ((uint64_t)want->gport << 48 | (uint64_t)want->rport << 32 | want->proto)) *
+	    UINT64_C(0x9e3779b97f4a7c15);
+	h = (h ^ b ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9) >> 32;
+	*fresh = false;
+	for (unsigned i = 0; i < RUN; i++) {
+		struct flow_verdict *f = &p->flow[(h + i) & (FLOW_CACHE - 1)];
+
+		if (f->used && f->gport == want->gport && f->rport == want->rport &&
+		    f->proto == want->proto && !memcmp(f->r.b, want->r.b, 16) &&
+		    !memcmp(f->g.b, want->g.b, 16))
+			return f;
+		if (!best || (best->used && (!f->used || f->last < best->last)))
+			best = f;
+	}
+	*best = *want;
+	best->used = true;
+	*fresh = true;
+	return best;
+}
+
+/* Lock held. Index + 1 of the rule that a frame falls under. */
+static uint32_t frame_rule(struct policy *p, const struct frame_info *fi, bool out)
+{
+	struct flow_verdict want = {.proto = fi->proto}, *f;
+	struct policy_flow pf = {.proto = fi->proto, .outward = out};
+	struct frame_addr addr[4];
+	char name[FRAME_NAME_MAX];
+	uint16_t type;
+	bool fresh, answer;
+	uint8_t rcode;
+	int n = -1;
+
+	if (!fi->ip) {
+		pf.proto = fi->type == 0x0806 ? PROTO_ARP : 0;
+		return pf.proto ? match_flow(p, &pf) : 0;
+	}
+	want.g = out ? fi->src : fi->dst;
+	want.r = out ? fi->dst : fi->src;
+	want.gport = out ? fi->sport : fi->dport;
+	want.rport = out ? fi->dport : fi->sport;
+	/* A TCP flow in whose middle we are is taken as the guest's own. */
+	if (fi->proto == 6 && !out && (fi->tcp_flags & (FRAME_TCP_SYN | 0x10)) != FRAME_TCP_SYN)
+		pf.outward = true;
+	pf.port = pf.outward ? want.rport : want.gport;
+	pf.remote = want.r;
+	if (p->names && fi->proto == 17 && fi->payload && want.rport == 53)
+		n = frame_dns(fi->payload, fi->payload_len, name, &type, &answer, &rcode, addr, 4);
+	if (n >= 0) {
+		/* each question for itself: a resolver asks all from one port */
+		if (!out && answer)
+			learn(p, name, addr, (unsigned)n);
+		pf.name = name;
+		pf.outward = true;
+		pf.port = 53;
+		return match_flow(p, &pf);
+	}
+	f = flow_get(p, &want, &fresh);
+	f->last = plat_now();
+	if (fresh)
+		f->rule = match_flow(p, &pf);
+	return f->rule;
+}
+
+static enum mon_verdict decide_frame(struct policy *p, struct mon_event *ev)
+{
+	struct frame_info fi;
+	uint32_t i;
+
+	if (!ev->data || !frame_parse(ev->data, ev->len, &fi))
+		return MON_PROVIDE;
+	plat_mutex_lock(&p->lock);
+	i = frame_rule(p, &fi, ev->op == NET_SEND);
+	if (i)
+		apply(&p->rule[i - 1], ev, ev->size);
+	plat_mutex_unlock(&p->lock);
+	return ev->verdict;
+}
+
+enum mon_verdict policy_decide_flow(struct policy *p, const struct policy_flow *f, uint32_t *line)
+{
+	uint32_t i;
+
+	plat_mutex_lock(&p->lock);
+	i = match_flow(p, f);
+	plat_mutex_unlock(&p->lock);
+	*line = i ? p->rule[i - 1].line : 0;
+	return i ? p->rule[i - 1].verb : MON_PROVIDE;
+}
+
+/* ---- the others --------------------------------------------------------------------------------------- */
+
+enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
+{
+	uint64_t last = ev->addr;
+
+	ev->verdict = MON_PROVIDE;
+	if (!(p->mask & BIT(ev->cls)))
+		return MON_PROVIDE;
+	if (ev->cls == MON_NET)
+		return decide_frame(p, ev);
+	/* An access of several bytes falls under a rule about any of them. */
+	if (ev->cls == MON_DISK && ev->value)
+		last += ev->value - 1;
+	else if ((ev->cls == MON_PORT || ev->cls == MON_MMIO) && ev->size)
+		last += ev->size - 1u;
+	for (uint32_t i = p->first[ev->cls]; i; i = p->rule[i - 1].next) {
+		struct rule *r = &p->rule[i - 1];
+
+		if (ev->op < 32 && r->ops & BIT(ev->op) && last >= r->lo && ev->addr <= r->hi)
+			return apply_locking(
+				p, r, ev,
+				ev->cls == MON_PORT || ev->cls == MON_MMIO ? ev->size : ev->value);
+	}
+	return MON_PROVIDE;
+}

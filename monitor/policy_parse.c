@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: ISC */
+/* policy_parse.c: compiles policy texts (doc/policy.md). A line becomes an array of words, variables
+ * replaced; a list multiplies its rule: what comes behind is parsed once for each of its items.
+ *
+ *	let web = {80, 443}
+ *	provide net out tcp 10.0.0.0/8 port $web      becomes two rules
+ *	deny port 0x60-0x64
+ *	redirect cpuid 0x40000000 ebx -> 0x4b4d564b
+ *
+ * Any text may come in: everything is bounded. One thread. */
+#include "base/str.h"
+#include "monitor/core.h"
+#include "monitor/policy.h"
+#include "monitor/rules.h"
+
+#define WORDS_MAX    2048
+#define VARS_MAX     64
+#define VAR_WORDS    1024
+#define INCLUDES_MAX 8
+#define LISTS_MAX    4 /* in one rule */
+
+struct word {
+	const char *s;
+	uint32_t len, column;
+};
+
+struct var {
+	struct word name;
+	uint32_t first, n; /* in pool */
+};
+
+struct parser {
+	struct policy *p;
+	struct policy_error *err;
+	const struct policy_source *src; /* of all */
+	const char *file;
+	unsigned line, depth;
+	struct word word[WORDS_MAX + 1];
+	unsigned n;
+	struct var var[VARS_MAX];
+	unsigned n_vars;
+	struct word pool[VAR_WORDS];
+	unsigned n_pool;
+};
+
+static bool is(const struct word *w, const char *s)
+{
+	return w->s && str_len(s) == w->len && !memcmp(w->s, s, w->len);
+}
+
+static attr_printf(3, 4) int fail(struct parser *ps, unsigned at, const char *fmt, ...)
+{
+	va_list ap;
+
+	str_copy(ps->err->file, sizeof(ps->err->file), ps->file);
+	ps->err->line = ps->line;
+	ps->err->column = ps->word[MIN(at, ps->n)].column;
+	va_start(ap, fmt);
+	str_vformat(ps->err->text, sizeof(ps->err->text), fmt, ap);
+	va_end(ap);
+	return ERR_FORMAT;
+}
+
+/* ---- words ----------------------------------------------------------------------------------------- */
+
+static const struct var *var_find(const struct parser *ps, const char *s, uint32_t len)
+{
+	for (unsigned i = 0; i < ps->n_vars; i++)
+		if (ps->var[i].name.len == len && !memcmp(ps->var[i].name.s, s, len))
+			return &ps->var[i];
+	return NULL;
+}
+
+static int word_add(struct parser *ps, const char *s, size_t len, unsigned column)
+{
+	const struct word w = {s, (uint32_t)len, column};
+	const struct var *v;
+
+	if (ps->n >= WORDS_MAX) {
+		ps->word[ps->n].column = column;
+		return fail(ps, ps->n, "the line has too many words: at most %u", WORDS_MAX);
+	}
+	ps->word[ps->n] = w;
+	if (*s != '$') {
+		ps->n++;
+		return 0;
+	}
+	v = var_find(ps, s + 1, (uint32_t)len - 1);
+	if (!v) {
+		ps->n++;
+		return fail(ps, ps->n - 1, "there is no variable of that name: let NAME = ...");
+	}
+	if (ps->n + v->n > WORDS_MAX)
+		return fail(ps, ps->n, "the line has too many words: at most %u", WORDS_MAX);
+	for (uint32_t i = 0; i < v->n; i++) {
+		ps->word[ps->n] = ps->pool[v->first + i];
+		ps->word[ps->n++].column = column;
+	}
+	return 0;
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == ',';
+}
+
+static int split(struct parser *ps, const char *s, size_t len)
+{
+	size_t i = 0;
+	int err;
+
+	ps->n = 0;
+	while (i < len && s[i] != '#') {
+		size_t start = i;
+
+		if (is_space(s[i])) {
+			i++;
+			continue;
+		}
+		if (s[i] == '{' || s[i] == '}')
+			i++;
+		else
+			while (i < len && !is_space(s[i]) && s[i] != '{' && s[i] != '}' &&
+			       s[i] != '#')
+				i++;
+		err = word_add(ps, s + start, i - start, (unsigned)start + 1);
+		if (err)
+			return err;
+	}
+	ps->word[ps->n] = (struct word){NULL, 0, (unsigned)i + 1};
+	return 0;
+}
+
+/* ---- values ----------------------------------------------------------------------------------------- */
+
+static bool number_part(const char *s, uint32_t len, uint64_t *out, uint32_t *used)
+{
+	uint64_t v = 0;
+	uint32_t i = 0, base = 10;
+
+	if (len > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
+		base = 16;
+		i = 2;
+	}
+	for (*used = 0; i < len; i++) {
+		char c = s[i] >= 'A' && s[i] <= 'F' ? (char)(s[i] | 0x20) : s[i];
+		uint32_t d = c >= '0' && c <= '9'                 ? (uint32_t)(c - '0')
+			     : base == 16 && c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+								  : 99;
+
+		if (d == 99)
+			break;
+		if (v > (UINT64_MAX - d) / base)
+			return false;
+		v = v * base + d;
+		*used = i + 1;
+	}
+	*out = v;
+	return *used > 0;
+}
+
+static bool parse_number(const struct word *w, uint64_t *out)
+{
+	uint32_t used;
+
+	return w->s && number_part(w->s, w->len, out, &used) && used == w->len;
+}
+
+/* N or N-M */
+static bool parse_range(const struct word *w, uint64_t *lo, uint64_t *hi)
+{
+	uint32_t used, more;
+
+	if (!w->s || !number_part(w->s, w->len, lo, &used))
+		return false;
+	*hi = *lo;
+	if (used == w->len)
+		return true;
+	return w->s[used] == '-' && number_part(w->s + used + 1, w->len - used - 1, hi, &more) &&
+	       used + 1 + more == w->len && *hi >= *lo;
+}
+
+static bool parse_v4(const char *s, uint32_t len, uint8_t out[4])
+{
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t v;
+		uint32_t used;
+
+		if (!len || !number_part(s, MIN(len, 3u), &v, &used) || v > 255)
+			return false;
+		out[i] = (uint8_t)v;
+		s += used;
+		len -= used;
+		if (i < 3) {
+			if (!len || *s != '.')
+				return false;
+			s++;
+			len--;
+		}
+	}
+	return !len;
+}
+
+static bool hex_group(const char *s, uint32_t len, uint16_t *out)
+{
+	uint32_t v = 0;
+
+	if (!len || len > 4)
+		return false;
+	for (uint32_t i = 0; i < len; i++) {
+		char c = (char)(s[i] | 0x20);
+
+		if (s[i] >= '0' && s[i] <= '9')
+			v = v << 4 | (uint32_t)(s[i] - '0');
+		else if (c >= 'a' && c <= 'f')
+			v = v << 4 | (uint32_t)(c - 'a' + 10);
+		else
+			return false;
+	}
+	*out = (uint16_t)v;
+	return true;
+}
+
+/* Groups with at most one "::" */
+static bool parse_v6(const char *s, uint32_t len, uint8_t out[16])
+{
+	uint16_t g[8];
+	unsigned n = 0, gap = 9;
+
+	for (uint32_t i = 0; i < len;) {
+		uint32_t end = i;
+
+		if (i + 1 < len && s[i] == ':' && s[i + 1] == ':') {
+			if (gap != 9)
+				return false;
+			gap = n;
+			i += 2;
+			continue;
+		}
+		if (i && s[i] == ':' && s[i - 1] != ':')
+			i++, end++;
+		while (end < len && s[end] != ':')
+			end++;
+		if (n == 8 || !hex_group(s + i, end - i, &g[n++]))
+			return false;
+		i = end;
+		if (i + 1 == len)
+			return false;
+	}
+	if (gap == 9 ? n != 8 : n > 7)
+		return false;
+	memset(out, 0, 16);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = i < gap ? i : 8 - n + i;
+
+		out[2 * at] = (uint8_t)(g[i] >> 8);
+		out[2 * at + 1] = (uint8_t)g[i];
+	}
+	return true;
+}
+
+/* ADDRESS or ADDRESS/BITS */
+static bool parse_net(const struct word *w, struct rule *r)
+{
+	uint32_t len = 0, used;
+	uint64_t bits = 128, most = 128;
+
+	while (len < w->len && w->s[len] != '/')
+		len++;
+	memset(r->net.b, 0, 16);
+	if (parse_v4(w->s, len, r->net.b + 12)) {
+		r->net.b[10] = r->net.b[11] = 0xff;
+		bits = most = 32;
+	} else if (!parse_v6(w->s, len, r->net.b)) {
+		return false;
+	}
+	if (len < w->len && (!number_part(w->s + len + 1, w->len - len - 1, &bits, &used) ||
+			     used != w->len - len - 1 || bits > most))
+		return false;
+	r->prefix = (uint8_t)(most == 32 ? bits + 96 : bits);
+	r->has_net = true;
+	return true;
+}
+
+/* ---- one rule ------------------------------------------------------------------------------------------ */
+
+static int rule_add(struct parser *ps, const struct rule *r)
+{
+	struct policy *p = ps->p;
+
+	if (p->n == RULES_MAX)
+		return fail(ps, 0, "there are more than %u rules", RULES_MAX);
+	if (p->n == p->room) {
+		uint32_t room = p->room ? p->room * 2 : 64;
+		struct rule *more = plat_alloc(room * sizeof(*more));
+
+		if (!more)
+			return ERR_NOMEM;
+		if (p->n)
+			memcpy(more, p->rule, p->n * sizeof(*more));
+		plat_free(p->rule);
+		p->rule = more;
+		p->room = room;
+	}
+	p->rule[p->n] = *r;
+	p->n++;
+	p->mask |= BIT(r->cls);
+	p->names |= r->has_name;
+	return 0;
+}
+
+/* "100/s", "10MB/s", "1GB", "5000": what a limit is. */
+static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
+{
+	static const struct {
+		const char *unit;
+		unsigned shift;
+	} units[] = {{"KB", 10}, {"MB", 20}, {"GB", 30}, {"TB", 40}, {"B", 0}};
+	const struct word *w = &ps->word[at];
+	uint32_t used = 0;
+
+	if (!w->s || !number_part(w->s, w->len, &r->rate, &used))
+		goto wrong;
+	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
+		uint32_t n = (uint32_t)str_len(units[i].unit);
+
+		if (w->len - used < n || memcmp(w->s + used, units[i].unit, n))
+			continue;
+		if (r->rate >> (63 - units[i].shift))
+			goto wrong;
+		r->rate <<= units[i].shift;
+		r->per_bytes = true;
+		used += n;
+		break;
+	}
+	r->limited = true;
+	r->quota = used == w->len;
+	if (!r->quota && (w->len - used != 2 || memcmp(w->s + used, "/s", 2)))
+		goto wrong;
+	if (!r->quota && r->rate > UINT64_C(1) << 50)
+		goto wrong;
+	r->burst = r->rate;
+	return 0;
+wrong:
+	return fail(ps, at, "expected an amount: 100/s, 10MB/s, 1GB or 5000");
+}
+
+/* What comes behind the match. */
+static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
+{
+	int err;
+
+	if (r->verb == MON_REDIRECT) {
+		if (!is(&ps->word[at], "->"))
+			return fail(ps, at, "expected -> and the value to redirect to");
+		if (!parse_number(&ps->word[at + 1], &r->target))
+			return fail(ps, at + 1, "expected a number: the value that the guest gets");
+		at += 2;
+	}
+	while (at < ps->n) {
+		const struct word *w = &ps->word[at];
+
+		if (is(w, "limit")) {
+			if (r->verb == MON_DENY)
+				return fail(ps, at, "what is denied has no limit");
+			err = parse_amount(ps, at + 1, r);
+			if (err)
+				return err;
+			at += 2;
+			if (is(&ps->word[at], "burst")) {
+				if (r->quota || !parse_number(&ps->word[at + 1], &r->burst))
+					return fail(ps, at + 1,
+						    "expected a number for the burst of a rate");
+				at += 2;
+			}
+		} else if (is(w, "record")) {
+			if (!is(&ps->word[at + 1], "full"))
+				return fail(ps, at + 1, "expected full");
+			r->flags |= MON_F_FULL;
+			at += 2;
+		} else if (is(w, "notify")) {
+			r->flags |= MON_F_NOTIFY;
+			at++;
+		} else {
+			return fail(ps, at,
+				    "expected limit, record full, notify or the line's end");
+		}
+	}
+	return rule_add(ps, r);
+}
+
+static bool tail_begins(const struct word *w)
+{
+	return !w->s || is(w, "->") || is(w, "limit") || is(w, "record") || is(w, "notify");
+}
+
+struct op_word {
+	const char *word;
+	uint32_t ops;
+};
+
+static const struct op_word rw_ops[] = {{"read", BIT(0)}, {"write", BIT(1)}, {NULL, 0}};
+static const struct op_word console_ops[] = {{"in", BIT(0)}, {"out", BIT(1)}, {NULL, 0}};
+static const struct op_word cpuid_ops[] = {
+	{"eax", BIT(0)}, {"ebx", BIT(1)}, {"ecx", BIT(2)}, {"edx", BIT(3)}, {NULL, 0}};
+static const struct op_word disk_ops[] = {{"read", BIT(0)},    {"write", BIT(1)}, {"flush", BIT(2)},
+					  {"discard", BIT(3)}, {"zero", BIT(4)},  {NULL, 0}};
+
+/* What may stand in a rule of a class. */
+static const struct class_syntax {
+	const struct op_word *ops;
+	bool address, redirect;
+	uint64_t most; /* of addresses */
+	const char *expected;
+} syntax[MON_CLASSES] = {
+	[MON_PORT] = {rw_ops, true, true, 0xffff, "read, write, or ports: 0x60 or 0x60-0x64"},
+	[MON_MMIO] = {rw_ops, true, true, UINT64_MAX,
+		      "read, write, or addresses: 0xfee00000-0xfee00fff"},
+	[MON_MSR] = {rw_ops, true, true, UINT32_MAX,
+		     "read, write, or MSR numbers: 0x10 or 0x10-0x20"},
+	[MON_CPUID] = {cpuid_ops, true, true, UINT64_MAX,
+		       "eax, ebx, ecx, edx, or leaves: 0x40000000"},
+	[MON_DISK] = {disk_ops, false, false, 0,
+		      "read, write, flush, discard, zero, or sectors N-M"},
+	[MON_ENTROPY] = {NULL, false, false, 0, "nothing: entropy is one thing"},
+	[MON_CONSOLE] = {console_ops, false, false, 0, "in or out"},
+	[MON_NET] = {NULL, false, false, 0,
+		     "in, out, tcp, udp, icmp, arp, an address, port N or name HOST"},
+};
+
+/* One match word of net; gives the number of words, 0: none. */
+static int match_net(struct parser *ps, unsigned at, struct rule *r)
+{
+	static const struct {
+		const char *word;
+		uint8_t proto;
+	} protos[] = {{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"icmp6", 58}, {"arp", PROTO_ARP}};
+	const struct word *w = &ps->word[at];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(protos); i++) {
+		if (is(w, protos[i].word)) {
+			r->proto = protos[i].proto;
+			return 1;
+		}
+	}
+	if (is(w, "in") || is(w, "out")) {
+		r->dir = is(w, "in") ? DIR_IN : DIR_OUT;
+		return 1;
+	}
+	return parse_net(w, r) ? 1 : 0;
+}
+
+static int set_ports(struct rule *r, const struct word *w)
+{
+	uint64_t lo, hi;
+
+	if (!parse_range(w, &lo, &hi) || hi > 0xffff)
+		return 0;
+	r->port_lo = (uint16_t)lo;
+	r->port_hi = (uint16_t)hi;
+	return 1;
+}
+
+static int set_name(struct rule *r, const struct word *w)
+{
+	if (!w->s || w->len >= sizeof(r->name))
+		return 0;
+	for (uint32_t i = 0; i < w->len; i++) {
+		char c = w->s[i];
+
+		if (c == '*' && (i || (w->len > 1 && w->s[1] != '.')))
+			return 0;
+		r->name[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+	}
+	r->name[w->len] = 0;
+	r->has_name = true;
+	return 1;
+}
+
+static int set_sectors(struct rule *r, const struct word *w)
+{
+	if (!parse_range(w, &r->lo, &r->hi) || r->hi >> 54)
+		return 0;
+	r->lo *= 512;
+	r->hi = r->hi * 512 + 511;
+	return 1;
+}
+
+static int match_plain(struct parser *ps, unsigned at, struct rule *r)
+{
+	const struct class_syntax *sx = &syntax[r->cls];
+	const struct word *w = &ps->word[at];
+
+	for (const struct op_word *o = sx->ops; o && o->word; o++) {
+		if (is(w, o->word)) {
+			r->ops = (r->ops == UINT32_MAX ? 0 : r->ops) | o->ops;
+			return 1;
+		}
+	}
+	return sx->address && parse_range(w, &r->lo, &r->hi) && r->hi <= sx->most ? 1 : 0;
+}
+
+/* A word that says what the next one is. */
+static const struct {
+	const char *word;
+	uint8_t cls;
+	int (*set)(struct rule *r, const struct word *w);
+	const char *expected;
+} prefixes[] = {
+	{"port", MON_NET, set_ports, "expected a port, 0 to 65535, or a range 8000-8080"},
+	{"name", MON_NET, set_name, "expected a host's name, or *.example.com"},
+	{"sectors", MON_DISK, set_sectors, "expected sectors: 0-2047"},
+};
+
+/* Parses from word at; a list calls it again for what follows each item. prefix: index of the
+ * prefix that stands before, or -1. */
+static int parse_match(struct parser *ps, unsigned at, struct rule r, int prefix, unsigned lists)
+{
+	while (!tail_begins(&ps->word[at]) || prefix >= 0) {
+		const struct word *w = &ps->word[at];
+		int n = 0;
+
+		if (is(w, "{")) {
+			unsigned close = at + 1;
+			int err = 0;
+
+			while (close < ps->n && !is(&ps->word[close], "}"))
+				close++;
+			if (close == ps->n)
+				return fail(ps, at, "expected } at the end of this list");
+			if (close == at + 1)
+				return fail(ps, close, "expected something in this list");
+			if (++lists > LISTS_MAX)
+				return fail(ps, at, "at most %u lists in a rule", LISTS_MAX);
+			for (unsigned i = at + 1; i < close && !err; i++) {
+				struct rule item = r;
+
+				if (prefix >= 0        ? !prefixes[prefix].set(&item, &ps->word[i])
+				    : r.cls == MON_NET ? !match_net(ps, i, &item)
+						       : !match_plain(ps, i, &item))
+					return fail(ps, i, "expected %s",
+						    prefix >= 0 ? prefixes[prefix].expected + 9
+								: syntax[r.cls].expected);
+				err = parse_match(ps, close + 1, item, -1, lists);
+			}
+			return err;
+		}
+		if (prefix >= 0) {
+			if (!prefixes[prefix].set(&r, w))
+				return fail(ps, at, "%s", prefixes[prefix].expected);
+			prefix = -1;
+			at++;
+			continue;
+		}
+		if (is(w, "any")) {
+			at++;
+			continue;
+		}
+		for (unsigned i = 0; i < ARRAY_SIZE(prefixes) && prefix < 0; i++)
+			if (prefixes[i].cls == r.cls && is(w, prefixes[i].word))
+				prefix = (int)i;
+		if (prefix >= 0) {
+			at++;
+			continue;
+		}
+		n = r.cls == MON_NET ? match_net(ps, at, &r) : match_plain(ps, at, &r);
+		if (!n)
+			return fail(ps, at, "expected %s", syntax[r.cls].expected);
+		at += (unsigned)n;
+	}
+	return parse_tail(ps, at, &r);
+}
+
+static int parse_rule(struct parser *ps)
+{
+	static const char *const verbs[] = {"provide", "redirect", "deny"};
+	struct rule r = {.hi = UINT64_MAX, .port_hi = 0xffff, .ops = UINT32_MAX, .line = ps->line};
+	unsigned verb = 0;
+	int cls;
+
+	while (verb < ARRAY_SIZE(verbs) && !is(&ps->word[0], verbs[verb]))
+		verb++;
+	if (verb == ARRAY_SIZE(verbs))
+		return fail(ps, 0, "expected provide, redirect, deny, let or include");
+	r.verb = (uint8_t)verb;
+	cls = ps->n > 1 ? mon_class_find(ps->word[1].s, ps->word[1].len) : -1;
+	if (cls < 0 || !syntax[cls].expected)
+		return fail(
+			ps, 1,
+			"expected a class: port, mmio, msr, cpuid, disk, net, console or entropy");
+	r.cls = (uint8_t)cls;
+	if (verb == MON_REDIRECT && !syntax[cls].redirect)
+		return fail(ps, 0, "%s cannot be redirected in this version: provide or deny",
+			    mon_class_name(r.cls));
+	if (ps->n == 2 || tail_begins(&ps->word[2]))
+		return fail(ps, 2, "expected any, or %s", syntax[cls].expected);
+	return parse_match(ps, 2, r, -1, 0);
+}
+
+static int parse_let(struct parser *ps)
+{
+	struct var *v = &ps->var[ps->n_vars];
+
+	if (ps->n < 2 || ps->word[1].s[0] == '{' || is(&ps->word[1], "="))
+		return fail(ps, 1, "expected a name");
+	if (!is(&ps->word[2], "="))
+		return fail(ps, 2, "expected =");
+	if (ps->n < 4)
+		return fail(ps, 3, "expected what the variable stands for");
+	if (var_find(ps, ps->word[1].s, ps->word[1].len))
+		return fail(ps, 1, "this variable has a value already");
+	if (ps->n_vars == VARS_MAX || ps->n_pool + ps->n - 3 > VAR_WORDS)
+		return fail(ps, 0, "too many variables");
+	v->name = ps->word[1];
+	v->first = ps->n_pool;
+	v->n = ps->n - 3;
+	for (unsigned i = 3; i < ps->n; i++)
+		ps->pool[ps->n_pool++] = ps->word[i];
+	ps->n_vars++;
+	return 0;
+}
+
+static int parse_text(struct parser *ps, const char *name, const char *text, size_t len);
+
+static int parse_include(struct parser *ps)
+{
+	const char *file = ps->file, *text;
+	unsigned line = ps->line;
+	char name[128];
+	size_t len;
+	int err;
+
+	if (ps->n != 2)
+		return fail(ps, ps->n > 2 ? 2 : 1, "expected one file name");
+	if (ps->word[1].len >= sizeof(name))
+		return fail(ps, 1, "the file name is too long");
+	memcpy(name, ps->word[1].s, ps->word[1].len);
+	name[ps->word[1].len] = 0;
+	if (ps->depth == INCLUDES_MAX)
+		return fail(ps, 1, "includes are nested deeper than %u", INCLUDES_MAX);
+	if (!ps->src->include || ps->src->include(ps->src->arg, ps->file, name, &text, &len))
+		return fail(ps, 1, "cannot read %s", name);
+	ps->depth++;
+	err = parse_text(ps, name, text, len);
+	ps->depth--;
+	ps->file = file;
+	ps->line = line;
+	return err;
+}
+
+static int parse_text(struct parser *ps, const char *name, const char *text, size_t len)
+{
+	int err = 0;
+
+	ps->file = name;
+	for (unsigned line = 1; len && !err; line++) {
+		size_t n = 0;
+
+		while (n < len && text[n] != '\n')
+			n++;
+		ps->line = line;
+		err = split(ps, text, n);
+		if (!err && ps->n)
+			err = is(&ps->word[0], "let")       ? parse_let(ps)
+			      : is(&ps->word[0], "include") ? parse_include(ps)
+							    : parse_rule(ps);
+		n += n < len;
+		text += n;
+		len -= n;
+	}
+	return err;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------ */
+
+static int finish(struct policy *p)
+{
+	for (uint32_t i = p->n; i; i--) {
+		struct rule *r = &p->rule[i - 1];
+
+		r->next = p->first[r->cls];
+		p->first[r->cls] = i;
+	}
+	if (p->mask & BIT(MON_NET)) {
+		p->flow = plat_alloc(sizeof(*p->flow) * FLOW_CACHE);
+		if (!p->flow)
+			return ERR_NOMEM;
+	}
+	return 0;
+}
+
+int policy_compile(const struct policy_source *src, struct policy **out, struct policy_error *err)
+{
+	struct parser *ps = plat_alloc(sizeof(*ps));
+	struct policy *p = plat_alloc(sizeof(*p));
+	int e = ERR_NOMEM;
+
+	*err = (struct policy_error){.line = 0};
+	if (ps && p) {
+		plat_mutex_init(&p->lock, RANK_LEAF);
+		ps->p = p;
+		ps->err = err;
+		ps->src = src;
+		e = parse_text(ps, src->name, src->text, src->len);
+		if (!e)
+			e = finish(p);
+	}
+	plat_free(ps);
+	if (e) {
+		policy_free(p);
+		return err_here(e);
+	}
+	*out = p;
+	return 0;
+}

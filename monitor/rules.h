@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: ISC */
+/* rules.h: compiled rules, between the compiler and the evaluator. */
+#ifndef MONITOR_RULES_H
+#define MONITOR_RULES_H
+
+#include "monitor/policy.h"
+#include "plat/plat.h"
+
+#define RULES_MAX  65536
+#define NAME_MAX_  96
+#define FLOW_CACHE 4096 /* a power of two */
+#define LEARNT_MAX 512
+
+enum rule_dir { DIR_ANY, DIR_IN, DIR_OUT };
+
+struct rule {
+	uint8_t verb; /* enum mon_verdict */
+	uint8_t cls;
+	uint8_t flags; /* MON_F_* */
+	uint8_t proto; /* net; 0: any, PROTO_ARP */
+	uint8_t dir;
+	uint8_t prefix; /* bits of net that count */
+	bool has_net, has_name, limited, per_bytes, quota;
+	uint16_t port_lo, port_hi;
+	uint32_t ops; /* BIT(op) */
+	uint32_t line;
+	uint32_t next;   /* of its class: index + 1; 0: the last */
+	uint64_t lo, hi; /* of addr, inclusive */
+	uint64_t target;
+	uint64_t rate, burst; /* a second; or with quota: the total in rate */
+	struct frame_addr net;
+	char name[NAME_MAX_];
+	/* under the policy's lock */
+	uint64_t tokens, refilled;
+};
+
+#define PROTO_ARP 254
+
+struct flow_verdict {
+	bool used;
+	uint8_t proto;
+	uint16_t gport, rport;
+	struct frame_addr g, r;
+	uint32_t rule; /* index + 1; 0: no rule */
+	uint64_t last;
+};
+
+struct learnt {
+	struct frame_addr addr;
+	uint32_t rule;
+};
+
+struct policy {
+	struct rule *rule;
+	uint32_t n, room;
+	uint32_t mask;
+	uint32_t first[MON_CLASSES]; /* index + 1 */
+	bool names;                  /* some rule is about names */
+	struct plat_mutex lock;      /* RANK_LEAF: buckets and what follows */
+	struct flow_verdict *flow;   /* NULL where there are no net rules */
+	struct learnt learnt[LEARNT_MAX];
+	uint32_t n_learnt;
+};
+
+#endif
