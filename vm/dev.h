@@ -7,13 +7,18 @@
 #include "base/err.h"
 
 struct dev;
-struct state_stream; /* vm/stream.h, to come with saved state */
+struct state_stream; /* vm/stream.h */
 
 struct dev_class {
 	const char *name;
 	void (*reset)(struct dev *dev); /* machine reset; vCPUs are stopped */
-	int (*save)(struct dev *dev, struct state_stream *st);
-	int (*load)(struct dev *dev, struct state_stream *st);
+	/* Saved state, both directions: st->loading says which. NULL: the device has none. On the VM's
+	 * loop, vCPUs parked, frozen. A load goes into a machine that was just created. */
+	int (*state)(struct dev *dev, struct state_stream *st);
+	/* on: ends what is in flight, and touches neither guest memory nor rings until it is called
+	 * again with false, which also looks for what has come meanwhile. May wait (seconds); not
+	 * on a thread that back ends complete on. ERR_TIMEOUT. NULL: nothing runs by itself. */
+	int (*freeze)(struct dev *dev, bool on);
 	void (*destroy)(struct dev *dev); /* frees; back ends are the board's */
 };
 

@@ -9,6 +9,7 @@
 #include "dev/irq/i8259.h"
 
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define CASCADE 2
@@ -431,9 +432,35 @@ static void i8259_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct i8259, dev));
 }
 
+/* ---- saved state ----------------------------------------------------------------------------- */
+
+static const struct st_field chip_fields[] = {
+	ST_U(struct chip, irr),  ST_U(struct chip, isr),          ST_U(struct chip, imr),
+	ST_U(struct chip, pins), ST_U(struct chip, elcr),         ST_U(struct chip, elcr_mask),
+	ST_U(struct chip, base), ST_UMAX(struct chip, lowest, 7), ST_UMAX(struct chip, icw, 4),
+	ST_U(struct chip, icw4), ST_B(struct chip, need_icw4),    ST_B(struct chip, single),
+	ST_B(struct chip, ltim), ST_B(struct chip, smm),          ST_B(struct chip, read_isr),
+	ST_B(struct chip, poll), ST_B(struct chip, rotate_aeoi),
+};
+static const struct st_field pic_fields[] = {ST_B(struct i8259, intr)};
+
+static int i8259_state(struct dev *dev, struct state_stream *st)
+{
+	struct i8259 *pic = container_of(dev, struct i8259, dev);
+
+	plat_mutex_lock(&pic->lock);
+	for (unsigned i = 0; i < 2; i++)
+		ST_SYNC(st, "chip", i, chip_fields, &pic->chip[i]);
+	/* the local APICs have the level of their pin saved, too */
+	ST_SYNC(st, "pic", 0, pic_fields, pic);
+	plat_mutex_unlock(&pic->lock);
+	return st->err;
+}
+
 static const struct dev_class i8259_class = {
 	.name = "i8259",
 	.reset = i8259_reset,
+	.state = i8259_state,
 	.destroy = i8259_destroy,
 };
 

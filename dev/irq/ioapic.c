@@ -7,6 +7,7 @@
 #include "dev/irq/ioapic.h"
 
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 enum { IOREGSEL = 0x00, IOWIN = 0x10, IOEOI = 0x40 };
@@ -207,9 +208,29 @@ static void ioapic_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct ioapic, dev));
 }
 
+static const struct st_field ioapic_fields[] = {
+	ST_U(struct ioapic, id),
+	ST_U(struct ioapic, select),
+	ST_U(struct ioapic, levels),
+	ST_A(struct ioapic, rte),
+};
+
+static int ioapic_state(struct dev *dev, struct state_stream *st)
+{
+	struct ioapic *io = container_of(dev, struct ioapic, dev);
+
+	plat_mutex_lock(&io->lock);
+	ST_SYNC(st, "ioapic", 0, ioapic_fields, io);
+	for (unsigned pin = 0; st->loading && pin < IOAPIC_PINS; pin++)
+		io->rte[pin] &= RTE_WRITABLE | RTE_RIRR;
+	plat_mutex_unlock(&io->lock);
+	return st->err;
+}
+
 static const struct dev_class ioapic_class = {
 	.name = "ioapic",
 	.reset = ioapic_reset,
+	.state = ioapic_state,
 	.destroy = ioapic_destroy,
 };
 

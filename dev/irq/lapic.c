@@ -6,6 +6,8 @@
  * that the engine's question costs one load. */
 #include "dev/irq/lapic_impl.h"
 
+#include "vm/stream.h"
+
 /* Highest set bit of a 256-bit map, -1 when empty. */
 static int highest(const uint64_t map[4])
 {
@@ -385,9 +387,37 @@ static void lapic_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct lapic, dev));
 }
 
+#define L struct lapic
+static const struct st_field lapic_fields[] = {
+	ST_U(L, base),         ST_U(L, svr),         ST_U(L, ldr),        ST_U(L, dfr),
+	ST_A(L, irr),          ST_A(L, isr),         ST_A(L, tmr),        ST_UMAX(L, tpr, 0xff),
+	ST_U(L, esr),          ST_U(L, errors),      ST_U(L, icr),        ST_A(L, lvt),
+	ST_ABOOL(L, lint),     ST_B(L, extint),      ST_U(L, init_count), ST_UMAX(L, divide, 0xb),
+	ST_U(L, tsc_deadline), ST_B(L, timer_armed), ST_T(L, timer_next),
+};
+#undef L
+
+static int lapic_state(struct dev *dev, struct state_stream *st)
+{
+	struct lapic *l = container_of(dev, struct lapic, dev);
+
+	plat_mutex_lock(&l->lock);
+	ST_SYNC(st, "lapic", l->id, lapic_fields, l);
+	if (st->loading && !st->err) {
+		atomic_store(&l->base, (l->base & (BASE_ADDR | BASE_EXTD | BASE_EN)) |
+					       (l->id ? 0 : BASE_BSP));
+		lapic_timer_update(l);
+	}
+	lapic_unlock(l);
+	if (st->loading && !st->err)
+		lapic_page_move(l);
+	return st->err;
+}
+
 static const struct dev_class lapic_class = {
 	.name = "lapic",
 	.reset = lapic_dev_reset,
+	.state = lapic_state,
 	.destroy = lapic_destroy,
 };
 

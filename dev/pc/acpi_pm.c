@@ -7,6 +7,7 @@
 #include "dev/pc/acpi_pm.h"
 
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 /* PM1 status and enable */
@@ -31,6 +32,7 @@
 struct acpi_pm {
 	struct dev dev;
 	struct acpi_pm_wiring w;
+	uint16_t base;          /* where the ports are now, 0: nowhere */
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint16_t status, enable, control;
 	uint16_t gpe_status, gpe_enable;
@@ -244,6 +246,22 @@ static const struct bus_region cf9_region = {
 	.write = cf9_write,
 };
 
+int acpi_pm_move(struct acpi_pm *pm, uint16_t base)
+{
+	int err = 0;
+
+	if (base == pm->base)
+		return 0;
+	if (pm->base)
+		bus_unmap(&pm->dev.vm->pio, &pm_region, pm);
+	pm->base = 0;
+	if (base)
+		err = bus_map_at(&pm->dev.vm->pio, base, &pm_region, pm);
+	if (!err)
+		pm->base = base;
+	return err;
+}
+
 /* ---- events ----------------------------------------------------------------------------------- */
 
 void acpi_pm_gpe(struct acpi_pm *pm, unsigned n)
@@ -274,9 +292,31 @@ static void acpi_pm_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct acpi_pm, dev));
 }
 
+static const struct st_field pm_fields[] = {
+	ST_U(struct acpi_pm, status),     ST_U(struct acpi_pm, enable),
+	ST_U(struct acpi_pm, control),    ST_U(struct acpi_pm, gpe_status),
+	ST_U(struct acpi_pm, gpe_enable), ST_U(struct acpi_pm, cf9),
+	ST_T(struct acpi_pm, epoch),      ST_U(struct acpi_pm, halves),
+};
+
+static int acpi_pm_state(struct dev *dev, struct state_stream *st)
+{
+	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+
+	plat_mutex_lock(&pm->lock);
+	ST_SYNC(st, "pm", 0, pm_fields, pm);
+	if (st->loading && !st->err) {
+		pm->armed = 0;
+		pm_update(pm);
+	}
+	plat_mutex_unlock(&pm->lock);
+	return st->err;
+}
+
 static const struct dev_class acpi_pm_class = {
 	.name = "acpi_pm",
 	.reset = acpi_pm_reset,
+	.state = acpi_pm_state,
 	.destroy = acpi_pm_destroy,
 };
 
@@ -309,6 +349,7 @@ int acpi_pm_create(struct vm *vm, const struct acpi_pm_wiring *w, struct acpi_pm
 	err = bus_map_at(&vm->pio, w->base, &pm_region, pm);
 	if (err)
 		goto out;
+	pm->base = w->base;
 	if (w->cf9) {
 		err = bus_map(&vm->pio, &cf9_region, pm);
 		if (err) {

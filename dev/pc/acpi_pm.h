@@ -33,6 +33,9 @@ struct acpi_pm_wiring {
 /* Sets vm->power_button where the board has set none. */
 int acpi_pm_create(struct vm *vm, const struct acpi_pm_wiring *w,
 		   struct acpi_pm **out) attr_must_check;
+/* Moves the block of ports; 0: it answers nowhere. ERR_EXIST where something else is. Not from two
+ * threads at once. */
+int acpi_pm_move(struct acpi_pm *pm, uint16_t base) attr_must_check;
 /* Presses the power button: an event for the guest, no more. Any thread. As vm->power_button. */
 void acpi_pm_power_button(struct vm *vm);
 /* General-purpose event n (0…15) happened. Any thread. */

@@ -8,6 +8,7 @@
 #include "dev/pc/i8042.h"
 
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 /* Status */
@@ -290,9 +291,30 @@ static void i8042_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct i8042, dev));
 }
 
+static const struct st_field kbc_fields[] = {
+	ST_U(struct i8042, status),  ST_B(struct i8042, full),  ST_U(struct i8042, data),
+	ST_U(struct i8042, command), ST_RAW(struct i8042, ram), ST_B(struct i8042, a20),
+	ST_U(struct i8042, port92),
+};
+
+static int i8042_state(struct dev *dev, struct state_stream *st)
+{
+	struct i8042 *kbc = container_of(dev, struct i8042, dev);
+
+	plat_mutex_lock(&kbc->lock);
+	ST_SYNC(st, "kbc", 0, kbc_fields, kbc);
+	if (st->loading && !st->err) {
+		irq_set(&kbc->w.a20, kbc->a20);
+		irq_update(kbc);
+	}
+	plat_mutex_unlock(&kbc->lock);
+	return st->err;
+}
+
 static const struct dev_class i8042_class = {
 	.name = "i8042",
 	.reset = i8042_reset,
+	.state = i8042_state,
 	.destroy = i8042_destroy,
 };
 

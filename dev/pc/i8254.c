@@ -10,6 +10,7 @@
 
 #include "dev/pc/i8254_counter.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 /* No two ticks closer than this, whatever the guest programs */
@@ -237,9 +238,57 @@ static void i8254_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct i8254, dev));
 }
 
+#define C struct i8254_counter
+static const struct st_field counter_fields[] = {
+	ST_UMAX(C, mode, 5),
+	ST_UMAX(C, access, 3),
+	ST_B(C, bcd),
+	ST_B(C, gate),
+	ST_U(C, write_low),
+	ST_B(C, write_high),
+	ST_B(C, read_high),
+	ST_B(C, latched),
+	ST_B(C, status_latched),
+	ST_U(C, out_latch),
+	ST_U(C, status),
+	ST_U(C, control),
+	ST_UMAX(C, reload, 0x10000),
+	ST_B(C, null_count),
+	ST_U(C, load_at),
+	ST_B(C, counting),
+	ST_U(C, base),
+	ST_UMAX(C, count, 0x10000),
+	ST_UMAX(C, period, 0x10000),
+	ST_B(C, low_half),
+	ST_B(C, armed),
+	ST_U(C, terminal),
+};
+#undef C
+static const struct st_field pit_fields[] = {
+	ST_T(struct i8254, epoch),   ST_B(struct i8254, level), ST_U(struct i8254, rise),
+	ST_U(struct i8254, backlog), ST_T(struct i8254, given),
+};
+
+static int i8254_state(struct dev *dev, struct state_stream *st)
+{
+	struct i8254 *pit = container_of(dev, struct i8254, dev);
+
+	plat_mutex_lock(&pit->lock);
+	ST_SYNC(st, "pit", 0, pit_fields, pit);
+	for (unsigned i = 0; i < 3; i++)
+		ST_SYNC(st, "counter", i, counter_fields, &pit->ctr[i]);
+	if (st->loading && !st->err) {
+		pit->armed = 0;
+		pit_update(pit);
+	}
+	plat_mutex_unlock(&pit->lock);
+	return st->err;
+}
+
 static const struct dev_class i8254_class = {
 	.name = "i8254",
 	.reset = i8254_reset,
+	.state = i8254_state,
 	.destroy = i8254_destroy,
 };
 

@@ -10,6 +10,7 @@
 
 #include "dev/pc/calendar.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 enum {
@@ -472,9 +473,35 @@ static void mc146818_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct mc146818, dev));
 }
 
+static const struct st_field rtc_fields[] = {
+	ST_UMAX(struct mc146818, index, 0x7f),
+	ST_RAW(struct mc146818, cmos),
+	ST_U(struct mc146818, offset), /* to UTC: the guest's clock goes on with the world's */
+	ST_U(struct mc146818, frozen),
+	ST_UMAX(struct mc146818, weekday_shift, 6),
+	ST_UMAX(struct mc146818, century_shift, 99),
+	ST_U(struct mc146818, seen),
+};
+
+static int mc146818_state(struct dev *dev, struct state_stream *st)
+{
+	struct mc146818 *rtc = container_of(dev, struct mc146818, dev);
+
+	plat_mutex_lock(&rtc->lock);
+	ST_SYNC(st, "rtc", 0, rtc_fields, rtc);
+	if (st->loading && !st->err) {
+		rtc->armed = 0;
+		rtc->periods = crystal_pulses(plat_now()) / period_pulses(rtc);
+		rtc_update(rtc);
+	}
+	plat_mutex_unlock(&rtc->lock);
+	return st->err;
+}
+
 static const struct dev_class mc146818_class = {
 	.name = "mc146818",
 	.reset = mc146818_reset,
+	.state = mc146818_state,
 	.destroy = mc146818_destroy,
 };
 

@@ -10,6 +10,7 @@
 
 #include "chr/chr.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define FIFO_SIZE   16
@@ -462,9 +463,48 @@ static void ns16550_destroy(struct dev *dev)
 	plat_free(u);
 }
 
+#define U struct ns16550
+static const struct st_field uart_fields[] = {
+	ST_U(U, ier),
+	ST_U(U, fcr),
+	ST_U(U, lcr),
+	ST_U(U, mcr),
+	ST_U(U, scr),
+	ST_U(U, divisor),
+	ST_U(U, msr),
+	ST_B(U, overrun),
+	ST_B(U, thre_pending),
+	ST_B(U, timeout),
+	ST_RAW(U, rx),
+	ST_UMAX(U, rx_head, FIFO_SIZE - 1),
+	ST_UMAX(U, rx_count, FIFO_SIZE),
+};
+#undef U
+
+static int ns16550_state(struct dev *dev, struct state_stream *st)
+{
+	struct ns16550 *u = container_of(dev, struct ns16550, dev);
+	bool more;
+
+	plat_mutex_lock(&u->lock);
+	tx_flush(u);
+	ST_SYNC(st, "uart", 0, uart_fields, u);
+	if (st->loading && !st->err) {
+		rx_watch(u);
+		irq_update(u);
+		u->starved = true; /* the back end may have had input before */
+	}
+	more = st->loading && !st->err && wants_input(u);
+	plat_mutex_unlock(&u->lock);
+	if (more && u->chr)
+		chr_rx_ready(u->chr);
+	return st->err;
+}
+
 static const struct dev_class ns16550_class = {
 	.name = "ns16550",
 	.reset = ns16550_reset,
+	.state = ns16550_state,
 	.destroy = ns16550_destroy,
 };
 

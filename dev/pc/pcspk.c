@@ -6,6 +6,7 @@
 
 #include "dev/pc/i8254.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define SPK_GATE2   BIT(0)
@@ -66,9 +67,17 @@ static void pcspk_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct pcspk, dev));
 }
 
+static const struct st_field spk_fields[] = {ST_U(struct pcspk, bits)};
+
+static int pcspk_state(struct dev *dev, struct state_stream *st)
+{
+	return ST_SYNC(st, "pcspk", 0, spk_fields, container_of(dev, struct pcspk, dev));
+}
+
 static const struct dev_class pcspk_class = {
 	.name = "pcspk",
 	.reset = pcspk_reset,
+	.state = pcspk_state,
 	.destroy = pcspk_destroy,
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define LEAF_SIGNATURE             0x40000000u
@@ -227,9 +228,23 @@ static void pvclock_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct pvclock, dev));
 }
 
+static const struct st_field pv_fields[] = {
+	ST_F(struct pvclock, host_tsc, ST_STAMP, 0),
+	ST_T(struct pvclock, host_ns),
+	ST_A(struct pvclock, system_time),
+	ST_U(struct pvclock, wall_clock),
+};
+
+/* Guest TSC and line move together, so that the pages in the guest's memory stay right. */
+static int pvclock_state(struct dev *dev, struct state_stream *st)
+{
+	return ST_SYNC(st, "pvclock", 0, pv_fields, container_of(dev, struct pvclock, dev));
+}
+
 static const struct dev_class pvclock_class = {
 	.name = "pvclock",
 	.reset = pvclock_reset,
+	.state = pvclock_state,
 	.destroy = pvclock_destroy,
 };
 

@@ -200,6 +200,7 @@ static void host_destroy(struct dev *dev)
 static const struct dev_class host_class = {
 	.name = "pci-host",
 	.reset = host_reset,
+	.state = pci_host_state,
 	.destroy = host_destroy,
 };
 

@@ -27,6 +27,9 @@ void pci_bars_update(struct pci_dev *pd);
 void pci_bars_unmap(struct pci_dev *pd);
 int pci_bars_assign(struct pci_dev *pd) attr_must_check;
 
+/* state.c */
+int pci_host_state(struct dev *dev, struct state_stream *st);
+
 /* msi.c: takes over what was written to COMMAND and the MSI capabilities; host->lock held. */
 void pci_irq_sync(struct pci_dev *pd);
 /* Interrupt status bit and MSI pending bits, for reads; host->lock held. */

@@ -123,7 +123,10 @@ struct pci_dev {
 	 * interested. before_read may pci_cfg_poke(); after_write sees what was stored. */
 	void (*before_read)(struct pci_dev *pd, unsigned off, unsigned size);
 	void (*after_write)(struct pci_dev *pd, unsigned off, unsigned size);
+	void *ctx; /* for these hooks, where the function is not embedded in its device */
 };
+
+struct state_stream;
 
 struct pci_window {
 	uint64_t base, size; /* size 0: none */
@@ -176,6 +179,8 @@ void pci_cfg_write(struct pci_host *host, unsigned devfn, unsigned off, unsigned
 /* The function's own accesses: no masks, no hooks. size ≤ 4, any alignment. */
 uint32_t pci_cfg_peek(struct pci_dev *pd, unsigned off, unsigned size);
 void pci_cfg_poke(struct pci_dev *pd, unsigned off, unsigned size, uint32_t value);
+/* Saved state of a function: configuration space, messages, pin; both directions. */
+int pci_dev_state(struct pci_dev *pd, struct state_stream *st);
 /* Puts a function into the state after reset. */
 void pci_dev_reset(struct pci_dev *pd);
 

@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "dev/virtio/virtio.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define QUEUE_SIZE 128
@@ -123,6 +124,16 @@ static void balloon_reset(struct virtio_dev *vd)
 	to_balloon(vd)->actual = 0;
 }
 
+static const struct st_field balloon_fields[] = {
+	ST_U(struct balloon, target),
+	ST_U(struct balloon, actual),
+};
+
+static void balloon_state(struct virtio_dev *vd, struct state_stream *st)
+{
+	ST_SYNC(st, "balloon", 0, balloon_fields, to_balloon(vd));
+}
+
 static void balloon_destroy(struct virtio_dev *vd)
 {
 	struct balloon *b = to_balloon(vd);
@@ -148,12 +159,15 @@ static const struct virtio_ops balloon_ops = {
 	.config_read = balloon_config_read,
 	.config_write = balloon_config_write,
 	.reset = balloon_reset,
+	.state = balloon_state,
 	.destroy = balloon_destroy,
 };
 
 static const struct dev_class balloon_class = {
 	.name = "virtio-balloon",
 	.reset = virtio_machine_reset,
+	.state = virtio_state,
+	.freeze = virtio_freeze,
 	.destroy = virtio_destroy,
 };
 

@@ -411,6 +411,8 @@ static const struct virtio_ops blk_ops = {
 static const struct dev_class blk_class = {
 	.name = "virtio-blk",
 	.reset = virtio_machine_reset,
+	.state = virtio_state,
+	.freeze = virtio_freeze,
 	.destroy = virtio_destroy,
 };
 

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "chr/chr.h"
 #include "dev/virtio/virtio.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define QUEUE_SIZE 128
@@ -135,6 +136,19 @@ static void console_config_write(struct virtio_dev *vd, unsigned off, const uint
 		con->chr->ops->write(con->chr, buf, 1);
 }
 
+static const struct st_field console_fields[] = {
+	ST_U(struct console, cols),
+	ST_U(struct console, rows),
+};
+
+static void console_state(struct virtio_dev *vd, struct state_stream *st)
+{
+	struct console *con = to_console(vd);
+
+	ST_SYNC(st, "console", 0, console_fields, con);
+	con->stalled = true; /* the back end is told to go on when that is over */
+}
+
 static void from_chr_detach(struct virtio_dev *vd)
 {
 	struct console *con = to_console(vd);
@@ -165,6 +179,7 @@ static const struct virtio_ops console_ops = {
 	.config_len = CONFIG_LEN,
 	.config_read = console_config_read,
 	.config_write = console_config_write,
+	.state = console_state,
 	.detach = from_chr_detach,
 	.destroy = console_destroy,
 };
@@ -172,6 +187,8 @@ static const struct virtio_ops console_ops = {
 static const struct dev_class console_class = {
 	.name = "virtio-console",
 	.reset = virtio_machine_reset,
+	.state = virtio_state,
+	.freeze = virtio_freeze,
 	.destroy = virtio_destroy,
 };
 

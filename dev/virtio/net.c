@@ -10,6 +10,7 @@
 #include "dev/virtio/netcsum.h"
 #include "dev/virtio/virtio.h"
 #include "net/net.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define QUEUE_SIZE 256
@@ -361,6 +362,25 @@ static void net_reset(struct virtio_dev *vd)
 	memcpy(n->mac, n->net->mac, 6);
 }
 
+#define N struct vnet
+static const struct st_field net_fields[] = {
+	ST_B(N, link),
+	ST_RAW(N, mac),
+	ST_B(N, filter.promisc),
+	ST_B(N, filter.allmulti),
+	ST_UMAX(N, filter.n, MAC_MAX),
+	ST_RAW(N, filter.mac),
+};
+#undef N
+
+static void net_state(struct virtio_dev *vd, struct state_stream *st)
+{
+	struct vnet *n = to_net(vd);
+
+	ST_SYNC(st, "net", 0, net_fields, n);
+	n->stalled = true; /* the back end is told to go on when that is over */
+}
+
 static void from_wire_detach(struct virtio_dev *vd)
 {
 	struct vnet *n = to_net(vd);
@@ -396,6 +416,7 @@ static const struct virtio_ops net_ops = {
 	.config_len = CONFIG_LEN,
 	.config_read = net_config_read,
 	.reset = net_reset,
+	.state = net_state,
 	.detach = from_wire_detach,
 	.destroy = net_destroy,
 };
@@ -403,6 +424,8 @@ static const struct virtio_ops net_ops = {
 static const struct dev_class net_class = {
 	.name = "virtio-net",
 	.reset = virtio_machine_reset,
+	.state = virtio_state,
+	.freeze = virtio_freeze,
 	.destroy = virtio_destroy,
 };
 

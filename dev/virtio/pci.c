@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "dev/pci/pci.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define VENDOR_VIRTIO 0x1af4
@@ -78,7 +79,21 @@ static bool vp_dma_allowed(void *ctx)
 	return atomic_load_explicit(&vp->pd.master, memory_order_acquire);
 }
 
+static const struct st_field vp_fields[] = {
+	ST_U(struct virtio_pci, isr),
+	ST_B(struct virtio_pci, was_master),
+};
+
+static int vp_state(void *ctx, struct state_stream *st)
+{
+	struct virtio_pci *vp = ctx;
+
+	ST_SYNC(st, "virtio-pci", 0, vp_fields, vp);
+	return pci_dev_state(&vp->pd, st);
+}
+
 static const struct virtio_transport pci_transport = {
+	.state = vp_state,
 	.interrupt = vp_interrupt,
 	.reset = vp_reset,
 	.destroy = vp_destroy,

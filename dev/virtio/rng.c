@@ -96,6 +96,8 @@ static const struct virtio_ops rng_ops = {
 static const struct dev_class rng_class = {
 	.name = "virtio-rng",
 	.reset = virtio_machine_reset,
+	.state = virtio_state,
+	.freeze = virtio_freeze,
 	.destroy = virtio_destroy,
 };
 

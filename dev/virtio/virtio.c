@@ -54,12 +54,18 @@ int virtio_plug(struct virtio_dev *vd, struct pci_host *host, int slot)
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
-bool virtio_live(struct virtio_dev *vd)
+/* What is in flight may be given back. */
+static bool in_force(struct virtio_dev *vd)
 {
 	const uint8_t mask = VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK | VIRTIO_S_NEEDS_RESET;
 
 	return (vd->status & mask) == (VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK) &&
 	       !vd->resetting && vd->transport->dma_allowed(vd->transport_ctx);
+}
+
+bool virtio_live(struct virtio_dev *vd)
+{
+	return in_force(vd) && !vd->frozen;
 }
 
 static void config_interrupt(struct virtio_dev *vd)
@@ -122,9 +128,10 @@ void virtio_begin(struct virtio_dev *vd)
 void virtio_end(struct virtio_dev *vd)
 {
 	BUG_ON(!vd->busy);
-	if (--vd->busy || !vd->resetting)
+	if (--vd->busy || !(vd->resetting || vd->frozen))
 		return;
-	reset_finish(vd);
+	if (vd->resetting)
+		reset_finish(vd);
 	plat_event_set(&vd->idle);
 }
 
@@ -177,7 +184,7 @@ void virtio_publish(struct virtio_dev *vd, struct virtq *q, unsigned n)
 /* Lock held. After a reset was asked for, or a protocol error, nothing is shown to the guest. */
 static void chain_return(struct virtio_dev *vd, struct virtq *q, uint16_t head, uint32_t written)
 {
-	if (!virtio_live(vd) || !q->enabled)
+	if (!in_force(vd) || !q->enabled)
 		return;
 	virtq_fill(q, 0, head, written);
 	virtio_publish(vd, q, 1);
@@ -310,7 +317,7 @@ static struct virtq *selected(struct virtio_dev *vd)
 	return vd->queue_select < vd->ops->n_queues ? &vd->vq[vd->queue_select] : NULL;
 }
 
-static void features_settle(struct virtio_dev *vd)
+void virtio_features_settle(struct virtio_dev *vd)
 {
 	for (unsigned i = 0; i < vd->ops->n_queues; i++) {
 		vd->vq[i].event_idx = virtio_has(vd, VIRTIO_F_EVENT_IDX);
@@ -336,7 +343,7 @@ static bool status_write(struct virtio_dev *vd, uint8_t v)
 		set &= (uint8_t)~VIRTIO_S_DRIVER_OK;
 	vd->status |= set;
 	if (set & VIRTIO_S_FEATURES_OK)
-		features_settle(vd);
+		virtio_features_settle(vd);
 	if (!(set & VIRTIO_S_DRIVER_OK))
 		return false;
 	if (vd->ops->ready)
@@ -348,7 +355,7 @@ static void queue_enable(struct virtio_dev *vd, struct virtq *q)
 {
 	if (q->enabled)
 		return;
-	features_settle(vd);
+	virtio_features_settle(vd);
 	if (virtq_enable(q))
 		virtio_broken(vd, "ring outside of memory, or misaligned");
 }

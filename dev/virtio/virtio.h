@@ -74,6 +74,8 @@ struct virtio_ops {
 	void (*ready)(struct virtio_dev *vd);
 	void (*cancel)(struct virtio_dev *vd);
 	void (*reset)(struct virtio_dev *vd);
+	/* Saved state of the device's own, both directions; lock held; may be NULL. */
+	void (*state)(struct virtio_dev *vd, struct state_stream *st);
 	/* No lock, may be NULL: leaves its back end, whose thread calls it no more. */
 	void (*detach)(struct virtio_dev *vd);
 	void (*destroy)(struct virtio_dev *vd); /* frees the device's own things */
@@ -85,6 +87,7 @@ struct virtio_transport {
 	void (*reset)(void *ctx);   /* forget interrupt status */
 	void (*destroy)(void *ctx); /* frees the transport; no lock */
 	bool (*dma_allowed)(void *ctx);
+	int (*state)(void *ctx, struct state_stream *st); /* saved state; no lock */
 };
 
 /* First member of each device's own struct. */
@@ -101,6 +104,7 @@ struct virtio_dev {
 	uint8_t generation; /* of the configuration */
 	bool resetting;
 	bool closing;         /* being destroyed: the event loop is gone */
+	bool frozen;          /* nothing is begun: the VM is being saved */
 	uint32_t busy;        /* operations that touch guest memory */
 	uint32_t selector[2]; /* device_feature_select, driver_feature_select */
 	uint16_t queue_select;
@@ -120,12 +124,17 @@ int virtio_plug(struct virtio_dev *vd, struct pci_host *host, int slot) attr_mus
  * they must not run on the thread that back ends complete on. */
 void virtio_machine_reset(struct dev *dev);
 void virtio_destroy(struct dev *dev);
+/* The state and freeze members. */
+int virtio_state(struct dev *dev, struct state_stream *st);
+int virtio_freeze(struct dev *dev, bool on);
 
 static inline bool virtio_has(const struct virtio_dev *vd, uint64_t feature)
 {
 	return vd->features & feature;
 }
 
+/* The features decide how rings are used: to be called when they have changed. Lock held. */
+void virtio_features_settle(struct virtio_dev *vd);
 /* Lock held: driver is up, rings may be used. */
 bool virtio_live(struct virtio_dev *vd);
 /* Lock held: around every operation that touches guest memory without the lock. */

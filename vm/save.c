@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: ISC */
+/* save.c: a VM's state to and from a stream (doc/state-format.md), and from one engine to another.
+ *
+ * The caller's thread freezes and thaws; devices are walked on the VM's loop, so that no timer of
+ * theirs runs meanwhile. Back ends may still call: a device takes its lock while it is saved. */
+#include "vm/save.h"
+
+#include "base/str.h"
+#include "x86/cpuid.h"
+
+#define PARK_NS (30 * NS_PER_SEC)
+
+/* ---- processors ---------------------------------------------------------------------------- */
+
+#define S             struct x86_state
+#define SEG_FIELDS(m) ST_U(S, m.sel), ST_UMAX(S, m.attr, 0xf1ff), ST_U(S, m.limit), ST_U(S, m.base)
+static const struct st_field cpu_fields[] = {
+	ST_A(S, gpr),
+	ST_U(S, rip),
+	ST_U(S, rflags),
+	SEG_FIELDS(seg[ES]),
+	SEG_FIELDS(seg[CS]),
+	SEG_FIELDS(seg[SS]),
+	SEG_FIELDS(seg[DS]),
+	SEG_FIELDS(seg[FS]),
+	SEG_FIELDS(seg[GS]),
+	SEG_FIELDS(ldtr),
+	SEG_FIELDS(tr),
+	ST_U(S, gdtr.base),
+	ST_U(S, gdtr.limit),
+	ST_U(S, idtr.base),
+	ST_U(S, idtr.limit),
+	ST_UMAX(S, cr0, UINT32_MAX),
+	ST_U(S, cr2),
+	ST_U(S, cr3),
+	ST_UMAX(S, cr4, UINT32_MAX),
+	ST_A(S, dr),
+	ST_U(S, xcr0),
+	ST_UMAX(S, efer, UINT32_MAX),
+	ST_U(S, star),
+	ST_U(S, lstar),
+	ST_U(S, cstar),
+	ST_U(S, sfmask),
+	ST_U(S, kernel_gs_base),
+	ST_U(S, sysenter_cs),
+	ST_U(S, sysenter_esp),
+	ST_U(S, sysenter_eip),
+	ST_U(S, pat),
+	ST_U(S, tsc_aux),
+	ST_U(S, misc_enable),
+	ST_U(S, spec_ctrl),
+	ST_U(S, xss),
+	ST_U(S, debugctl),
+	ST_U(S, mcg_status),
+	ST_U(S, mcg_ctl),
+	ST_F(S, tsc_offset, ST_OFFSET, 0),
+	ST_U(S, tsc_adjust),
+	ST_U(S, pkru),
+	ST_U(S, smbase),
+	ST_U(S, mtrr.def_type),
+	ST_A(S, mtrr.fixed),
+	ST_A(S, mtrr.base),
+	ST_A(S, mtrr.mask),
+	ST_UMAX(S, shadow, SHADOW_STI | SHADOW_MOVSS),
+	ST_UMAX(S, activity, ACT_WAIT_SIPI),
+	ST_B(S, nmi_blocked),
+	ST_B(S, nmi_pending),
+	ST_B(S, smm),
+	ST_B(S, a20_masked),
+	ST_RAW(S, xsave),
+};
+#undef S
+
+/* What waits for the vCPU's loop */
+struct pending {
+	uint32_t requests;
+	uint8_t sipi_vector;
+};
+static const struct st_field pending_fields[] = {
+	ST_U(struct pending, requests),
+	ST_U(struct pending, sipi_vector),
+};
+#define SAVED_REQUESTS (REQ_IRQ | REQ_NMI | REQ_INIT | REQ_SIPI)
+
+/* Images that the host's FXRSTOR or XRSTOR would refuse (SDM vol. 1, 13.8) */
+static bool xsave_ok(const struct x86_state *s)
+{
+	const uint8_t *b = s->xsave.bytes;
+	uint64_t xstate_bv, header[7];
+	uint32_t mxcsr;
+
+	memcpy(&mxcsr, b + 24, 4);
+	memcpy(&xstate_bv, b + 512, 8);
+	memcpy(header, b + 520, sizeof(header));
+	for (unsigned i = 0; i < ARRAY_SIZE(header); i++)
+		if (header[i])
+			return false;
+	return !(mxcsr & ~0xffffu) && (s->xcr0 & XCR0_X87) && !(xstate_bv & ~s->xcr0);
+}
+
+/* Engines may rely on what no guest could ever bring about. */
+static bool cpu_ok(const struct x86_state *s)
+{
+	bool lma = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
+
+	return (s->rflags & FL_ONE) && xsave_ok(s) && !!(s->efer & EFER_LMA) == lma &&
+	       (!(s->cr0 & CR0_PG) || (s->cr0 & CR0_PE)) && (!lma || (s->cr4 & CR4_PAE));
+}
+
+static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
+{
+	struct vcpu *vcpu = vm->vcpu[i];
+	struct pending p = {.requests = vcpu->requests & SAVED_REQUESTS,
+			    .sipi_vector = vcpu->sipi_vector};
+
+	if (!st->loading && vm->engine->get_state && vm->engine->get_state(vcpu))
+		return state_fail(st, err_here(ERR_IO), "the engine does not give CPU %u's state",
+				  i);
+	ST_SYNC(st, "cpu", i, cpu_fields, vcpu->state);
+	ST_SYNC(st, "pending", i, pending_fields, &p);
+	if (!st->loading || st->err)
+		return st->err;
+	if (!cpu_ok(vcpu->state))
+		return state_fail(st, err_here(ERR_FORMAT), "the state of CPU %u is impossible", i);
+	atomic_fetch_or(&vcpu->requests, p.requests & SAVED_REQUESTS);
+	vcpu->sipi_vector = p.sipi_vector;
+	if (vm->engine->set_state && vm->engine->set_state(vcpu))
+		return state_fail(st, err_here(ERR_IO), "the engine does not take CPU %u's state",
+				  i);
+	return 0;
+}
+
+/* ---- the machine ----------------------------------------------------------------------------- */
+
+struct shape {
+	uint32_t cpus;
+	uint64_t memory, tsc_hz;
+	char model[32];
+};
+static const struct st_field shape_fields[] = {
+	ST_UMAX(struct shape, cpus, VM_MAX_VCPUS),
+	ST_U(struct shape, memory),
+	ST_U(struct shape, tsc_hz),
+	ST_RAW(struct shape, model),
+};
+
+static void shape_of(struct vm *vm, struct shape *s)
+{
+	*s = (struct shape){.cpus = vm->n_vcpus, .memory = vm->ram.size, .tsc_hz = vm->tsc_hz};
+	if (vm->model)
+		str_copy(s->model, sizeof(s->model), x86_model_name(vm->model));
+}
+
+static int check_shape(struct vm *vm, struct state_stream *st)
+{
+	struct shape want, have;
+
+	shape_of(vm, &have);
+	want = have;
+	ST_SYNC(st, "machine", 0, shape_fields, &want);
+	want.model[sizeof(want.model) - 1] = 0;
+	if (!st->loading || st->err)
+		return st->err;
+	if (want.cpus != have.cpus || want.memory != have.memory)
+		return state_fail(
+			st, err_here(ERR_INVAL),
+			"the state is of %u CPUs and %llu MiB, the VM has %u and %llu MiB",
+			want.cpus, (unsigned long long)(want.memory / MIB), have.cpus,
+			(unsigned long long)(have.memory / MIB));
+	if (!str_eq(want.model, have.model))
+		return state_fail(st, err_here(ERR_INVAL), "the state is of a %s, the VM is a %s",
+				  want.model, have.model);
+	/* 1%: measured frequencies differ a little from start to start. */
+	if (want.tsc_hz > have.tsc_hz + have.tsc_hz / 100 ||
+	    want.tsc_hz < have.tsc_hz - have.tsc_hz / 100)
+		plat_log(LOG_WARN,
+			 "this host's TSC runs at %llu MHz, the guest's ran at %llu: the "
+			 "guest's clock will be off",
+			 (unsigned long long)(have.tsc_hz / 1000000),
+			 (unsigned long long)(want.tsc_hz / 1000000));
+	return 0;
+}
+
+static unsigned dev_ordinal(struct vm *vm, const struct dev *dev)
+{
+	unsigned n = 0;
+
+	for (struct dev *d = vm->devs; d != dev; d = d->next)
+		n += d->cls == dev->cls;
+	return n;
+}
+
+static int sections(struct vm *vm, struct state_stream *st)
+{
+	char name[STATE_NAME];
+	bool load = st->loading;
+
+	if (!load)
+		state_begin(st, "machine", 1);
+	else if (!state_next(st))
+		state_expect(st, "machine", 1);
+	if (!st->err)
+		check_shape(vm, st);
+	/* Processors first: timers of local APICs need the guest's TSC. */
+	for (unsigned i = 0; i < vm->n_vcpus && !st->err; i++)
+		cpu_state(vm, st, i);
+	load ? state_leave(st) : state_end(st);
+	for (struct dev *dev = vm->devs; dev && !st->err; dev = dev->next) {
+		if (!dev->cls->state)
+			continue;
+		str_format(name, sizeof(name), "%s.%u", dev->cls->name, dev_ordinal(vm, dev));
+		if (!load)
+			state_begin(st, name, 1);
+		else if (state_next(st) || state_expect(st, name, 1))
+			break;
+		if (dev->cls->state(dev, st))
+			state_fail(st, ERR_INVAL, "%s: refused", name);
+		load ? state_leave(st) : state_end(st);
+	}
+	return st->err;
+}
+
+/* On the loop's thread: none of its timers runs meanwhile. */
+struct walk {
+	struct plat_task task;
+	struct plat_event done;
+	struct vm *vm;
+	struct state_stream *st;
+};
+
+static void walk_run(void *arg)
+{
+	struct walk *w = arg;
+
+	sections(w->vm, w->st);
+	plat_event_set(&w->done);
+}
+
+static int walk(struct vm *vm, struct state_stream *st)
+{
+	struct walk w = {.task = {.fn = walk_run}, .vm = vm, .st = st};
+
+	w.task.arg = &w;
+	plat_loop_post(vm->loop, &w.task);
+	plat_event_wait(&w.done, PLAT_FOREVER);
+	return st->err;
+}
+
+int vm_state_save(struct vm *vm, struct state_stream *st)
+{
+	return walk(vm, st);
+}
+
+int vm_state_load(struct vm *vm, struct state_stream *st)
+{
+	return walk(vm, st);
+}
+
+/* ---- stopping the world ------------------------------------------------------------------------ */
+
+static int devices_freeze(struct vm *vm, bool on)
+{
+	int err = 0;
+
+	for (struct dev *dev = vm->devs; dev; dev = dev->next)
+		if (dev->cls->freeze && (!err || !on))
+			err = dev->cls->freeze(dev, on);
+	return err;
+}
+
+/* A reset that was asked for is carried out while vCPUs are parked. */
+static bool at_rest(struct vm *vm)
+{
+	bool rest;
+
+	plat_mutex_lock(&vm->lock);
+	rest = !vm->reset_wanted && atomic_load(&vm->n_parked) == vm->n_vcpus;
+	plat_mutex_unlock(&vm->lock);
+	return rest;
+}
+
+int vm_freeze(struct vm *vm, const char *reason)
+{
+	uint64_t deadline = plat_now() + PARK_NS;
+	int err = 0;
+
+	vm_pause_sync(vm, reason);
+	while (!at_rest(vm) && vm->end == VM_RUNNING && !err) {
+		if (plat_now() > deadline)
+			err = err_here(ERR_TIMEOUT);
+		plat_event_clear(&vm->parked);
+		plat_event_wait(&vm->parked, plat_now() + NS_PER_SEC / 200);
+	}
+	if (!err && vm->end != VM_RUNNING)
+		err = err_here(ERR_INVAL);
+	if (!err)
+		err = devices_freeze(vm, true);
+	if (err)
+		vm_thaw(vm, true);
+	return err;
+}
+
+void vm_thaw(struct vm *vm, bool resume)
+{
+	int err = devices_freeze(vm, false);
+
+	if (err)
+		plat_log(LOG_ERROR, "a device does not go on: %s", err_str(err));
+	if (resume)
+		vm_resume(vm);
+}
+
+/* ---- another engine ----------------------------------------------------------------------------- */
+
+/* What a vCPU has in the engine that it leaves or enters */
+struct seat {
+	void *engine_data;
+	struct x86_state *state;
+};
+
+static void seats_leave(struct vm *vm, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		vm->engine->vcpu_fini(vm->vcpu[i]);
+	vm->engine->vm_fini(vm);
+}
+
+static int seats_take(struct vm *vm, const struct seat *old, unsigned *n)
+{
+	int err = 0;
+
+	for (*n = 0; *n < vm->n_vcpus && !err; *n += !err) {
+		struct vcpu *vcpu = vm->vcpu[*n];
+
+		err = vm->engine->vcpu_init(vcpu);
+		if (!err)
+			*vcpu->state = *old[*n].state;
+	}
+	for (unsigned i = 0; i < *n && !err; i++)
+		if (vm->engine->set_state)
+			err = vm->engine->set_state(vm->vcpu[i]);
+	return err;
+}
+
+static void swap(struct vm *vm, const struct engine_ops *engine, void *data,
+		 const struct seat *seat)
+{
+	vm->engine = engine;
+	vm->engine_data = data;
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		vm->vcpu[i]->engine_data = seat[i].engine_data;
+		vm->vcpu[i]->state = seat[i].state;
+	}
+}
+
+static void seats_get(struct vm *vm, struct seat *seat)
+{
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		seat[i] = (struct seat){vm->vcpu[i]->engine_data, vm->vcpu[i]->state};
+}
+
+int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
+{
+	const struct engine_ops *old_engine = vm->engine;
+	struct seat old[VM_MAX_VCPUS], new[VM_MAX_VCPUS];
+	void *old_data = vm->engine_data, *new_data;
+	unsigned n = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < vm->n_vcpus && !err; i++)
+		if (vm->engine->get_state)
+			err = vm->engine->get_state(vm->vcpu[i]);
+	if (err)
+		return err;
+	seats_get(vm, old);
+	vm->engine = engine;
+	err = engine->vm_init(vm);
+	if (err) {
+		swap(vm, old_engine, old_data, old);
+		return err;
+	}
+	err = seats_take(vm, old, &n);
+	if (err) {
+		seats_leave(vm, n);
+		swap(vm, old_engine, old_data, old);
+		return err;
+	}
+	seats_get(vm, new);
+	new_data = vm->engine_data;
+	swap(vm, old_engine, old_data, old);
+	seats_leave(vm, vm->n_vcpus);
+	swap(vm, engine, new_data, new);
+	return 0;
+}
