@@ -61,8 +61,36 @@ static gpa_t table_close(struct builder *b, size_t at)
 	return b->gpa + at;
 }
 
+/* Devices \_SB.LNKA…LNKD: fixed, whatever a system would like to set (6.2.12, 6.2.16). */
+static void dsdt_links(struct builder *b)
+{
+	static const uint8_t set_nothing[] = {0x14, 0x06, '_', 'S', 'R', 'S', 0x01};
+	struct aml *a = &b->out;
+
+	for (unsigned i = 0; i < 4; i++) {
+		char name[5] = {'L', 'N', 'K', (char)('A' + i), 0};
+		/* level, active high, shared (6.4.3.6); end tag */
+		uint8_t res[] = {0x89, 0x06, 0x00, 0x09, 1, b->cfg->pci_link[i], 0, 0, 0, 0x79, 0};
+		size_t dev = aml_open_device(a, name);
+
+		aml_name(a, "_HID");
+		aml_eisaid(a, "PNP0C0F");
+		aml_name(a, "_UID");
+		aml_int(a, i + 1);
+		aml_name(a, "_STA");
+		aml_int(a, 0x0b);
+		aml_name(a, "_PRS");
+		aml_buffer(a, res, sizeof(res));
+		aml_name(a, "_CRS");
+		aml_buffer(a, res, sizeof(res));
+		aml_bytes(a, set_nothing, sizeof(set_nothing));
+		aml_close(a, dev);
+	}
+}
+
 static void dsdt_pci(struct builder *b)
 {
+	static const char links[4][5] = {"LNKA", "LNKB", "LNKC", "LNKD"};
 	const struct acpi_config *c = b->cfg;
 	struct aml *a = &b->out;
 	uint8_t space[256];
@@ -86,7 +114,7 @@ static void dsdt_pci(struct builder *b)
 	aml_name(a, "_CRS");
 	aml_buffer(a, r.buf, r.len);
 
-	/* Slots 1…31, four pins each, straight to GSIs (6.2.13). */
+	/* Slots 1…31, four pins each, to links or straight to GSIs (6.2.13). */
 	aml_name(a, "_PRT");
 	prt = aml_open_package(a, 31 * 4);
 	for (unsigned i = 4; i < 32 * 4; i++) {
@@ -94,8 +122,13 @@ static void dsdt_pci(struct builder *b)
 
 		aml_int(a, (uint64_t)(i / 4) << 16 | 0xffff);
 		aml_int(a, i % 4);
-		aml_int(a, 0);
-		aml_int(a, c->pci_gsi(i / 4, i % 4));
+		if (c->pci_link[0]) {
+			aml_bytes(a, links[(i / 4 + i % 4 + 3) % 4], 4);
+			aml_int(a, 0);
+		} else {
+			aml_int(a, 0);
+			aml_int(a, c->pci_gsi(i / 4, i % 4));
+		}
 		aml_close(a, e);
 	}
 	aml_close(a, prt);
@@ -149,6 +182,8 @@ static gpa_t build_dsdt(struct builder *b)
 	size_t at = table_open(b, "DSDT", 2), scope, pkg;
 
 	scope = aml_open_scope(a, "\\_SB_");
+	if (c->pci_link[0])
+		dsdt_links(b);
 	dsdt_pci(b);
 	if (c->ecam_base)
 		dsdt_ecam(b);
@@ -295,7 +330,10 @@ static gpa_t build_madt(struct builder *b)
 	aml_le(a, 4, 0);
 	madt_override(a, 0, 2, 0);
 	madt_override(a, c->sci_gsi, c->sci_gsi, 0x000d); /* level, active high */
-	aml_le(a, 1, 4);                                  /* NMI on LINT1 of all */
+	for (unsigned i = 0; i < 4 && c->pci_link[0]; i++)
+		if (!i || c->pci_link[i] != c->pci_link[i - 1])
+			madt_override(a, c->pci_link[i], c->pci_link[i], 0x000d);
+	aml_le(a, 1, 4); /* NMI on LINT1 of all */
 	aml_le(a, 1, 6);
 	aml_le(a, 1, 0xff);
 	aml_le(a, 2, 0);

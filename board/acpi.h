@@ -22,6 +22,9 @@ struct acpi_config {
 	uint32_t pci_mem_first, pci_mem_last;
 	/* GSI of interrupt pin 0…3 (INTA…D) of a slot */
 	unsigned (*pci_gsi)(unsigned slot, unsigned pin);
+	/* Instead: through a router whose wires firmware has connected to these interrupts, which
+	 * work with the PIC too; pin p of slot s is wire (s + p + 3) % 4. 0: no router. */
+	uint8_t pci_link[4];
 	bool has_serial, has_rtc, has_i8042;
 };
 

@@ -79,13 +79,127 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 	};
 	char text[400] = "";
 	unsigned n = be->n_disks;
-	int err = block_open(be->loop, &opts, &be->disk[n], text, sizeof(text));
+	int err;
 
+	if (!def->path) { /* an empty drive */
+		be->disk[be->n_disks++] = NULL;
+		return 0;
+	}
+	err = block_open(be->loop, &opts, &be->disk[n], text, sizeof(text));
 	if (err)
 		return msg_fail(msg, err, "the disk %s%s", text[0] ? text : def->path,
 				text[0] ? "" : " cannot be opened");
 	be->n_disks++;
 	return 0;
+}
+
+/* ---- firmware ------------------------------------------------------------------------------------ */
+
+/* Where Debian's packages put them; the first that is there is taken. */
+static const char *const bios_files[] = {"/usr/share/seabios/bios-256k.bin"};
+static const struct {
+	const char *code, *vars;
+} uefi_files[] = {
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+};
+
+/* A new file of variables: a copy of the template. */
+static int make_vars(const char *path, const char *template, struct msg *msg)
+{
+	int in = open(template, O_RDONLY | O_CLOEXEC), out, err = 0;
+	char buf[65536];
+	ssize_t n;
+
+	if (in < 0)
+		return msg_fail(msg, ERR_NOENT, "cannot read %s: %s", template, strerror(errno));
+	out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (out < 0) {
+		err = msg_fail(msg, ERR_ACCES, "--vars %s: cannot be made: %s", path,
+			       strerror(errno));
+		close(in);
+		return err;
+	}
+	while (!err && (n = read(in, buf, sizeof(buf))) != 0)
+		if (n < 0 || write(out, buf, (size_t)n) != n)
+			err = msg_fail(msg, ERR_IO, "--vars %s: cannot be written: %s", path,
+				       strerror(errno));
+	close(in);
+	if (close(out) && !err)
+		err = msg_fail(msg, ERR_IO, "--vars %s: cannot be written: %s", path,
+			       strerror(errno));
+	if (err)
+		unlink(path);
+	return err;
+}
+
+static int open_vars(struct backends *be, const struct vm_def *def, const char *template,
+		     struct msg *msg)
+{
+	struct block_open_opts opts = {
+		.path = def->vars ? def->vars : template,
+		.format = BLOCK_RAW,
+		.snapshot = !def->vars,
+		.read_only = false,
+	};
+	char text[400] = "";
+	int err = 0;
+
+	if (def->vars && access(def->vars, F_OK))
+		err = make_vars(def->vars, template, msg);
+	if (!err && block_open(be->loop, &opts, &be->vars, text, sizeof(text)))
+		err = msg_fail(msg, ERR_IO, "the UEFI variables %s%s", text[0] ? text : opts.path,
+			       text[0] ? "" : " cannot be opened");
+	return err;
+}
+
+static int open_firmware(struct backends *be, const struct vm_def *def, struct msg *msg)
+{
+	const char *what = def->firmware ? def->firmware : "bios";
+
+	if (!strcmp(what, "bios")) {
+		for (unsigned i = 0; i < ARRAY_SIZE(bios_files); i++)
+			if (!access(bios_files[i], R_OK))
+				return map_file("firmware", bios_files[i], &be->firmware, msg);
+		return msg_fail(msg, ERR_NOENT,
+				"%s is not there: install the package seabios, or give --firmware "
+				"FILE",
+				bios_files[0]);
+	}
+	if (strcmp(what, "uefi"))
+		return map_file("firmware", what, &be->firmware, msg);
+	for (unsigned i = 0; i < ARRAY_SIZE(uefi_files); i++) {
+		if (access(uefi_files[i].code, R_OK) || access(uefi_files[i].vars, R_OK))
+			continue;
+		if (map_file("firmware", uefi_files[i].code, &be->firmware, msg))
+			return ERR_IO;
+		return open_vars(be, def, uefi_files[i].vars, msg);
+	}
+	return msg_fail(msg, ERR_NOENT,
+			"%s is not there: install the package ovmf, or give --firmware FILE",
+			uefi_files[0].code);
+}
+
+static int open_floppy(struct backends *be, const char *path, unsigned n, struct msg *msg)
+{
+	const struct block_open_opts opts = {
+		.path = path, .format = BLOCK_RAW, .read_only = access(path, W_OK) != 0};
+	char text[400] = "";
+	int err = block_open(be->loop, &opts, &be->floppy[n], text, sizeof(text));
+
+	if (err)
+		return msg_fail(msg, err, "the floppy %s%s", text[0] ? text : path,
+				text[0] ? "" : " cannot be opened");
+	return 0;
+}
+
+static int open_pc(struct backends *be, const struct vm_def *def, struct msg *msg)
+{
+	int err = open_firmware(be, def, msg);
+
+	for (unsigned i = 0; i < def->n_floppies && !err; i++)
+		err = open_floppy(be, def->floppy[i], i, msg);
+	return err;
 }
 
 static int open_net(struct backends *be, const char *spec, struct msg *msg)
@@ -216,7 +330,10 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 	int err;
 
 	be->loop = loop;
-	err = map_file("kernel", def->kernel, &be->kernel, msg);
+	if (vm_def_is_pc(def))
+		err = open_pc(be, def, msg);
+	else
+		err = map_file("kernel", def->kernel, &be->kernel, msg);
 	if (!err && def->initrd)
 		err = map_file("initrd", def->initrd, &be->initrd, msg);
 	for (unsigned i = 0; i < def->n_disks && !err; i++)
@@ -254,10 +371,62 @@ void backends_wire(const struct backends *be, const struct vm_def *def, struct m
 	}
 }
 
+static enum pc_boot boot_code(char letter)
+{
+	switch (letter) {
+	case 'd':
+		return PC_BOOT_DISK;
+	case 'c':
+		return PC_BOOT_CDROM;
+	case 'f':
+		return PC_BOOT_FLOPPY;
+	case 'n':
+		return PC_BOOT_NET;
+	default:
+		return PC_BOOT_NONE;
+	}
+}
+
+void backends_wire_pc(const struct backends *be, const struct vm_def *def, struct pc_config *cfg)
+{
+	*cfg = (struct pc_config){
+		.firmware = be->firmware.data,
+		.firmware_size = be->firmware.size,
+		.vars = be->vars,
+		.boot_menu = def->boot_menu,
+		.serial_text = true, /* as long as there is no screen */
+		.serial = be->mux_is_serial ? be->mux : be->serial,
+		.console = be->mux_is_serial ? be->console : be->mux,
+		.n_disks = be->n_disks,
+		.floppy = {be->floppy[0], be->floppy[1]},
+		.n_nics = be->n_nets,
+		.rng = !def->no_rng,
+		.exit_port = def->exit_port,
+	};
+	for (unsigned i = 0; i < PC_BOOT_MAX; i++)
+		cfg->boot[i] = boot_code((def->boot[0] ? def->boot : "fcdn")[i]);
+	for (unsigned i = 0; i < be->n_disks; i++) {
+		cfg->disk[i].block = be->disk[i];
+		cfg->disk[i].iface = (enum pc_disk_if)def->disk[i].iface;
+		cfg->disk[i].cdrom = def->disk[i].cdrom;
+		memcpy(cfg->disk[i].serial, def->disk[i].serial, sizeof(cfg->disk[i].serial));
+	}
+	for (unsigned i = 0; i < be->n_nets; i++) {
+		cfg->nic[i].net = be->net[i];
+		memcpy(cfg->nic[i].mac, be->net[i]->mac, sizeof(cfg->nic[i].mac));
+	}
+}
+
 void backends_close(struct backends *be)
 {
 	for (unsigned i = 0; i < be->n_disks; i++)
-		block_close(be->disk[i]);
+		if (be->disk[i])
+			block_close(be->disk[i]);
+	for (unsigned i = 0; i < DEF_MAX_FLOPPIES; i++)
+		if (be->floppy[i])
+			block_close(be->floppy[i]);
+	if (be->vars)
+		block_close(be->vars);
 	for (unsigned i = 0; i < be->n_nets; i++)
 		net_close(be->net[i]);
 	if (be->mux) {
@@ -274,6 +443,7 @@ void backends_close(struct backends *be)
 		chr_close(be->console);
 	unmap_file(&be->kernel);
 	unmap_file(&be->initrd);
+	unmap_file(&be->firmware);
 	be->n_disks = be->n_nets = 0;
 	be->mux = be->serial = be->console = NULL;
 }

@@ -4,6 +4,7 @@
 #define CTL_BACKENDS_H
 
 #include "board/micro.h"
+#include "board/pc.h"
 #include "chr/chr.h"
 #include "chr/stdio.h"
 #include "ctl/def.h"
@@ -18,13 +19,14 @@ struct mapped_file {
 
 struct backends {
 	struct plat_loop *loop;
-	struct mapped_file kernel, initrd;
+	struct mapped_file kernel, initrd, firmware;
 	struct chr *serial, *console; /* what the user has named; NULL: none */
 	struct chr *mux;              /* between the main console and all who look at it */
 	bool mux_is_serial;
 	struct chr *client[BACKENDS_MAX_CLIENTS]; /* loop's thread */
 	struct block *disk[DEF_MAX_DISKS];
 	unsigned n_disks;
+	struct block *floppy[DEF_MAX_FLOPPIES], *vars; /* NULL: none */
 	struct net *net[DEF_MAX_NETS];
 	unsigned n_nets;
 };
@@ -37,6 +39,7 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 void backends_close(struct backends *be);
 /* Wires them to a board. */
 void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg);
+void backends_wire_pc(const struct backends *be, const struct vm_def *def, struct pc_config *cfg);
 /* Takes kernel and initrd out of this process's memory; they are read again where needed. */
 void backends_trim(struct backends *be);
 /* A console client's socket, non-blocking; on success it is the console's. early: what it has sent

@@ -48,6 +48,10 @@ STRING_SETTER(kernel)
 STRING_SETTER(initrd)
 STRING_SETTER(append)
 STRING_SETTER(serial)
+STRING_SETTER(history)
+STRING_SETTER(policy)
+STRING_SETTER(firmware)
+STRING_SETTER(vars)
 
 static int set_console(void *target, const char *value, struct msg *msg)
 {
@@ -221,6 +225,65 @@ static int set_disk(void *target, const char *value, struct msg *msg)
 	return err;
 }
 
+static int set_cdrom(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+	struct disk_def *d = &def->disk[def->n_disks];
+
+	if (def->n_disks >= DEF_MAX_DISKS)
+		return msg_fail(msg, ERR_INVAL, "--cdrom %s: at most %u disks and drives", value,
+				DEF_MAX_DISKS);
+	*d = (struct disk_def){.read_only = true, .iface = DISK_IDE, .cdrom = true};
+	if ((strcmp(value, "none") && set_string(&d->path, value, msg)) ||
+	    set_string(&d->format, "raw", msg))
+		return ERR_NOMEM;
+	def->n_disks++;
+	return 0;
+}
+
+static int set_floppy(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+
+	if (def->n_floppies >= DEF_MAX_FLOPPIES)
+		return msg_fail(msg, ERR_INVAL, "--floppy %s: at most %u drives", value,
+				DEF_MAX_FLOPPIES);
+	return set_string(&def->floppy[def->n_floppies++], value, msg);
+}
+
+/* disk,cdrom,floppy,net,menu in the order in which they are tried. */
+static int set_boot(void *target, const char *value, struct msg *msg)
+{
+	static const struct {
+		const char *name;
+		char letter;
+	} names[] = {{"disk", 'd'}, {"cdrom", 'c'}, {"floppy", 'f'}, {"net", 'n'}, {"menu", 0}};
+	struct vm_def *def = target;
+	unsigned n = 0, i;
+	char *field;
+
+	def->boot_menu = false;
+	memset(def->boot, 0, sizeof(def->boot));
+	while ((field = opt_field(&value))) {
+		for (i = 0; i < ARRAY_SIZE(names) && strcmp(field, names[i].name); i++)
+			;
+		if (i == ARRAY_SIZE(names) || n == DEF_MAX_BOOT ||
+		    (names[i].letter && strchr(def->boot, names[i].letter))) {
+			msg_fail(msg, ERR_INVAL,
+				 "--boot: %s: give disk, cdrom, floppy, net, each once, and menu",
+				 field);
+			free(field);
+			return ERR_INVAL;
+		}
+		if (names[i].letter)
+			def->boot[n++] = names[i].letter;
+		else
+			def->boot_menu = true;
+		free(field);
+	}
+	return 0;
+}
+
 static int set_net(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -244,8 +307,8 @@ static const struct opt run_opts[] = {
 	 OPT_DEF, set_name},
 	{"engine", "auto|soft|kvm", "what executes the guest (auto)", "auto|soft|kvm", OPT_DEF,
 	 set_engine},
-	{"board", "micro", "the machine: micro has virtio devices only (micro)", NULL, OPT_DEF,
-	 set_board},
+	{"board", "micro|pc", "the machine: micro has virtio devices only and boots a kernel, pc is "
+	 "a full PC with firmware (micro with --kernel, else pc)", "micro|pc", OPT_DEF, set_board},
 	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3 or host (the best of these that the host "
 	 "can execute)", NULL, OPT_DEF, set_cpu},
 	{"cpus", "N", "virtual processors, 1 to 8 (1)", NULL, OPT_DEF, set_cpus},
@@ -254,8 +317,18 @@ static const struct opt run_opts[] = {
 	{"kernel", "FILE", "Linux bzImage or PVH ELF to boot", NULL, OPT_DEF | OPT_FILE, set_kernel},
 	{"initrd", "FILE", "initial RAM disk for the kernel", NULL, OPT_DEF | OPT_FILE, set_initrd},
 	{"append", "TEXT", "the kernel's command line (console=ttyS0)", NULL, OPT_DEF, set_append},
-	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio][,format=raw|qcow2][,serial=S][,ro]"
-	 "[,snapshot]; with snapshot FILE is not changed", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
+	{"firmware", "bios|uefi|FILE", "what starts the pc: SeaBIOS, OVMF or a ROM image (bios)", NULL,
+	 OPT_DEF | OPT_FILE, set_firmware},
+	{"vars", "FILE", "where UEFI firmware keeps its variables; made when it is not there "
+	 "(they are forgotten)", NULL, OPT_DEF | OPT_FILE, set_vars},
+	{"boot", "LIST", "what the pc boots from, in order: disk,cdrom,floppy,net; also menu "
+	 "(floppy,cdrom,disk,net)", NULL, OPT_DEF, set_boot},
+	{"cdrom", "FILE|none", "a CD drive with this image, or empty", NULL,
+	 OPT_DEF | OPT_MULTI | OPT_FILE, set_cdrom},
+	{"floppy", "FILE", "a floppy disk, 160 KiB to 2.88 MiB", NULL,
+	 OPT_DEF | OPT_MULTI | OPT_FILE, set_floppy},
+	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2][,serial=S]"
+	 "[,ro][,snapshot]; with snapshot FILE is not changed", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
 	 "none (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
@@ -273,13 +346,11 @@ static const struct opt run_opts[] = {
 	 "(on)", "on|off", OPT_DEF, set_sandbox},
 	{"control", "on|off", "control socket for vigia list, stop, console … (on)", "on|off",
 	 OPT_DEF, set_control},
+	{"history", "FILE|none", "what happens in the VM goes into this file "
+	 "(~/.local/state/vigia/NAME.history)", NULL, OPT_DEF | OPT_FILE, set_history},
+	{"policy", "FILE", "rules over what the guest may have (everything is provided)", NULL,
+	 OPT_DEF | OPT_FILE, set_policy},
 	/* Known from the design, for later versions. */
-	{"firmware", "F", "boot with --kernel", NULL, OPT_LATER, NULL},
-	{"boot", "DEVICE", "boot with --kernel", NULL, OPT_LATER, NULL},
-	{"cdrom", "FILE", "attach the image with --disk FILE,ro", NULL, OPT_LATER, NULL},
-	{"floppy", "FILE", "attach the image with --disk", NULL, OPT_LATER, NULL},
-	{"policy", "FILE", "leave it out: everything is provided", NULL, OPT_LATER, NULL},
-	{"history", "FILE", "leave it out: nothing is recorded", NULL, OPT_LATER, NULL},
 };
 /* clang-format on */
 
@@ -305,8 +376,9 @@ void vm_def_init(struct vm_def *def)
 
 void vm_def_fini(struct vm_def *def)
 {
-	char **strings[] = {&def->engine, &def->board,  &def->cpu,    &def->kernel,
-			    &def->initrd, &def->append, &def->serial, &def->console};
+	char **strings[] = {&def->history, &def->policy, &def->engine, &def->board,  &def->cpu,    &def->kernel,
+			    &def->initrd, &def->append, &def->serial, &def->console,
+			    &def->firmware, &def->vars, &def->floppy[0], &def->floppy[1]};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
@@ -357,18 +429,60 @@ int vm_def_parse(struct vm_def *def, int argc, char *const *argv, bool *help, st
 	return err ? err : vm_def_check(def, msg);
 }
 
-int vm_def_check(const struct vm_def *def, struct msg *msg)
+bool vm_def_is_pc(const struct vm_def *def)
 {
-	if (def->board && !strcmp(def->board, "pc"))
-		return msg_fail(msg, ERR_NOSYS,
-				"--board pc is not in this version yet: use --board "
-				"micro, which boots a kernel directly");
-	if (def->board && strcmp(def->board, "micro"))
-		return msg_fail(msg, ERR_INVAL, "--board %s: there is only micro", def->board);
+	if (def->board)
+		return !strcmp(def->board, "pc");
+	return !def->kernel && (def->firmware || def->n_disks || def->n_floppies || def->boot[0]);
+}
+
+static int check_pc(const struct vm_def *def, struct msg *msg)
+{
+	if (def->kernel)
+		return msg_fail(msg, ERR_INVAL,
+				"--board pc starts its firmware, not a kernel: leave --kernel out, "
+				"or use --board micro");
+	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
+		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
+	return 0;
+}
+
+static int check_micro(const struct vm_def *def, struct msg *msg)
+{
 	if (!def->kernel)
 		return msg_fail(msg, ERR_INVAL,
-				"no kernel to boot: give --kernel FILE (a Linux bzImage "
-				"or PVH ELF); see vigia run --help");
+				"no kernel to boot: give --kernel FILE (a Linux bzImage or PVH "
+				"ELF), or a --disk or --cdrom for a PC to boot from; see vigia run "
+				"--help");
+	if (def->firmware || def->n_floppies || def->boot[0] || def->boot_menu || def->vars)
+		return msg_fail(msg, ERR_INVAL,
+				"--firmware, --vars, --boot and --floppy need a PC: use --board pc "
+				"and no --kernel");
+	for (unsigned i = 0; i < def->n_disks; i++)
+		if (def->disk[i].iface != DISK_VIRTIO)
+			return msg_fail(msg, ERR_INVAL,
+					"%s %s: the board micro has virtio disks only: use --disk "
+					"FILE,ro or --board pc",
+					def->disk[i].cdrom ? "--cdrom" : "--disk",
+					def->disk[i].path ? def->disk[i].path : "none");
+	return 0;
+}
+
+int vm_def_check(const struct vm_def *def, struct msg *msg)
+{
+	if (def->board && strcmp(def->board, "micro") && strcmp(def->board, "pc"))
+		return msg_fail(msg, ERR_INVAL, "--board %s: there is micro and pc", def->board);
+	if (vm_def_is_pc(def)) {
+		int err = check_pc(def, msg);
+
+		if (err)
+			return err;
+	} else {
+		int err = check_micro(def, msg);
+
+		if (err)
+			return err;
+	}
 	if (def->initrd && !def->initrd[0])
 		return msg_fail(msg, ERR_INVAL, "--initrd: the file name is empty");
 	if (def->console && def->serial && !strcmp(def->console, "stdio") &&

@@ -14,7 +14,12 @@ struct disk_def {
 	char serial[21];
 	bool read_only;
 	bool snapshot; /* writes go to a temporary overlay */
+	enum disk_if { DISK_VIRTIO, DISK_IDE, DISK_AHCI, DISK_NVME } iface;
+	bool cdrom; /* path NULL: an empty drive */
 };
+
+#define DEF_MAX_FLOPPIES 2
+#define DEF_MAX_BOOT     4 /* letters of --boot */
 
 struct vm_def {
 	char name[64];
@@ -24,6 +29,12 @@ struct vm_def {
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	char *kernel, *initrd, *append;
+	char *firmware; /* "bios", "uefi" or a file; NULL: bios where the board has a ROM */
+	char *vars;     /* file of UEFI variables; NULL: they are forgotten */
+	char boot[DEF_MAX_BOOT + 1]; /* 'd' disk, 'c' CD, 'f' floppy, 'n' network, in that order */
+	bool boot_menu;
+	char *floppy[DEF_MAX_FLOPPIES];
+	unsigned n_floppies;
 	unsigned n_disks;
 	struct disk_def disk[DEF_MAX_DISKS];
 	unsigned n_nets;
@@ -46,6 +57,8 @@ void vm_def_fini(struct vm_def *def);
 int vm_def_load(struct vm_def *def, const char *path, struct msg *msg);
 /* Command line of `vigia run`, a definition file that it names included. help: print help only. */
 int vm_def_parse(struct vm_def *def, int argc, char *const *argv, bool *help, struct msg *msg);
+/* The board is the full PC: said so, or something to boot from but no kernel is given. */
+bool vm_def_is_pc(const struct vm_def *def);
 /* What can be said without opening anything. */
 int vm_def_check(const struct vm_def *def, struct msg *msg);
 

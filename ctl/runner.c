@@ -230,7 +230,8 @@ static int create_vm(struct runner *r, struct msg *msg)
 		.name = def->name,
 		.cpus = def->cpus,
 		.memory = def->memory,
-		.low_end = MICRO_LOW_END,
+		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
+		.pc_low = vm_def_is_pc(def),
 	};
 	int err = engine_choose(def->engine, &cfg.engine, msg);
 
@@ -252,6 +253,20 @@ static int create_vm(struct runner *r, struct msg *msg)
 		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
 				err == ERR_NOMEM ? ": give less --memory" : "");
 	return engine_tune(r->vm, msg);
+}
+
+static int create_pc(struct runner *r, struct msg *msg)
+{
+	struct pc_config cfg;
+	char err_text[256] = "";
+	int err;
+
+	backends_wire_pc(&r->be, r->def, &cfg);
+	err = pc_create(r->vm, &cfg, err_text, sizeof(err_text));
+	if (err)
+		msg_fail(msg, err, "cannot set up the PC: %s",
+			 err_text[0] ? err_text : err_str(err));
+	return err;
 }
 
 static int create_board(struct runner *r, struct msg *msg)
@@ -283,7 +298,10 @@ static int set_up(struct runner *r, struct msg *msg)
 	if (!err)
 		err = backends_open(&r->be, r->def, r->loop, r->keys, ARRAY_SIZE(r->keys), msg);
 	if (!err)
-		err = create_board(r, msg);
+		err = vm_def_is_pc(r->def) ? create_pc(r, msg) : create_board(r, msg);
+	if (err)
+		return err;
+	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
 	if (err)
 		return err;
 	backends_trim(&r->be);

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: ISC */
+/* pc.c: the full PC as a wiring plan. Reads from top to bottom like the machine's data sheet: address
+ * map, interrupt complex, legacy chips, chip set and PCI slots, what firmware is told, ROM.
+ * Creation time; at reset the ROM is copied into its shadow again. */
+#include "board/pc.h"
+
+#include "base/str.h"
+#include "board/acpi.h"
+#include "board/acpi_loader.h"
+#include "dev/irq/intr.h"
+#include "dev/pc/acpi_pm.h"
+#include "dev/pc/debugcon.h"
+#include "dev/pc/debugexit.h"
+#include "dev/pc/fwcfg.h"
+#include "dev/pc/i440fx.h"
+#include "dev/pc/i8042.h"
+#include "dev/pc/i8254.h"
+#include "dev/pc/mc146818.h"
+#include "dev/pc/ns16550.h"
+#include "dev/pc/pcspk.h"
+#include "dev/pc/pvclock.h"
+#include "dev/pci/pci.h"
+#include "dev/virtio/blk.h"
+#include "dev/virtio/console.h"
+#include "dev/virtio/net.h"
+#include "dev/virtio/rng.h"
+#include "net/net.h"
+#include "vm/vm.h"
+
+/* Guest-physical map */
+#define LAPIC_BASE    0xfee00000u
+#define IOAPIC_BASE   0xfec00000u
+#define PCI_MEM_FIRST 0xc0000000u
+#define PCI_MEM_LAST  0xfebfffffu
+#define SHADOW_ROM    0xe0000u /* the ROM's last 128 KiB */
+
+/* Ports */
+#define PM_BASE      0x600u
+#define COM1         0x3f8u
+#define DEBUG_PORT   0x402u
+#define PCI_IO_FIRST 0xc000u /* where SeaBIOS puts base addresses */
+#define PCI_IO_LAST  0xffffu
+
+/* Interrupts */
+#define GSI_PIT  0
+#define GSI_KBD  1
+#define GSI_COM1 4
+#define GSI_RTC  8
+#define GSI_SCI  9
+
+/* CMOS */
+#define CMOS_FLOPPY    0x10
+#define CMOS_EQUIPMENT 0x14
+#define CMOS_BOOT_LOW  0x38
+#define CMOS_BOOT_HIGH 0x3d
+#define CMOS_CPUS      0x5f
+
+#define ACPI_SPACE (64 * KIB)
+
+struct pc {
+	struct dev dev;
+	struct intr *intr;
+	struct i440fx *chipset;
+	struct pci_host *pci;
+	struct acpi_pm *pm;
+	struct mc146818 *rtc;
+	struct fwcfg *fw;
+	struct plat_ram rom;
+
+	/* files for the firmware */
+	uint8_t acpi[ACPI_SPACE];
+	uint8_t loader[ACPI_LOADER_SIZE];
+	struct {
+		uint64_t base, len;
+		uint32_t type;
+	} attr_packed e820[4];
+	uint16_t sercon;
+	char bootorder[1024];
+	size_t bootorder_len;
+};
+
+/* ---- chips -------------------------------------------------------------------------------------- */
+
+/* The chips that every PC has at fixed ports. */
+static int wire_legacy(struct vm *vm, struct pc *pc)
+{
+	struct i8254_wiring pit_w = {.irq = gsi_line(vm, GSI_PIT),
+				     .waiting = intr_gsi_waiting,
+				     .waiting_arg = pc->intr,
+				     .gsi = GSI_PIT};
+	struct mc146818_wiring rtc_w = {.irq = gsi_line(vm, GSI_RTC)};
+	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD)};
+	struct debugcon_wiring con_w = {.base = DEBUG_PORT, .ident = 0xe9};
+	struct pcspk_wiring spk_w = {0};
+	struct debugcon *con;
+	struct i8042 *kbc;
+	struct pcspk *spk;
+	int err;
+
+	err = i8254_create(vm, &pit_w, &spk_w.pit);
+	if (!err)
+		err = pcspk_create(vm, &spk_w, &spk);
+	if (!err)
+		err = i8042_create(vm, &kbc_w, &kbc);
+	if (!err)
+		err = mc146818_create(vm, &rtc_w, &pc->rtc);
+	if (!err)
+		err = debugcon_create(vm, &con_w, &con);
+	return err;
+}
+
+static int wire_serial(struct vm *vm, const struct pc_config *cfg)
+{
+	struct ns16550_wiring w = {.base = COM1, .irq = gsi_line(vm, GSI_COM1), .chr = cfg->serial};
+	struct ns16550 *uart;
+
+	return cfg->serial ? ns16550_create(vm, &w, &uart) : 0;
+}
+
+static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct acpi_pm_wiring pm_w = {
+		.base = PM_BASE, .sci = gsi_line(vm, GSI_SCI), .timer32 = true};
+	struct debugexit_wiring exit_w = {.base = cfg->exit_port};
+	struct pvclock_wiring clock_w = {0};
+	struct debugexit *dbg;
+	struct pvclock *clock;
+	int err = acpi_pm_create(vm, &pm_w, &pc->pm);
+
+	if (!err && cfg->exit_port)
+		err = debugexit_create(vm, &exit_w, &dbg);
+	if (!err)
+		err = pvclock_create(vm, &clock_w, &clock);
+	return err;
+}
+
+static int wire_chipset(struct vm *vm, struct pc *pc)
+{
+	struct pci_host_wiring host_w = {
+		.vendor = I440FX_VENDOR,
+		.device = I440FX_DEVICE,
+	};
+	struct i440fx_wiring w = {.pm = pc->pm, .pm_base = PM_BASE};
+	int err = i440fx_create(vm, &pc->chipset);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < 4; i++)
+		host_w.pirq[i] = i440fx_pirq(pc->chipset, i);
+	err = pci_host_create(vm, &host_w, &pc->pci);
+	w.host = pc->pci;
+	return err ? err : i440fx_attach(pc->chipset, &w);
+}
+
+/* ---- slots and the order in which they are booted from --------------------------------------------- */
+
+static void boot_path(struct pc *pc, const char *fmt, ...)
+{
+	size_t left = sizeof(pc->bootorder) - pc->bootorder_len;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = str_vformat(pc->bootorder + pc->bootorder_len, left, fmt, ap);
+	va_end(ap);
+	if (n > 0 && (size_t)n < left)
+		pc->bootorder_len += (size_t)n;
+}
+
+/* Slot of what has been created last with PCI_ANY_SLOT: the bus fills itself from below. */
+static unsigned last_slot(struct pc *pc)
+{
+	unsigned slot = PCI_SLOTS - 1;
+
+	while (slot && !pci_host_find(pc->pci, slot * PCI_FUNCS))
+		slot--;
+	return slot;
+}
+
+static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, unsigned i)
+{
+	struct virtio_dev *vd;
+	int err;
+
+	switch (cfg->disk[i].iface) {
+	case PC_VIRTIO:
+		err = virtio_blk_create(vm, pc->pci,
+					&(struct virtio_blk_wiring){.blk = cfg->disk[i].block,
+								    .serial = cfg->disk[i].serial,
+								    .slot = PCI_ANY_SLOT},
+					&vd);
+		if (!err)
+			boot_path(pc, "/pci@i0cf8/scsi@%x/disk@0,0\n", last_slot(pc));
+		return err;
+	default:
+		return err_here(ERR_NOSYS);
+	}
+}
+
+static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, unsigned i)
+{
+	struct virtio_dev *vd;
+	int err;
+
+	memcpy(cfg->nic[i].net->mac, cfg->nic[i].mac, 6);
+	err = virtio_net_create(
+		vm, pc->pci,
+		&(struct virtio_net_wiring){.net = cfg->nic[i].net, .slot = PCI_ANY_SLOT}, &vd);
+	if (!err)
+		boot_path(pc, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", last_slot(pc));
+	return err;
+}
+
+static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct virtio_dev *vd;
+	int err = 0;
+
+	for (unsigned i = 0; i < cfg->n_disks && !err; i++)
+		err = wire_disk(vm, pc, cfg, i);
+	for (unsigned i = 0; i < cfg->n_nics && !err; i++)
+		err = wire_nic(vm, pc, cfg, i);
+	if (!err && cfg->console)
+		err = virtio_console_create(
+			vm, pc->pci,
+			&(struct virtio_console_wiring){.chr = cfg->console, .slot = PCI_ANY_SLOT},
+			&vd);
+	if (!err && cfg->rng)
+		err = virtio_rng_create(vm, pc->pci,
+					&(struct virtio_rng_wiring){.slot = PCI_ANY_SLOT}, &vd);
+	return err;
+}
+
+/* ---- what the firmware is told ---------------------------------------------------------------------- */
+
+static int tell_acpi(struct vm *vm, struct pc *pc)
+{
+	const struct acpi_config acpi = {
+		.cpus = vm->n_vcpus,
+		.lapic_base = LAPIC_BASE,
+		.ioapic_base = IOAPIC_BASE,
+		.sci_gsi = GSI_SCI,
+		.pm1a_evt = PM_BASE,
+		.pm1a_cnt = PM_BASE + ACPI_PM1A_CNT,
+		.pm_timer = PM_BASE + ACPI_PM_TMR,
+		.gpe0 = PM_BASE + ACPI_GPE0,
+		.gpe0_len = ACPI_GPE0_LEN,
+		.s5_type = ACPI_S5_TYPE,
+		.reset_port = PM_BASE + ACPI_RESET,
+		.reset_value = ACPI_RESET_VALUE,
+		.pci_io_first = PCI_IO_FIRST,
+		.pci_io_last = PCI_IO_LAST,
+		.pci_mem_first = PCI_MEM_FIRST,
+		.pci_mem_last = PCI_MEM_LAST,
+		.pci_link = {10, 10, 11, 11}, /* as firmware sets PIRQRC */
+		.has_serial = true,
+		.has_rtc = true,
+		.has_i8042 = true,
+	};
+	uint32_t len;
+	int err = acpi_build(&acpi, 0, pc->acpi, sizeof(pc->acpi));
+
+	if (!err)
+		err = acpi_loader_build(pc->acpi, sizeof(pc->acpi), pc->loader, &len);
+	if (!err)
+		err = fwcfg_add_file(pc->fw, "etc/acpi/rsdp", pc->acpi, ACPI_RSDP_SIZE);
+	if (!err)
+		err = fwcfg_add_file(pc->fw, "etc/acpi/tables", pc->acpi, sizeof(pc->acpi));
+	if (!err)
+		err = fwcfg_add_file(pc->fw, "etc/table-loader", pc->loader, len);
+	return err;
+}
+
+static int tell_memory(struct vm *vm, struct pc *pc)
+{
+	uint64_t low = MIN(vm->ram.size, PC_LOW_END), high = vm->ram.size - low;
+	uint32_t n = 0;
+	int err;
+
+	mc146818_set_memory(pc->rtc, low, high);
+	pc->e820[n].base = 0;
+	pc->e820[n].len = low;
+	pc->e820[n++].type = 1;
+	if (high) {
+		pc->e820[n].base = 4 * GIB;
+		pc->e820[n].len = high;
+		pc->e820[n++].type = 1;
+	}
+	err = fwcfg_add_file(pc->fw, "etc/e820", pc->e820, n * (uint32_t)sizeof(pc->e820[0]));
+	return err ? err : fwcfg_add_int(pc->fw, FWCFG_RAM_SIZE, low, 8);
+}
+
+static int tell_boot(struct pc *pc, const struct pc_config *cfg)
+{
+	static const uint8_t cmos_code[] = {
+		[PC_BOOT_DISK] = 2, [PC_BOOT_CDROM] = 3, [PC_BOOT_FLOPPY] = 1, [PC_BOOT_NET] = 4};
+	uint32_t order = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < 3; i++)
+		order |= (uint32_t)cmos_code[cfg->boot[i]] << (4 * i);
+	mc146818_set(pc->rtc, CMOS_BOOT_HIGH, (uint8_t)order);
+	mc146818_set(pc->rtc, CMOS_BOOT_LOW, (uint8_t)(order >> 4 & 0xf0) | 1);
+	mc146818_set(pc->rtc, CMOS_EQUIPMENT, 0x06 | (cfg->floppy[0] ? 1 : 0)); /* FPU, mouse */
+	if (pc->bootorder_len) /* with its terminating zero */
+		err = fwcfg_add_file(pc->fw, "bootorder", pc->bootorder,
+				     (uint32_t)pc->bootorder_len + 1);
+	if (!err && cfg->serial_text) {
+		pc->sercon = COM1;
+		err = fwcfg_add_file(pc->fw, "etc/sercon-port", &pc->sercon, 2);
+	}
+	return err ? err : fwcfg_add_int(pc->fw, FWCFG_BOOT_MENU, cfg->boot_menu, 2);
+}
+
+static int tell_firmware(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	int err = fwcfg_create(vm, &pc->fw);
+
+	if (!err)
+		err = tell_memory(vm, pc);
+	if (!err)
+		err = fwcfg_add_int(pc->fw, FWCFG_CPUS, vm->n_vcpus, 2);
+	if (!err)
+		err = fwcfg_add_int(pc->fw, FWCFG_MAX_CPUS, vm->n_vcpus, 2);
+	if (!err)
+		err = fwcfg_add_int(pc->fw, FWCFG_NOGRAPHIC, cfg->serial_text, 2);
+	mc146818_set(pc->rtc, CMOS_CPUS, (uint8_t)(vm->n_vcpus - 1));
+	if (!err)
+		err = tell_acpi(vm, pc);
+	return err ? err : tell_boot(pc, cfg);
+}
+
+/* ---- ROM --------------------------------------------------------------------------------------------- */
+
+static int wire_rom(struct vm *vm, struct pc *pc, const struct pc_config *cfg, char *err,
+		    size_t err_size)
+{
+	size_t size = cfg->firmware_size;
+	int e;
+
+	if (!size || size > PC_ROM_MAX || !IS_ALIGNED(size, 64 * KIB)) {
+		str_copy(
+			err, err_size,
+			"the firmware file is no ROM image: its size must be a multiple of 64 KiB, "
+			"at most 16 MiB");
+		return err_here(ERR_FORMAT);
+	}
+	e = plat_ram_alloc(size, &pc->rom);
+	if (e)
+		return e;
+	memcpy(pc->rom.hva, cfg->firmware, size);
+	return mem_add(vm, 4 * GIB - size, size, pc->rom.hva, 0, true);
+}
+
+/* What is behind the shadow memory until somebody writes to it. */
+static void fill_shadow(struct vm *vm, struct pc *pc)
+{
+	uint64_t n = MIN((uint64_t)pc->rom.size, MIB - SHADOW_ROM);
+	hva_t at = mem_ptr(vm, MIB - n, n, false);
+
+	if (!at)
+		return;
+	memcpy(at, pc->rom.hva + pc->rom.size - n, n);
+	mem_written(vm, MIB - n, n);
+}
+
+static void pc_reset(struct dev *dev)
+{
+	fill_shadow(dev->vm, container_of(dev, struct pc, dev));
+}
+
+static void pc_destroy(struct dev *dev)
+{
+	struct pc *pc = container_of(dev, struct pc, dev);
+
+	if (pc->rom.hva)
+		plat_ram_free(&pc->rom);
+	plat_free(pc);
+}
+
+static const struct dev_class pc_class = {.name = "pc", .reset = pc_reset, .destroy = pc_destroy};
+
+int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_size)
+{
+	struct pc *pc = plat_alloc(sizeof(*pc));
+	int e;
+
+	if (!pc)
+		return err_here(ERR_NOMEM);
+	str_copy(err, err_size, "");
+	e = wire_rom(vm, pc, cfg, err, err_size);
+	if (!e)
+		e = intr_create(vm, &pc->intr);
+	if (!e)
+		e = wire_legacy(vm, pc);
+	if (!e)
+		e = wire_serial(vm, cfg);
+	if (!e)
+		e = wire_power(vm, pc, cfg);
+	if (!e)
+		e = wire_chipset(vm, pc);
+	if (!e)
+		e = wire_slots(vm, pc, cfg);
+	if (!e)
+		e = tell_firmware(vm, pc, cfg);
+	/* Last, so that at a reset the shadow is filled after all other devices; destroyed first, but
+	 * no device looks at the ROM or the files then. */
+	vm_add_dev(vm, &pc->dev, &pc_class);
+	if (!e)
+		fill_shadow(vm, pc);
+	return e;
+}

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: ISC */
+/* i440fx.c: 82441FX (Intel 290549), 82371SB PIIX3 (290550), 82371AB PIIX4 function 3 (290562).
+ *
+ * Shadow memory: C0000H…FFFFFH is RAM that the board fills with the BIOS at reset. The write-enable
+ * bits of PAM0-6 are honoured; reads always come from this RAM, which gives the same bytes as the
+ * ROM behind it until somebody writes there. Entered by any vCPU thread; host->lock covers the
+ * configuration spaces, chip->lock what follows from them, chip->router_lock the PIRQ router. */
+#include "dev/pc/i440fx.h"
+
+#include "base/str.h"
+#include "dev/pc/acpi_pm.h"
+#include "dev/pci/pci.h"
+#include "vm/dev.h"
+#include "vm/vm.h"
+
+/* 82441FX */
+#define PAM0      0x59
+#define PAM_COUNT 7
+#define PAM_WE    0x2u
+#define SMRAM     0x72
+/* 82371SB */
+#define PIRQRC    0x60 /* four */
+#define PIRQ_OFF  0x80
+#define PIRQ_IRQS 0xdef8u /* 3-7, 9-12, 14, 15 */
+#define XBCS      0x4e
+/* 82371AB function 3 */
+#define PMBA      0x40
+#define PMBA_MASK 0xffc0u
+#define DEVACTB   0x58
+#define APMC_EN   BIT(25) /* SMI on a write to B2H is set up: firmware leaves SMM alone */
+#define PMREGMISC 0x80
+#define PMIOSE    BIT(0)
+#define SMBBA     0x90
+#define SMBHSTCFG 0xd2
+#define SCI_IRQ   9
+
+struct i440fx {
+	struct dev dev;
+	struct i440fx_wiring w;
+	struct pci_dev *bridge;
+	struct pci_dev isa, pm;
+	struct plat_mutex lock; /* RANK_PCI, as the host bridge's: neither within the other */
+	uint8_t pam[PAM_COUNT]; /* in force */
+
+	struct plat_mutex router_lock; /* RANK_ROUTER: all below */
+	bool level[4];                 /* of the PIRQ wires */
+	uint8_t route[4];
+	uint16_t irqs; /* levels that are driven */
+};
+
+/* ---- shadow memory ----------------------------------------------------------------------------- */
+
+/* A nibble of a PAM register governs one area: PAM0's high one is F0000H…FFFFFH, the others 16 KiB
+ * each from C0000H on, low nibble first. */
+static void pam_apply(struct i440fx *chip, unsigned reg, uint8_t value, bool force)
+{
+	struct vm *vm = chip->dev.vm;
+	uint8_t diff = force ? 0xff : value ^ chip->pam[reg];
+
+	for (unsigned high = 0; high < 2; high++) {
+		bool ro = !(value >> (4 * high) & PAM_WE);
+
+		if (!(diff >> (4 * high) & PAM_WE))
+			continue;
+		if (reg)
+			mem_protect(vm, 0xc0000 + (2 * (reg - 1) + high) * 0x4000, 0x4000, ro);
+		else if (high)
+			mem_protect(vm, 0xf0000, 0x10000, ro);
+	}
+	chip->pam[reg] = value;
+}
+
+static void bridge_written(struct pci_dev *pd, unsigned off, unsigned size)
+{
+	struct i440fx *chip = pd->ctx;
+
+	for (unsigned r = MAX(off, (unsigned)PAM0); r < MIN(off + size, PAM0 + PAM_COUNT); r++) {
+		uint8_t v = (uint8_t)pci_cfg_peek(pd, r, 1);
+
+		plat_mutex_lock(&chip->lock);
+		pam_apply(chip, r - PAM0, v, false);
+		plat_mutex_unlock(&chip->lock);
+	}
+}
+
+/* ---- PIRQ router ------------------------------------------------------------------------------- */
+
+/* Each ISA interrupt is the OR of the PIRQ wires that are routed to it. */
+static void router_update(struct i440fx *chip)
+{
+	uint16_t irqs = 0, diff;
+
+	for (unsigned i = 0; i < 4; i++)
+		if (chip->level[i] && !(chip->route[i] & PIRQ_OFF))
+			irqs |= (uint16_t)(BIT(chip->route[i] & 15) & PIRQ_IRQS);
+	diff = irqs ^ chip->irqs;
+	chip->irqs = irqs;
+	for (unsigned n = 0; n < 16; n++)
+		if (diff & BIT(n))
+			gsi_set(chip->dev.vm, n, irqs & BIT(n));
+}
+
+static void pirq_set(void *sink, unsigned n, bool level)
+{
+	struct i440fx *chip = sink;
+
+	plat_mutex_lock(&chip->router_lock);
+	chip->level[n & 3] = level;
+	router_update(chip);
+	plat_mutex_unlock(&chip->router_lock);
+}
+
+struct irq_line i440fx_pirq(struct i440fx *chip, unsigned n)
+{
+	/* INTA# of slot 1 is PIRQA: the bus counts from slot 0. */
+	return (struct irq_line){pirq_set, chip, (n + 3) & 3};
+}
+
+static void isa_written(struct pci_dev *pd, unsigned off, unsigned size)
+{
+	struct i440fx *chip = pd->ctx;
+	uint32_t v = pci_cfg_peek(pd, PIRQRC, 4);
+
+	if (off + size <= PIRQRC || off >= PIRQRC + 4)
+		return;
+	plat_mutex_lock(&chip->router_lock);
+	for (unsigned i = 0; i < 4; i++)
+		chip->route[i] = (uint8_t)(v >> (8 * i));
+	router_update(chip);
+	plat_mutex_unlock(&chip->router_lock);
+}
+
+/* ---- power management --------------------------------------------------------------------------- */
+
+static void pm_written(struct pci_dev *pd, unsigned off, unsigned size)
+{
+	struct i440fx *chip = pd->ctx;
+	uint16_t base = 0;
+
+	if (off + size <= PMBA || (off >= PMBA + 4 && off != PMREGMISC))
+		return;
+	if (pci_cfg_peek(pd, PMREGMISC, 1) & PMIOSE)
+		base = pci_cfg_peek(pd, PMBA, 2) & PMBA_MASK;
+	plat_mutex_lock(&chip->lock);
+	if (acpi_pm_move(chip->w.pm, base))
+		plat_log(LOG_WARN, "the guest moved power management to port 0x%x, which is taken",
+			 base);
+	plat_mutex_unlock(&chip->lock);
+}
+
+/* ---- the chip set ------------------------------------------------------------------------------- */
+
+static void init_bridge(struct i440fx *chip)
+{
+	struct pci_dev *pd = chip->bridge;
+
+	/* what firmware for virtual machines recognises them by */
+	pci_put(pd->init + PCI_SUBSYS_VENDOR, 2, 0x1af4);
+	pci_put(pd->init + PCI_SUBSYS, 2, 0x1100);
+	pd->init[PCI_REVISION] = 0x02;
+	pd->wmask[PAM0] = 0xf0;
+	memset(pd->wmask + PAM0 + 1, 0xff, PAM_COUNT - 1);
+	pd->init[SMRAM] = 0x02;
+	pd->wmask[SMRAM] = 0x70;
+	pd->ctx = chip;
+	pd->after_write = bridge_written;
+}
+
+static void init_isa(struct i440fx *chip)
+{
+	static const struct pci_id id = {.name = "PIIX3 ISA bridge",
+					 .vendor = I440FX_VENDOR,
+					 .device = 0x7000,
+					 .subsys_vendor = 0x1af4,
+					 .subsys = 0x1100,
+					 .cls = 0x060100};
+	struct pci_dev *pd = &chip->isa;
+
+	pci_dev_init(pd, &id);
+	pd->init[PCI_COMMAND] = PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER;
+	pci_put(pd->init + 0x4c, 4, 0x0003004d); /* I/O recovery; X-Bus chip select */
+	pci_put(pd->wmask + 0x4c, 4, 0x03ff00ff);
+	memset(pd->init + PIRQRC, PIRQ_OFF, 4);
+	memset(pd->wmask + PIRQRC, 0x8f, 4);
+	pd->wmask[0x69] = 0xfe; /* top of memory */
+	pd->wmask[0x82] = 0x0f; /* deterministic latency */
+	pd->ctx = chip;
+	pd->after_write = isa_written;
+}
+
+static void init_pm(struct i440fx *chip)
+{
+	static const struct pci_id id = {.name = "PIIX4 power management",
+					 .vendor = I440FX_VENDOR,
+					 .device = 0x7113,
+					 .subsys_vendor = 0x1af4,
+					 .subsys = 0x1100,
+					 .revision = 3,
+					 .cls = 0x068000};
+	struct pci_dev *pd = &chip->pm;
+
+	pci_dev_init(pd, &id);
+	pd->init[PCI_INT_LINE] = SCI_IRQ;
+	pd->init[PCI_INT_PIN] = 1;
+	/* Enabled from the start: firmware that finds it so keeps the address, which the ACPI tables
+	 * tell too. */
+	pci_put(pd->init + PMBA, 4, chip->w.pm_base | 1u);
+	pci_put(pd->wmask + PMBA, 2, PMBA_MASK);
+	pd->init[PMREGMISC] = PMIOSE;
+	pd->wmask[PMREGMISC] = PMIOSE;
+	pci_put(pd->init + DEVACTB, 4, APMC_EN);
+	pci_put(pd->wmask + DEVACTB, 4, 0x0fffffff);
+	pci_put(pd->init + SMBBA, 4, 1);
+	pci_put(pd->wmask + SMBBA, 2, 0xfff0);
+	pd->wmask[SMBHSTCFG] = 0x0f; /* there is no host controller behind it */
+	pd->ctx = chip;
+	pd->after_write = pm_written;
+}
+
+/* The host bridge resets the configuration spaces. */
+static void i440fx_reset(struct dev *dev)
+{
+	struct i440fx *chip = container_of(dev, struct i440fx, dev);
+
+	plat_mutex_lock(&chip->lock);
+	for (unsigned r = 0; r < PAM_COUNT; r++)
+		pam_apply(chip, r, 0, true);
+	plat_mutex_unlock(&chip->lock);
+	plat_mutex_lock(&chip->router_lock);
+	memset(chip->route, PIRQ_OFF, sizeof(chip->route));
+	router_update(chip);
+	plat_mutex_unlock(&chip->router_lock);
+	if (chip->w.pm && acpi_pm_move(chip->w.pm, chip->w.pm_base))
+		plat_log(LOG_WARN, "power management could not go back to port 0x%x",
+			 chip->w.pm_base);
+}
+
+static void i440fx_destroy(struct dev *dev)
+{
+	plat_free(container_of(dev, struct i440fx, dev));
+}
+
+static const struct dev_class i440fx_class = {
+	.name = "i440fx",
+	.reset = i440fx_reset,
+	.destroy = i440fx_destroy,
+};
+
+int i440fx_create(struct vm *vm, struct i440fx **out)
+{
+	struct i440fx *chip = plat_alloc(sizeof(*chip));
+
+	if (!chip)
+		return err_here(ERR_NOMEM);
+	plat_mutex_init(&chip->lock, RANK_PCI);
+	plat_mutex_init(&chip->router_lock, RANK_ROUTER);
+	memset(chip->route, PIRQ_OFF, sizeof(chip->route));
+	vm_add_dev(vm, &chip->dev, &i440fx_class);
+	*out = chip;
+	return 0;
+}
+
+int i440fx_attach(struct i440fx *chip, const struct i440fx_wiring *w)
+{
+	int err;
+
+	chip->w = *w;
+	chip->bridge = pci_host_find(w->host, 0);
+	init_bridge(chip);
+	pci_dev_reset(chip->bridge);
+	init_isa(chip);
+	init_pm(chip);
+	err = pci_attach(w->host, &chip->isa, PIIX_SLOT, PIIX_ISA_FN);
+	if (!err)
+		err = pci_attach(w->host, &chip->pm, PIIX_SLOT, PIIX_PM_FN);
+	for (unsigned r = 0; r < PAM_COUNT; r++)
+		pam_apply(chip, r, 0, true);
+	return err;
+}
