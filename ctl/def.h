@@ -42,6 +42,8 @@ struct vm_def {
 	bool net_given;
 	char *serial;
 	char *console; /* virtio console; NULL: none */
+	char *history; /* file; NULL: the usual place; "none" */
+	char *policy;  /* file; NULL: everything is provided */
 	bool no_rng;
 	uint16_t exit_port;    /* 0: none */
 	unsigned stop_timeout; /* seconds from a polite stop to a hard one */
