@@ -94,7 +94,7 @@ def run_meson(args):
             t = json.loads(line)
             result = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}.get(t["result"], "FAILED")
             text = (t.get("stdout") or "") + (t.get("stderr") or "")
-            report("unit " + t["name"], result, t["duration"], text)
+            report("unit " + t["name"].split(" / ")[-1], result, t["duration"], text)
 
 
 def fuzz_tasks(args):
