@@ -160,9 +160,16 @@ static uint32_t hash_of(uint64_t rip, uint32_t mode)
 	       (HASH_SIZE - 1);
 }
 
+static uint32_t block_hash(uint64_t rip, gpa_t gpa, uint32_t mode)
+{
+	return hash_of(MODE_IS_PIC(mode) ? gpa : rip, mode);
+}
+
 struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode)
 {
-	for (uint32_t i = c->hash[hash_of(rip, mode)]; i; i = c->block[i - 1].next) {
+	if (MODE_IS_PIC(mode))
+		rip &= PAGE_MASK;
+	for (uint32_t i = c->hash[block_hash(rip, gpa, mode)]; i; i = c->block[i - 1].next) {
 		struct soft_block *b = &c->block[i - 1];
 
 		if (b->rip == rip && b->gpa[0] == gpa && b->mode == mode)
@@ -173,7 +180,7 @@ struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t g
 
 static void hash_remove(struct soft_cache *c, struct soft_block *b)
 {
-	uint32_t *p = &c->hash[hash_of(b->rip, b->mode)];
+	uint32_t *p = &c->hash[block_hash(b->rip, b->gpa[0], b->mode)];
 	uint32_t id = (uint32_t)(b - c->block) + 1;
 
 	while (*p != id)
@@ -195,12 +202,23 @@ void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to)
 {
 	struct soft_cache *c = sv->cache;
 	/* Each loop polls once: at the jump that goes back. */
-	uint32_t entry = e->target <= 0 || to->rip <= c->block[e->from].rip ? to->code : to->body;
+	uint32_t entry = e->target <= 0 ? to->code : to->body;
 
 	e->to = (uint32_t)(to - c->block) + 1;
 	e->next_in = to->in;
 	to->in = (uint32_t)(e - c->exit) + 1;
 	patch(c, e->patch, entry);
+}
+
+/* The target depends on the mapping of the next page: by slot or jump cache, for good. */
+void soft_link_far(struct soft_vm *sv, struct soft_exit *e)
+{
+	uint32_t at = soft_emit_far(sv, &sv->cache->block[e->from], e->target);
+
+	if (!at)
+		return;
+	e->stub = at;
+	patch(sv->cache, e->patch, at);
 }
 
 static void unlink_in(struct soft_cache *c, struct soft_block *b)
@@ -273,7 +291,7 @@ void soft_block_kill(struct soft_vm *sv, struct soft_block *b)
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t h = hash_of(b->rip, b->mode);
+	uint32_t h = block_hash(b->rip, b->gpa[0], b->mode);
 
 	b->next = c->hash[h];
 	c->hash[h] = (uint32_t)(b - c->block) + 1;

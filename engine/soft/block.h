@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* block.h: the code cache: blocks, their index, links between them, and what drops them.
  *
- * A block is guest code from one address up to a jump, translated once for its linear address,
- * physical address and mode word. All of the cache, records included, is one arena that is emptied
+ * A block is guest code from one address up to a jump, translated once for its physical address and
+ * mode word, and in kernel mode for its linear address too. User code does without: it takes the
+ * address of its page from v->vbase, and is entered from other pages FAR_ENTRY bytes before its
+ * start, with RIP in T0, where it sets vbase. All of the cache, records included, is one arena that is emptied
  * at once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
  * Everything is under sv->lock unless said otherwise. */
 #ifndef ENGINE_SOFT_BLOCK_H
@@ -10,6 +12,7 @@
 
 #include "engine/soft/layout.h"
 
+#define FAR_ENTRY   16u
 #define BLOCK_INSNS 64u          /* at most, a block */
 #define BLOCK_ROOM  (24u * 1024) /* host bytes that one translation may need */
 
@@ -30,7 +33,7 @@ struct soft_exit {
 };
 
 struct soft_block {
-	uint64_t rip;
+	uint64_t rip;  /* offset in the page where MODE_IS_PIC */
 	gpa_t gpa[2];  /* [1]: page of the second half of an instruction that crosses, or NO_GPA */
 	uint32_t sum;  /* of the guest's bytes */
 	uint32_t code; /* offset in the cache */
@@ -124,10 +127,14 @@ struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t g
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
 void soft_block_kill(struct soft_vm *sv, struct soft_block *b);
 void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to);
+void soft_link_far(struct soft_vm *sv, struct soft_exit *e);
 void soft_come_in(
 	struct soft_vcpu *v); /* before code addresses are looked up: no flush meanwhile */
 /* Slot for jumps to rip; -1: none left */
 int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
+/* emit_flow.c: out-of-line code that jumps from block from to target (relative to its RIP) on whatever
+ * page that is; its offset in the cache, or 0. */
+uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_t target);
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
 
 /* A host exception at pc: the code that names the guest's instruction, and where to go on with it
@@ -137,7 +144,7 @@ const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site)
 /* Jump caches and slots of a vCPU. all: also those for global pages. */
 void soft_jumps_init(struct soft_vcpu *v);
 void soft_jumps_flush(struct soft_vcpu *v, bool all);
-void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, bool global);
+void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global);
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,
 			 bool global);
 
@@ -159,6 +166,8 @@ void soft_code_news(struct soft_vcpu *v);
 void soft_code_stored(struct soft_vcpu *v);
 /* Drops what was translated from other bytes than the page has now. */
 void soft_code_verify(struct soft_vcpu *v, gpa_t gpa);
+/* No vCPU may write to this host page directly any more, from its next poll on. */
+void soft_code_protect(struct soft_vm *sv, hva_t hva);
 /* Before code is read from a page: from now on, stores to it come to soft_code_store(). */
 void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
 /* Kills one block and takes it off its pages. */
@@ -175,6 +184,12 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 			      struct soft_block **out);
 /* Checksum of a block's source. */
 uint32_t soft_sum(const uint8_t *p, size_t n);
+
+/* Where the block begins for this vCPU, which runs it */
+static inline uint64_t soft_rip(const struct soft_vcpu *v, const struct soft_block *b)
+{
+	return MODE_IS_PIC(b->mode) ? v->vbase + b->rip : b->rip;
+}
 
 static inline const uint8_t *soft_rx(const struct soft_cache *c, uint32_t off)
 {

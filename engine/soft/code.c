@@ -76,9 +76,27 @@ static unsigned half_on(const struct soft_block *b, const struct soft_page *p)
 	return (b->gpa[0] & ~PAGE_MASK) == p->gpa ? 0 : 1;
 }
 
-static void mark_page(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page *p)
+/* Tells the vCPUs, but v, to drop write entries for the page; the lock is held. */
+static void post(struct soft_vm *sv, struct soft_vcpu *v, hva_t hva)
 {
 	struct soft_cache *c = sv->cache;
+
+	c->news[atomic_load(&c->n_news) % NEWS_MAX] = hva;
+	atomic_fetch_add(&c->n_news, 1);
+	for (unsigned i = 0; i < sv->n_vcpus; i++)
+		if (sv->vcpu[i] && sv->vcpu[i] != v)
+			atomic_store(&sv->vcpu[i]->poll, 1);
+}
+
+void soft_code_protect(struct soft_vm *sv, hva_t hva)
+{
+	plat_mutex_lock(&sv->lock);
+	post(sv, NULL, hva);
+	plat_mutex_unlock(&sv->lock);
+}
+
+static void mark_page(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page *p)
+{
 	_Atomic uint8_t *flags = soft_page_flags(sv, p->gpa);
 	struct mem_slot *slot = mem_slot(sv->vm, p->gpa);
 	uint8_t old;
@@ -91,13 +109,8 @@ static void mark_page(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page 
 		return;
 	hva = slot->hva + (p->gpa - slot->gpa);
 	soft_tlb_drop_writes(v, hva);
-	if (sv->n_vcpus < 2)
-		return;
-	c->news[atomic_load(&c->n_news) % NEWS_MAX] = hva;
-	atomic_fetch_add(&c->n_news, 1);
-	for (unsigned i = 0; i < sv->n_vcpus; i++)
-		if (sv->vcpu[i] && sv->vcpu[i] != v)
-			atomic_store(&sv->vcpu[i]->poll, 1);
+	if (sv->n_vcpus > 1)
+		post(sv, v, hva);
 }
 
 void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b)

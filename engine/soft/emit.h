@@ -14,7 +14,7 @@ enum stub_kind {
 	STUB_SLOW,       /* an access missed: T0 is the linear address */
 	STUB_SLOW_RCX,   /* the same, RCX is in T2 */
 	STUB_SLOW_FLAGS, /* the same, RAX and the flags are in tmp[2], tmp[3] */
-	STUB_TGT,        /* jump through slot arg */
+	STUB_FAR,        /* jump to ea on another page */
 	STUB_EXIT,       /* unlinked exit arg */
 	STUB_POLL,
 	STUB_POLL_RCX,
@@ -39,12 +39,14 @@ struct tr {
 	struct asm_buf a;
 	uint8_t *start; /* of the block's code */
 	uint32_t id;    /* of the block */
-	uint64_t rip;
+	uint64_t rip;   /* relative to vbase where pic */
+	bool pic;
 	uint32_t mode;
 	enum soft_ctx ctx;
 	unsigned n; /* instructions */
 	unsigned i; /* the current one */
 	bool ended; /* the last instruction goes elsewhere by itself */
+	bool cut;   /* the instruction after the last one crosses into the next page */
 	bool full;  /* out of slots: the cache must be emptied */
 	struct insn insn[BLOCK_INSNS];
 	uint16_t off[BLOCK_INSNS + 1]; /* from rip */
@@ -101,6 +103,8 @@ bool emit_pop(struct tr *t, const struct insn *in);
 bool emit_stack(struct tr *t, const struct insn *in);
 void emit_stubs(struct tr *t);
 
+/* The linear address rip (relative where pic) into reg */
+void emit_rip(struct tr *t, unsigned reg, uint64_t rip);
 /* emit_mem.c, without BMI2: takes back what STUB_SLOW_FLAGS says */
 void emit_restore_flags(struct asm_buf *a);
 

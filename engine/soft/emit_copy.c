@@ -153,9 +153,9 @@ bool emit_lea(struct tr *t, const struct insn *in)
 
 		if (d->size < 4)
 			return false;
+		emit_rip(t, dst, ea);
 		if (in->mem.addr_size == 4 || d->size == 4)
-			ea = (uint32_t)ea;
-		asm_mov_ri(&t->a, dst, ea);
+			asm_rr(&t->a, OPC_LOAD, 4, dst, dst);
 		if (stolen(d))
 			asm_st_gs(&t->a, dst, GS_GPR(d->reg));
 		return true;

@@ -12,6 +12,26 @@ static bool is_stolen(unsigned reg)
 	return STOLEN >> reg & 1;
 }
 
+static void emit_lookup(struct tr *t);
+
+/* To another page. False: no slot is left. */
+static bool emit_far(struct tr *t, uint64_t target)
+{
+	int tgt;
+
+	if (t->pic) {
+		emit_rip(t, T0, target);
+		emit_lookup(t);
+		return true;
+	}
+	tgt = soft_tgt_get(t->sv, target, t->mode);
+	if (tgt < 0)
+		return false;
+	asm_mov_ri(&t->a, T2, (uint64_t)tgt);
+	asm_jmp_gs(&t->a, -1, (int32_t)(GS_TGT + (uint32_t)tgt * 8));
+	return true;
+}
+
 void emit_poll(struct tr *t)
 {
 	struct asm_buf *a = &t->a;
@@ -34,7 +54,10 @@ void emit_poll(struct tr *t)
 
 static bool same_page(const struct tr *t, uint64_t target)
 {
-	return t->b->gpa[1] == NO_GPA && !((target ^ t->rip) & ~PAGE_MASK);
+	/* What follows an instruction that didn't fit on the page is one that crosses. */
+	if (t->b->gpa[1] != NO_GPA || (t->cut && target == t->rip + t->off[t->n]))
+		return false;
+	return !((target ^ t->rip) & ~PAGE_MASK);
 }
 
 static uint32_t exit_new(struct tr *t, uint64_t target)
@@ -51,7 +74,6 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 {
 	struct asm_buf *a = &t->a;
 	uint8_t *at;
-	int tgt;
 
 	if (same_page(t, target)) {
 		uint32_t id = exit_new(t, target);
@@ -63,17 +85,10 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 		tr_stub(t, STUB_EXIT, at, id);
 		return;
 	}
-	tgt = soft_tgt_get(t->sv, target, t->mode);
-	if (tgt < 0) {
+	if (cc >= 0)
+		tr_stub(t, STUB_FAR, asm_jcc(a, (unsigned)cc, NULL), 0)->ea = target;
+	else if (!emit_far(t, target))
 		t->full = true;
-		return;
-	}
-	if (cc >= 0) {
-		tr_stub(t, STUB_TGT, asm_jcc(a, (unsigned)cc, NULL), (uint32_t)tgt);
-		return;
-	}
-	asm_mov_ri(a, T2, (uint64_t)tgt);
-	asm_jmp_gs(a, -1, (int32_t)(GS_TGT + (uint32_t)tgt * 8));
 }
 
 void emit_goto(struct tr *t, uint64_t target)
@@ -172,12 +187,21 @@ static void push_imm(struct tr *t, uint64_t v)
 	struct place at;
 
 	push_place(t, &at);
-	if (asm_fits32((int64_t)v)) {
-		asm_store_imm(&t->a, 8, at.base, at.index, at.disp, (int32_t)v);
-	} else {
-		asm_mov_ri(&t->a, T2, v);
-		asm_rm(&t->a, OPC_STORE, 8, T2, at.base, at.index, 1, at.disp);
+	asm_store_imm(&t->a, 8, at.base, at.index, at.disp, (int32_t)v);
+	asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
+}
+
+static void push_rip(struct tr *t, uint64_t rip)
+{
+	struct place at;
+
+	if (!t->pic && asm_fits32((int64_t)rip)) {
+		push_imm(t, rip);
+		return;
 	}
+	push_place(t, &at);
+	emit_rip(t, T2, rip);
+	asm_rm(&t->a, OPC_STORE, 8, T2, at.base, at.index, 1, at.disp);
 	asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
 }
 
@@ -259,7 +283,7 @@ bool emit_stack(struct tr *t, const struct insn *in)
 
 bool emit_call(struct tr *t, const struct insn *in)
 {
-	push_imm(t, tr_next_rip(t));
+	push_rip(t, tr_next_rip(t));
 	emit_branch(t, -1, rel_target(t, in));
 	return true;
 }
@@ -277,7 +301,7 @@ bool emit_call_ind(struct tr *t, const struct insn *in)
 	if (!load_target(t, in))
 		return false;
 	asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
-	push_imm(t, tr_next_rip(t));
+	push_rip(t, tr_next_rip(t));
 	asm_ld_gs(&t->a, T0, GS_OFF(tmp[0]));
 	emit_lookup(t);
 	return true;
@@ -325,9 +349,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 			asm_mov_ri(a, T0, s->ea);
 		stub_jump(t, s->arg, t->c->t_slow);
 		break;
-	case STUB_TGT:
-		asm_mov_ri(a, T2, s->arg);
-		asm_jmp_gs(a, -1, (int32_t)(GS_TGT + s->arg * 8));
+	case STUB_FAR:
+		if (!emit_far(t, s->ea))
+			t->full = true;
 		break;
 	case STUB_EXIT:
 		t->c->exit[s->arg].stub = (uint32_t)(a->p - t->c->code.rw);
@@ -350,4 +374,24 @@ void emit_stubs(struct tr *t)
 {
 	for (unsigned i = 0; i < t->n_stubs; i++)
 		emit_stub(t, &t->stub[i]);
+}
+
+uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_t target)
+{
+	struct soft_cache *c = sv->cache;
+	struct tr *t = c->tr;
+	uint32_t at = ALIGN_UP(c->used, 16u);
+
+	if (at + 256 > c->code.size)
+		return 0;
+	t->sv = sv;
+	t->c = c;
+	t->mode = from->mode;
+	t->ctx = from->mode & MODE_CTX;
+	t->pic = MODE_IS_PIC(from->mode);
+	t->a.p = c->code.rw + at;
+	if (!emit_far(t, from->rip + (uint64_t)(int64_t)target))
+		return 0;
+	c->used = (uint32_t)(t->a.p - c->code.rw);
+	return at;
 }

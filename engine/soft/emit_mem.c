@@ -34,6 +34,20 @@ struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t ar
 	return s;
 }
 
+void emit_rip(struct tr *t, unsigned reg, uint64_t rip)
+{
+	if (!t->pic) {
+		asm_mov_ri(&t->a, reg, rip);
+	} else if (asm_fits32((int64_t)rip)) {
+		asm_ld_gs(&t->a, reg, GS_OFF(vbase));
+		asm_lea(&t->a, 8, reg, (int)reg, -1, 1, (int32_t)rip);
+	} else { /* a page beyond 2 GiB */
+		asm_ld_gs(&t->a, reg, GS_OFF(vbase));
+		asm_lea(&t->a, 8, reg, (int)reg, -1, 1, INT32_MAX);
+		asm_lea(&t->a, 8, reg, (int)reg, -1, 1, (int32_t)((int64_t)rip - INT32_MAX));
+	}
+}
+
 /* ---- addresses ------------------------------------------------------------------------------ */
 
 bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
@@ -44,6 +58,12 @@ bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 	int base = m->base, index = m->index;
 	int32_t disp = (int32_t)m->disp;
 
+	if (m->rip_rel && t->pic) {
+		emit_rip(t, T0, tr_next_rip(t) + (uint64_t)m->disp);
+		if (size == 4)
+			asm_rr(&t->a, OPC_LOAD, 4, T0, T0);
+		goto segment;
+	}
 	if (m->rip_rel || (base < 0 && index < 0)) {
 		uint64_t ea = (uint64_t)m->disp + (m->rip_rel ? tr_next_rip(t) : 0);
 
@@ -75,6 +95,7 @@ bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 		asm_mov_rr(&t->a, T0, (unsigned)base);
 	else
 		asm_lea(&t->a, size, T0, base, index, m->scale, disp);
+segment:
 	if (based) {
 		asm_ld_gs(&t->a, T1,
 			  GS_OFF(cpu.s.seg[0].base) + m->seg * (int32_t)sizeof(struct x86_seg));

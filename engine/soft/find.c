@@ -46,7 +46,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 			r = soft_translate(v, rip, gpa, gpa2, &b);
 		if (r == TR_OK) {
 			*global &= b->gpa[1] == NO_GPA || global2;
-			soft_jumps_fill(v, b, *global);
+			soft_jumps_fill(v, b, rip, *global);
 		}
 		plat_mutex_unlock(&sv->lock);
 		switch (r) {
@@ -68,6 +68,8 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 const uint8_t *soft_find(struct soft_vcpu *v)
 {
 	const uint8_t *code = soft_jumps_find(v, v->cpu.s.rip, v->mode);
+
+	v->vbase = v->cpu.s.rip & ~PAGE_MASK;
 	struct soft_block *b;
 	bool global;
 

@@ -119,30 +119,36 @@ static void log_add(struct soft_log *log, uint8_t *in, uint32_t e)
 		atomic_store_explicit(&log->n, n + 1, memory_order_relaxed);
 }
 
-static void note_pages(struct soft_vcpu *v, const struct soft_block *b)
+static void note_pages(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip)
 {
-	uint32_t index = TLB_INDEX(b->rip);
+	uint32_t index = TLB_INDEX(rip);
 
 	v->code_page[index / 8] |= (uint8_t)(1u << (index % 8));
 	if (b->gpa[1] != NO_GPA) {
-		index = TLB_INDEX(b->rip + b->len - 1);
+		index = TLB_INDEX(rip + b->len - 1);
 		v->code_page[index / 8] |= (uint8_t)(1u << (index % 8));
 	}
 }
 
-void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, bool global)
+/* Where indirect jumps enter it */
+static uint64_t far_entry(const struct soft_vm *sv, const struct soft_block *b)
 {
-	uint32_t set = jc_set(b->mode), index = b->rip & 0xffff;
+	return (uint64_t)soft_rx(sv->cache, b->code - (MODE_IS_PIC(b->mode) ? FAR_ENTRY : 0));
+}
 
-	note_pages(v, b);
+void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global)
+{
+	uint32_t set = jc_set(b->mode), index = rip & 0xffff;
+
+	note_pages(v, b, rip);
 	log_add(&v->log_jc[global], v->in_jc[global], set << 16 | index);
-	put(v, GS_JCODE(set) + index * 8, (uint64_t)soft_rx(v->sv->cache, b->code));
-	put(v, GS_JNTAG(set) + index * 8, -(b->rip + b->mode));
+	put(v, GS_JCODE(set) + index * 8, far_entry(v->sv, b));
+	put(v, GS_JNTAG(set) + index * 8, -(rip + b->mode));
 }
 
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b, bool global)
 {
-	note_pages(v, b);
+	note_pages(v, b, b->rip);
 	log_add(&v->log_tgt[global], v->in_tgt[global], tgt);
 	put(v, GS_TGT + tgt * 8, (uint64_t)soft_rx(v->sv->cache, b->code));
 }
@@ -153,23 +159,34 @@ const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode)
 
 	if (atomic_load_explicit(jntag(v, set, index), memory_order_relaxed) + rip + mode)
 		return NULL;
-	return (const uint8_t *)*soft_gs64(v, GS_JCODE(set) + index * 8);
+	return (const uint8_t *)*soft_gs64(v, GS_JCODE(set) + index * 8) +
+	       (MODE_IS_PIC(mode) ? FAR_ENTRY : 0);
+}
+
+static void forget_at(struct soft_vcpu *v, uint32_t set, uint32_t index, uint64_t code)
+{
+	if (*soft_gs64(v, GS_JCODE(set) + index * 8) == code)
+		put(v, GS_JNTAG(set) + index * 8, jc_empty(index));
 }
 
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t set = jc_set(b->mode), index = b->rip & 0xffff;
-	int tgt = soft_tgt_peek(sv, b->rip, b->mode);
+	uint32_t set = jc_set(b->mode);
+	uint64_t code = far_entry(sv, b);
+	bool pic = MODE_IS_PIC(b->mode);
+	int tgt = pic ? -1 : soft_tgt_peek(sv, b->rip, b->mode);
 
 	for (unsigned i = 0; i < sv->n_vcpus; i++) {
 		struct soft_vcpu *v = sv->vcpu[i];
 
 		if (!v)
 			continue;
-		if (atomic_load_explicit(jntag(v, set, index), memory_order_relaxed) ==
-		    -(b->rip + b->mode))
-			put(v, GS_JNTAG(set) + index * 8, jc_empty(index));
+		if (pic) /* wherever the page is mapped */
+			for (uint32_t n = 0; n < JC_ENTRIES; n += PAGE_SIZE)
+				forget_at(v, set, n + (uint32_t)b->rip, code);
+		else
+			forget_at(v, set, b->rip & 0xffff, code);
 		if (tgt >= 0)
 			put(v, GS_TGT + (uint32_t)tgt * 8, (uint64_t)soft_rx(c, c->t_tgt));
 	}

@@ -33,6 +33,8 @@ enum soft_ctx {
 #define MODE_VALID  BIT(6)
 #define MODE_COUNT  128u
 #define MODE_INTERP 0u /* not translated at all */
+/* Translations of user code do not depend on where the page is mapped: processes share them. */
+#define MODE_IS_PIC(mode) (((mode)&MODE_CTX) == CTX_USER)
 
 #define TLB_ENTRIES   65536u
 #define TLB_INDEX(va) ((uint32_t)((va) >> PAGE_SHIFT) & (TLB_ENTRIES - 1))
@@ -58,7 +60,16 @@ enum soft_ctx {
 #define GS_JNTAG(set)        (GS_JC + (set)*2u * JC_BYTES)
 #define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
 #define GS_TGT               GS_JNTAG(JC_SETS)
-#define GS_SIZE              (GS_TGT + TGT_MAX * 8u)
+/* C only: chains from host pages to the write entries that lead there */
+#define GS_REV    (GS_TGT + TGT_MAX * 8u)
+#define REV_HEADS 4096u
+#define REV_BYTES (REV_HEADS * 4u + CTX_COUNT * TLB_ENTRIES * (uint32_t)sizeof(struct soft_rev))
+#define GS_SIZE   (GS_REV + REV_BYTES)
+
+struct soft_rev {
+	uint64_t page;       /* host address; 0: on no chain */
+	uint32_t next, prev; /* entry + 1 */
+};
 
 #define NO_GPA  UINT64_MAX
 #define LOG_MAX 8192u
@@ -80,6 +91,7 @@ struct soft_vcpu {
 	uint64_t slow_ea;      /* linear address of the access that missed */
 	uint64_t tmp[4];       /* translations' own scratch */
 	uint64_t self;         /* address of this structure */
+	uint64_t vbase;        /* linear address of the page that runs (MODE_IS_PIC) */
 	_Atomic uint32_t poll; /* nonzero: leave translated code at the next chance */
 	uint32_t window;       /* an interrupt is pending but masked */
 	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */

@@ -51,9 +51,11 @@ static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
 	bool last = site_insn(site) + 1u == b->n_insns;
 	enum cpu_step st;
 	struct insn in;
+	uint64_t rip;
 
 	v->stats.exec++;
-	v->cpu.s.rip = b->rip + s->guest;
+	rip = soft_rip(v, b);
+	v->cpu.s.rip = rip + s->guest;
 	if (decode_at(v, b, s->guest, &in)) {
 		v->by_mnem[in.mnem]++;
 		if (in.row->attr & FP_ATTRS)
@@ -65,7 +67,7 @@ static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
 	}
 	if (unlikely(v->stored != NO_GPA))
 		soft_code_stored(v);
-	if (likely(st == STEP_OK) && !(last && b->ends) && may_resume(v, b, b->rip + s[1].guest)) {
+	if (likely(st == STEP_OK) && !(last && b->ends) && may_resume(v, b, rip + s[1].guest)) {
 		soft_fpu_load(v);
 		return soft_rx(v->sv->cache, b->code + s[1].host);
 	}
@@ -106,7 +108,7 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 
 const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
-	v->cpu.s.rip = block_of(v, site)->rip;
+	v->cpu.s.rip = soft_rip(v, block_of(v, site));
 	return soft_next(v);
 }
 
@@ -125,16 +127,19 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	uint32_t generation = c->generation;
 	bool global;
 
-	v->stats.resolves++;
-	v->cpu.s.rip = from->rip + (uint64_t)(int64_t)e->target;
+	v->stats.exits++;
+	v->cpu.s.rip = soft_rip(v, from) + (uint64_t)(int64_t)e->target;
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
 	to = soft_find_block(v, &global);
 	if (to && c->generation == generation) {
 		plat_mutex_lock(&sv->lock);
 		/* A target whose last instruction crosses depends on another page's mapping. */
-		if (!from->dead && !to->dead && !e->to && to->gpa[1] == NO_GPA &&
-		    !((from->gpa[0] ^ to->gpa[0]) & ~PAGE_MASK) && from->mode == to->mode) {
+		if (from->dead || to->dead || e->to || from->mode != to->mode) {
+			/* not for long */
+		} else if (to->gpa[1] != NO_GPA) {
+			soft_link_far(sv, e);
+		} else if (!((from->gpa[0] ^ to->gpa[0]) & ~PAGE_MASK)) {
 			soft_link(sv, e, to);
 			v->stats.links++;
 		}
@@ -151,7 +156,7 @@ const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea)
 	struct soft_block *to;
 	bool global;
 
-	v->stats.resolves++;
+	v->stats.tgts++;
 	v->cpu.s.rip = c->tgt[tgt].rip;
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);

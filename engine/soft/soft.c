@@ -211,9 +211,8 @@ static void soft_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
 	for (gpa_t end = gpa + len; gpa < end; gpa += PAGE_SIZE) {
 		hva_t page = mem_ptr(vm, gpa, PAGE_SIZE, false);
 
-		for (unsigned i = 0; i < sv->n_vcpus; i++)
-			if (sv->vcpu[i] && page)
-				soft_tlb_drop_writes(sv->vcpu[i], page);
+		if (page)
+			soft_code_protect(sv, page);
 	}
 }
 

@@ -39,7 +39,8 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(tlb_flush_page, "TLB flushes, one page")                               \
 	S(exec, "instructions executed from translated code by the interpreter") \
 	S(steps, "instructions executed by the dispatcher")                      \
-	S(resolves, "jumps resolved")                                            \
+	S(exits, "jumps within a page resolved")                                 \
+	S(tgts, "jumps to other pages resolved")                                 \
 	S(misses, "jump cache misses")                                           \
 	S(irqs, "interrupts delivered")                                          \
 	S(faults, "host exceptions in translated code")                          \

@@ -5,8 +5,8 @@
  * minus guest page plus TLB_BIAS. An access at ea of size bytes hits when ea + ntag <= 4096 - size,
  * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but the first, where it
  * would mean the guest's page 0, and the last, which probe B reaches just below it; there the tag
- * of a page with another index stands. A TLB belongs to its vCPU's thread; only
- * soft_tlb_drop_writes() enters from others, and only clears. */
+ * of a page with another index stands. A TLB
+ * belongs to its vCPU's thread. */
 #include "engine/soft/tlb.h"
 
 #include "base/str.h"
@@ -46,6 +46,7 @@ static void entry_clear(struct soft_vcpu *v, uint32_t table, uint32_t index)
 void soft_tlb_init(struct soft_vcpu *v)
 {
 	plat_pages_discard((uint8_t *)v + GS_TLB, GS_JC - GS_TLB);
+	plat_pages_discard((uint8_t *)v + GS_REV, REV_BYTES);
 	for (uint32_t t = 0; t < TLB_TABLES; t++) {
 		entry_clear(v, t, 0);
 		entry_clear(v, t, TLB_ENTRIES - 1);
@@ -143,34 +144,65 @@ void soft_tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pc
 	}
 }
 
+/* ---- from host pages to write entries ------------------------------------------------------- */
+
+/* Chains of write entries by the page they lead to. An entry is on the chain of the page it was
+ * last filled with, though it may be empty meanwhile; entries are numbered kind by kind. */
+static uint32_t *rev_head(struct soft_vcpu *v, uint64_t page)
+{
+	uint32_t h = (uint32_t)(page >> PAGE_SHIFT ^ page >> 26) % REV_HEADS;
+
+	return (uint32_t *)(void *)((uint8_t *)v + GS_REV) + h;
+}
+
+static struct soft_rev *rev_of(struct soft_vcpu *v, uint32_t e)
+{
+	struct soft_rev *all = (void *)((uint8_t *)v + GS_REV + REV_HEADS * 4);
+
+	return &all[(e >> 17) << 16 | (e & 0xffff)];
+}
+
+static void rev_remove(struct soft_vcpu *v, struct soft_rev *r)
+{
+	if (r->prev)
+		rev_of(v, r->prev - 1)->next = r->next;
+	else
+		*rev_head(v, r->page) = r->next;
+	if (r->next)
+		rev_of(v, r->next - 1)->prev = r->prev;
+	r->page = 0;
+}
+
+static void rev_add(struct soft_vcpu *v, uint32_t e, uint64_t page)
+{
+	struct soft_rev *r = rev_of(v, e);
+	uint32_t *head = rev_head(v, page);
+
+	if (r->page == page)
+		return;
+	if (r->page)
+		rev_remove(v, r);
+	*r = (struct soft_rev){.page = page, .next = *head};
+	if (*head)
+		rev_of(v, *head - 1)->prev = e + 1;
+	*head = e + 1;
+}
+
 void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 {
 	uint64_t page = (uint64_t)hva & ~PAGE_MASK;
+	uint32_t next;
 
-	for (int g = 0; g < 2; g++) {
-		struct soft_log *log = &v->log_tlb[g];
-		uint32_t n = atomic_load_explicit(&log->n, memory_order_acquire);
+	for (uint32_t i = *rev_head(v, page); i; i = next) {
+		uint32_t e = i - 1;
+		struct soft_rev *r = rev_of(v, e);
 
-		if (n > LOG_MAX) { /* not known which: look at all of them */
-			for (uint32_t e = 0; e < TLB_TABLES * TLB_ENTRIES; e++)
-				if (e >> 16 & 1 && *ntag_of(v, e >> 16, e & 0xffff) &&
-				    *addend_of(v, e >> 16, e & 0xffff) - TLB_BIAS -
-						    *ntag_of(v, e >> 16, e & 0xffff) ==
-					    page)
-					entry_clear(v, e >> 16, e & 0xffff);
-			return;
-		}
-		for (uint32_t i = 0; i < n; i++) {
-			uint32_t e = log->entry[i], t = e >> 16, x = e & 0xffff;
-
-			if (!(t & 1))
-				continue;
-			if (atomic_load_explicit(addend_of(v, t, x), memory_order_relaxed) -
-				    TLB_BIAS -
-				    atomic_load_explicit(ntag_of(v, t, x), memory_order_relaxed) ==
-			    page)
-				entry_clear(v, t, x);
-		}
+		next = r->next;
+		if (r->page != page)
+			continue;
+		/* It may lead elsewhere by now only after another fill, which has moved it. */
+		entry_clear(v, e >> 16, e & 0xffff);
+		rev_remove(v, r);
 	}
 }
 
@@ -213,6 +245,8 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		bit_set(v->large1g, gva >> 30 & 0xffff);
 	else if (x->page_shift > PAGE_SHIFT)
 		bit_set(v->large2m, gva >> 21 & 0xffff);
+	if (write)
+		rev_add(v, table << 16 | index, host);
 	atomic_store_explicit(addend_of(v, table, index), host - page + TLB_BIAS,
 			      memory_order_relaxed);
 	atomic_store_explicit(ntag_of(v, table, index), -page, memory_order_relaxed);

@@ -15,7 +15,7 @@ int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 /* Enters the page of gva for the current context so that translated code can reach it. True when
  * an access may hit now; false: not RAM, traced, or the walk faults. Does not raise. */
 bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write);
-/* Drops write entries that lead to the host page at hva. v: any vCPU. */
+/* Drops write entries that lead to the host page at hva. Own thread. */
 void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva);
 /* The context of data accesses in the current state */
 enum soft_ctx soft_ctx(const struct soft_vcpu *v);

@@ -60,6 +60,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 			break;
 	}
 	t->off[t->n] = (uint16_t)pos;
+	t->cut = r == DECODE_MORE;
 	return t->n ? DECODE_OK : r;
 }
 
@@ -183,6 +184,17 @@ static void emit_one(struct tr *t)
 	emit_exec(t);
 }
 
+/* In front of the block: T0 is RIP */
+static void emit_far_entry(struct tr *t)
+{
+	t->a.p = t->start - FAR_ENTRY;
+	asm_rm(&t->a, OPC_LEA, 8, T1, T0, -1, 1, -(int32_t)t->rip);
+	asm_st_gs(&t->a, T1, GS_OFF(vbase));
+	while (t->a.p < t->start)
+		asm_nop(&t->a, 1);
+	BUG_ON(t->a.p != t->start);
+}
+
 static void emit_block(struct tr *t)
 {
 	struct soft_block *b = t->b;
@@ -279,11 +291,14 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	t->c = c;
 	t->id = atomic_load(&c->n_blocks);
 	t->b = &c->block[t->id];
+	t->pic = MODE_IS_PIC(v->mode);
+	if (t->pic)
+		rip &= PAGE_MASK;
 	t->rip = rip;
 	t->mode = v->mode;
 	t->ctx = v->mode & MODE_CTX;
 	t->n = t->n_stubs = 0;
-	t->ended = t->full = false;
+	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
 	*t->b = (struct soft_block){.rip = rip, .gpa = {gpa, NO_GPA}, .mode = (uint8_t)v->mode};
 
@@ -301,11 +316,13 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
 	t->b->n_insns = (uint8_t)t->n;
-	t->b->code = ALIGN_UP(c->used, 32u);
+	t->b->code = ALIGN_UP(c->used + (t->pic ? FAR_ENTRY : 0), 32u);
 	t->b->sites = c->n_sites;
 	t->b->exits = c->n_exits;
 	t->start = c->code.rw + t->b->code;
 	t->a.p = t->start;
+	if (t->pic)
+		emit_far_entry(t);
 	emit_block(t);
 	if (t->full) {
 		c->n_exits = t->b->exits;
