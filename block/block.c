@@ -173,16 +173,16 @@ static int open_level(const struct chain_opts *o, const char *path, enum block_f
 	if (level.depth >= MAX_DEPTH)
 		return fail(err, err_size, path, "the chain of backing files is too long",
 			    err_here(ERR_RANGE));
+	if (above && file_path_id(path, &level.id)) /* before the lock says that it is in use */
+		for (l = above; l; l = l->above)
+			if (l->id.dev == level.id.dev && l->id.ino == level.id.ino)
+				return fail(err, err_size, path, "is its own backing file",
+					    err_here(ERR_FORMAT));
 	e = file_open(o->aio, path, &fo, &f, why, sizeof(why));
 	if (e)
 		return fail(err, err_size, path, why, e);
 	file_get_id(f, &level.id);
-	for (l = above; l && !e; l = l->above)
-		if (l->id.dev == level.id.dev && l->id.ino == level.id.ino)
-			e = fail(err, err_size, path, "is its own backing file",
-				 err_here(ERR_FORMAT));
-	if (!e)
-		e = open_format(o, path, format, f, read_only, &level, out, err, err_size);
+	e = open_format(o, path, format, f, read_only, &level, out, err, err_size);
 	if (e)
 		f->ops->close(f);
 	return e;

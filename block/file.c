@@ -562,6 +562,16 @@ int file_temp(struct aio *aio, struct bfile **out, char *err, size_t err_size)
 	return e;
 }
 
+bool file_path_id(const char *path, struct file_id *id)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return false;
+	*id = (struct file_id){st.st_dev, st.st_ino};
+	return true;
+}
+
 void file_get_id(struct bfile *f, struct file_id *id)
 {
 	*id = container_of(f, struct file, f)->id;

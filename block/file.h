@@ -28,6 +28,8 @@ int file_open(struct aio *aio, const char *path, const struct file_opts *o, stru
 	      char *err, size_t err_size) attr_must_check;
 /* An empty one without a name, in $TMPDIR. */
 int file_temp(struct aio *aio, struct bfile **out, char *err, size_t err_size) attr_must_check;
+/* False: there is nothing. */
+bool file_path_id(const char *path, struct file_id *id);
 void file_get_id(struct bfile *f, struct file_id *id);
 /* Bytes that it takes on the host. */
 uint64_t file_allocated(struct bfile *f);

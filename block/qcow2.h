@@ -378,6 +378,8 @@ int qcow2_rc_slot(struct qcow2 *q, uint64_t cluster, struct qwait *w, struct qct
 /* Up to want clusters in a row, counted once each; *virgin: all of them read as zeros. */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, struct qwait *w, struct qctx *ctx, uint64_t *host,
 		uint64_t *got, bool *virgin) attr_must_check;
+/* n clusters in a row behind all others; in sync_mode. */
+int qcow2_alloc_tail(struct qcow2 *q, uint64_t n, uint64_t *cluster) attr_must_check;
 /* Each of n clusters has lost a reference. There is a place: by reservation or slack. */
 void qcow2_unref(struct qcow2 *q, uint64_t cluster, uint32_t n, struct qctx *ctx);
 bool qcow2_frees_room(const struct qcow2 *q, uint32_t n);

@@ -27,7 +27,7 @@ static int plan(const struct qcow2_create *c, struct layout *l, char *err, size_
 	if (l->l1_entries * 8 > QCOW2_MAX_L1_BYTES)
 		return FAIL("too large a disk for clusters of %llu bytes",
 			    (unsigned long long)l->cs);
-	l->n_l1 = MAX((l->l1_entries * 8 + l->cs - 1) / l->cs, UINT64_C(1));
+	l->n_l1 = (l->l1_entries * 8 + l->cs - 1) / l->cs;
 	per_block = l->cs * 8 >> c->refcount_order;
 	l->n_table = l->n_blocks = 1;
 	do {
@@ -131,36 +131,6 @@ int qcow2_create(struct bfile *f, const struct qcow2_create *c, char *err, size_
 
 /* ---- resizing ------------------------------------------------------------------------------------ */
 
-/* n clusters in a row behind all others, counted. */
-static int take_tail(struct qcow2 *q, uint64_t n, uint64_t *base)
-{
-	struct qctx ctx = {0};
-	struct qslot *s;
-	uint64_t c, index;
-	int err;
-
-	do { /* blocks and tables that become necessary go there too */
-		*base = MAX(q->virgin_from, (bfile_size(q->f) + q->cs - 1) >> q->cb);
-		for (c = *base; c < *base + n; c = ((c >> q->rb_bits) + 1) << q->rb_bits) {
-			err = qcow2_ensure_counted(q, c, NULL);
-			if (err)
-				return err;
-		}
-		err = qcow2_ensure_counted(q, *base + n - 1, NULL);
-		if (err)
-			return err;
-	} while (*base < q->virgin_from);
-	for (c = *base; c < *base + n; c++) {
-		err = qcow2_rc_slot(q, c, NULL, &ctx, &s, &index);
-		if (err)
-			return err;
-		qcow2_rc_put(q, s->data, index, 1);
-		qcache_dirty(q, s, &ctx);
-	}
-	q->virgin_from = *base + n;
-	return 0;
-}
-
 static int write_l1(struct qcow2 *q, uint64_t base, uint64_t n_clusters, uint32_t entries)
 {
 	uint64_t i, pos = base << q->cb;
@@ -202,7 +172,7 @@ static int grow_l1(struct qcow2 *q, uint64_t size, uint32_t entries)
 	if (err)
 		return err;
 	plat_mutex_lock(&q->lock);
-	err = take_tail(q, n, &base);
+	err = qcow2_alloc_tail(q, n, &base);
 	plat_mutex_unlock(&q->lock);
 	if (!err)
 		err = qcow2_commit_sync(q);

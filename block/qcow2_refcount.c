@@ -304,6 +304,74 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, struct qwait *w, struct qctx *ct
 	return 0;
 }
 
+static uint64_t tail(struct qcow2 *q)
+{
+	return MAX(q->virgin_from, (bfile_size(q->f) + q->cs - 1) >> q->cb);
+}
+
+/* All within the range of one block, which is there. */
+static int tail_in_block(struct qcow2 *q, uint64_t base, uint64_t n)
+{
+	struct qctx ctx = {0};
+	struct qslot *s;
+	uint64_t c, index;
+	int err = 0;
+
+	for (c = base; !err && c < base + n; c++) {
+		err = qcow2_rc_slot(q, c, NULL, &ctx, &s, &index);
+		if (err)
+			return err;
+		qcow2_rc_put(q, s->data, index, 1);
+		qcache_dirty(q, s, &ctx);
+	}
+	touched(q, base, n);
+	return 0;
+}
+
+/* From the beginning of a range that has no block: blocks for all, then the clusters. */
+static int tail_with_blocks(struct qcow2 *q, uint64_t base, uint64_t n, uint64_t n_blocks)
+{
+	uint64_t left = n_blocks + n, i, per = BIT64(q->rb_bits);
+	int err = qcow2_meta_add(q, base, n_blocks);
+
+	for (i = 0; !err && i < n_blocks; i++) {
+		err = write_refblock(q, (base + i) << q->cb, MIN(left, per));
+		left -= MIN(left, per);
+	}
+	for (i = 0; !err && i < n_blocks; i++)
+		qtable_set(&q->rt, (uint32_t)((base >> q->rb_bits) + i), (base + i) << q->cb);
+	touched(q, base, n_blocks + n);
+	return err;
+}
+
+int qcow2_alloc_tail(struct qcow2 *q, uint64_t n, uint64_t *cluster)
+{
+	uint64_t per = BIT64(q->rb_bits), n_blocks = 1, base = tail(q), rb;
+	int err;
+
+	if ((base & (per - 1)) && (base & (per - 1)) + n <= per) {
+		err = qcow2_ensure_counted(q, base, NULL);
+		if (err || tail(q) != base) /* a new table has taken the place */
+			return err ? err : qcow2_alloc_tail(q, n, cluster);
+		*cluster = base;
+		return tail_in_block(q, base, n);
+	}
+	while (n_blocks * per < n_blocks + n)
+		n_blocks++;
+	base = ALIGN_UP(base, per);
+	for (rb = base >> q->rb_bits; rb < MIN((base >> q->rb_bits) + n_blocks, q->rt.n); rb++)
+		if (q->rt.e[rb]) { /* counts clusters behind the end */
+			base = (rb + 1) << q->rb_bits;
+			rb = (base >> q->rb_bits) - 1;
+		}
+	if ((base >> q->rb_bits) + n_blocks > q->rt.n) {
+		err = qcow2_reftable_grow(q, base + n_blocks * per, NULL);
+		return err ? err : qcow2_alloc_tail(q, n, cluster);
+	}
+	*cluster = base + n_blocks;
+	return tail_with_blocks(q, base, n, n_blocks);
+}
+
 /* ---- release ----------------------------------------------------------------------------------- */
 
 bool qcow2_frees_room(const struct qcow2 *q, uint32_t n)
