@@ -234,7 +234,7 @@ EXEC(lar)
 		return CPU_FAULT;
 	if (!found || !type_ok(cpu, &d, lsl) || !visible(cpu, &d, sel))
 		return EXEC_OK;
-	gpr_set(cpu, in->opnd[0].reg, in->op_size, lsl ? d.limit : d.lo >> 32 & 0x00f0ff00);
+	gpr_set(cpu, in->opnd[0].reg, in->op_size, lsl ? d.limit : d.lo >> 32 & 0x00ffff00);
 	set_zf(cpu, true);
 	return EXEC_OK;
 }

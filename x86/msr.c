@@ -10,6 +10,7 @@ enum msr_kind {
 	MSR_FIXED, /* reads as valid; writes are ignored */
 	MSR_CONST, /* reads as valid; writes are #GP */
 	MSR_CODE,  /* get and set */
+	MSR_MTRR,  /* a field, checked by mtrr_valid() */
 };
 
 struct msr_row {
@@ -144,6 +145,28 @@ static int set_command(struct cpu *cpu, uint64_t v)
 	return v & ~UINT64_C(0x81) ? raise_gp0(cpu) : 0;
 }
 
+/* Memory types of MTRRs: UC, WC, WT, WP, WB */
+static bool mtrr_type(uint64_t type)
+{
+	return type < 7 && type != 2 && type != 3;
+}
+
+/* Reserved bits and types of an MTRR are #GP (SDM vol. 3, 12.11). */
+static bool mtrr_valid(const struct cpu *cpu, uint32_t index, uint64_t v)
+{
+	if (index == 0x2ff) /* IA32_MTRR_DEF_TYPE */
+		return !(v & ~UINT64_C(0xcff)) && mtrr_type(v & 0xff);
+	if (index >= 0x250) { /* fixed ranges: eight types */
+		for (unsigned i = 0; i < 8; i++)
+			if (!mtrr_type(v >> (8 * i) & 0xff))
+				return false;
+		return true;
+	}
+	if (v >> cpu->i.maxphy)
+		return false;
+	return index & 1 ? !(v & 0x7ff) : !(v & 0xf00) && mtrr_type(v & 0xff);
+}
+
 /* ---- the table ---- */
 
 /* clang-format off */
@@ -193,17 +216,17 @@ static const struct msr_row rows[] = {
 	STATE(0x000001d9, NONE, debugctl, 3),
 	FIXED(0x000001db, 0), FIXED(0x000001dc, 0),	/* last branch from, to */
 	FIXED(0x000001dd, 0), FIXED(0x000001de, 0),
-#define MTRR(n) STATE(0x200 + 2 * (n), MTRR, mtrr.base[n], ALL), \
-		STATE(0x201 + 2 * (n), MTRR, mtrr.mask[n], ALL)
+#define RANGE(i, field) {i, MSR_MTRR, X_FEAT_MTRR, OFF(mtrr.field), 0, NULL, NULL}
+#define MTRR(n) RANGE(0x200 + 2 * (n), base[n]), RANGE(0x201 + 2 * (n), mask[n])
 	MTRR(0), MTRR(1), MTRR(2), MTRR(3), MTRR(4), MTRR(5), MTRR(6), MTRR(7),
-	STATE(0x00000250, MTRR, mtrr.fixed[0], ALL),
-	STATE(0x00000258, MTRR, mtrr.fixed[1], ALL), STATE(0x00000259, MTRR, mtrr.fixed[2], ALL),
-	STATE(0x00000268, MTRR, mtrr.fixed[3], ALL), STATE(0x00000269, MTRR, mtrr.fixed[4], ALL),
-	STATE(0x0000026a, MTRR, mtrr.fixed[5], ALL), STATE(0x0000026b, MTRR, mtrr.fixed[6], ALL),
-	STATE(0x0000026c, MTRR, mtrr.fixed[7], ALL), STATE(0x0000026d, MTRR, mtrr.fixed[8], ALL),
-	STATE(0x0000026e, MTRR, mtrr.fixed[9], ALL), STATE(0x0000026f, MTRR, mtrr.fixed[10], ALL),
+	RANGE(0x00000250, fixed[0]),
+	RANGE(0x00000258, fixed[1]), RANGE(0x00000259, fixed[2]),
+	RANGE(0x00000268, fixed[3]), RANGE(0x00000269, fixed[4]),
+	RANGE(0x0000026a, fixed[5]), RANGE(0x0000026b, fixed[6]),
+	RANGE(0x0000026c, fixed[7]), RANGE(0x0000026d, fixed[8]),
+	RANGE(0x0000026e, fixed[9]), RANGE(0x0000026f, fixed[10]),
 	CODE(0x00000277, PAT, get_pat, set_pat),
-	STATE(0x000002ff, MTRR, mtrr.def_type, 0xcff),
+	RANGE(0x000002ff, def_type),
 	FIXED(0x00000345, 0),				/* IA32_PERF_CAPABILITIES */
 	STATE(0x00000da0, XSAVES, xss, 0),
 	CODE(0xc0000080, NONE, get_efer, set_efer),
@@ -275,6 +298,7 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 	switch (row->kind) {
 	case MSR_STATE:
 	case MSR_ADDR:
+	case MSR_MTRR:
 		*value = *msr_field(cpu, row);
 		return 0;
 	case MSR_CODE:
@@ -304,6 +328,11 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 		return 0;
 	case MSR_ADDR:
 		if (!is_canonical(cpu, value))
+			return raise_gp0(cpu);
+		*msr_field(cpu, row) = value;
+		return 0;
+	case MSR_MTRR:
+		if (!mtrr_valid(cpu, index, value))
 			return raise_gp0(cpu);
 		*msr_field(cpu, row) = value;
 		return 0;

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
+
+  guest.py VIGIA SUITE.asm [--status N] [--qemu]
+
+A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
+its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
+--qemu: runs it under QEMU's TCG as well, for comparison only."""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+WAYS = {"soft": {}, "interp": {"VIGIA_SOFT_INTERP": "1"}, "tiny cache": {"VIGIA_SOFT_CACHE": "131072"}}
+
+p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+p.add_argument("vigia")
+p.add_argument("suite")
+p.add_argument("--status", type=int, default=1)
+p.add_argument("--qemu", action="store_true")
+args = p.parse_args()
+here = os.path.dirname(os.path.abspath(args.suite))
+bad = 0
+
+
+def known(way):
+    """Rows that a way of executing is known to fail (known-WAY.txt); each is named in doc/conformance.md."""
+    path = os.path.join(here, f"known-{way.split()[0]}.txt")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="ascii") as f:
+        return [line.strip() for line in f if line.strip() and not line.startswith("#")]
+
+
+def judge(way, status, text):
+    fails = [line for line in text.splitlines() if line.startswith("FAIL ")]
+    if way.split()[0] == "tiny":
+        way = "soft"
+    excused = [f for f in fails if any(f.startswith(f"FAIL {k}: want") for k in known(way))]
+    last = re.search(r"(\d+) rows, (\d+) failed, (\d+) skipped", text)
+    if args.status != 1:
+        return status == args.status
+    if not last or int(last.group(1)) == 0 or status not in (1, 3):
+        return False
+    return int(last.group(2)) == len(excused)
+
+
+with tempfile.TemporaryDirectory() as d:
+    image = os.path.join(d, "guest.elf")
+    subprocess.run(["nasm", "-f", "bin", "-i", here + "/", "-o", image, args.suite], check=True)
+    for way, env in WAYS.items():
+        r = subprocess.run([args.vigia, "run", "--kernel", image, "--exit-port", "0xf4", "--serial", "stdio", "--net",
+                            "none", "--memory", "64M", "--append", "vigia test"], env={**os.environ, **env},
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+        text = r.stdout.decode(errors="replace")
+        good = judge(way, r.returncode, text)
+        lines = text.strip().splitlines()
+        print(f"{'ok' if good else 'FAILED'}: {os.path.basename(args.suite)} under {way}: status {r.returncode}"
+              + (f", {lines[-1]}" if lines else ""))
+        if not good:
+            bad = 1
+            print(text + r.stderr.decode(errors="replace")[:3000])
+    if args.qemu:
+        r = subprocess.run(["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-kernel", image, "-display", "none",
+                            "-serial", "stdio", "-m", "64", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4"],
+                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+        print(r.stdout.decode(errors="replace")[-3000:])
+sys.exit(bad)
