@@ -329,6 +329,7 @@ static void note(struct cpu *cpu, const struct cpu_exc *exc)
 	if (exc->vector == VEC_DB) {
 		cpu->s.dr[6] = (cpu->s.dr[6] & ~UINT64_C(0xf)) | exc->dr6;
 		cpu->s.dr[7] &= ~BIT64(13);
+		cpu->s.debugctl &= ~UINT64_C(3); /* LBR, BTF */
 	}
 }
 

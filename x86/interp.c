@@ -150,7 +150,7 @@ static enum cpu_step traps(struct cpu *cpu, bool step, enum cpu_step result)
 	return debug_trap(cpu, dr6);
 }
 
-static enum cpu_step finish(struct cpu *cpu, int r, bool step, uint64_t rf)
+static enum cpu_step finish(struct cpu *cpu, const struct insn *in, int r, bool step, uint64_t rf)
 {
 	enum cpu_step result = STEP_OK;
 
@@ -172,9 +172,12 @@ static enum cpu_step finish(struct cpu *cpu, int r, bool step, uint64_t rf)
 	default:
 		break;
 	}
+	step = step && !cpu->i.no_step;
+	/* BTF: only branches that are taken trap */
+	if (step && cpu->s.debugctl & BIT(1))
+		step = cpu->i.next_rip != cpu->s.rip + in->len;
 	cpu->s.rip = cpu->i.next_rip;
 	cpu->s.shadow = cpu->i.shadow;
-	step = step && !cpu->i.no_step;
 	if (unlikely(step || cpu->i.dr6 || cpu->i.pending))
 		return traps(cpu, step, result);
 	return result;
@@ -199,7 +202,7 @@ enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in)
 		r = check(cpu, in);
 	if (likely(!r))
 		r = exec_of(in)(cpu, in);
-	return finish(cpu, r, step, rf);
+	return finish(cpu, in, r, step, rf);
 }
 
 /* ---- fetch ---- */
@@ -238,8 +241,16 @@ static int fetch_part(struct cpu *cpu, gva_t gva, uint8_t *buf, unsigned n)
 	return 0;
 }
 
-static bool same_bytes(const struct insn *in, const uint8_t *p)
+/* avail: readable bytes at p, at least the instruction's */
+static bool same_bytes(const struct insn *in, const uint8_t *p, unsigned avail)
 {
+	uint64_t a, b;
+
+	if (likely(avail >= 8 && in->len < 8)) {
+		__builtin_memcpy(&a, in->bytes, 8);
+		__builtin_memcpy(&b, p, 8);
+		return !((a ^ b) << (64 - 8 * in->len));
+	}
 	for (unsigned i = 0; i < in->len; i++)
 		if (in->bytes[i] != p[i])
 			return false;
@@ -266,7 +277,7 @@ static const struct insn *fetch(struct cpu *cpu)
 		p = x.hva;
 	else if (fetch_part(cpu, gva, buf, first))
 		return NULL;
-	if (likely(in->mode == mode && in->len <= first && same_bytes(in, p)))
+	if (likely(in->mode == mode && in->len <= first && same_bytes(in, p, first)))
 		return in;
 	/* A private copy: other processors may write while it is decoded. */
 	memcpy(buf, p, first);

@@ -138,24 +138,53 @@ static unsigned pick(unsigned *taken)
 	return R15; /* cannot be: an instruction names at most eight */
 }
 
+/* The bytes as two words: the first eight, and the last eight of fifteen */
+static uint64_t word(const uint8_t *p)
+{
+	uint64_t v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* What lies beyond the instruction's length in insn.bytes is not defined. */
+static uint64_t low_mask(unsigned len)
+{
+	return len >= 8 ? UINT64_MAX : BIT64(8 * len) - 1;
+}
+
+static unsigned hash(const struct insn *in)
+{
+	uint64_t v = word(in->bytes) & low_mask(in->len);
+
+	return (unsigned)((v * UINT64_C(0x9e3779b97f4a7c15)) >> 48);
+}
+
+static bool same(const uint8_t *a, const struct insn *in)
+{
+	if ((word(a) ^ word(in->bytes)) & low_mask(in->len))
+		return false;
+	for (unsigned i = 8; i < in->len; i++)
+		if (a[i] != in->bytes[i])
+			return false;
+	return true;
+}
+
 /* The slot that holds in's stub, made where it is not there; NULL: it cannot be encoded. */
 static const struct cpu_slot *stub(struct cpu *cpu, const struct insn *in, uint8_t **code)
 {
-	unsigned count = (unsigned)MIN(cpu->native_size / SLOT_SIZE, CPU_SLOTS), h = in->mode, n;
-	unsigned taken = used_gprs(in) | BIT(RSP);
+	unsigned count = (unsigned)MIN(cpu->native_size / SLOT_SIZE, CPU_SLOTS), taken, n;
 	struct insn_subst subst = {.base = -1, .index = -1};
 	struct cpu_slot *slot;
 	uint8_t *rw;
 
-	for (unsigned i = 0; i < in->len; i++)
-		h = h * 31 + in->bytes[i];
-	n = h % count;
+	n = hash(in) % count;
 	slot = &cpu->i.slot[n];
 	*code = cpu->native_rx + n * SLOT_SIZE;
-	if (likely(slot->mode == in->mode && slot->len == in->len &&
-		   !memcmp(slot->bytes, in->bytes, in->len)))
+	if (likely(slot->mode == in->mode && slot->len == in->len && same(slot->bytes, in)))
 		return slot;
 	slot->mode = 0;
+	taken = used_gprs(in) | BIT(RSP);
 	slot->mem_reg = (uint8_t)pick(&taken);
 	slot->rsp_reg = (uint8_t)pick(&taken);
 	for (unsigned i = 0; i < 16; i++)
@@ -362,7 +391,7 @@ int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
 	slot = stub(cpu, in, &code);
 	if (unlikely(!slot))
 		return raise_ud(cpu);
-	memcpy(f.gpr, cpu->s.gpr, sizeof(f.gpr));
+	__builtin_memcpy(f.gpr, cpu->s.gpr, sizeof(f.gpr));
 	f.gpr[slot->rsp_reg] = cpu->s.gpr[RSP];
 	f.gpr[slot->mem_reg] = (uint64_t)(uintptr_t)mem;
 	f.flags = cpu->s.rflags & NATIVE_FLAGS;
@@ -389,7 +418,7 @@ int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
 	f.gpr[RSP] = f.gpr[slot->rsp_reg];
 	f.gpr[slot->mem_reg] = cpu->s.gpr[slot->mem_reg];
 	f.gpr[slot->rsp_reg] = cpu->s.gpr[slot->rsp_reg];
-	memcpy(cpu->s.gpr, f.gpr, sizeof(f.gpr));
+	__builtin_memcpy(cpu->s.gpr, f.gpr, sizeof(f.gpr));
 	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)NATIVE_FLAGS) | (f.flags & NATIVE_FLAGS);
 	return 0;
 }
