@@ -271,5 +271,5 @@ int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_
 		e = wire_slots(vm, m, cfg);
 	/* Last, so that at a reset the loader runs after all other devices. */
 	vm_add_dev(vm, &m->dev, &micro_class);
-	return e ? e : load(vm, m, err, err_size);
+	return e || cfg->no_load ? e : load(vm, m, err, err_size);
 }

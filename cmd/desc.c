@@ -28,7 +28,41 @@ static int set_wait(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+#define FLAG_SETTER(field)                                                       \
+	static int set_##field(void *target, const char *value, struct msg *msg) \
+	{                                                                        \
+		((struct cmd_opts *)target)->field = true;                       \
+		return 0;                                                        \
+	}
+FLAG_SETTER(keep)
+FLAG_SETTER(verify)
+FLAG_SETTER(force)
+
+static int set_name(void *target, const char *value, struct msg *msg)
+{
+	((struct cmd_opts *)target)->name = value;
+	return 0;
+}
+
+static int set_engine(void *target, const char *value, struct msg *msg)
+{
+	((struct cmd_opts *)target)->engine = value;
+	return 0;
+}
+
 /* clang-format off */
+static const struct opt save_opts[] = {
+	{"keep", NULL, "let the VM go on; its disks then change, and restoring wants --force", NULL, 0,
+	 set_keep},
+};
+static const struct opt restore_opts[] = {
+	{"name", "NAME", "another name for the VM", NULL, 0, set_name},
+	{"engine", "auto|soft|kvm", "what executes the guest (as when it was started)",
+	 "auto|soft|kvm", 0, set_engine},
+	{"verify", NULL, "check all of the memory before the VM starts", NULL, 0, set_verify},
+	{"force", NULL, "restore though disks have changed: the guest may damage them", NULL, 0,
+	 set_force},
+};
 static const struct opt json_opts[] = {
 	{"json", NULL, "print JSON", NULL, 0, set_json},
 };
@@ -66,10 +100,18 @@ const struct command cmd_console = {
 	"console", "NAME", "join a VM's console",
 	"Several may join; all see the same. Ctrl-A x leaves the console, the VM goes on; Ctrl-A Ctrl-A "
 	"sends Ctrl-A.", NULL, 0, 1, 1};
+const struct command cmd_save = {
+	"save", "NAME FILE", "save a running VM to a file and end it",
+	"FILE is replaced only once the new one is complete and on the disk. Disks are not in it: they\n"
+	"must stay as they are until vigia restore FILE.", save_opts, ARRAY_SIZE(save_opts), 2, 2};
+const struct command cmd_restore = {
+	"restore", "FILE", "let a saved VM go on, in the foreground",
+	"Ends as vigia run does. The VM's memory is read from FILE while it is used: FILE must stay.",
+	restore_opts, ARRAY_SIZE(restore_opts), 1, 1};
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,    &cmd_list,  &cmd_stop,    &cmd_kill,   &cmd_pause,
-	&cmd_resume, &cmd_stats, &cmd_console, &cmd_doctor,
+	&cmd_run,   &cmd_list,    &cmd_stop,   &cmd_kill, &cmd_pause,   &cmd_resume,
+	&cmd_stats, &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

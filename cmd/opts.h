@@ -8,6 +8,8 @@
 struct cmd_opts {
 	bool json;
 	bool wait;
+	bool keep, verify, force;
+	const char *name, *engine; /* of argv */
 	int timeout; /* seconds; -1: not given */
 };
 

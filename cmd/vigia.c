@@ -13,6 +13,7 @@ const struct cmd cmd_table[] = {
 	{&cmd_run, run_main},     {&cmd_list, list_main},       {&cmd_stop, stop_main},
 	{&cmd_kill, kill_main},   {&cmd_pause, pause_main},     {&cmd_resume, resume_main},
 	{&cmd_stats, stats_main}, {&cmd_console, console_main}, {&cmd_doctor, doctor_main},
+	{&cmd_save, save_main},   {&cmd_restore, restore_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 
@@ -50,7 +51,7 @@ int run_main(int argc, char **argv)
 	else if (help)
 		opt_print_help(&cmd_run), status = EXIT_OK;
 	else
-		status = runner_main(&def);
+		status = runner_main(&def, &(struct runner_start){argc, argv, NULL});
 	vm_def_fini(&def);
 	return status;
 }

@@ -18,7 +18,27 @@ static int64_t now_ms(void)
 	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int send_line(int fd, json_t *request, struct msg *msg)
+/* Sends what it can; the descriptor goes with the first byte. */
+static ssize_t send_some(int fd, char *text, size_t len, int pass)
+{
+	alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {text, len};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (pass >= 0) {
+		struct cmsghdr *cm = (struct cmsghdr *)(void *)room;
+
+		mh.msg_control = room;
+		mh.msg_controllen = sizeof(room);
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), &pass, sizeof(int));
+	}
+	return sendmsg(fd, &mh, MSG_NOSIGNAL);
+}
+
+static int send_line(int fd, json_t *request, int pass, struct msg *msg)
 {
 	char *text = json_dumps(request, JSON_COMPACT);
 	size_t len, done = 0;
@@ -28,7 +48,7 @@ static int send_line(int fd, json_t *request, struct msg *msg)
 	len = strlen(text);
 	text[len++] = '\n'; /* in the terminator's place */
 	while (done < len) {
-		ssize_t n = send(fd, text + done, len - done, MSG_NOSIGNAL);
+		ssize_t n = send_some(fd, text + done, len - done, done ? -1 : pass);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -75,7 +95,13 @@ static int read_line(int fd, char *buf, size_t size, unsigned timeout, struct ms
 
 int control_call(int fd, json_t *take_request, unsigned timeout, json_t **answer, struct msg *msg)
 {
-	int n, err = take_request ? send_line(fd, take_request, msg)
+	return control_call_fd(fd, take_request, -1, timeout, answer, msg);
+}
+
+int control_call_fd(int fd, json_t *take_request, int pass, unsigned timeout, json_t **answer,
+		    struct msg *msg)
+{
+	int n, err = take_request ? send_line(fd, take_request, pass, msg)
 				  : msg_fail(msg, ERR_NOMEM, "out of memory");
 	char *buf = err ? NULL : malloc(CONTROL_OUT_MAX);
 	const char *text;

@@ -14,13 +14,21 @@
 
 void control_init(struct control *c, int listen_fd, const struct control_ops *ops, void *ctx)
 {
-	*c = (struct control){.listen_fd = listen_fd, .ops = ops, .ctx = ctx};
+	*c = (struct control){.listen_fd = listen_fd, .ops = ops, .ctx = ctx, .passed = -1};
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
-		c->client[i].fd = -1;
+		c->client[i].fd = c->client[i].passed = -1;
+}
+
+static void passed_close(struct control_client *cl)
+{
+	if (cl->passed >= 0)
+		close(cl->passed);
+	cl->passed = -1;
 }
 
 static void client_close(struct control_client *cl)
 {
+	passed_close(cl);
 	if (cl->fd >= 0)
 		close(cl->fd);
 	free(cl->out);
@@ -138,10 +146,13 @@ static bool client_line(struct control *c, struct control_client *cl, const char
 		client_console(c, cl, rest, rest_len);
 	} else {
 		answer = json_pack("{s:b}", "ok", 1);
+		c->passed = cl->passed;
 		if (answer && c->ops->request(c->ctx, what, req, answer, &msg)) {
 			json_object_set_new(answer, "ok", json_false());
 			json_object_set_new(answer, "error", json_string(msg.text));
 		}
+		c->passed = -1;
+		passed_close(cl);
 		if (answer)
 			client_answer(cl, answer);
 		else
@@ -151,10 +162,38 @@ static bool client_line(struct control *c, struct control_client *cl, const char
 	return cl->fd >= 0 && !cl->closing;
 }
 
+/* Keeps the last descriptor that came along. */
+static void take_passed(struct control_client *cl, struct msghdr *mh)
+{
+	for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm; cm = CMSG_NXTHDR(mh, cm)) {
+		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS ||
+		    cm->cmsg_len != CMSG_LEN(sizeof(int)))
+			continue;
+		passed_close(cl);
+		memcpy(&cl->passed, CMSG_DATA(cm), sizeof(int));
+	}
+}
+
+static ssize_t client_recv(struct control_client *cl)
+{
+	/* Room for one; the kernel closes those that do not fit. */
+	alignas(struct cmsghdr) char room[CMSG_LEN(sizeof(int))];
+	struct iovec iov = {cl->in + cl->in_len, sizeof(cl->in) - cl->in_len};
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = room,
+			    .msg_controllen = sizeof(room)};
+	ssize_t n = recvmsg(cl->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n >= 0)
+		take_passed(cl, &mh);
+	return n;
+}
+
 static void client_read(struct control *c, struct control_client *cl)
 {
 	size_t start = 0;
-	ssize_t n = recv(cl->fd, cl->in + cl->in_len, sizeof(cl->in) - cl->in_len, MSG_DONTWAIT);
+	ssize_t n = client_recv(cl);
 	char *nl;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -21,6 +21,7 @@
 struct control_client {
 	int fd;       /* -1: free */
 	bool closing; /* once out is sent */
+	int passed;   /* descriptor that came with a request; -1: none */
 	size_t in_len, out_len;
 	char in[CONTROL_LINE_MAX];
 	char *out;
@@ -36,6 +37,7 @@ struct control_ops {
 
 struct control {
 	int listen_fd;
+	int passed; /* during request(): the descriptor that came with it, or -1; not to be kept */
 	const struct control_ops *ops;
 	void *ctx;
 	struct control_client client[CONTROL_MAX_CLIENTS];
@@ -55,5 +57,8 @@ void control_serve(struct control *c, const struct pollfd *pfd, unsigned n);
 /* Sends one request on a connected socket and waits for the answer, at most timeout seconds.
  * *answer is the caller's to json_decref(). Errors that the VM reports become msg. */
 int control_call(int fd, json_t *take_request, unsigned timeout, json_t **answer, struct msg *msg);
+/* The same, and gives the VM a copy of the descriptor pass. */
+int control_call_fd(int fd, json_t *take_request, int pass, unsigned timeout, json_t **answer,
+		    struct msg *msg);
 
 #endif

@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "block/block.h"
 #include "ctl/backends.h"
 #include "ctl/control.h"
 #include "ctl/engines.h"
@@ -22,12 +23,16 @@
 #include "ctl/report.h"
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
+#include "ctl/state.h"
 #include "plat/linux/log.h"
+#include "vm/save.h"
 #include "vm/vm.h"
 #include "x86/cpuid.h"
 
 struct runner {
 	const struct vm_def *def;
+	struct state_origin origin;
+	const struct state_file *restore; /* NULL: boot */
 	struct vm *vm;
 	struct plat_loop *loop; /* the back ends': outlives the VM's own */
 	struct backends be;
@@ -141,12 +146,44 @@ static int req_resume(struct runner *r, json_t *args, json_t *answer, struct msg
 	return 0;
 }
 
+/* Writes the state to the file that came along. The VM then stays paused, for its client to end it
+ * once the file is safe, or goes on ("keep"). */
+static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	bool keep = json_is_true(json_object_get(args, "keep"));
+	uint64_t end = 0, started = plat_now();
+	int fd = r->control.passed;
+	int err;
+
+	if (fd < 0)
+		return msg_fail(msg, ERR_INVAL, "save: no file was passed along");
+	err = vm_freeze(r->vm, "saved");
+	if (err)
+		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
+				err_str(err));
+	for (unsigned i = 0; i < r->be.n_disks && !err; i++)
+		if (!r->be.disk[i]->read_only && block_flush_sync(r->be.disk[i]))
+			err = msg_fail(msg, ERR_IO, "the disk %s cannot be flushed",
+				       r->be.disk[i]->name);
+	if (!err)
+		err = state_write(fd, r->vm, &r->origin, &end, msg);
+	/* Paused already, or going on: our own pause ends. */
+	vm_thaw(r->vm, err || keep || r->user_paused);
+	if (err)
+		return err;
+	r->user_paused = !keep || r->user_paused;
+	json_object_set_new(answer, "end", json_integer((json_int_t)end));
+	json_object_set_new(answer, "ms",
+			    json_integer((json_int_t)((plat_now() - started) / 1000000)));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(struct runner *r, json_t *args, json_t *answer, struct msg *msg);
 } requests[] = {
-	{"status", req_status}, {"stats", req_stats}, {"stop", req_stop},
-	{"kill", req_kill},     {"pause", req_pause}, {"resume", req_resume},
+	{"status", req_status}, {"stats", req_stats},   {"stop", req_stop}, {"kill", req_kill},
+	{"pause", req_pause},   {"resume", req_resume}, {"save", req_save},
 };
 
 static int on_request(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg)
@@ -155,8 +192,8 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 		if (!strcmp(requests[i].name, what))
 			return requests[i].fn(ctx, args, answer, msg);
 	return msg_fail(msg, ERR_INVAL,
-			"unknown request: status, stats, stop, kill, pause, resume "
-			"or console");
+			"unknown request: status, stats, stop, kill, pause, resume, "
+			"save or console");
 }
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
@@ -276,6 +313,7 @@ static int create_board(struct runner *r, struct msg *msg)
 	int err;
 
 	backends_wire(&r->be, r->def, &cfg);
+	cfg.no_load = r->restore;
 	err = micro_create(r->vm, &cfg, err_text, sizeof(err_text));
 	if (!err)
 		return 0;
@@ -283,6 +321,15 @@ static int create_board(struct runner *r, struct msg *msg)
 		return msg_fail(msg, err, "the kernel %s %s", r->def->kernel, err_text);
 	return msg_fail(msg, err, "cannot set up the machine: %s",
 			err_text[0] ? err_text : err_str(err));
+}
+
+static int restore(struct runner *r, struct msg *msg)
+{
+	int err = state_file_load(r->restore, r->vm, msg);
+
+	if (!err)
+		vm_thaw(r->vm, false); /* what was asked of devices before is looked at */
+	return err;
 }
 
 static int set_up(struct runner *r, struct msg *msg)
@@ -299,6 +346,8 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = backends_open(&r->be, r->def, r->loop, r->keys, ARRAY_SIZE(r->keys), msg);
 	if (!err)
 		err = vm_def_is_pc(r->def) ? create_pc(r, msg) : create_board(r, msg);
+	if (!err && r->restore)
+		err = restore(r, msg);
 	if (err)
 		return err;
 	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
@@ -410,7 +459,7 @@ static int start_and_run(struct runner *r, struct msg *msg)
 	return err;
 }
 
-int runner_main(const struct vm_def *def)
+int runner_main(const struct vm_def *def, const struct runner_start *start)
 {
 	struct runner *r = calloc(1, sizeof(*r));
 	struct msg msg = {""};
@@ -421,6 +470,8 @@ int runner_main(const struct vm_def *def)
 		return EXIT_HOST;
 	}
 	r->def = def;
+	r->origin = (struct state_origin){start->argc, start->argv, getcwd(NULL, 0)};
+	r->restore = start->restore;
 	r->rundir = r->signal_fd = r->ended_fd = r->button_fd = r->src.statm_fd =
 		r->control.listen_fd = -1;
 	control_init(&r->control, -1, &control_ops, r);
@@ -436,6 +487,7 @@ int runner_main(const struct vm_def *def)
 		plat_loop_destroy(r->loop);
 	if (msg.text[0])
 		fprintf(stderr, "vigia: %s\n", msg.text);
+	free(r->origin.cwd);
 	free(r);
 	return status;
 }

@@ -15,6 +15,12 @@ enum exit_status {
 
 /* One VM a process, on the main thread, which must be the only one: signals are blocked here. A
  * message is printed for whatever went wrong. Gives the exit status. */
-int runner_main(const struct vm_def *def);
+struct state_file;
+struct runner_start {
+	int argc;    /* how it was started; argv[0] is the command */
+	char **argv; /* for a saved state */
+	const struct state_file *restore; /* NULL: boot */
+};
+int runner_main(const struct vm_def *def, const struct runner_start *start);
 
 #endif

@@ -47,9 +47,11 @@ void plat_pages_free(void *p, size_t size)
 
 void plat_pages_discard(void *p, size_t size)
 {
-	/* The first works on shared memory, the second on private; on shared memory the second
-	 * would only drop the mapping and keep the contents. */
-	if (madvise(p, size, MADV_REMOVE) && madvise(p, size, MADV_DONTNEED))
+	/* The first works on shared memory. On private memory the pages are replaced: it may lie over
+	 * a file (a restored VM's RAM), whose contents would come back after MADV_DONTNEED. */
+	if (madvise(p, size, MADV_REMOVE) &&
+	    mmap(p, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		memset(p, 0, size);
 }
 

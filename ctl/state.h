@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: ISC */
+/* state.h: files of saved VMs (doc/state-format.md). Hosted, main thread. */
+#ifndef CTL_STATE_H
+#define CTL_STATE_H
+
+#include "ctl/msg.h"
+
+struct vm;
+struct vm_def;
+
+/* How a VM was started: what `vigia run` was given, and where. */
+struct state_origin {
+	int argc;
+	char **argv; /* argv[0] is the command's name */
+	char *cwd;
+};
+
+/* Writes a frozen VM to an empty file and flushes it: everything but the seal. *end: where the seal
+ * goes. */
+int state_write(int fd, struct vm *vm, const struct state_origin *origin, uint64_t *end,
+		struct msg *msg);
+
+/* Writes the last sections, once the VM has ended: the disks as they are then, so that a restore
+ * notices when somebody has used them meanwhile. kept: the VM goes on. */
+int state_seal(int fd, uint64_t at, bool kept, struct msg *msg);
+
+/* A file that is being restored */
+struct state_file {
+	int fd;
+	char name[64];
+	struct state_origin origin; /* the file's */
+};
+/* Opens and checks all of it but the memory's contents; verify: these too. Goes to the folder where
+ * the VM was started. */
+int state_file_open(const char *path, bool verify, struct state_file *out, struct msg *msg);
+void state_file_close(struct state_file *f);
+/* Have its disks been changed since? */
+int state_file_check_disks(const struct state_file *f, const struct vm_def *def, struct msg *msg);
+/* Into a VM that was just created: memory is mapped from the file and read when it is used. */
+int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg);
+
+#endif
