@@ -13,7 +13,10 @@
 #define F(mnem, fn) [I_##mnem] = exec_##fn
 /* clang-format off */
 static const exec_fn by_mnem[I_COUNT] = {
-	F(MOV, mov),
+	F(MOV, mov), F(ADD, alu), F(OR, alu), F(ADC, alu), F(SBB, alu), F(AND, alu), F(SUB, alu), F(XOR, alu),
+	F(CMP, alu), F(TEST, alu), F(INC, alu), F(DEC, alu), F(NEG, alu), F(MOVZX, movx),
+	F(MOVSX, movx), F(MOVSXD, movx),
+	[I_SETO ... I_SETG] = exec_setcc, [I_CMOVO ... I_CMOVG] = exec_cmov,
 	F(PUSHSR, pushsr), F(POPSR, popsr), F(PUSHA, pusha), F(POPA, popa), F(PUSHF, pushf),
 	F(POPF, popf), F(ENTER, enter), F(LEAVE, leave),
 	F(INS, string), F(OUTS, string), F(IN, in), F(OUT, out),

@@ -126,6 +126,37 @@ void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid);
 /* Translation through ops->xlate or the interpreter's own cache. Only gpa and hva are sure to be
  * filled in. */
 int lin_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *x);
+/* One access of 1 2 4 8 bytes to guest RAM at its host address. */
+static inline uint64_t host_load(const void *p, unsigned size)
+{
+	switch (size) {
+	case 1:
+		return *(const volatile uint8_t *)p;
+	case 2:
+		return *(const volatile uint16_t *)p;
+	case 4:
+		return *(const volatile uint32_t *)p;
+	default:
+		return *(const volatile uint64_t *)p;
+	}
+}
+static inline void host_store(void *p, unsigned size, uint64_t v)
+{
+	switch (size) {
+	case 1:
+		*(volatile uint8_t *)p = (uint8_t)v;
+		break;
+	case 2:
+		*(volatile uint16_t *)p = (uint16_t)v;
+		break;
+	case 4:
+		*(volatile uint32_t *)p = (uint32_t)v;
+		break;
+	default:
+		*(volatile uint64_t *)p = v;
+	}
+}
+
 /* size: 1 2 4 8; any alignment. */
 int lin_read(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t *v);
 int lin_write(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t v);
@@ -335,6 +366,7 @@ EXEC(rdpid); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXE
 EXEC(daa); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
 EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);
+EXEC(alu); EXEC(movx); EXEC(setcc); EXEC(cmov);
 /* clang-format on */
 
 /* Condition cc (low opcode nibble) on flags */

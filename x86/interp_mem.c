@@ -61,37 +61,6 @@ void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid)
 
 /* ---- inside a page ---- */
 
-static uint64_t host_load(const void *p, unsigned size)
-{
-	switch (size) {
-	case 1:
-		return *(const volatile uint8_t *)p;
-	case 2:
-		return *(const volatile uint16_t *)p;
-	case 4:
-		return *(const volatile uint32_t *)p;
-	default:
-		return *(const volatile uint64_t *)p;
-	}
-}
-
-static void host_store(void *p, unsigned size, uint64_t v)
-{
-	switch (size) {
-	case 1:
-		*(volatile uint8_t *)p = (uint8_t)v;
-		break;
-	case 2:
-		*(volatile uint16_t *)p = (uint16_t)v;
-		break;
-	case 4:
-		*(volatile uint32_t *)p = (uint32_t)v;
-		break;
-	default:
-		*(volatile uint64_t *)p = v;
-	}
-}
-
 static bool crosses(gva_t gva, size_t size)
 {
 	return (gva & PAGE_MASK) + size > PAGE_SIZE;
