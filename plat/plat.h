@@ -49,6 +49,7 @@ enum lock_rank {
 	RANK_MUX,     /* chr/mux: stands on back ends */
 	RANK_BACKEND, /* block, net, chr */
 	RANK_INTX,    /* PCI interrupt pins, MSI tables */
+	RANK_ROUTER,  /* PIRQ router */
 	RANK_IRQ,     /* pic, ioapic, msi routes */
 	RANK_LAPIC,   /* one local APIC */
 	RANK_VCPU,    /* run state of a vCPU */

@@ -23,7 +23,7 @@ int mem_add(struct vm *vm, gpa_t gpa, uint64_t size, hva_t hva, uint64_t file_of
 	if (!flags)
 		return err_here(ERR_NOMEM);
 	memmove(&m->slot[i + 1], &m->slot[i], (m->n - i) * sizeof(m->slot[0]));
-	m->slot[i] = (struct mem_slot){gpa, size, hva, file_offset, flags, rom};
+	m->slot[i] = (struct mem_slot){gpa, size, hva, file_offset, flags, rom, false};
 	m->n++;
 	return 0;
 }
@@ -38,11 +38,21 @@ struct mem_slot *mem_slot(struct vm *vm, gpa_t gpa)
 	return NULL;
 }
 
+static bool is_protected(struct mem_slot *s, uint64_t off, uint64_t len)
+{
+	for (uint64_t p = off >> PAGE_SHIFT; p << PAGE_SHIFT < off + len; p++)
+		if (atomic_load_explicit(&s->flags[p], memory_order_relaxed) & PGF_RO)
+			return true;
+	return false;
+}
+
 hva_t mem_ptr(struct vm *vm, gpa_t gpa, uint64_t len, bool write)
 {
 	struct mem_slot *s = mem_slot(vm, gpa);
 
 	if (!s || len > s->size - (gpa - s->gpa) || (write && s->rom))
+		return NULL;
+	if (unlikely(write && s->protectable && is_protected(s, gpa - s->gpa, len)))
 		return NULL;
 	return s->hva + (gpa - s->gpa);
 }
@@ -67,6 +77,23 @@ void mem_written(struct vm *vm, gpa_t gpa, uint64_t len)
 	}
 	if (unlikely(code) && vm->engine->memory_changed)
 		vm->engine->memory_changed(vm, gpa, len);
+}
+
+void mem_protect(struct vm *vm, gpa_t gpa, uint64_t len, bool ro)
+{
+	struct mem_slot *s = mem_slot(vm, gpa);
+	bool changed = false;
+
+	if (!s || !len || len > s->size - (gpa - s->gpa))
+		return;
+	s->protectable |= ro;
+	for (uint64_t p = (gpa - s->gpa) >> PAGE_SHIFT, end = p + (len >> PAGE_SHIFT); p < end; p++)
+		if (ro)
+			changed |= !(atomic_fetch_or(&s->flags[p], PGF_RO) & PGF_RO);
+		else
+			atomic_fetch_and(&s->flags[p], (uint8_t)~PGF_RO);
+	if (changed && vm->engine->memory_protected)
+		vm->engine->memory_protected(vm, gpa, len);
 }
 
 int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len)

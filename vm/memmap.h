@@ -14,6 +14,7 @@ struct vm;
 #define PGF_CODE  BIT(0) /* translations of code on this page exist: writers must report */
 #define PGF_DIRTY BIT(1) /* written since the dirty log was last read */
 #define PGF_WTLB  BIT(2) /* engine: a write TLB may lead here */
+#define PGF_RO    BIT(3) /* writes go to the bus; see mem_protect() */
 
 struct mem_slot {
 	gpa_t gpa;
@@ -22,6 +23,7 @@ struct mem_slot {
 	uint64_t file_offset;   /* in the RAM memfd */
 	_Atomic uint8_t *flags; /* PGF_*, one a page */
 	bool rom;
+	bool protectable; /* some of its pages may have PGF_RO */
 };
 
 #define MEM_MAX_SLOTS 16
@@ -39,6 +41,9 @@ struct mem_slot *mem_slot(struct vm *vm, gpa_t gpa);
 hva_t mem_ptr(struct vm *vm, gpa_t gpa, uint64_t len, bool write);
 /* Reports that a device has written: dirty log, and translated code on these pages is dropped. */
 void mem_written(struct vm *vm, gpa_t gpa, uint64_t len);
+/* From now on the guest's writes to these pages do not reach them (ro), or do again. gpa, len: page
+ * multiples within one slot. Reads are not affected. Any thread; no lock of RANK_ENGINE held. */
+void mem_protect(struct vm *vm, gpa_t gpa, uint64_t len, bool ro);
 /* Copies; all or nothing. ERR_RANGE outside of RAM. */
 int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len) attr_must_check;
 int mem_write(struct vm *vm, gpa_t gpa, const void *buf, uint64_t len) attr_must_check;

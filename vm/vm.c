@@ -9,15 +9,25 @@
 #include "vm/internal.h"
 
 #define HIGH_RAM_BASE (4 * GIB)
+#define SCREEN_BASE   0xa0000u
+#define SHADOW_BASE   0xc0000u
 
 static int vm_map_ram(struct vm *vm, const struct vm_config *cfg)
 {
-	uint64_t low = MIN(cfg->memory, cfg->low_end);
+	uint64_t low = MIN(cfg->memory, cfg->low_end), from = 0;
 	int err = plat_ram_alloc(cfg->memory, &vm->ram);
 
 	if (err)
 		return err;
-	err = mem_add(vm, 0, low, vm->ram.hva, 0, false);
+	if (cfg->pc_low) {
+		err = mem_add(vm, 0, SCREEN_BASE, vm->ram.hva, 0, false);
+		if (!err)
+			err = mem_add(vm, SHADOW_BASE, MIB - SHADOW_BASE, vm->ram.hva + SHADOW_BASE,
+				      SHADOW_BASE, false);
+		from = MIB;
+	}
+	if (!err && low > from)
+		err = mem_add(vm, from, low - from, vm->ram.hva + from, from, false);
 	if (!err && cfg->memory > low)
 		err = mem_add(vm, HIGH_RAM_BASE, cfg->memory - low, vm->ram.hva + low, low, false);
 	return err;

@@ -68,6 +68,9 @@ struct vm_config {
 	unsigned cpus;   /* 1 … VM_MAX_VCPUS */
 	uint64_t memory; /* bytes, multiple of 1 MiB */
 	gpa_t low_end;   /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
+	/* The first MiB as on a PC: no RAM from A0000H to BFFFFH, where a screen may be; pages from
+	 * there to 1 MiB may be protected. */
+	bool pc_low;
 };
 
 int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
