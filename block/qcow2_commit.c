@@ -416,7 +416,7 @@ static void commit_run(struct qwait *w)
 			continue;
 		}
 		plat_mutex_lock(&q->lock);
-		switch (c->stage) {
+		switch (atomic_load(&c->stage)) {
 		case QC_WRITTEN:
 			flushes = written(q);
 			qcow2_unlock(q);

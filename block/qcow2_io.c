@@ -422,6 +422,10 @@ void qcow2_submit(struct block *b, struct block_req *req)
 	qreq_run(&r->w);
 }
 
+/* The large ones as pages, which cost nothing before their first use. */
+#define VECS_BYTES  ALIGN_UP(QIOS *QIO_VECS * sizeof(struct block_vec), PAGE_SIZE)
+#define FREES_BYTES ALIGN_UP(QFREES_MAX * sizeof(struct qextent), PAGE_SIZE)
+
 /* ---- pools --------------------------------------------------------------------------------------- */
 
 static int init_fills(struct qcow2 *q)
@@ -444,8 +448,8 @@ static int init_write_pools(struct qcow2 *q)
 	unsigned i;
 
 	q->allocs_mem = plat_alloc(QALLOCS * sizeof(*q->allocs_mem));
-	q->frees[0].e = plat_alloc(QFREES_MAX * sizeof(struct qextent));
-	q->frees[1].e = plat_alloc(QFREES_MAX * sizeof(struct qextent));
+	q->frees[0].e = plat_pages_alloc(FREES_BYTES);
+	q->frees[1].e = plat_pages_alloc(FREES_BYTES);
 	q->zeros = plat_pages_alloc(QZEROS);
 	if (!q->allocs_mem || !q->frees[0].e || !q->frees[1].e || !q->zeros)
 		return err_here(ERR_NOMEM);
@@ -467,7 +471,7 @@ int qcow2_io_init(struct qcow2 *q)
 	q->starved_tail = &q->starved;
 	q->reqs = plat_alloc(QREQS * sizeof(*q->reqs));
 	q->ios = plat_alloc(QIOS * sizeof(*q->ios));
-	q->io_vecs = plat_alloc(QIOS * QIO_VECS * sizeof(*q->io_vecs));
+	q->io_vecs = plat_pages_alloc(VECS_BYTES);
 	if (!q->reqs || !q->ios || !q->io_vecs)
 		return err_here(ERR_NOMEM);
 	for (i = 0; i < QREQS; i++) {
@@ -485,12 +489,16 @@ int qcow2_io_init(struct qcow2 *q)
 
 void qcow2_io_fini(struct qcow2 *q)
 {
+	unsigned i;
+
 	plat_free(q->reqs);
 	plat_free(q->ios);
-	plat_free(q->io_vecs);
 	plat_free(q->allocs_mem);
-	plat_free(q->frees[0].e);
-	plat_free(q->frees[1].e);
+	for (i = 0; i < 2; i++)
+		if (q->frees[i].e)
+			plat_pages_free(q->frees[i].e, FREES_BYTES);
+	if (q->io_vecs)
+		plat_pages_free(q->io_vecs, VECS_BYTES);
 	plat_free(q->free_fills);
 	if (q->zeros)
 		plat_pages_free(q->zeros, QZEROS);
