@@ -350,9 +350,6 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = restore(r, msg);
 	if (err)
 		return err;
-	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
-	if (err)
-		return err;
 	backends_trim(&r->be);
 	recorder_attach(&r->rec, &r->vm->mon);
 	r->src = (struct report_source){
