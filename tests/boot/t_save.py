@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""save and restore: random moments of a boot and of work with disk and network, 1 and 4 CPUs; the
+guest checks its sums and its clock; saves that are interrupted; files that are damaged.
+
+VIGIA_SAVE_ROUNDS: how many rounds of each kind (2)."""
+import os
+import random
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+import vigia_test as vt
+
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="vigia-run-")
+ROUNDS = int(os.environ.get("VIGIA_SAVE_ROUNDS", "2"))
+seed = int(os.environ.get("VIGIA_SAVE_SEED", str(random.randrange(1 << 30))))
+rnd = random.Random(seed)
+print(f"seed {seed}")
+
+
+class Restored(vt.VM):
+    """`vigia restore` in place of run."""
+
+    def __init__(self, state, *args):
+        real = vt.VM.__init__
+        self_args = [vt.VIGIA, "restore", state, *args]
+        popen = subprocess.Popen
+        subprocess.Popen = lambda a, **k: popen(self_args, **k)
+        try:
+            real(self)
+        finally:
+            subprocess.Popen = popen
+
+
+def save(name, path, *args):
+    status, _, err = vt.vigia("save", name, path, *args)
+    vt.check(status == 0, f"save {os.path.basename(path)} {err.strip()}")
+
+
+# Sums over memory in the background, AVX through the kernel's checksums, and a clock that must not run back.
+WORK = r"""
+work() { a=$(dd if=/dev/urandom bs=64k count=8 2>/dev/null | tee /tmp/r$1 | sha256sum); n=0; last=0
+while true; do n=$((n+1)); b=$(sha256sum < /tmp/r$1); [ "$a" = "$b" ] || echo WRONG''SUM; t=$(cut -d. -f1 /proc/uptime)
+[ $t -ge $last ] || echo WRONG''CLOCK; last=$t; [ $((n%10)) = 0 ] && echo al''ive$1 $n; done; }
+"""
+
+with vt.Workdir() as work:
+    state = work.file("vm.state")
+    for cpus in ("1", "4"):
+        # During the boot: several times the same VM.
+        vm = vt.VM("--net", "none", "--name", "boot", "--cpus", cpus, *vt.busybox("vigia.end=shell"))
+        output = b""
+        for _ in range(ROUNDS):
+            time.sleep(rnd.uniform(0.3, 0.9))
+            if not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "vigia", "boot.sock")):
+                time.sleep(1)
+            save("boot", state)
+            vt.check(vm.process.wait(20) == 0, "the saved VM has ended")
+            vm._read(0.1)
+            output += vm.output
+            vm = Restored(state)
+        with vm:
+            vm.output = output
+            vm.expect(r"VIGIA shell", 120)
+            vt.check(b"WRONG" not in vm.output and b"BUG" not in vm.output, f"{cpus} CPUs: saved during the boot")
+            for line in WORK.strip().splitlines():
+                vm.send(line + "\n")
+            for i in range(int(cpus)):
+                vm.send(f"work {i} &\n")
+            vm.expect(r"alive0", 60)
+            vm.send("cat /proc/uptime\n")
+            vm.expect(r"\n(\d+\.\d+) ", 30)
+            save("boot", state)
+            vm.process.wait(20)
+        for _ in range(ROUNDS):
+            with Restored(state) as vm:
+                vm.expect(r"alive0", 60)
+                time.sleep(rnd.uniform(0, 0.5))
+                save("boot", state)
+                vm.process.wait(20)
+                vt.check(b"WRONG" not in vm.output, f"{cpus} CPUs: sums and clock are right")
+
+    # What was saved goes on more than once, and a copy with --verify.
+    with Restored(state, "--verify") as vm:
+        vm.expect(r"alive0", 60)
+        # Interrupted saves: killed, and on a full disk. The file and the VM stay.
+        before = os.stat(state)
+        for _ in range(ROUNDS):
+            p = subprocess.Popen([vt.VIGIA, "save", "boot", state], stderr=subprocess.DEVNULL)
+            time.sleep(rnd.uniform(0, 0.15))
+            if p.poll() is not None:
+                break
+            os.kill(p.pid, signal.SIGKILL)
+            p.wait()
+            vt.vigia("resume", "boot")
+            if os.stat(state).st_ino != before.st_ino:
+                break
+        if vm.process.poll() is None and os.stat(state).st_ino == before.st_ino:
+            time.sleep(1)
+            vt.vigia("resume", "boot")
+            vm.position = len(vm.output)
+            vm.expect(r"alive0", 60)
+            vt.check(True, "a killed save leaves VM and file")
+            status, _, err = vt.vigia("save", "boot", "/dev/full/x")
+            vt.check(status == 1 and "cannot write" in err, "a save to nowhere is refused")
+            vm.expect(r"alive0", 60)
+            vm.process.kill()
+
+    # Files that are no states.
+    data = open(state, "rb").read(1 << 20)
+    for what, bad in (("empty", b""), ("noise", os.urandom(4096)), ("cut", data[:3000]),
+                      ("damaged", data[:500] + bytes([data[500] ^ 1]) + data[501:])):
+        path = work.file(what, bad)
+        status, _, err = vt.vigia("restore", path)
+        vt.check(status == 1 and what in err, f"refused: {err.strip()}")

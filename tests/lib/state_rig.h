@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/* state_rig.h: a machine with every device that has state, on plat/fake, and streams in memory. For
+ * the unit test and the fuzzer of saved states. */
+#ifndef TESTS_STATE_RIG_H
+#define TESTS_STATE_RIG_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dev/irq/intr.h"
+#include "dev/pc/acpi_pm.h"
+#include "dev/pc/i8042.h"
+#include "dev/pc/i8254.h"
+#include "dev/pc/mc146818.h"
+#include "dev/pc/ns16550.h"
+#include "dev/pc/pcspk.h"
+#include "dev/pc/pvclock.h"
+#include "dev/pci/pci.h"
+#include "dev/virtio/balloon.h"
+#include "dev/virtio/rng.h"
+#include "plat/fake/fake.h"
+#include "vm/save.h"
+
+static inline int srig_vcpu_init(struct vcpu *vcpu)
+{
+	vcpu->state = plat_alloc(sizeof(*vcpu->state));
+	return vcpu->state ? 0 : ERR_NOMEM;
+}
+
+static inline void srig_vcpu_fini(struct vcpu *vcpu)
+{
+	plat_free(vcpu->state);
+}
+
+static inline int srig_vm_init(struct vm *vm)
+{
+	return 0;
+}
+
+static inline void srig_vm_fini(struct vm *vm)
+{
+}
+
+static const struct engine_ops srig_engine = {.name = "none",
+					      .vm_init = srig_vm_init,
+					      .vm_fini = srig_vm_fini,
+					      .vcpu_init = srig_vcpu_init,
+					      .vcpu_fini = srig_vcpu_fini};
+
+#define SRIG_RAM (UINT64_C(4) << 20)
+
+static inline struct vm *srig_build(void)
+{
+	const struct vm_config cfg = {.name = "state",
+				      .engine = &srig_engine,
+				      .cpus = 2,
+				      .memory = SRIG_RAM,
+				      .low_end = SRIG_RAM};
+	struct pci_host_wiring pci = {.mem = {0xc0000000, 0x10000000}, .preassign = true};
+	struct pcspk_wiring spk = {0};
+	struct pci_host *host;
+	struct virtio_dev *vd;
+	struct mc146818 *rtc;
+	struct ns16550 *uart;
+	struct acpi_pm *pm;
+	struct i8042 *kbc;
+	struct pvclock *clock;
+	struct pcspk *speaker;
+	struct intr *intr;
+	struct vm *vm;
+
+	if (vm_create(&cfg, &vm) || intr_create(vm, &intr) ||
+	    i8254_create(vm, &(struct i8254_wiring){.irq = gsi_line(vm, 0)}, &spk.pit) ||
+	    pcspk_create(vm, &spk, &speaker) ||
+	    mc146818_create(vm, &(struct mc146818_wiring){.irq = gsi_line(vm, 8)}, &rtc) ||
+	    ns16550_create(vm, &(struct ns16550_wiring){.base = 0x3f8, .irq = gsi_line(vm, 4)},
+			   &uart) ||
+	    acpi_pm_create(vm, &(struct acpi_pm_wiring){.base = 0x600, .sci = gsi_line(vm, 9)},
+			   &pm) ||
+	    i8042_create(vm, &(struct i8042_wiring){.irq = gsi_line(vm, 1)}, &kbc) ||
+	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+		abort();
+	for (unsigned i = 0; i < 4; i++)
+		pci.pirq[i] = gsi_line(vm, 16 + i);
+	if (pci_host_create(vm, &pci, &host) ||
+	    virtio_rng_create(vm, host, &(struct virtio_rng_wiring){.slot = -1}, &vd) ||
+	    virtio_balloon_create(vm, host, &(struct virtio_balloon_wiring){.slot = -1}, &vd))
+		abort();
+	intr_virtual_wire(intr);
+	return vm;
+}
+
+/* ---- streams in memory ------------------------------------------------------------------- */
+
+struct srig_file {
+	uint8_t *buf;
+	size_t len, cap, at;
+};
+
+static inline int srig_write(void *ctx, const void *buf, size_t len)
+{
+	struct srig_file *f = ctx;
+
+	if (len > f->cap - f->len)
+		return ERR_NOSPC;
+	memcpy(f->buf + f->len, buf, len);
+	f->len += len;
+	return 0;
+}
+
+static inline int srig_read(void *ctx, void *buf, size_t len)
+{
+	struct srig_file *f = ctx;
+
+	if (len > f->len - f->at)
+		return ERR_FORMAT;
+	memcpy(buf, f->buf + f->at, len);
+	f->at += len;
+	return 0;
+}
+
+static const struct state_io srig_io = {srig_write, srig_read};
+
+/* The same moment for all, so that what is loaded and saved again is the same to the byte. */
+static inline void srig_clock(struct state_stream *st)
+{
+	st->clock = (struct state_clock){.ns = plat_now(), .tsc = 1u << 30, .tsc_hz = 1u << 30};
+}
+
+#endif
