@@ -15,6 +15,7 @@
 #include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i8254.h"
+#include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
 #include "dev/pc/pcspk.h"
@@ -47,6 +48,7 @@
 #define GSI_COM1 4
 #define GSI_RTC  8
 #define GSI_SCI  9
+#define GSI_IDE  14 /* and 15 */
 
 /* CMOS */
 #define CMOS_FLOPPY    0x10
@@ -65,6 +67,7 @@ struct pc {
 	struct acpi_pm *pm;
 	struct mc146818 *rtc;
 	struct fwcfg *fw;
+	struct ide *ide;
 	struct plat_ram rom;
 
 	/* files for the firmware */
@@ -75,6 +78,8 @@ struct pc {
 		uint32_t type;
 	} attr_packed e820[4];
 	uint16_t sercon;
+	uint8_t slot[PC_MAX_DISKS], nic_slot[PC_MAX_NICS];
+	uint8_t ide_place[PC_MAX_DISKS]; /* channel * 2 + drive of a disk that is IDE */
 	char bootorder[1024];
 	size_t bootorder_len;
 };
@@ -167,6 +172,34 @@ static void boot_path(struct pc *pc, const char *fmt, ...)
 		pc->bootorder_len += (size_t)n;
 }
 
+/* IDE disks and CD drives in order: primary master, primary slave and so on. A CD drive that is alone
+ * on the machine is the secondary master, where old systems look for it. */
+static int wire_ide(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct ide_wiring w = {.host = pc->pci,
+			       .slot = PIIX_SLOT,
+			       .func = PIIX_IDE_FN,
+			       .irq = {gsi_line(vm, GSI_IDE), gsi_line(vm, GSI_IDE + 1)}};
+	unsigned n = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++) { /* disks first */
+		for (unsigned i = 0; i < cfg->n_disks; i++) {
+			if (cfg->disk[i].iface != PC_IDE || cfg->disk[i].cdrom != (pass == 1))
+				continue;
+			if (cfg->disk[i].cdrom && n < 2)
+				n = 2;
+			if (n == IDE_DRIVES)
+				return err_here(ERR_NOMEM);
+			w.drive[n].present = true;
+			w.drive[n].cdrom = cfg->disk[i].cdrom;
+			w.drive[n].block = cfg->disk[i].block;
+			w.drive[n].serial = cfg->disk[i].serial;
+			pc->ide_place[i] = (uint8_t)n++;
+		}
+	}
+	return ide_create(vm, &w, &pc->ide);
+}
+
 /* Slot of what has been created last with PCI_ANY_SLOT: the bus fills itself from below. */
 static unsigned last_slot(struct pc *pc)
 {
@@ -189,9 +222,10 @@ static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, 
 								    .serial = cfg->disk[i].serial,
 								    .slot = PCI_ANY_SLOT},
 					&vd);
-		if (!err)
-			boot_path(pc, "/pci@i0cf8/scsi@%x/disk@0,0\n", last_slot(pc));
+		pc->slot[i] = (uint8_t)last_slot(pc);
 		return err;
+	case PC_IDE:
+		return 0;
 	default:
 		return err_here(ERR_NOSYS);
 	}
@@ -206,15 +240,59 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 	err = virtio_net_create(
 		vm, pc->pci,
 		&(struct virtio_net_wiring){.net = cfg->nic[i].net, .slot = PCI_ANY_SLOT}, &vd);
-	if (!err)
-		boot_path(pc, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", last_slot(pc));
+	pc->nic_slot[i] = (uint8_t)last_slot(pc);
 	return err;
+}
+
+static void boot_disks(struct pc *pc, const struct pc_config *cfg, bool cdrom)
+{
+	for (unsigned i = 0; i < cfg->n_disks; i++) {
+		if (cfg->disk[i].cdrom != cdrom)
+			continue;
+		switch (cfg->disk[i].iface) {
+		case PC_VIRTIO:
+			boot_path(pc, "/pci@i0cf8/scsi@%x/disk@0,0\n", pc->slot[i]);
+			break;
+		case PC_IDE:
+			boot_path(pc, "/pci@i0cf8/ide@%x,%x/drive@%x/disk@%x\n", PIIX_SLOT,
+				  PIIX_IDE_FN, pc->ide_place[i] / 2, pc->ide_place[i] % 2);
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+/* Open Firmware paths, as SeaBIOS and OVMF compare them. */
+static void boot_order(struct pc *pc, const struct pc_config *cfg)
+{
+	for (unsigned k = 0; k < PC_BOOT_MAX; k++) {
+		switch (cfg->boot[k]) {
+		case PC_BOOT_DISK:
+		case PC_BOOT_CDROM:
+			boot_disks(pc, cfg, cfg->boot[k] == PC_BOOT_CDROM);
+			break;
+		case PC_BOOT_FLOPPY:
+			for (unsigned i = 0; i < 2; i++)
+				if (cfg->floppy[i])
+					boot_path(pc, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x\n",
+						  PIIX_SLOT, i);
+			break;
+		case PC_BOOT_NET:
+			for (unsigned i = 0; i < cfg->n_nics; i++)
+				boot_path(pc, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n",
+					  pc->nic_slot[i]);
+			break;
+		default:
+			break;
+		}
+	}
 }
 
 static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct virtio_dev *vd;
-	int err = 0;
+	int err = wire_ide(vm, pc, cfg);
 
 	for (unsigned i = 0; i < cfg->n_disks && !err; i++)
 		err = wire_disk(vm, pc, cfg, i);
@@ -302,6 +380,7 @@ static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 	mc146818_set(pc->rtc, CMOS_BOOT_HIGH, (uint8_t)order);
 	mc146818_set(pc->rtc, CMOS_BOOT_LOW, (uint8_t)(order >> 4 & 0xf0) | 1);
 	mc146818_set(pc->rtc, CMOS_EQUIPMENT, 0x06 | (cfg->floppy[0] ? 1 : 0)); /* FPU, mouse */
+	boot_order(pc, cfg);
 	if (pc->bootorder_len) /* with its terminating zero */
 		err = fwcfg_add_file(pc->fw, "bootorder", pc->bootorder,
 				     (uint32_t)pc->bootorder_len + 1);
