@@ -34,6 +34,12 @@ struct regs {
 	uint64_t error;
 };
 
+static const char *const mnem_text[I_COUNT] = {
+#define MNEM(id, text) [I_##id] = text,
+#include "x86/mnem.def"
+#undef MNEM
+};
+
 /* ---- random numbers ---- */
 
 static uint64_t rng;
@@ -692,6 +698,62 @@ static void random_data(unsigned cls)
 	}
 }
 
+/* ---- coverage ---- */
+
+static bool exists[I_COUNT], seen[I_COUNT];
+
+static void note(const uint8_t *p, unsigned mode)
+{
+	struct insn in;
+
+	if (insn_decode(p, INSN_MAX, mode, &in) == DECODE_OK && wanted(&in, mode))
+		exists[in.mnem] = true;
+}
+
+/* Every instruction that the harness could run, by walking the encodings. */
+static void survey(void)
+{
+	static const uint8_t pfx[] = {0x3e, 0x66, 0xf2, 0xf3};
+	static const uint8_t maps[4][2] = {{0}, {0x0f}, {0x0f, 0x38}, {0x0f, 0x3a}};
+
+	for (unsigned n = 0; n < 4 * 4 * 256 * 256; n++) {
+		unsigned map = n >> 18, modrm = n & 0xff, at = 1;
+		uint8_t p[INSN_MAX] = {pfx[n >> 16 & 3]};
+
+		for (unsigned i = 0; i < (map > 1 ? 2 : map); i++)
+			p[at++] = maps[map][i];
+		p[at++] = (uint8_t)(n >> 8);
+		p[at] = (uint8_t)modrm;
+		note(p, 8);
+		note(p, 4);
+	}
+	for (unsigned n = 0; n < 3 * 16 * 256 * 16; n++) {
+		uint8_t p[INSN_MAX] = {0xc4};
+
+		p[1] = (uint8_t)(0xe1 + (n >> 16));
+		p[2] = (uint8_t)((n >> 12 & 8) << 4 | 0x78 | (n >> 12 & 7));
+		p[3] = (uint8_t)(n >> 4);
+		p[4] = (uint8_t)((n & 7) << 3 | (n & 8 ? 0xc0 : 0x02));
+		note(p, 8);
+	}
+}
+
+static void coverage(void)
+{
+	unsigned all = 0, hit = 0;
+
+	survey();
+	for (unsigned i = 0; i < I_COUNT; i++) {
+		all += exists[i];
+		hit += exists[i] && seen[i];
+	}
+	printf("%u of %u mnemonics\n", hit, all);
+	for (unsigned i = 0; i < I_COUNT; i++)
+		if (exists[i] && !seen[i])
+			printf(" %s", mnem_text[i]);
+	printf("\n");
+}
+
 static bool one(unsigned mode, int filter)
 {
 	struct regs start, host, guest;
@@ -774,6 +836,7 @@ static bool one(unsigned mode, int filter)
 		return false;
 	in = again;
 
+	seen[in.mnem] = true;
 	memset(code + in.len, 0xcc, sizeof(code) - in.len);
 	memcpy((void *)(uintptr_t)CODE_AT, code, sizeof(code));
 	memcpy(rig->ram + GPA_CODE + (CODE_AT - CODE), code, sizeof(code));
@@ -811,6 +874,8 @@ int main(int argc, char **argv)
 	memset(rig->ram + GPA_CODE, 0xcc, 4096);
 	while (done < count)
 		done += one(below(4) ? 8 : 4, filter);
+	if (filter < 0)
+		coverage();
 	printf("%lu instructions, %u differences\n", done, failures);
 	return failures ? 1 : 0;
 }
