@@ -172,14 +172,16 @@ static int disk_key(struct disk_def *d, const char *key, const char *value, stru
 					value);
 		strcpy(d->serial, value);
 	} else if (!strcmp(key, "if") && value) {
-		if (!strcmp(value, "ide") || !strcmp(value, "ahci") || !strcmp(value, "nvme"))
-			return msg_fail(msg, ERR_NOSYS,
-					"--disk: if=%s is not in this version yet: use "
-					"if=virtio",
+		static const char *const names[] = {"virtio", "ide", "ahci", "nvme"};
+		unsigned i = 0;
+
+		while (i < ARRAY_SIZE(names) && strcmp(value, names[i]))
+			i++;
+		if (i == ARRAY_SIZE(names))
+			return msg_fail(msg, ERR_INVAL,
+					"--disk: if=%s is not known: virtio, ide, ahci or nvme",
 					value);
-		if (strcmp(value, "virtio"))
-			return msg_fail(msg, ERR_INVAL, "--disk: if=%s is not known: use if=virtio",
-					value);
+		d->iface = (enum disk_if)i;
 	} else {
 		return msg_fail(msg, ERR_INVAL,
 				"--disk: %s is not known: if=, format=, serial=, ro, "
