@@ -29,6 +29,8 @@ int pause_main(int argc, char **argv);
 int resume_main(int argc, char **argv);
 int stats_main(int argc, char **argv);
 int console_main(int argc, char **argv);
+int history_main(int argc, char **argv);
+int policy_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
 

@@ -2,6 +2,7 @@
 /* desc.c: what each command takes. Help, man pages and completion come from here. */
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
+#include "cmd/watch_opts.h"
 #include "ctl/def.h"
 
 static int set_json(void *target, const char *value, struct msg *msg)
@@ -111,7 +112,7 @@ const struct command cmd_restore = {
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,   &cmd_list,    &cmd_stop,   &cmd_kill, &cmd_pause,   &cmd_resume,
-	&cmd_stats, &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore,
+	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,   &cmd_stop, &cmd_kill,    &cmd_pause,
+	&cmd_resume, &cmd_stats,   &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

@@ -5,15 +5,17 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/watch_opts.h"
 #include "ctl/def.h"
 #include "ctl/rundir.h"
 #include "ctl/runner.h"
 
 const struct cmd cmd_table[] = {
-	{&cmd_run, run_main},     {&cmd_list, list_main},       {&cmd_stop, stop_main},
-	{&cmd_kill, kill_main},   {&cmd_pause, pause_main},     {&cmd_resume, resume_main},
-	{&cmd_stats, stats_main}, {&cmd_console, console_main}, {&cmd_doctor, doctor_main},
-	{&cmd_save, save_main},   {&cmd_restore, restore_main},
+	{&cmd_run, run_main},         {&cmd_list, list_main},       {&cmd_stop, stop_main},
+	{&cmd_kill, kill_main},       {&cmd_pause, pause_main},     {&cmd_resume, resume_main},
+	{&cmd_stats, stats_main},     {&cmd_console, console_main}, {&cmd_doctor, doctor_main},
+	{&cmd_history, history_main}, {&cmd_policy, policy_main},   {&cmd_save, save_main},
+	{&cmd_restore, restore_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 

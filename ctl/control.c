@@ -140,6 +140,7 @@ static bool client_line(struct control *c, struct control_client *cl, const char
 	const char *what = json_string_value(json_object_get(req, "do"));
 	struct msg msg = {""};
 
+	c->peer_fd = cl->fd;
 	if (!what) {
 		client_error(cl, "a request is a JSON object in one line: {\"do\":\"status\"}");
 	} else if (!strcmp(what, "console")) {

@@ -40,6 +40,7 @@ struct control {
 	int passed; /* during request(): the descriptor that came with it, or -1; not to be kept */
 	const struct control_ops *ops;
 	void *ctx;
+	int peer_fd; /* of the client whose request is being answered */
 	struct control_client client[CONTROL_MAX_CLIENTS];
 };
 

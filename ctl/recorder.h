@@ -12,11 +12,9 @@ struct recorder {
 	struct mon_event event[RECORDER_SIZE];
 };
 
-/* Before the vCPUs start. The recorder outlives the VM. */
-void recorder_attach(struct recorder *r, struct monitor *mon);
+/* arg: the recorder. Any thread; for mon_core.also. */
+void recorder_add(void *arg, const struct mon_event *ev);
 /* Oldest first; gives the number. vCPUs have ended. */
 unsigned recorder_last(const struct recorder *r, struct mon_event *out, unsigned max);
-/* "port", "mmio" …; never NULL. */
-const char *mon_class_name(uint8_t cls);
 
 #endif

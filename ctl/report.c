@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/soft/soft.h"
+#include "monitor/core.h"
 
 static const char *const gpr_names[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
 					  "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "block/block.h"
@@ -23,6 +24,7 @@
 #include "ctl/report.h"
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
+#include "ctl/watch.h"
 #include "ctl/state.h"
 #include "plat/linux/log.h"
 #include "vm/save.h"
@@ -36,7 +38,7 @@ struct runner {
 	struct vm *vm;
 	struct plat_loop *loop; /* the back ends': outlives the VM's own */
 	struct backends be;
-	struct recorder rec;
+	struct watch watch;
 	struct control control;
 	struct report_source src;
 	int rundir; /* -1: no control socket */
@@ -78,6 +80,7 @@ static void stop_polite(struct runner *r, unsigned seconds)
 /* Keys behind Ctrl-A, on the event loop's thread. */
 static void key_leave(void *arg)
 {
+	watch_note(&((struct runner *)arg)->watch, MON_OPERATOR, OPERATOR_KEY, 0, "leave");
 	stop_hard(arg);
 }
 
@@ -178,19 +181,79 @@ static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *
 	return 0;
 }
 
+/* Rules come in parts, as lines of the protocol are short. */
+static int req_policy(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const char *text = json_string_value(json_object_get(args, "text"));
+
+	if (!text)
+		return msg_fail(msg, ERR_INVAL, "policy: text is missing");
+	return watch_policy_part(&r->watch, text, !json_is_true(json_object_get(args, "more")),
+				 msg);
+}
+
+/* The text in force, in parts too. */
+static int req_rules(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const char *text = r->watch.policy_text ? r->watch.policy_text : "";
+	json_int_t from = json_integer_value(json_object_get(args, "from"));
+	size_t len = strlen(text);
+
+	if (from < 0 || (size_t)from > len)
+		return msg_fail(msg, ERR_INVAL, "rules: from is outside of the text");
+	len = MIN(len - (size_t)from, (size_t)8192);
+	json_object_set_new(answer, "text", json_stringn_nocheck(text + from, len));
+	json_object_set_new(answer, "size", json_integer((json_int_t)strlen(text)));
+	return 0;
+}
+
+static int req_record(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const char *spec = json_string_value(json_object_get(args, "classes"));
+
+	if (!spec)
+		return msg_fail(msg, ERR_INVAL, "record: classes is missing");
+	return watch_record(&r->watch, spec, msg);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(struct runner *r, json_t *args, json_t *answer, struct msg *msg);
+	bool question;
 } requests[] = {
-	{"status", req_status}, {"stats", req_stats},   {"stop", req_stop}, {"kill", req_kill},
-	{"pause", req_pause},   {"resume", req_resume}, {"save", req_save},
+	{"policy", req_policy},       {"rules", req_rules, true}, {"record", req_record},
+	{"status", req_status, true}, {"stats", req_stats, true}, {"stop", req_stop},
+	{"kill", req_kill},           {"pause", req_pause},       {"resume", req_resume},
+	{"save", req_save},
 };
+
+/* Who asks for what, and what came of it. Mere questions are not noted. */
+static void note_request(struct runner *r, const char *what, json_t *args, int err,
+			 const struct msg *msg)
+{
+	struct ucred who = {.pid = -1};
+	socklen_t len = sizeof(who);
+	char *text = json_dumps(args, JSON_COMPACT);
+
+	getsockopt(r->control.peer_fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	watch_note(&r->watch, MON_OPERATOR, OPERATOR_REQUEST, err,
+		   "%s by uid %d pid %d: %.200s%s%s", what, (int)who.uid, (int)who.pid,
+		   text ? text : "", err ? ": " : "", err ? msg->text : "");
+	free(text);
+}
 
 static int on_request(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
-		if (!strcmp(requests[i].name, what))
-			return requests[i].fn(ctx, args, answer, msg);
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
+		int err;
+
+		if (strcmp(requests[i].name, what))
+			continue;
+		err = requests[i].fn(ctx, args, answer, msg);
+		if (!requests[i].question)
+			note_request(ctx, what, args, err, msg);
+		return err;
+	}
 	return msg_fail(msg, ERR_INVAL,
 			"unknown request: status, stats, stop, kill, pause, resume, "
 			"save or console");
@@ -350,14 +413,17 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = restore(r, msg);
 	if (err)
 		return err;
+	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
+	if (err)
+		return err;
 	backends_trim(&r->be);
-	recorder_attach(&r->rec, &r->vm->mon);
 	r->src = (struct report_source){
 		.vm = r->vm,
 		.started = plat_now(),
 		.statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC),
 	};
-	return r->def->no_sandbox ? 0 : sandbox_enter(msg);
+	err = r->def->no_sandbox ? 0 : sandbox_enter(msg);
+	return err ? err : watch_start(&r->watch, msg);
 }
 
 /* ---- running ------------------------------------------------------------------------------------ */
@@ -379,8 +445,11 @@ static void take_signals(struct runner *r)
 
 	if (read(r->button_fd, &presses, sizeof(presses)) == sizeof(presses) && r->vm->power_button)
 		r->vm->power_button(r->vm);
-	while (read(r->signal_fd, &si, sizeof(si)) == sizeof(si))
+	while (read(r->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		watch_note(&r->watch, MON_OPERATOR, OPERATOR_SIGNAL, 0,
+			   "signal %u from uid %u pid %u", si.ssi_signo, si.ssi_uid, si.ssi_pid);
 		stop_polite(r, r->def->stop_timeout);
+	}
 }
 
 static int poll_timeout(const struct runner *r)
@@ -422,15 +491,49 @@ static void run(struct runner *r)
 	}
 }
 
+/* The report goes into the history too, in pieces. */
+static void note_crash(struct runner *r)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return;
+	report_crash(f, r->vm, &r->watch.rec);
+	fclose(f);
+	for (size_t at = 0; at < len; at += RING_TEXT_MAX)
+		mon_core_note(&r->watch.core, MON_LIFECYCLE, LIFE_CRASH, at, 0, text + at,
+			      MIN(len - at, (size_t)RING_TEXT_MAX));
+	free(text);
+}
+
+static const char *end_text(enum vm_end end)
+{
+	static const char *const texts[] = {
+		[VM_RUNNING] = "never started",
+		[VM_POWEROFF] = "the guest powered off",
+		[VM_CRASHED] = "the guest crashed",
+		[VM_STOPPED] = "stopped by the operator",
+		[VM_FAILED] = "the host failed",
+		[VM_EXITED] = "the guest wrote to the exit port",
+	};
+
+	return (unsigned)end < ARRAY_SIZE(texts) && texts[end] ? texts[end] : "ended";
+}
+
 static int ended(struct runner *r)
 {
+	watch_note(&r->watch, MON_LIFECYCLE, LIFE_END, r->vm->end == VM_FAILED ? ERR_IO : 0, "%s",
+		   end_text(r->vm->end));
 	switch (r->vm->end) {
 	case VM_POWEROFF:
 	case VM_STOPPED:
 		return EXIT_OK;
 	case VM_CRASHED:
 		fprintf(stderr, "vigia: the guest crashed (triple fault)\n");
-		report_crash(stderr, r->vm, &r->rec);
+		report_crash(stderr, r->vm, &r->watch.rec);
+		note_crash(r);
 		return EXIT_CRASHED;
 	case VM_EXITED:
 		return r->vm->exit_code & 0xff;
@@ -447,6 +550,10 @@ static int start_and_run(struct runner *r, struct msg *msg)
 
 	if (err)
 		return msg_fail(msg, err, "cannot start a thread: %s", err_str(err));
+	watch_note(&r->watch, MON_LIFECYCLE, LIFE_START, 0,
+		   "%s: engine %s, %u CPUs, %llu MiB, kernel %s, %s", r->def->name,
+		   r->vm->engine->name, r->vm->n_vcpus, (unsigned long long)(r->vm->ram.size / MIB),
+		   r->def->kernel ? r->def->kernel : "none", r->def->append ? r->def->append : "");
 	err = vm_start(r->vm);
 	if (err)
 		msg_fail(msg, err, "cannot start the virtual CPUs: %s", err_str(err));
@@ -479,7 +586,9 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 	close_control(r);
 	if (r->vm)
 		vm_destroy(r->vm);
+	watch_detach(&r->watch);
 	backends_close(&r->be);
+	watch_close(&r->watch);
 	if (r->loop)
 		plat_loop_destroy(r->loop);
 	if (msg.text[0])

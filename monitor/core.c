@@ -10,8 +10,10 @@
 #include "base/str.h"
 #include "monitor/policy.h"
 
-#define RING_SLOTS  16384
-#define WAIT_NS     (10 * NS_PER_SEC) /* a consumer that is stuck for so long loses records */
+#define RING_SLOTS 16384
+#define WAIT_NS    (10 * NS_PER_SEC) /* a consumer that is stuck for so long loses records */
+/* What a report of a crash shows, where nothing is recorded */
+#define LAST_MASK   (BIT(MON_PORT) | BIT(MON_MMIO) | BIT(MON_MSR) | BIT(MON_IRQ) | BIT(MON_DISK))
 #define CR_SPACE    3
 #define CR_SPACE_OP 3
 
@@ -87,6 +89,18 @@ static void push(struct mon_core *c, struct mon_producer *p, const struct mon_re
 static uint64_t rip_of(const struct mon_producer *p)
 {
 	return p->rip ? __atomic_load_n(p->rip, __ATOMIC_RELAXED) : 0;
+}
+
+static void push_text(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
+{
+	struct mon_record rec = {.t = plat_now(),
+				 .value = ev->value,
+				 .count = 1,
+				 .cls = ev->cls,
+				 .op = ev->op,
+				 .vcpu = (int8_t)ev->vcpu};
+
+	push(c, p, &rec, ev->data, ev->len);
 }
 
 static void push_event(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
@@ -177,6 +191,10 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 		c->also(c->also_arg, ev);
 	if (!c->draining || (tier == MON_OFF && !ev->flags))
 		return;
+	if (ev->cls == MON_LIFECYCLE) {
+		push_text(c, p, ev);
+		return;
+	}
 	if (ev->cls == MON_NET && ev->data) {
 		tell_frame(c, ev);
 		if (tier < MON_FULL && !ev->flags && ev->verdict == MON_PROVIDE)
@@ -233,7 +251,8 @@ struct policy *mon_core_set_policy(struct mon_core *c, struct policy *take_polic
 {
 	struct policy *old = atomic_exchange(&c->policy, take_policy);
 
-	atomic_store(&c->mon->ask_mask, take_policy ? policy_mask(take_policy) : 0);
+	if (c->mon)
+		atomic_store(&c->mon->ask_mask, take_policy ? policy_mask(take_policy) : 0);
 	return old;
 }
 
@@ -342,8 +361,13 @@ int mon_core_init(struct mon_core *c, struct monitor *mon, unsigned vcpus, bool 
 	mon->priv = c;
 	mon->tell = core_tell;
 	mon->ask = core_ask;
-	atomic_store(&mon->tell_mask, (BIT(MON_CLASSES) - 1));
+	atomic_store(&mon->tell_mask, drained ? BIT(MON_CLASSES) - 1 : LAST_MASK);
 	return 0;
+}
+
+void mon_core_detach(struct mon_core *c)
+{
+	c->mon = NULL;
 }
 
 void mon_core_fini(struct mon_core *c)

@@ -51,6 +51,8 @@ struct mon_core {
  * get the events then. Before the vCPUs start. */
 int mon_core_init(struct mon_core *c, struct monitor *mon, unsigned vcpus,
 		  bool drained) attr_must_check;
+/* The struct monitor goes away: all its producers have ended. What is recorded can still be drained. */
+void mon_core_detach(struct mon_core *c);
 /* No producer runs any more. */
 void mon_core_fini(struct mon_core *c);
 

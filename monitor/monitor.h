@@ -41,6 +41,16 @@ enum mon_net_op {
 	NET_DHCP,
 	NET_ARP
 };
+enum mon_life_op {
+	LIFE_START,
+	LIFE_END,
+	LIFE_PAUSE,
+	LIFE_RESUME,
+	LIFE_RESET,
+	LIFE_CRASH,
+	LIFE_NOTE
+};
+enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY };
 /* Ops of MON_DISK are those of enum block_op. */
 
 /* One event or request:
@@ -56,6 +66,7 @@ enum mon_net_op {
  *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
  *	console	0 in 1 out	-		bytes
  *	entropy	-		-		bytes
+ *	lifecycle enum mon_life_op -	-				text
  */
 struct mon_event {
 	uint8_t cls; /* enum mon_class */

@@ -3,6 +3,7 @@
 
 A test is a program: status 0 passed, 77 skipped (its last line says why), anything else failed.
 Environment: VIGIA (the program), VIGIA_GUEST_DIR (guest material)."""
+import atexit
 import http.server
 import os
 import pty
@@ -20,6 +21,10 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VIGIA = os.environ.get("VIGIA", os.path.join(ROOT, "build/cmd/vigia"))
 GUEST = os.environ.get("VIGIA_GUEST_DIR", os.path.join(ROOT, "guest"))
+# Histories of VMs under test go with the test.
+if "XDG_STATE_HOME" not in os.environ:
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="vigia-state-")
+    atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # Slow engines (interpreter, sanitizers) get more time.
 PATIENCE = float(os.environ.get("VIGIA_TEST_PATIENCE", "1"))
 

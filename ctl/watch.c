@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: ISC */
+/* watch.c: joins a VM to its history and its policy. Main thread; the tap is called by whichever thread
+ * the guest's output comes on, the tick by the history's. */
+#include "ctl/watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "chr/mux.h"
+#include "monitor/policy.h"
+#include "x86/cpuid.h"
+
+/* ---- files ------------------------------------------------------------------------------------- */
+
+static int make_folder(const char *path)
+{
+	char part[4096];
+
+	snprintf(part, sizeof(part), "%s", path);
+	for (char *p = part + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = 0;
+		if (mkdir(part, 0700) && errno != EEXIST)
+			return ERR_ACCES;
+		*p = '/';
+	}
+	return mkdir(part, 0700) && errno != EEXIST ? ERR_ACCES : 0;
+}
+
+int watch_path(const char *name, bool create, char *path, size_t size, struct msg *msg)
+{
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char dir[3900];
+
+	if (strchr(name, '/')) {
+		snprintf(path, size, "%s", name);
+		return 0;
+	}
+	if (state && state[0] == '/')
+		snprintf(dir, sizeof(dir), "%s/vigia", state);
+	else if (home && home[0] == '/')
+		snprintf(dir, sizeof(dir), "%s/.local/state/vigia", home);
+	else
+		return msg_fail(msg, ERR_NOENT, "no place for histories: set HOME");
+	if (create && make_folder(dir))
+		return msg_fail(msg, ERR_ACCES, "cannot make the folder %s: %s", dir,
+				strerror(errno));
+	snprintf(path, size, "%s/%s.history", dir, name);
+	return 0;
+}
+
+/* A text that is the caller's to free(). */
+static char *read_file(const char *path, size_t *len)
+{
+	FILE *f = fopen(path, "re");
+	char *text = f ? malloc(WATCH_POLICY_MAX + 1) : NULL;
+
+	*len = text ? fread(text, 1, WATCH_POLICY_MAX + 1, f) : 0;
+	if (text && (ferror(f) || *len > WATCH_POLICY_MAX)) {
+		free(text);
+		text = NULL;
+	}
+	if (f)
+		fclose(f);
+	return text;
+}
+
+/* ---- policy ----------------------------------------------------------------------------------------- */
+
+#define INCLUDES 64
+
+struct includes {
+	const char *file; /* that began it all */
+	char *text[INCLUDES];
+	unsigned n;
+};
+
+/* Names are relative to the first file's folder. */
+static int include(void *arg, const char *from, const char *name, const char **text, size_t *len)
+{
+	struct includes *inc = arg;
+	const char *slash = strrchr(inc->file, '/');
+	char path[4096];
+
+	if (name[0] == '/' || !slash)
+		snprintf(path, sizeof(path), "%s", name);
+	else
+		snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - inc->file), inc->file, name);
+	if (inc->n == INCLUDES)
+		return ERR_NOMEM;
+	inc->text[inc->n] = read_file(path, len);
+	if (!inc->text[inc->n])
+		return ERR_NOENT;
+	*text = inc->text[inc->n++];
+	return 0;
+}
+
+static int compile(const struct policy_source *src, struct policy **out, struct msg *msg)
+{
+	struct policy_error e;
+	int err = policy_compile(src, out, &e);
+
+	if (err == ERR_FORMAT)
+		return msg_fail(msg, err, "%s:%u:%u: %s", e.file, e.line, e.column, e.text);
+	return err ? msg_fail(msg, err, "%s: %s", src->name, err_str(err)) : 0;
+}
+
+int watch_compile(const char *file, struct policy **out, char **text, struct msg *msg)
+{
+	struct includes inc = {.file = file};
+	struct policy_source src = {.name = file, .include = include, .arg = &inc};
+	char *all = read_file(file, &src.len);
+	int err;
+
+	if (!all)
+		return msg_fail(msg, ERR_NOENT, "cannot read the rules %s: %s", file,
+				strerror(errno ? errno : EFBIG));
+	src.text = all;
+	err = compile(&src, out, msg);
+	while (inc.n)
+		free(inc.text[--inc.n]);
+	if (err || !text) {
+		free(all);
+		return err;
+	}
+	all[src.len] = 0;
+	*text = all;
+	return 0;
+}
+
+/* The one before the last is long unused: an operator has set two since. */
+static void put_in_force(struct watch *w, struct policy *take_p, char *take_text)
+{
+	struct policy *old = mon_core_set_policy(&w->core, take_p);
+
+	policy_free(w->retired);
+	w->retired = old;
+	free(w->policy_text);
+	w->policy_text = take_text;
+}
+
+int watch_policy_part(struct watch *w, const char *text, bool last, struct msg *msg)
+{
+	size_t n = strlen(text);
+	struct policy_source src = {.name = "policy"};
+	struct policy *p;
+	char *more;
+	int err;
+
+	if (w->upload_len + n > WATCH_POLICY_MAX) {
+		w->upload_len = 0;
+		return msg_fail(msg, ERR_RANGE, "the rules are too long");
+	}
+	more = realloc(w->upload, w->upload_len + n + 1);
+	if (!more)
+		return msg_fail(msg, ERR_NOMEM, "out of memory");
+	w->upload = more;
+	memcpy(more + w->upload_len, text, n + 1);
+	w->upload_len += n;
+	if (!last)
+		return 0;
+	src.text = more;
+	src.len = w->upload_len;
+	err = compile(&src, &p, msg);
+	w->upload = NULL;
+	w->upload_len = 0;
+	if (err) {
+		free(more);
+		return err;
+	}
+	put_in_force(w, p, more);
+	return 0;
+}
+
+/* ---- what is recorded ----------------------------------------------------------------------------------- */
+
+int watch_record(struct watch *w, const char *spec, struct msg *msg)
+{
+	static const char *const tiers[] = {"off", "always", "full", "lossless"};
+	char *field;
+	int err = 0;
+
+	if (!w->history)
+		return msg_fail(msg, ERR_INVAL, "this VM has no history");
+	while (!err && (field = opt_field(&spec))) {
+		char *eq = strchr(field, '=');
+		unsigned tier = ARRAY_SIZE(tiers);
+		int cls = -1;
+
+		if (eq) {
+			cls = mon_class_find(field, (size_t)(eq - field));
+			for (tier = 0; tier < ARRAY_SIZE(tiers); tier++)
+				if (!strcmp(eq + 1, tiers[tier]))
+					break;
+		}
+		if (cls < 0 || tier == ARRAY_SIZE(tiers))
+			err = msg_fail(msg, ERR_INVAL,
+				       "%s: expected CLASS=off, always, full or lossless", field);
+		else
+			mon_core_set_tier(&w->core, (enum mon_class)cls, (enum mon_tier)tier);
+		free(field);
+	}
+	return err;
+}
+
+void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, const char *fmt, ...)
+{
+	char text[RING_TEXT_MAX + 1];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	mon_core_note(&w->core, cls, op, 0, result, text, strlen(text));
+}
+
+/* ---- the console ----------------------------------------------------------------------------------------- */
+
+/* Lock held. */
+static void tap_flush(struct watch_tap *t)
+{
+	if (t->n)
+		mon_core_note(t->core, MON_CONSOLE, 1, t->n, 0, t->buf, t->n);
+	t->n = 0;
+}
+
+/* Lines are kept whole where they fit. */
+static void tap_write(struct chr *c, const void *buf, size_t len)
+{
+	struct watch_tap *t = container_of(c, struct watch_tap, chr);
+	const char *p = buf;
+
+	plat_mutex_lock(&t->lock);
+	for (size_t i = 0; i < len; i++) {
+		t->buf[t->n++] = p[i];
+		if (t->n == sizeof(t->buf) || p[i] == '\n')
+			tap_flush(t);
+	}
+	plat_mutex_unlock(&t->lock);
+}
+
+static void tap_rx_ready(struct chr *c)
+{
+}
+
+static void tap_close(struct chr *c)
+{
+}
+
+static const struct chr_ops tap_ops = {"history", tap_write, tap_rx_ready, tap_close};
+
+static void tick(void *arg)
+{
+	struct watch_tap *t = &((struct watch *)arg)->tap;
+
+	plat_mutex_lock(&t->lock);
+	tap_flush(t);
+	plat_mutex_unlock(&t->lock);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------- */
+
+static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def, struct msg *msg)
+{
+	struct history_config cfg = {
+		.path = w->path,
+		.name = vm->name,
+		.engine = vm->engine->name,
+		.cpu = def->cpu ? def->cpu : "",
+		.version = "0.1",
+		.cpus = vm->n_vcpus,
+		.memory = vm->ram.size,
+		.tsc_hz = vm->tsc_hz,
+		.tick = tick,
+		.arg = w,
+	};
+	char text[300] = "";
+	int err;
+
+	if (def->history)
+		err = snprintf(w->path, sizeof(w->path), "%s", def->history) < 0 ? ERR_INVAL : 0;
+	else
+		err = watch_path(def->name, true, w->path, sizeof(w->path), msg);
+	if (!err) {
+		err = history_open(&cfg, &w->core, &w->history, text, sizeof(text));
+		if (err)
+			msg_fail(msg, err, "the history %s: %s; --history none goes on without",
+				 w->path, text);
+	}
+	if (!err || def->history)
+		return err;
+	/* Nobody asked for it: a VM does not fail for want of it. */
+	plat_log(LOG_WARN, "no history is kept: %s", msg->text);
+	msg->text[0] = 0;
+	return 0;
+}
+
+int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
+	       struct msg *msg)
+{
+	bool wanted = !def->history || strcmp(def->history, "none");
+	struct policy *p = NULL;
+	char *text = NULL;
+	int err = def->policy ? watch_compile(def->policy, &p, &text, msg) : 0;
+
+	if (err)
+		return err;
+	if (mon_core_init(&w->core, &vm->mon, vm->n_vcpus, wanted)) {
+		policy_free(p);
+		free(text);
+		return msg_fail(msg, ERR_NOMEM, "out of memory");
+	}
+	w->core.also = recorder_add;
+	w->core.also_arg = &w->rec;
+	for (unsigned i = 0; i < vm->n_vcpus && i + 1 < MON_PRODUCERS; i++)
+		w->core.producer[i + 1].rip = &vm->vcpu[i]->state->rip;
+	if (p)
+		put_in_force(w, p, text);
+	w->tap.chr.ops = &tap_ops;
+	w->tap.core = &w->core;
+	plat_mutex_init(&w->tap.lock, RANK_LEAF);
+	if (wanted)
+		err = open_history(w, vm, def, msg);
+	w->core.draining = w->history;
+	if (!err && w->history && mux && !chr_mux_attach(mux, &w->tap.chr, false))
+		w->mux = mux;
+	return err;
+}
+
+int watch_start(struct watch *w, struct msg *msg)
+{
+	if (w->history && history_start(w->history))
+		return msg_fail(msg, ERR_NOMEM, "cannot start a thread");
+	return 0;
+}
+
+void watch_detach(struct watch *w)
+{
+	if (w->mux)
+		chr_mux_detach(w->mux, &w->tap.chr);
+	w->mux = NULL;
+	mon_core_detach(&w->core);
+}
+
+void watch_close(struct watch *w)
+{
+	history_close(w->history);
+	w->history = NULL;
+	policy_free(mon_core_set_policy(&w->core, NULL));
+	policy_free(w->retired);
+	mon_core_fini(&w->core);
+	free(w->policy_text);
+	free(w->upload);
+	w->retired = NULL;
+	w->policy_text = w->upload = NULL;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/* watch.h: history and policy of one VM in this process: the monitor's core, the writer, the console's
+ * tap, and rules that are changed while it runs. Hosted. */
+#ifndef CTL_WATCH_H
+#define CTL_WATCH_H
+
+#include <stdio.h>
+
+#include "chr/chr.h"
+#include "ctl/def.h"
+#include "ctl/recorder.h"
+#include "history/history.h"
+#include "monitor/core.h"
+#include "vm/vm.h"
+
+#define WATCH_POLICY_MAX (4 * 1024 * 1024) /* bytes of rules */
+
+struct watch_tap {
+	struct chr chr; /* a part of the console's mux */
+	struct mon_core *core;
+	struct plat_mutex lock; /* the rest */
+	size_t n;
+	char buf[RING_TEXT_MAX];
+};
+
+struct watch {
+	struct mon_core core;
+	struct recorder rec;
+	struct watch_tap tap;
+	struct chr *mux;         /* NULL: the tap is not attached */
+	struct history *history; /* NULL: none */
+	char path[4096];         /* of the history */
+	struct policy *retired;  /* until the next one, or the end */
+	char *policy_text;       /* in force; NULL: none */
+	char *upload;            /* of a new policy, in parts */
+	size_t upload_len;
+};
+
+/* Everything that opens files. mux: the console. */
+int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
+	       struct msg *msg);
+int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */
+/* The VM has gone, the console not yet. */
+void watch_detach(struct watch *w);
+/* Back ends have gone too. Writes the rest. */
+void watch_close(struct watch *w);
+
+/* Records; fmt as for printf. Any thread of ours (not guest threads). */
+void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, const char *fmt, ...)
+	attr_printf(5, 6);
+/* Takes parts of a policy's text; the last one puts all in force. */
+int watch_policy_part(struct watch *w, const char *text, bool last, struct msg *msg);
+/* "class=full,disk=lossless,port=always,mmio=off" */
+int watch_record(struct watch *w, const char *spec, struct msg *msg);
+
+/* Where the history of a VM of that name is. ERR_NOENT with a message where there is no home. */
+int watch_path(const char *name, bool create, char *path, size_t size, struct msg *msg);
+/* Compiles a file with its includes, for messages: "FILE:LINE:COLUMN: text". */
+int watch_compile(const char *file, struct policy **out, char **text, struct msg *msg);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/* query.h: reading a history file, also while a VM writes it. Hosted; a reader's own thread. */
+#ifndef HISTORY_QUERY_H
+#define HISTORY_QUERY_H
+
+#include <stdio.h>
+
+#include "history/schema.h"
+
+/* Opens for reading; SQL gets the function net_match(text, 'ADDRESS/BITS'). err: for people. */
+int history_read(const char *path, sqlite3 **out, char *err, size_t size) attr_must_check;
+
+struct history_filter {
+	int64_t since, until; /* ns since 1970; 0: no bound */
+	const char *cls;      /* NULL: all */
+	int64_t device;       /* first address; -1: any */
+	int64_t device_end;
+	const char *text, *net, *op; /* NULL: any */
+	int64_t space;               /* a page-table root; -1: any */
+	int64_t run;                 /* 0: all */
+	int64_t after;               /* seq beyond it */
+	int64_t limit;               /* the last so many; 0: all */
+};
+
+/* Calls fn for each row that passes, oldest first; ERR_INVAL with err for a bad filter. */
+int history_each(sqlite3 *db, const struct history_filter *f,
+		 void (*fn)(void *arg, const struct history_row *r), void *arg, char *err,
+		 size_t size) attr_must_check;
+
+/* One line about a row, without time. */
+void history_describe(const struct history_row *r, char *text, size_t size);
+const char *history_op_name(int64_t cls, int64_t op); /* "" where it has none */
+
+struct history_check {
+	uint64_t batches, rows, dropped;
+	uint8_t head[SHA256_SIZE]; /* of the last batch: note it elsewhere to prove the end */
+	char text[200];            /* where it breaks; "" when intact */
+	bool pruned;               /* the oldest batches are gone, as retention does */
+};
+/* 0 intact, ERR_FORMAT where it breaks, ERR_IO. */
+int history_verify(sqlite3 *db, struct history_check *out) attr_must_check;
+
+/* "10m", "2h", "3d" before now, "2026-11-20", "2026-11-20 12:30:00" (UTC), or seconds since 1970. */
+int history_time(const char *s, int64_t now, int64_t *out) attr_must_check;
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: ISC */
+/* schema.c: tables and views of a history file. Rows are only ever added, by batches, and removed from
+ * the oldest end. Used by the writer's thread, and by readers in processes of their own. */
+#include "history/schema.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "monitor/core.h"
+
+static const char tables[] =
+	"PRAGMA application_id=0x56494741;"
+	"PRAGMA user_version=1;"
+	"CREATE TABLE run(id INTEGER PRIMARY KEY, name TEXT, started INTEGER, tsc_hz INTEGER,"
+	" pid INTEGER, engine TEXT, cpu TEXT, cpus INTEGER, memory INTEGER, version TEXT);"
+	"CREATE TABLE event(seq INTEGER PRIMARY KEY, t INTEGER, run INTEGER, cls INTEGER,"
+	" op INTEGER, vcpu INTEGER, rip INTEGER, addr INTEGER, value INTEGER, size INTEGER,"
+	" count INTEGER, sum INTEGER, result INTEGER, verdict INTEGER, rule INTEGER, text TEXT);"
+	"CREATE INDEX event_cls_t ON event(cls, t);"
+	"CREATE TABLE batch(id INTEGER PRIMARY KEY, first INTEGER, last INTEGER, t INTEGER,"
+	" dropped INTEGER, prev BLOB, hash BLOB);"
+	"CREATE TABLE class(id INTEGER PRIMARY KEY, name TEXT);"
+	"CREATE TABLE op(cls INTEGER, op INTEGER, name TEXT, PRIMARY KEY(cls, op)) WITHOUT ROWID;";
+
+static const char views[] =
+	"CREATE VIEW events AS SELECT seq, t, strftime('%Y-%m-%d %H:%M:%f', t/1e9, 'unixepoch')"
+	" AS time, (t-run.started)/1e9 AS uptime, run, class.name AS class,"
+	" coalesce(op.name, event.op) AS op, vcpu, rip, addr, value, size, count, sum, result,"
+	" verdict&3 AS verdict, (verdict>>6)&1 AS counted, rule, text"
+	" FROM event LEFT JOIN class ON class.id=event.cls LEFT JOIN op ON op.cls=event.cls AND"
+	" op.op=event.op LEFT JOIN run ON run.id=run;"
+	"CREATE VIEW disk_requests AS SELECT seq, time, uptime, run, size AS disk, op,"
+	" addr/512 AS sector, value AS bytes, sum/1e3 AS us, count, result, verdict, rule"
+	" FROM events WHERE class='disk';"
+	"CREATE VIEW net_flows AS SELECT e.seq, time, uptime, run, addr AS flow, text,"
+	" value AS bytes_out, sum AS bytes_in, count AS packets FROM events e"
+	" WHERE class='net' AND op='flow end';"
+	"CREATE VIEW dns AS SELECT seq, time, uptime, run, text, verdict, rule FROM events"
+	" WHERE class='net' AND op='dns';"
+	"CREATE VIEW console AS SELECT seq, time, uptime, run, text FROM events"
+	" WHERE class='console' AND text IS NOT NULL;"
+	"CREATE VIEW counters AS SELECT class, op, addr, sum(count) AS n, sum(sum) AS total,"
+	" min(t) AS first_t, max(t) AS last_t FROM events GROUP BY class, op, addr;"
+	"CREATE VIEW operator AS SELECT seq, time, uptime, run, op, text, result FROM events"
+	" WHERE class='operator';"
+	"CREATE VIEW verdicts AS SELECT seq, time, uptime, run, class, op, addr, value, count,"
+	" CASE verdict WHEN 1 THEN 'redirect' WHEN 2 THEN 'deny' ELSE 'provide' END AS verdict,"
+	" rule, text FROM events WHERE verdict!=0 OR rule!=0;"
+	"CREATE VIEW spaces AS SELECT run, vcpu, addr AS cr3, sum(count) AS switches,"
+	" sum(sum)/1e9 AS seconds, max(t) AS last_t FROM event WHERE cls=1 AND op=3 AND"
+	" (verdict>>6)&1 GROUP BY run, vcpu, addr;";
+
+static const struct {
+	uint8_t cls, op;
+	const char *name;
+} ops[] = {
+	{MON_LIFECYCLE, LIFE_START, "start"},
+	{MON_LIFECYCLE, LIFE_END, "end"},
+	{MON_LIFECYCLE, LIFE_PAUSE, "pause"},
+	{MON_LIFECYCLE, LIFE_RESUME, "resume"},
+	{MON_LIFECYCLE, LIFE_RESET, "reset"},
+	{MON_LIFECYCLE, LIFE_CRASH, "crash"},
+	{MON_LIFECYCLE, LIFE_NOTE, "note"},
+	{MON_OPERATOR, OPERATOR_REQUEST, "request"},
+	{MON_OPERATOR, OPERATOR_SIGNAL, "signal"},
+	{MON_OPERATOR, OPERATOR_KEY, "key"},
+	{MON_CPU, 0, "CR0"},
+	{MON_CPU, 2, "CR2"},
+	{MON_CPU, 3, "space"},
+	{MON_CPU, 4, "CR4"},
+	{MON_CPU, 8, "CR8"},
+	{MON_PORT, 0, "read"},
+	{MON_PORT, 1, "write"},
+	{MON_MMIO, 0, "read"},
+	{MON_MMIO, 1, "write"},
+	{MON_MSR, 0, "read"},
+	{MON_MSR, 1, "write"},
+	{MON_CPUID, 0, "eax"},
+	{MON_CPUID, 1, "ebx"},
+	{MON_CPUID, 2, "ecx"},
+	{MON_CPUID, 3, "edx"},
+	{MON_IRQ, 1, "msi"},
+	{MON_DISK, 0, "read"},
+	{MON_DISK, 1, "write"},
+	{MON_DISK, 2, "flush"},
+	{MON_DISK, 3, "discard"},
+	{MON_DISK, 4, "zero"},
+	{MON_NET, NET_RECEIVE, "frame in"},
+	{MON_NET, NET_SEND, "frame out"},
+	{MON_NET, NET_FLOW_OPEN, "flow"},
+	{MON_NET, NET_FLOW_CLOSE, "flow end"},
+	{MON_NET, NET_DNS, "dns"},
+	{MON_NET, NET_DHCP, "dhcp"},
+	{MON_NET, NET_ARP, "arp"},
+	{MON_CONSOLE, 0, "in"},
+	{MON_CONSOLE, 1, "out"},
+};
+
+const char *schema_op_name(uint8_t cls, uint8_t op)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++)
+		if (ops[i].cls == cls && ops[i].op == op)
+			return ops[i].name;
+	return "";
+}
+
+static int run_sql(sqlite3 *db, const char *sql, char *err, size_t size)
+{
+	char *text = NULL;
+	int rc = sqlite3_exec(db, sql, NULL, NULL, &text);
+
+	if (rc == SQLITE_OK)
+		return 0;
+	snprintf(err, size, "%s", text ? text : sqlite3_errstr(rc));
+	sqlite3_free(text);
+	return (rc & 0xff) == SQLITE_FULL ? ERR_NOSPC : ERR_IO;
+}
+
+static int64_t pragma(sqlite3 *db, const char *sql)
+{
+	sqlite3_stmt *st;
+	int64_t v = -1;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
+		return -1;
+	if (sqlite3_step(st) == SQLITE_ROW)
+		v = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	return v;
+}
+
+int schema_check(sqlite3 *db, char *err, size_t size)
+{
+	if (pragma(db, "PRAGMA application_id") != HISTORY_APPLICATION) {
+		snprintf(err, size, "it is not a history of vigia");
+		return ERR_FORMAT;
+	}
+	if (pragma(db, "PRAGMA user_version") != HISTORY_SCHEMA) {
+		snprintf(err, size, "it is of another version of vigia");
+		return ERR_FORMAT;
+	}
+	return 0;
+}
+
+int schema_create(sqlite3 *db, char *err, size_t size)
+{
+	char sql[200];
+	int e;
+
+	if (pragma(db, "SELECT count(*) FROM sqlite_master") > 0)
+		return schema_check(db, err, size);
+	e = run_sql(db, "BEGIN IMMEDIATE", err, size);
+	if (!e)
+		e = run_sql(db, tables, err, size);
+	if (!e)
+		e = run_sql(db, views, err, size);
+	for (unsigned i = 0; i < MON_CLASSES && !e; i++) {
+		snprintf(sql, sizeof(sql), "INSERT INTO class VALUES(%u,'%s')", i,
+			 mon_class_name((uint8_t)i));
+		e = run_sql(db, sql, err, size);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(ops) && !e; i++) {
+		snprintf(sql, sizeof(sql), "INSERT INTO op VALUES(%u,%u,'%s')", ops[i].cls,
+			 ops[i].op, ops[i].name);
+		e = run_sql(db, sql, err, size);
+	}
+	if (!e)
+		e = run_sql(db, "COMMIT", err, size);
+	return e;
+}
+
+/* ---- the chain --------------------------------------------------------------------------------- */
+
+static void put64(uint8_t *p, int64_t v)
+{
+	for (unsigned i = 0; i < 8; i++)
+		p[i] = (uint8_t)((uint64_t)v >> (8 * i));
+}
+
+void chain_begin(struct sha256 *s, const uint8_t prev[SHA256_SIZE])
+{
+	sha256_init(s);
+	sha256_update(s, prev, SHA256_SIZE);
+}
+
+void chain_row(struct sha256 *s, const struct history_row *r)
+{
+	const int64_t v[] = {r->seq,    r->t,       r->run,   r->cls,
+			     r->op,     r->vcpu,    r->rip,   r->addr,
+			     r->value,  r->size,    r->count, r->sum,
+			     r->result, r->verdict, r->rule,  r->text ? (int64_t)r->len : -1};
+	uint8_t buf[sizeof(v)];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
+		put64(buf + 8 * i, v[i]);
+	sha256_update(s, buf, sizeof(buf));
+	if (r->text)
+		sha256_update(s, r->text, r->len);
+}
+
+void chain_end(struct sha256 *s, int64_t first, int64_t last, int64_t t, int64_t dropped,
+	       uint8_t out[SHA256_SIZE])
+{
+	const int64_t v[] = {first, last, t, dropped};
+	uint8_t buf[sizeof(v)];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
+		put64(buf + 8 * i, v[i]);
+	sha256_update(s, buf, sizeof(buf));
+	sha256_final(s, out);
+}
+
+void schema_read_row(sqlite3_stmt *st, struct history_row *r)
+{
+	int64_t *const v[] = {&r->seq,   &r->t,   &r->run,    &r->cls,     &r->op,
+			      &r->vcpu,  &r->rip, &r->addr,   &r->value,   &r->size,
+			      &r->count, &r->sum, &r->result, &r->verdict, &r->rule};
+	int n = (int)ARRAY_SIZE(v);
+
+	for (int i = 0; i < n; i++)
+		*v[i] = sqlite3_column_int64(st, i);
+	r->text = (const char *)sqlite3_column_text(st, n);
+	r->len = r->text ? (size_t)sqlite3_column_bytes(st, n) : 0;
+}

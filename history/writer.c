@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: ISC */
+/* writer.c: the thread that empties a monitor's rings into SQLite. Twice a second, or when a ring fills
+ * up, what has been drained goes into one transaction with one link of the hash chain. Where that
+ * fails (a full disk), the batch stays in memory and is tried again; rings fill up and count what
+ * they lose, which the next batch that succeeds tells: the gap.
+ *
+ * The process is under a system call filter when the thread runs: all files are open by then. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "history/history.h"
+#include "history/schema.h"
+
+#define BATCH_MAX    32768
+#define TEXT_MAX     (2 * 1024 * 1024)
+#define TICK_NS      (NS_PER_SEC / 2)
+#define PERIOD_NS    NS_PER_SEC
+#define DAY_NS       (86400 * NS_PER_SEC)
+#define PRUNE_ROWS   4096 /* at least so many at once … */
+#define PRUNE_PERIOD 5    /* … and so many seconds apart */
+
+struct item {
+	struct mon_record rec;
+	uint32_t text, len; /* in texts */
+};
+
+struct history {
+	struct mon_core *core;
+	void (*tick)(void *arg);
+	void *arg;
+	uint64_t max_bytes, max_age;
+	int lock_fd;
+	sqlite3 *db;
+	sqlite3_stmt *insert, *insert_batch, *begin, *commit, *rollback, *pages, *free_pages,
+		*page_size, *oldest, *prune_events, *prune_batches;
+	struct plat_thread *thread;
+	struct plat_event wake; /* only for stopping: the core has its own */
+	_Atomic bool stop;
+	bool failing;
+	int64_t run, seq;
+	uint64_t wall; /* what makes plat_now() the time since 1970 */
+	uint64_t dropped_told;
+	uint8_t hash[SHA256_SIZE]; /* of the last batch */
+	struct item *item;
+	char *texts;
+	unsigned n;
+	uint32_t n_text;
+	_Atomic uint64_t records, batches, failures;
+};
+
+/* ---- a batch ----------------------------------------------------------------------------------- */
+
+static void take_record(void *arg, const struct mon_record *rec, const char *text, size_t len)
+{
+	struct history *h = arg;
+	struct item *it = &h->item[h->n];
+
+	if (h->n == BATCH_MAX) {
+		/* only counters come unasked beyond the room */
+		atomic_fetch_add(&h->core->producer[0].ring.dropped, 1);
+		return;
+	}
+	*it = (struct item){.rec = *rec};
+	if (len && h->n_text + len <= TEXT_MAX) {
+		it->text = h->n_text;
+		it->len = (uint32_t)len;
+		memcpy(h->texts + h->n_text, text, len);
+		h->n_text += (uint32_t)len;
+	}
+	h->n++;
+	if (rec->verdict & MON_R_NOTIFY)
+		plat_log(LOG_WARN, "policy: rule in line %u %s: %s %s 0x%llx (%u times)", rec->rule,
+			 (rec->verdict & MON_R_VERDICT) == MON_DENY       ? "denied"
+			 : (rec->verdict & MON_R_VERDICT) == MON_REDIRECT ? "redirected"
+									  : "provided",
+			 mon_class_name(rec->cls), rec->op == 0 ? "read" : "write",
+			 (unsigned long long)rec->addr, rec->count);
+}
+
+static void row_of(const struct history *h, const struct item *it, int64_t seq,
+		   struct history_row *r)
+{
+	const struct mon_record *m = &it->rec;
+
+	*r = (struct history_row){
+		.seq = seq,
+		.t = (int64_t)(m->t + h->wall),
+		.run = h->run,
+		.cls = m->cls,
+		.op = m->op,
+		.vcpu = m->vcpu,
+		.rip = (int64_t)m->rip,
+		.addr = (int64_t)m->addr,
+		.value = (int64_t)m->value,
+		.size = m->size,
+		.count = m->count,
+		.sum = (int64_t)m->sum,
+		.result = m->result,
+		.verdict = m->verdict & (MON_R_VERDICT | MON_R_COUNTED),
+		.rule = m->rule,
+		.text = it->len ? h->texts + it->text : NULL,
+		.len = it->len,
+	};
+}
+
+static int step(sqlite3_stmt *st)
+{
+	int rc = sqlite3_step(st);
+
+	sqlite3_reset(st);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : ERR_IO;
+}
+
+static int insert_row(struct history *h, const struct history_row *r)
+{
+	const int64_t v[] = {r->seq,   r->t,   r->run,    r->cls,     r->op,
+			     r->vcpu,  r->rip, r->addr,   r->value,   r->size,
+			     r->count, r->sum, r->result, r->verdict, r->rule};
+	int n = (int)ARRAY_SIZE(v);
+
+	for (int i = 0; i < n; i++)
+		sqlite3_bind_int64(h->insert, i + 1, v[i]);
+	if (r->text)
+		sqlite3_bind_text(h->insert, n + 1, r->text, (int)r->len, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(h->insert, n + 1);
+	return step(h->insert);
+}
+
+static int insert_batch_row(struct history *h, int64_t last, int64_t t, int64_t dropped,
+			    const uint8_t hash[SHA256_SIZE])
+{
+	sqlite3_stmt *st = h->insert_batch;
+
+	sqlite3_bind_int64(st, 1, h->seq + 1);
+	sqlite3_bind_int64(st, 2, last);
+	sqlite3_bind_int64(st, 3, t);
+	sqlite3_bind_int64(st, 4, dropped);
+	sqlite3_bind_blob(st, 5, h->hash, SHA256_SIZE, SQLITE_STATIC);
+	sqlite3_bind_blob(st, 6, hash, SHA256_SIZE, SQLITE_STATIC);
+	return step(st);
+}
+
+/* Texts of the guest may be anything; the file has UTF-8 only. */
+static void clean_texts(struct history *h)
+{
+	for (uint32_t i = 0; i < h->n_text; i++) {
+		uint8_t c = (uint8_t)h->texts[i];
+
+		if (c >= 0x80 || (c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != 27))
+			h->texts[i] = '?';
+	}
+}
+
+static int write_rows(struct history *h, int64_t dropped, uint8_t hash[SHA256_SIZE])
+{
+	int64_t t = (int64_t)(plat_now() + h->wall);
+	int64_t last = h->seq + h->n;
+	struct sha256 s;
+	int err = step(h->begin);
+
+	chain_begin(&s, h->hash);
+	for (unsigned i = 0; i < h->n && !err; i++) {
+		struct history_row r;
+
+		row_of(h, &h->item[i], h->seq + 1 + i, &r);
+		chain_row(&s, &r);
+		err = insert_row(h, &r);
+	}
+	chain_end(&s, h->seq + 1, last, t, dropped, hash);
+	if (!err)
+		err = insert_batch_row(h, last, t, dropped, hash);
+	if (!err)
+		err = step(h->commit);
+	if (err && !sqlite3_get_autocommit(h->db))
+		step(h->rollback);
+	return err;
+}
+
+static void write_batch(struct history *h)
+{
+	uint64_t dropped = mon_core_dropped(h->core);
+	uint8_t hash[SHA256_SIZE];
+
+	if (!h->n && dropped == h->dropped_told)
+		return;
+	clean_texts(h);
+	if (write_rows(h, (int64_t)(dropped - h->dropped_told), hash)) {
+		if (!h->failing)
+			plat_log(LOG_WARN, "the history cannot be written: %s; the guest goes on",
+				 sqlite3_errmsg(h->db));
+		h->failing = true;
+		atomic_fetch_add(&h->failures, 1);
+		return;
+	}
+	if (h->failing)
+		plat_log(LOG_INFO, "the history is written again; %llu records are missing",
+			 (unsigned long long)(dropped - h->dropped_told));
+	h->failing = false;
+	memcpy(h->hash, hash, sizeof(hash));
+	h->dropped_told = dropped;
+	h->seq += h->n;
+	atomic_fetch_add(&h->records, h->n);
+	atomic_fetch_add(&h->batches, 1);
+	h->n = 0;
+	h->n_text = 0;
+}
+
+/* ---- bounds ------------------------------------------------------------------------------------- */
+
+static int64_t one(sqlite3_stmt *st, int64_t *second)
+{
+	int64_t v = -1;
+
+	if (sqlite3_step(st) == SQLITE_ROW) {
+		v = sqlite3_column_int64(st, 0);
+		if (second)
+			*second = sqlite3_column_int64(st, 1);
+	}
+	sqlite3_reset(st);
+	return v;
+}
+
+/* Removes whole batches from the oldest end, rows at a time. */
+static void prune(struct history *h, int64_t rows)
+{
+	int64_t used = (one(h->pages, NULL) - one(h->free_pages, NULL)) * one(h->page_size, NULL);
+	int64_t t = 0, last = one(h->oldest, &t), upto = 0;
+	uint64_t now = plat_now() + h->wall;
+
+	if (last < 0)
+		return;
+	if (used > (int64_t)h->max_bytes || now - (uint64_t)t > h->max_age)
+		upto = last + rows;
+	if (!upto || upto >= h->seq)
+		return;
+	sqlite3_bind_int64(h->prune_events, 1, upto);
+	sqlite3_bind_int64(h->prune_batches, 1, upto);
+	if (step(h->begin))
+		return;
+	if (step(h->prune_events) || step(h->prune_batches) || step(h->commit))
+		step(h->rollback);
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------- */
+
+static void writer_thread(void *arg)
+{
+	struct history *h = arg;
+	const struct mon_drain to = {take_record, h};
+	uint64_t next = plat_now() + TICK_NS, period = plat_now() + PERIOD_NS;
+	uint64_t pruned = plat_now(), rows = 0;
+
+	while (!atomic_load(&h->stop)) {
+		uint64_t now;
+		bool due, early = plat_event_wait(&h->core->wake, next);
+
+		plat_event_clear(&h->core->wake);
+		now = plat_now();
+		due = !early || now >= next;
+		if (due) {
+			next = now + TICK_NS;
+			if (h->tick)
+				h->tick(h->arg);
+		}
+		do {
+			rows += mon_core_drain(h->core, &to, BATCH_MAX - h->n);
+			if (h->n == BATCH_MAX || due)
+				write_batch(h);
+		} while (h->n == BATCH_MAX && !h->failing && !atomic_load(&h->stop));
+		if (now >= period) {
+			period = now + PERIOD_NS;
+			mon_core_period(h->core, &to, false);
+		}
+		if (now - pruned > PRUNE_PERIOD * NS_PER_SEC && !h->failing) {
+			prune(h, (int64_t)MAX(2 * rows, (uint64_t)PRUNE_ROWS));
+			pruned = now;
+			rows = 0;
+		}
+	}
+}
+
+int history_start(struct history *h)
+{
+	return plat_thread_create("history", writer_thread, h, &h->thread);
+}
+
+static void drain_rest(struct history *h)
+{
+	const struct mon_drain to = {take_record, h};
+
+	if (h->tick)
+		h->tick(h->arg);
+	for (unsigned i = 0; i < 64; i++) {
+		unsigned n = mon_core_drain(h->core, &to, BATCH_MAX - h->n);
+
+		write_batch(h);
+		if (!n || h->failing)
+			break;
+	}
+	mon_core_period(h->core, &to, true);
+	mon_core_drain(h->core, &to, BATCH_MAX - h->n);
+	write_batch(h);
+}
+
+/* ---- opening and closing ----------------------------------------------------------------------------- */
+
+static int fail(struct history *h, char *err, size_t size)
+{
+	snprintf(err, size, "%s", h->db ? sqlite3_errmsg(h->db) : "out of memory");
+	return ERR_IO;
+}
+
+static const struct {
+	size_t place;
+	const char *sql;
+} statements[] = {
+	{offsetof(struct history, insert),
+	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+	{offsetof(struct history, insert_batch),
+	 "INSERT INTO batch(first,last,t,dropped,prev,hash) VALUES(?,?,?,?,?,?)"},
+	{offsetof(struct history, begin), "BEGIN IMMEDIATE"},
+	{offsetof(struct history, commit), "COMMIT"},
+	{offsetof(struct history, rollback), "ROLLBACK"},
+	{offsetof(struct history, pages), "PRAGMA page_count"},
+	{offsetof(struct history, free_pages), "PRAGMA freelist_count"},
+	{offsetof(struct history, page_size), "PRAGMA page_size"},
+	{offsetof(struct history, oldest), "SELECT last,t FROM batch ORDER BY id LIMIT 1"},
+	{offsetof(struct history, prune_events),
+	 "DELETE FROM event WHERE seq<=(SELECT max(last) FROM batch WHERE last<=?)"},
+	{offsetof(struct history, prune_batches), "DELETE FROM batch WHERE last<=?"},
+};
+
+static sqlite3_stmt **statement_at(struct history *h, unsigned i)
+{
+	return (sqlite3_stmt **)(void *)((char *)h + statements[i].place);
+}
+
+static int prepare_all(struct history *h, char *err, size_t size)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(statements); i++)
+		if (sqlite3_prepare_v3(h->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
+				       statement_at(h, i), NULL) != SQLITE_OK)
+			return fail(h, err, size);
+	return 0;
+}
+
+/* Where an earlier run has ended. */
+static int read_end(struct history *h, char *err, size_t size)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if (sqlite3_prepare_v2(h->db, "SELECT last, hash FROM batch ORDER BY id DESC LIMIT 1", -1,
+			       &st, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW && sqlite3_column_bytes(st, 1) == SHA256_SIZE) {
+		h->seq = sqlite3_column_int64(st, 0);
+		memcpy(h->hash, sqlite3_column_blob(st, 1), SHA256_SIZE);
+	}
+	sqlite3_finalize(st);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(h, err, size);
+}
+
+static int add_run(struct history *h, const struct history_config *cfg, char *err, size_t size)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if (sqlite3_prepare_v2(h->db,
+			       "INSERT INTO run(name,started,tsc_hz,pid,engine,cpu,cpus,memory,"
+			       "version) VALUES(?,?,?,?,?,?,?,?,?)",
+			       -1, &st, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	sqlite3_bind_text(st, 1, cfg->name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 2, (int64_t)(plat_now() + h->wall));
+	sqlite3_bind_int64(st, 3, (int64_t)cfg->tsc_hz);
+	sqlite3_bind_int64(st, 4, getpid());
+	sqlite3_bind_text(st, 5, cfg->engine, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 6, cfg->cpu, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 7, cfg->cpus);
+	sqlite3_bind_int64(st, 8, (int64_t)cfg->memory);
+	sqlite3_bind_text(st, 9, cfg->version, -1, SQLITE_STATIC);
+	rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	h->run = sqlite3_last_insert_rowid(h->db);
+	return rc == SQLITE_DONE ? 0 : fail(h, err, size);
+}
+
+/* Two VMs that write one chain would break it. */
+static int lock_file(struct history *h, const char *path, char *err, size_t size)
+{
+	char name[4096];
+
+	if (snprintf(name, sizeof(name), "%s-lock", path) >= (int)sizeof(name)) {
+		snprintf(err, size, "the name is too long");
+		return ERR_INVAL;
+	}
+	h->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (h->lock_fd < 0 || flock(h->lock_fd, LOCK_EX | LOCK_NB)) {
+		snprintf(err, size, "%s",
+			 errno == EWOULDBLOCK ? "another VM writes it" : strerror(errno));
+		return ERR_BUSY;
+	}
+	return 0;
+}
+
+static int open_db(struct history *h, const char *path, char *err, size_t size)
+{
+	static const char setup[] = "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
+				    "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
+				    "PRAGMA journal_size_limit=16777216; PRAGMA cache_size=-4096;"
+				    "PRAGMA wal_autocheckpoint=2000; PRAGMA trusted_schema=OFF;";
+	int on = 1;
+	mode_t old = umask(0077);
+	int rc = sqlite3_open_v2(path, &h->db,
+				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+				 NULL);
+
+	umask(old);
+	if (rc != SQLITE_OK)
+		return fail(h, err, size);
+	sqlite3_busy_timeout(h->db, 2000);
+	/* The sandbox lets no file be removed: the journal stays, emptied. */
+	sqlite3_file_control(h->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+	if (sqlite3_exec(h->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	return schema_create(h->db, err, size);
+}
+
+int history_open(const struct history_config *cfg, struct mon_core *core, struct history **out,
+		 char *err, size_t size)
+{
+	struct history *h = calloc(1, sizeof(*h));
+	int e = 0;
+
+	if (!h)
+		return ERR_NOMEM;
+	h->core = core;
+	h->tick = cfg->tick;
+	h->arg = cfg->arg;
+	h->lock_fd = -1;
+	h->max_bytes = cfg->max_bytes ? cfg->max_bytes : HISTORY_MAX_BYTES;
+	h->max_age = (cfg->max_days ? cfg->max_days : HISTORY_MAX_DAYS) * (uint64_t)DAY_NS;
+	h->wall = plat_realtime() - plat_now();
+	h->item = calloc(BATCH_MAX, sizeof(*h->item));
+	h->texts = malloc(TEXT_MAX);
+	if (!h->item || !h->texts) {
+		snprintf(err, size, "out of memory");
+		e = ERR_NOMEM;
+	}
+	if (!e)
+		e = lock_file(h, cfg->path, err, size);
+	if (!e)
+		e = open_db(h, cfg->path, err, size);
+	if (!e)
+		e = prepare_all(h, err, size);
+	if (!e)
+		e = read_end(h, err, size);
+	if (!e)
+		e = add_run(h, cfg, err, size);
+	/* All files are open now, the journal's too. */
+	if (!e)
+		sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (e) {
+		h->core = NULL;
+		history_close(h);
+		return e;
+	}
+	*out = h;
+	return 0;
+}
+
+void history_close(struct history *h)
+{
+	if (!h)
+		return;
+	atomic_store(&h->stop, true);
+	if (h->thread) {
+		plat_event_set(&h->core->wake);
+		plat_thread_join(h->thread);
+	}
+	if (h->core && h->db)
+		drain_rest(h);
+	for (unsigned i = 0; i < ARRAY_SIZE(statements); i++)
+		sqlite3_finalize(*statement_at(h, i));
+	sqlite3_close(h->db);
+	if (h->lock_fd >= 0)
+		close(h->lock_fd);
+	free(h->item);
+	free(h->texts);
+	free(h);
+}
+
+void history_stats(struct history *h, struct history_stats *out)
+{
+	*out = (struct history_stats){
+		.records = atomic_load(&h->records),
+		.batches = atomic_load(&h->batches),
+		.dropped = mon_core_dropped(h->core),
+		.failures = atomic_load(&h->failures),
+	};
+}
