@@ -182,6 +182,22 @@ static inline void asm_movzx16(struct asm_buf *a, unsigned dst, unsigned src)
 	asm_u16(a, 0xb70f);
 	asm_u8(a, 0xc0 | (dst & 7) << 3 | (src & 7));
 }
+/* movzx dst32, byte gs:[index + off]; index -1: none */
+static inline void asm_movzx8_gs(struct asm_buf *a, unsigned dst, int index, int32_t off)
+{
+	asm_u8(a, 0x65);
+	asm_rex(a, 4, dst, index < 0 ? 0 : (unsigned)index, 0, false);
+	asm_u16(a, 0xb60f);
+	asm_mem(a, dst, -1, index, 1, off);
+}
+/* movzx dst32, word gs:[off] */
+static inline void asm_movzx16_gs(struct asm_buf *a, unsigned dst, int32_t off)
+{
+	asm_u8(a, 0x65);
+	asm_rex(a, 4, dst, 0, 0, false);
+	asm_u16(a, 0xb70f);
+	asm_mem(a, dst, -1, -1, 1, off);
+}
 /* Group 1 (80H/81H/83H) with an immediate: digit 0 add, 4 and, 5 sub, 7 cmp … */
 static inline void asm_alu_ri(struct asm_buf *a, unsigned digit, unsigned size, unsigned reg,
 			      int32_t imm)
@@ -237,6 +253,24 @@ static inline void asm_shrx(struct asm_buf *a, unsigned dst, unsigned src, unsig
 	asm_u8(a, 0x80 | (~count & 15) << 3 | 3);
 	asm_u8(a, 0xf7);
 	asm_u8(a, 0xc0 | (dst & 7) << 3 | (src & 7));
+}
+/* sarx, shlx dst64, src, count: flags untouched (BMI2) */
+static inline void asm_sarx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count)
+{
+	asm_shrx(a, dst, src, count);
+	a->p[-3] = (uint8_t)((a->p[-3] & ~3u) | 2); /* pp: F3 */
+}
+static inline void asm_shlx(struct asm_buf *a, unsigned dst, unsigned src, unsigned count)
+{
+	asm_shrx(a, dst, src, count);
+	a->p[-3] = (uint8_t)((a->p[-3] & ~3u) | 1); /* pp: 66 */
+}
+/* not reg64: flags untouched */
+static inline void asm_not(struct asm_buf *a, unsigned reg)
+{
+	asm_rex(a, 8, 0, 0, reg, false);
+	asm_u8(a, 0xf7);
+	asm_u8(a, 0xd0 | (reg & 7));
 }
 /* Immediate shifts of D3/C1 group: digit 4 shl, 5 shr */
 static inline void asm_shift_ri(struct asm_buf *a, unsigned digit, unsigned size, unsigned reg,

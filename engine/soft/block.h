@@ -46,7 +46,7 @@ struct soft_block {
 	uint32_t page_next[2]; /* block + 1 on the same page */
 	uint16_t len;          /* guest bytes */
 	uint8_t n_insns, n_exits;
-	uint8_t mode;
+	uint16_t mode;
 	bool dead;
 	bool ends; /* by an instruction of the interpreter: nothing follows */
 };
@@ -92,14 +92,20 @@ struct soft_cache {
 	hva_t news[NEWS_MAX];
 	_Atomic uint32_t n_news;
 	/* trampolines: offsets in the cache */
-	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll;
+	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
+		t_string;
 };
 
 /* What R15 holds when translated code calls for help: block and instruction, access. */
 #define SITE_INSN_SHIFT 20
 #define SITE_WRITE      BIT(26)
 #define SITE_SIZE_SHIFT 27
-#define SITE_MAX_BLOCKS BIT(SITE_INSN_SHIFT)
+/* For string instructions the upper bits are */
+#define STRING_MOVS       BIT(26) /* else STOS */
+#define STRING_SIZE_SHIFT 27
+#define STRING_SIZE       BIT(26) /* above the site */
+#define STRING_REP        BIT(29)
+#define SITE_MAX_BLOCKS   BIT(SITE_INSN_SHIFT)
 static inline uint32_t site_block(uint32_t site)
 {
 	return site & (SITE_MAX_BLOCKS - 1);

@@ -25,8 +25,12 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 		return MODE_INTERP;
 	if ((s->rflags & FL_AC) && (s->cr0 & CR0_AM) && (mode & MODE_CTX) == CTX_USER)
 		return MODE_INTERP;
-	if (s->cr4 & CR4_PKE)
+	if ((s->cr4 & CR4_PKE) || x86_cpl(s) == 1 || x86_cpl(s) == 2)
 		return MODE_INTERP;
+	if (s->cr4 & CR4_SMAP)
+		mode |= MODE_SMAP;
+	if (!(s->cr4 & CR4_TSD) || x86_cpl(s) == 0)
+		mode |= MODE_TSC;
 	if (fp)
 		mode |= MODE_FPU;
 	if (fp && (s->cr4 & CR4_OSFXSR))

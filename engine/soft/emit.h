@@ -18,7 +18,8 @@ enum stub_kind {
 	STUB_EXIT,       /* unlinked exit arg */
 	STUB_POLL,
 	STUB_POLL_RCX,
-	STUB_EXEC, /* let the interpreter run instruction arg */
+	STUB_EXEC_RCX, /* as STUB_EXEC, RCX is in T2 */
+	STUB_EXEC,     /* let the interpreter run instruction arg */
 };
 
 struct stub {
@@ -102,6 +103,14 @@ bool emit_push(struct tr *t, const struct insn *in);
 bool emit_pop(struct tr *t, const struct insn *in);
 bool emit_stack(struct tr *t, const struct insn *in);
 void emit_stubs(struct tr *t);
+void emit_goto_mode(struct tr *t, uint64_t target, uint32_t mode);
+
+/* ---- emit_sys.c ---- */
+
+bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in); /* the n-th */
+bool emit_sys(struct tr *t, const struct insn *in);
+bool string_translatable(const struct insn *in);
+bool emit_string(struct tr *t, const struct insn *in);
 
 /* The linear address rip (relative where pic) into reg */
 void emit_rip(struct tr *t, unsigned reg, uint64_t rip);

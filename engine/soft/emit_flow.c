@@ -15,7 +15,7 @@ static bool is_stolen(unsigned reg)
 static void emit_lookup(struct tr *t);
 
 /* To another page. False: no slot is left. */
-static bool emit_far(struct tr *t, uint64_t target)
+static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 {
 	int tgt;
 
@@ -24,7 +24,7 @@ static bool emit_far(struct tr *t, uint64_t target)
 		emit_lookup(t);
 		return true;
 	}
-	tgt = soft_tgt_get(t->sv, target, t->mode);
+	tgt = soft_tgt_get(t->sv, target, mode);
 	if (tgt < 0)
 		return false;
 	asm_mov_ri(&t->a, T2, (uint64_t)tgt);
@@ -87,13 +87,22 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 	}
 	if (cc >= 0)
 		tr_stub(t, STUB_FAR, asm_jcc(a, (unsigned)cc, NULL), 0)->ea = target;
-	else if (!emit_far(t, target))
+	else if (!emit_far(t, target, t->mode))
 		t->full = true;
 }
 
 void emit_goto(struct tr *t, uint64_t target)
 {
 	emit_branch(t, -1, target);
+}
+
+/* To code of another mode. Kernel mode only. */
+void emit_goto_mode(struct tr *t, uint64_t target, uint32_t mode)
+{
+	if (mode == t->mode)
+		emit_branch(t, -1, target);
+	else if (!emit_far(t, target, mode))
+		t->full = true;
 }
 
 static uint64_t rel_target(const struct tr *t, const struct insn *in)
@@ -266,11 +275,40 @@ bool emit_pop(struct tr *t, const struct insn *in)
 	return true;
 }
 
+/* Pushes RFLAGS: the host's arithmetic flags and DF, the rest from memory. */
+static bool emit_pushf(struct tr *t)
+{
+	struct asm_buf *a = &t->a;
+	bool dead_after = t->i + 1 < t->n && t->flags_dead[t->i + 1];
+	struct place at;
+
+	push_place(t, &at);
+	asm_lea(a, 8, T0, at.base, at.index, 1, at.disp);
+	asm_st_gs(a, RSP, GS_OFF(tmp[0]));
+	asm_ld_gs(a, RSP, GS_OFF(host_rsp));
+	asm_u8(a, 0x9c); /* pushfq */
+	asm_rm(a, OPC_LOAD, 8, T1, RSP, -1, 1, 0);
+	asm_alu_ri(a, 4, 4, T1, (int32_t)FL_NATIVE);
+	asm_gs(a, OPC_LOAD, 4, T2, -1, GS_OFF(cpu.s.rflags));
+	asm_alu_ri(a, 4, 4, T2, ~(int32_t)FL_NATIVE);
+	asm_rr(a, OPC_OR, 4, T1, T2);
+	if (!dead_after)
+		asm_u8(a, 0x9d); /* popfq */
+	asm_ld_gs(a, RSP, GS_OFF(tmp[0]));
+	asm_rm(a, OPC_STORE, 8, T1, T0, -1, 1, 0);
+	asm_lea(a, 8, RSP, RSP, -1, 1, -8);
+	return true;
+}
+
 bool emit_stack(struct tr *t, const struct insn *in)
 {
 	struct place at;
 
-	if (in->mnem != I_LEAVE || in->op_size != 8)
+	if (in->op_size != 8)
+		return false;
+	if (in->mnem == I_PUSHF)
+		return emit_pushf(t);
+	if (in->mnem != I_LEAVE)
 		return false;
 	asm_mov_rr(&t->a, T0, RBP);
 	emit_probe(t, false, 8, &at);
@@ -350,7 +388,7 @@ static void emit_stub(struct tr *t, const struct stub *s)
 		stub_jump(t, s->arg, t->c->t_slow);
 		break;
 	case STUB_FAR:
-		if (!emit_far(t, s->ea))
+		if (!emit_far(t, s->ea, t->mode))
 			t->full = true;
 		break;
 	case STUB_EXIT:
@@ -364,6 +402,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 	case STUB_POLL:
 		stub_jump(t, s->arg, t->c->t_poll);
 		break;
+	case STUB_EXEC_RCX:
+		asm_mov_rr(a, RCX, T2);
+		attr_fallthrough;
 	case STUB_EXEC:
 		stub_jump(t, s->arg, t->c->t_exec);
 		break;
@@ -390,7 +431,7 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 	t->ctx = from->mode & MODE_CTX;
 	t->pic = MODE_IS_PIC(from->mode);
 	t->a.p = c->code.rw + at;
-	if (!emit_far(t, from->rip + (uint64_t)(int64_t)target))
+	if (!emit_far(t, from->rip + (uint64_t)(int64_t)target, t->mode))
 		return 0;
 	c->used = (uint32_t)(t->a.p - c->code.rw);
 	return at;

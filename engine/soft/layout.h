@@ -30,8 +30,10 @@ enum soft_ctx {
 #define MODE_SSE    BIT(3)
 #define MODE_AVX    BIT(4)
 #define MODE_32     BIT(5) /* flat 32-bit; else 64-bit */
+#define MODE_SMAP   BIT(7) /* SMAP is on */
+#define MODE_TSC    BIT(8) /* RDTSC does not fault */
 #define MODE_VALID  BIT(6)
-#define MODE_COUNT  128u
+#define MODE_COUNT  512u
 #define MODE_INTERP 0u /* not translated at all */
 /* Translations of user code do not depend on where the page is mapped: processes share them. */
 #define MODE_IS_PIC(mode) (((mode)&MODE_CTX) == CTX_USER)
@@ -95,11 +97,12 @@ struct soft_vcpu {
 	_Atomic uint32_t poll; /* nonzero: leave translated code at the next chance */
 	uint32_t window;       /* an interrupt is pending but masked */
 	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
+	uint8_t if_set[256];
+	uint32_t mode; /* current mode word */
 
 	/* --- C only; own thread unless said otherwise */
 	struct vcpu *vcpu;
 	struct soft_vm *sv;
-	uint32_t mode;     /* current mode word */
 	bool mode_dirty;   /* recompute it */
 	bool look;         /* ask the interrupt controller */
 	bool fpu_live;     /* the guest's FP state is in the host's registers */

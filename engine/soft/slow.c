@@ -44,7 +44,7 @@ static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
 }
 
-static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
+const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 {
 	struct soft_block *b = block_of(v, site);
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
@@ -77,7 +77,7 @@ static const uint8_t *exec(struct soft_vcpu *v, uint32_t site)
 
 const uint8_t *soft_on_exec(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
-	return exec(v, site);
+	return soft_exec_site(v, site);
 }
 
 const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
@@ -100,7 +100,7 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 			       b->code + v->sv->cache->site[b->sites + site_insn(site)].host);
 	} else {
 		v->last_ea = ~ea;
-		code = exec(v, site);
+		code = soft_exec_site(v, site);
 	}
 	v->store_size = 0;
 	return code;

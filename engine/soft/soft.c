@@ -110,8 +110,10 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 	v->sv = sv;
 	v->mode_dirty = true;
 	v->stored = NO_GPA;
-	for (unsigned i = 0; i < 256; i++)
+	for (unsigned i = 0; i < 256; i++) {
 		v->if_clear[i] = (uint8_t)(i & ~(FL_IF >> 8));
+		v->if_set[i] = (uint8_t)(i | FL_IF >> 8);
+	}
 	soft_tlb_init(v);
 	soft_jumps_init(v);
 	vcpu->engine_data = v;

@@ -276,6 +276,15 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 	return enter(v, ctx, gva, &x, write);
 }
 
+hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write)
+{
+	uint32_t table = (v->mode & MODE_CTX) * 2 + write, index = TLB_INDEX(gva);
+
+	if (*ntag_of(v, table, index) != -(gva & ~PAGE_MASK) && !soft_tlb_fill(v, gva, write))
+		return NULL;
+	return (hva_t)(gva + *addend_of(v, table, index) - TLB_BIAS);
+}
+
 int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 		   struct cpu_xlate *out)
 {

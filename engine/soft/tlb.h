@@ -15,6 +15,9 @@ int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 /* Enters the page of gva for the current context so that translated code can reach it. True when
  * an access may hit now; false: not RAM, traced, or the walk faults. Does not raise. */
 bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write);
+/* Host address of the byte at gva for an access in the current context, entered if need be; NULL: ask
+ * the interpreter. */
+hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write);
 /* Drops write entries that lead to the host page at hva. Own thread. */
 void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva);
 /* The context of data accesses in the current state */

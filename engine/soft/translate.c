@@ -10,8 +10,10 @@
 
 /* ---- front ---------------------------------------------------------------------------------- */
 
-static bool ends_block(const struct insn *in)
+static bool ends_block(const struct tr *t, const struct insn *in)
 {
+	if (in->mnem == I_STI && t->ctx != CTX_USER)
+		return false;
 	switch (in->row->cls) {
 	case CLS_JMP:
 	case CLS_JCC:
@@ -33,7 +35,7 @@ static bool available(const struct tr *t, const struct insn *in)
 
 	if (in->row->feature && !cpu_has(&t->v->cpu, in->row->feature))
 		return false;
-	if (attr & (AT_HOSTX | AT_AVX512 | AT_CPL0))
+	if ((attr & (AT_HOSTX | AT_AVX512)) || ((attr & AT_CPL0) && t->ctx == CTX_USER))
 		return false;
 	if ((attr & (AT_X87 | AT_MMX)) && !(t->mode & MODE_FPU))
 		return false;
@@ -56,7 +58,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 			break;
 		t->off[t->n++] = (uint16_t)pos;
 		pos += in->len;
-		if (ends_block(in))
+		if (ends_block(t, in))
 			break;
 	}
 	t->off[t->n] = (uint16_t)pos;
@@ -128,13 +130,19 @@ static bool emit_insn(struct tr *t, const struct insn *in)
 		return emit_pop(t, in);
 	case CLS_STACK:
 		return emit_stack(t, in);
+	case CLS_STRING:
+		return emit_string(t, in);
+	case CLS_SYS:
+		return emit_sys(t, in);
 	}
 	return false;
 }
 
 /* Could emit_insn() take it? Decided before liveness, so without emitting. */
-static bool translatable(const struct tr *t, const struct insn *in)
+static bool translatable(const struct tr *t, unsigned n)
 {
+	const struct insn *in = &t->insn[n];
+
 	if (!available(t, in))
 		return false;
 	switch (in->row->cls) {
@@ -153,7 +161,11 @@ static bool translatable(const struct tr *t, const struct insn *in)
 	case CLS_NOP:
 		return in->mnem != I_PAUSE;
 	case CLS_STACK:
-		return in->mnem == I_LEAVE;
+		return in->mnem == I_LEAVE || in->mnem == I_PUSHF;
+	case CLS_STRING:
+		return string_translatable(in);
+	case CLS_SYS:
+		return sys_translatable(t, n, in);
 	}
 	return false;
 }
@@ -174,7 +186,7 @@ static void emit_one(struct tr *t)
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {
-		if (ends_block(in))
+		if (ends_block(t, in))
 			t->ended = true;
 		return;
 	}
@@ -300,7 +312,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	t->n = t->n_stubs = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
-	*t->b = (struct soft_block){.rip = rip, .gpa = {gpa, NO_GPA}, .mode = (uint8_t)v->mode};
+	*t->b = (struct soft_block){.rip = rip, .gpa = {gpa, NO_GPA}, .mode = (uint16_t)v->mode};
 
 	soft_page_watch(sv, v, gpa);
 	r = front(t, page, gpa2);
@@ -308,8 +320,8 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 		return r;
 	if (!t->ended) { /* not a bad one */
 		for (unsigned i = 0; i < t->n; i++)
-			t->by_interp[i] = !translatable(t, &t->insn[i]);
-		t->ended = t->by_interp[t->n - 1] && ends_block(&t->insn[t->n - 1]);
+			t->by_interp[i] = !translatable(t, i);
+		t->ended = t->by_interp[t->n - 1] && ends_block(t, &t->insn[t->n - 1]);
 	}
 	find_dead_flags(t);
 

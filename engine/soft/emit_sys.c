@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: ISC */
+/* emit_sys.c: system instructions that are frequent in kernels and need no more than the vCPU's
+ * state, and string instructions, which go to string.c.
+ *
+ * The system part of RFLAGS is in memory only. Its bits are changed through tables, since the host's
+ * own flags must survive. What this file does not take is the interpreter's. */
+#include "engine/soft/emit.h"
+
+#define RFLAGS_BYTE(n) (GS_OFF(cpu.s.rflags) + (n))
+
+static void no_interrupt_waits(struct tr *t)
+{
+	struct asm_buf *a = &t->a;
+	uint8_t *ok;
+
+	/* One that waits for IF is the dispatcher's, shadow and all. */
+	if (t->flags_dead[t->i]) {
+		asm_cmp_gs_i8(a, GS_OFF(window), 0);
+		tr_stub(t, STUB_EXEC, asm_jcc(a, CC_NE, NULL), t->id | t->i << SITE_INSN_SHIFT);
+	} else {
+		asm_mov_rr(a, T2, RCX);
+		asm_gs(a, OPC_LOAD, 4, RCX, -1, GS_OFF(window));
+		ok = asm_jrcxz(a);
+		tr_stub(t, STUB_EXEC_RCX, asm_jmp(a, NULL), t->id | t->i << SITE_INSN_SHIFT);
+		asm_patch8(ok, a->p);
+		asm_mov_rr(a, RCX, T2);
+	}
+}
+
+static void set_if(struct tr *t, int32_t table)
+{
+	asm_movzx8_gs(&t->a, T0, -1, RFLAGS_BYTE(1));
+	asm_movzx8_gs(&t->a, T0, T0, table);
+	asm_gs(&t->a, OPC_STORE8, 1, T0, -1, RFLAGS_BYTE(1));
+}
+
+static void emit_swapgs(struct tr *t)
+{
+	asm_ld_gs(&t->a, T0, GS_OFF(cpu.s.seg[GS].base));
+	asm_ld_gs(&t->a, T1, GS_OFF(cpu.s.kernel_gs_base));
+	asm_st_gs(&t->a, T0, GS_OFF(cpu.s.kernel_gs_base));
+	asm_st_gs(&t->a, T1, GS_OFF(cpu.s.seg[GS].base));
+}
+
+/* STAC and CLAC: the code goes on in the other mode. With SMAP on, AC is what the mode says. */
+static void emit_ac(struct tr *t, bool set)
+{
+	uint32_t mode = (t->mode & ~MODE_CTX) | (set ? CTX_KERNEL_AC : CTX_KERNEL);
+
+	if (mode != t->mode) {
+		asm_movzx8_gs(&t->a, T0, -1, RFLAGS_BYTE(2));
+		asm_lea(&t->a, 4, T0, T0, -1, 1, set ? 4 : -4);
+		asm_gs(&t->a, OPC_STORE8, 1, T0, -1, RFLAGS_BYTE(2));
+		asm_mov_ri(&t->a, T0, mode);
+		asm_gs(&t->a, OPC_STORE, 4, T0, -1, GS_OFF(mode));
+	}
+	emit_goto_mode(t, tr_next_rip(t), mode);
+}
+
+static void emit_rdtsc(struct tr *t)
+{
+	struct asm_buf *a = &t->a;
+
+	asm_u16(a, 0x310f); /* rdtsc */
+	asm_rorx(a, T0, RDX, 32);
+	asm_lea(a, 8, T0, T0, RAX, 1, 0);
+	asm_ld_gs(a, T1, GS_OFF(cpu.s.tsc_offset));
+	asm_lea(a, 8, T0, T0, T1, 1, 0);
+	asm_rorx(a, RDX, T0, 32);
+	asm_rr(a, OPC_LOAD, 4, RDX, RDX);
+	asm_rr(a, OPC_LOAD, 4, RAX, T0);
+}
+
+/* MOV r32/r64, Sreg: the selector, zero-extended */
+static bool emit_read_sreg(struct tr *t, const struct insn *in)
+{
+	const struct insn_opnd *d = &in->opnd[0], *s = &in->opnd[1];
+
+	if (in->has_mem || d->kind != OP_GPR || s->kind != OP_SREG || in->op_size < 4)
+		return false;
+	asm_movzx16_gs(&t->a, T0,
+		       GS_OFF(cpu.s.seg[0].sel) + s->reg * (int32_t)sizeof(struct x86_seg));
+	if (STOLEN >> d->reg & 1)
+		asm_st_gs(&t->a, T0, GS_GPR(d->reg));
+	else
+		asm_mov_rr(&t->a, d->reg, T0);
+	return true;
+}
+
+bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
+{
+	bool kernel = t->ctx != CTX_USER;
+
+	switch (in->mnem) {
+	case I_CLI:
+	case I_SWAPGS:
+		return kernel;
+	case I_STI: /* its shadow: no poll before the next instruction */
+		return kernel && n + 1 < t->n;
+	case I_STAC:
+	case I_CLAC:
+		return kernel && (t->mode & MODE_SMAP);
+	case I_RDTSC:
+	case I_RDTSCP:
+		return (t->mode & MODE_TSC) && t->sv->bmi2;
+	case I_MOVSR:
+		return in->opnd[1].kind == OP_SREG;
+	}
+	return false;
+}
+
+bool emit_sys(struct tr *t, const struct insn *in)
+{
+	switch (in->mnem) {
+	case I_CLI:
+		set_if(t, GS_OFF(if_clear));
+		return true;
+	case I_STI:
+		no_interrupt_waits(t);
+		set_if(t, GS_OFF(if_set));
+		return true;
+	case I_SWAPGS:
+		emit_swapgs(t);
+		return true;
+	case I_STAC:
+	case I_CLAC:
+		emit_ac(t, in->mnem == I_STAC);
+		return true;
+	case I_RDTSC:
+		emit_rdtsc(t);
+		return true;
+	case I_RDTSCP:
+		emit_rdtsc(t);
+		asm_gs(&t->a, OPC_LOAD, 4, RCX, -1, GS_OFF(cpu.s.tsc_aux));
+		return true;
+	case I_MOVSR:
+		return emit_read_sreg(t, in);
+	}
+	return false;
+}
+
+/* ---- strings -------------------------------------------------------------------------------- */
+
+bool string_translatable(const struct insn *in)
+{
+	if (in->mnem != I_MOVS && in->mnem != I_STOS)
+		return false;
+	return in->addr_size == 8 &&
+	       !(in->mnem == I_MOVS && (in->mem.seg == FS || in->mem.seg == GS));
+}
+
+bool emit_string(struct tr *t, const struct insn *in)
+{
+	unsigned size = in->opnd[0].size, log = size == 8 ? 3 : size / 2;
+	uint32_t arg = t->id | t->i << SITE_INSN_SHIFT | log << STRING_SIZE_SHIFT;
+
+	if (in->mnem == I_MOVS)
+		arg |= STRING_MOVS;
+	if (in->rep)
+		arg |= STRING_REP;
+	asm_mov_ri(&t->a, T2, arg);
+	asm_jmp(&t->a, t->c->code.rw + t->c->t_string);
+	return true;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: ISC */
+/* string.c: MOVS and STOS upwards, repeated or not, page by page on the host's memory.
+ *
+ * What the TLBs don't reach, elements over two pages and DF are the interpreter's. Interrupts are
+ * looked at between pages, with the registers as the manual wants them (SDM vol. 1, 7.3.9.2). On the
+ * vCPU's own thread, called from translated code. */
+#include "engine/soft/block.h"
+#include "engine/soft/enter.h"
+#include "engine/soft/tlb.h"
+
+/* The host's own REP of the same element size: each element is one access. */
+static void move(hva_t d, hva_t s, uint64_t n, unsigned log)
+{
+	switch (log) {
+	case 0:
+		__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+		break;
+	case 1:
+		__asm__ volatile("rep movsw" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep movsl" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+		break;
+	default:
+		__asm__ volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+	}
+}
+
+static void store(hva_t d, uint64_t v, uint64_t n, unsigned log)
+{
+	switch (log) {
+	case 0:
+		__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(v) : "memory");
+		break;
+	case 1:
+		__asm__ volatile("rep stosw" : "+D"(d), "+c"(n) : "a"(v) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep stosl" : "+D"(d), "+c"(n) : "a"(v) : "memory");
+		break;
+	default:
+		__asm__ volatile("rep stosq" : "+D"(d), "+c"(n) : "a"(v) : "memory");
+	}
+}
+
+static uint64_t room(uint64_t va)
+{
+	return PAGE_SIZE - (va & PAGE_MASK);
+}
+
+const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
+{
+	struct soft_block *b = &v->sv->cache->block[site_block(arg)];
+	const struct soft_site *site = &v->sv->cache->site[b->sites + site_insn(arg)];
+	uint32_t where = arg & (STRING_SIZE - 1);
+	uint64_t *g = v->cpu.s.gpr;
+	bool movs = arg & STRING_MOVS, rep = arg & STRING_REP;
+	unsigned log = arg >> STRING_SIZE_SHIFT & 3;
+	uint64_t count = rep ? g[RCX] : 1;
+
+	if (unlikely(v->cpu.s.rflags & FL_DF))
+		return soft_exec_site(v, where);
+	while (count) {
+		hva_t d = soft_tlb_host(v, g[RDI], true);
+		hva_t s = movs && d ? soft_tlb_host(v, g[RSI], false) : d;
+		uint64_t bytes = movs ? MIN(room(g[RDI]), room(g[RSI])) : room(g[RDI]);
+		uint64_t n = MIN(count, bytes >> log);
+
+		if (unlikely(!s || !n))
+			return soft_exec_site(v, where);
+		if (movs) {
+			move(d, s, n, log);
+			g[RSI] += n << log;
+		} else {
+			store(d, g[RAX], n, log);
+		}
+		g[RDI] += n << log;
+		count -= n;
+		if (rep)
+			g[RCX] = count;
+		if (count && unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed))) {
+			v->cpu.s.rip = soft_rip(v, b) + site->guest;
+			return soft_next(v);
+		}
+	}
+	return soft_rx(v->sv->cache, b->code + site[1].host);
+}
