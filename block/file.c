@@ -24,9 +24,9 @@
 #include "block/file.h"
 #include "plat/plat.h"
 
-#define INLINE_WRITE 65536      /* bytes */
-#define SLOW_WRITE   2000000    /* ns: longer than this is too long */
-#define SLOW_PAUSE   NS_PER_SEC /* no writes by the caller for so long */
+#define INLINE_WRITE 65536     /* bytes */
+#define SLOW_WRITE   3000000   /* ns: longer than this is too long */
+#define SLOW_PAUSE   100000000 /* ns: no writes by the caller for so long */
 #define ZERO_PIECE   65536
 
 struct file {
