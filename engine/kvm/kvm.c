@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: ISC */
+/* kvm.c: guests on the processor itself, through Linux's KVM (Documentation/virt/kvm/api.rst).
+ *
+ * KVM gives processors and memory only. Local APICs, I/O APIC and PIC stay the device models: an
+ * interrupt is injected at an entry, when the guest can take it, else KVM is asked for an exit as
+ * soon as it can. So a VM's state is the same as under any other engine, at the price of an exit
+ * for each access to a local APIC.
+ *
+ * A vCPU's thread runs and converts state; kick() comes from any thread: immediate_exit keeps KVM_RUN
+ * from entering, and a signal ends the one that has. */
+#include "engine/kvm/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "x86/cpuid.h"
+
+#define KICK_SIGNAL SIGUSR1
+/* Three pages that Intel's real mode needs, and one more; below the local APIC, not RAM here. */
+#define TSS_ADDR      0xfffbd000u
+#define IDENTITY_ADDR UINT64_C(0xfffbc000)
+
+/* MSRs that are not KVM's business: the machine's own. x2APIC's cannot be filtered; KVM without a
+ * local APIC refuses them, and they come to us that way. */
+#define MSR_APIC_BASE    0x1bu
+#define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_PV_FIRST     0x4b564d00u
+#define MSR_PV_COUNT     8
+
+/* ---- the VM's part --------------------------------------------------------------------------- */
+
+static int host_err(const char *what)
+{
+	plat_log(LOG_ERROR, "kvm: %s: %s", what, strerror(errno));
+	return err_here(errno == ENOMEM ? ERR_NOMEM : errno == EACCES ? ERR_ACCES : ERR_NOSYS);
+}
+
+static int filter_msrs(struct kvm_vm *kv)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_USER_SPACE_MSR,
+		.args = {KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
+			 KVM_MSR_EXIT_REASON_FILTER},
+	};
+	static uint8_t none[1]; /* a zero bit sends an MSR to us; KVM only reads it */
+	struct kvm_msr_filter f = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
+	static const struct {
+		uint32_t base, n;
+	} ours[] = {{MSR_APIC_BASE, 1},
+		    {MSR_TSC_DEADLINE, 1},
+		    {MSR_PV_FIRST, MSR_PV_COUNT},
+		    {0x11, 2}}; /* the old numbers of the same */
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ours); i++)
+		f.ranges[i] = (struct kvm_msr_filter_range){.flags = KVM_MSR_FILTER_READ |
+								     KVM_MSR_FILTER_WRITE,
+							    .base = ours[i].base,
+							    .nmsrs = ours[i].n,
+							    .bitmap = none};
+	if (ioctl(kv->fd, KVM_ENABLE_CAP, &cap) || ioctl(kv->fd, KVM_X86_SET_MSR_FILTER, &f))
+		return host_err("this kernel's KVM does not let MSRs be handled here (5.10 does)");
+	return 0;
+}
+
+static int kvm_open(struct vm *vm, struct kvm_vm *kv)
+{
+	uint64_t identity = IDENTITY_ADDR;
+	int size;
+
+	kv->dev_fd = vm->kvm_fd > 0 ? fcntl(vm->kvm_fd, F_DUPFD_CLOEXEC, 0)
+				    : open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kv->dev_fd < 0)
+		return host_err("/dev/kvm");
+	kv->fd = ioctl(kv->dev_fd, KVM_CREATE_VM, 0);
+	if (kv->fd < 0)
+		return host_err("a VM cannot be created");
+	size = ioctl(kv->dev_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (size < (int)sizeof(struct kvm_run))
+		return host_err("KVM_GET_VCPU_MMAP_SIZE");
+	kv->run_size = (size_t)size;
+	/* Absent on AMD's; where they are needed KVM complains later by itself. */
+	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
+	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
+		plat_log(LOG_DEBUG, "kvm: no TSS address: %s", strerror(errno));
+	return filter_msrs(kv);
+}
+
+static void kvm_vm_fini(struct vm *vm)
+{
+	struct kvm_vm *kv = vm->engine_data;
+
+	if (!kv)
+		return;
+	if (kv->fd >= 0)
+		close(kv->fd);
+	if (kv->dev_fd >= 0)
+		close(kv->dev_fd);
+	plat_free(kv);
+	vm->engine_data = NULL;
+}
+
+static void on_kick(int sig)
+{
+}
+
+static int kvm_vm_init(struct vm *vm)
+{
+	struct kvm_vm *kv = plat_alloc(sizeof(*kv));
+	struct sigaction sa = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
+	int err;
+
+	if (!kv)
+		return err_here(ERR_NOMEM);
+	kv->fd = kv->dev_fd = -1;
+	plat_mutex_init(&kv->lock, RANK_ENGINE);
+	vm->engine_data = kv;
+	err = sigaction(KICK_SIGNAL, &sa, NULL) ? host_err("sigaction") : kvm_open(vm, kv);
+	if (err)
+		kvm_vm_fini(vm);
+	return err;
+}
+
+/* What boards have added to the map since. vCPUs come here before they run. */
+static int slots_sync(struct vm *vm)
+{
+	struct kvm_vm *kv = vm->engine_data;
+	int err = 0;
+
+	plat_mutex_lock(&kv->lock);
+	for (; kv->slots < vm->mem.n && !err; kv->slots++) {
+		const struct mem_slot *s = &vm->mem.slot[kv->slots];
+		struct kvm_userspace_memory_region r = {
+			.slot = kv->slots,
+			.flags = s->rom ? KVM_MEM_READONLY : 0,
+			.guest_phys_addr = s->gpa,
+			.memory_size = s->size,
+			.userspace_addr = (uint64_t)s->hva,
+		};
+
+		if (ioctl(kv->fd, KVM_SET_USER_MEMORY_REGION, &r))
+			err = host_err("KVM_SET_USER_MEMORY_REGION");
+	}
+	plat_mutex_unlock(&kv->lock);
+	return err;
+}
+
+/* ---- the vCPU's part ----------------------------------------------------------------------------- */
+
+static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	struct kvm_vcpu *v = cpu->owner;
+
+	if (v->vcpu->cpuid)
+		v->vcpu->cpuid(v->vcpu, leaf, sub, r);
+}
+
+static const struct cpu_ops cpuid_ops = {.cpuid = op_cpuid};
+
+static void kvm_vcpu_fini(struct vcpu *vcpu)
+{
+	struct kvm_vcpu *v = vcpu->engine_data;
+
+	if (!v)
+		return;
+	if (v->run)
+		munmap(v->run, v->kv->run_size);
+	if (v->fd >= 0)
+		close(v->fd);
+	plat_pages_free(v, ALIGN_UP(sizeof(*v), PAGE_SIZE));
+	vcpu->engine_data = NULL;
+}
+
+static int kvm_vcpu_init(struct vcpu *vcpu)
+{
+	struct kvm_vm *kv = vcpu->vm->engine_data;
+	struct kvm_vcpu *v = plat_pages_alloc(ALIGN_UP(sizeof(*v), PAGE_SIZE));
+	void *run;
+
+	if (!v)
+		return err_here(ERR_NOMEM);
+	v->vcpu = vcpu;
+	v->kv = kv;
+	v->cpu.ops = &cpuid_ops;
+	v->cpu.owner = v;
+	v->cpu.model = vcpu->vm->model;
+	v->cpu.index = vcpu->index;
+	cpu_init(&v->cpu);
+	vcpu->engine_data = v;
+	v->fd = ioctl(kv->fd, KVM_CREATE_VCPU, (unsigned long)vcpu->index);
+	if (v->fd < 0) {
+		kvm_vcpu_fini(vcpu);
+		return host_err("a vCPU cannot be created");
+	}
+	run = mmap(NULL, kv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (run == MAP_FAILED) {
+		kvm_vcpu_fini(vcpu);
+		return host_err("mmap");
+	}
+	v->run = run;
+	vcpu->state = &v->cpu.s;
+	return 0;
+}
+
+/* Once on the vCPU's thread: the machine is complete by now, and CPUID depends on it. */
+static int thread_prepare(struct kvm_vcpu *v)
+{
+	sigset_t set;
+	int err = slots_sync(v->vcpu->vm);
+
+	if (err)
+		return err;
+	sigemptyset(&set);
+	sigaddset(&set, KICK_SIGNAL);
+	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL))
+		return host_err("pthread_sigmask");
+	err = kvm_set_cpuid(v);
+	if (!err)
+		err = kvm_set_state(v->vcpu);
+	v->thread_ready = !err;
+	atomic_store(&v->tid, (int)syscall(SYS_gettid));
+	return err;
+}
+
+static void kvm_kick(struct vcpu *vcpu)
+{
+	struct kvm_vcpu *v = vcpu->engine_data;
+	int tid = atomic_load(&v->tid);
+
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (tid && tid != (int)syscall(SYS_gettid))
+		syscall(SYS_tgkill, getpid(), tid, KICK_SIGNAL);
+}
+
+/* ---- exits ----------------------------------------------------------------------------------------- */
+
+static void do_pio(struct kvm_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	uint8_t *p = (uint8_t *)run + run->io.data_offset;
+	struct bus *bus = &v->vcpu->vm->pio;
+	int who = (int)v->vcpu->index;
+
+	for (uint32_t i = 0; i < run->io.count; i++, p += run->io.size) {
+		uint64_t value = 0;
+
+		if (run->io.direction == KVM_EXIT_IO_OUT) {
+			memcpy(&value, p, run->io.size);
+			bus_write(bus, who, run->io.port, run->io.size, value);
+		} else {
+			value = bus_read(bus, who, run->io.port, run->io.size);
+			memcpy(p, &value, run->io.size);
+		}
+	}
+}
+
+/* KVM gives lengths of 1 to 8; the bus takes powers of two. */
+static void do_mmio(struct kvm_vcpu *v)
+{
+	struct kvm_run *run = v->run;
+	struct bus *bus = &v->vcpu->vm->mmio;
+	uint64_t at = run->mmio.phys_addr;
+	uint8_t *p = run->mmio.data;
+	int who = (int)v->vcpu->index;
+
+	for (unsigned left = MIN(run->mmio.len, 8u); left;) {
+		unsigned size = 1u << (31 - __builtin_clz(left));
+		uint64_t value = 0;
+
+		if (run->mmio.is_write) {
+			memcpy(&value, p, size);
+			bus_write(bus, who, at, size, value);
+		} else {
+			value = bus_read(bus, who, at, size);
+			memcpy(p, &value, size);
+		}
+		at += size;
+		p += size;
+		left -= size;
+	}
+}
+
+static void do_msr(struct kvm_vcpu *v, bool write)
+{
+	struct vcpu *vcpu = v->vcpu;
+	uint32_t index = v->run->msr.index;
+	uint64_t value = v->run->msr.data;
+	int err = ERR_NOENT;
+
+	if (index == 0x11 || index == 0x12)
+		index = MSR_PV_FIRST + (index == 0x12);
+	/* The pages of the paravirtual clock need the offset in state; KVM keeps it constant. */
+	if (vcpu->intc)
+		err = write ? vcpu->intc->msr_write(vcpu->intc_chip, index, value)
+			    : vcpu->intc->msr_read(vcpu->intc_chip, index, &value);
+	if (err && write && vcpu->msr_write)
+		err = vcpu->msr_write(vcpu, index, value);
+	else if (err && !write && vcpu->msr_read)
+		err = vcpu->msr_read(vcpu, index, &value);
+	v->run->msr.error = err != 0;
+	v->run->msr.data = value;
+}
+
+/* False: run() has something to report. */
+static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
+{
+	struct kvm_run *run = v->run;
+	struct vcpu *vcpu = v->vcpu;
+
+	v->incomplete = false;
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		atomic_fetch_add_explicit(&vcpu->exits[EXIT_PIO], 1, memory_order_relaxed);
+		do_pio(v);
+		v->incomplete = true;
+		return true;
+	case KVM_EXIT_MMIO:
+		atomic_fetch_add_explicit(&vcpu->exits[EXIT_MMIO], 1, memory_order_relaxed);
+		do_mmio(v);
+		v->incomplete = true;
+		return true;
+	case KVM_EXIT_X86_RDMSR:
+	case KVM_EXIT_X86_WRMSR:
+		do_msr(v, run->exit_reason == KVM_EXIT_X86_WRMSR);
+		v->incomplete = true;
+		return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+	case KVM_EXIT_SET_TPR:
+	case KVM_EXIT_INTR:
+		return true;
+	case KVM_EXIT_HLT:
+		vcpu->state->activity = ACT_HLT;
+		exit->kind = EXIT_HLT;
+		return false;
+	case KVM_EXIT_SHUTDOWN:
+		kvm_get_state(vcpu);
+		exit->kind = EXIT_SHUTDOWN;
+		return false;
+	case KVM_EXIT_FAIL_ENTRY:
+		plat_log(LOG_ERROR, "kvm: the processor refuses to enter the guest: reason 0x%llx",
+			 (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		kvm_get_state(vcpu);
+		plat_log(LOG_ERROR, "kvm: internal error %u at rip 0x%llx", run->internal.suberror,
+			 (unsigned long long)vcpu->state->rip);
+		break;
+	default:
+		plat_log(LOG_ERROR, "kvm: unexpected exit %u", run->exit_reason);
+	}
+	exit->kind = EXIT_ERROR;
+	exit->err = err_here(ERR_IO);
+	return false;
+}
+
+/* Injects, or asks for an exit when injecting is possible. */
+static int inject(struct kvm_vcpu *v)
+{
+	struct vcpu *vcpu = v->vcpu;
+	struct kvm_run *run = v->run;
+	struct kvm_interrupt irq;
+	int vector;
+
+	run->request_interrupt_window = 0;
+	if (!vcpu->intc || vcpu->intc->pending(vcpu->intc_chip) < 0)
+		return 0;
+	/* an exit that is still open comes first */
+	if (!run->ready_for_interrupt_injection || v->incomplete) {
+		run->request_interrupt_window = 1;
+		return 0;
+	}
+	vector = vcpu->intc->ack(vcpu->intc_chip);
+	if (vector < 0)
+		return 0;
+	irq.irq = (uint32_t)vector;
+	if (ioctl(v->fd, KVM_INTERRUPT, &irq))
+		return host_err("KVM_INTERRUPT");
+	run->ready_for_interrupt_injection = 0;
+	run->request_interrupt_window = vcpu->intc->pending(vcpu->intc_chip) >= 0;
+	return 0;
+}
+
+/* One entry. 1: an exit to handle; 0: none (kicked); ERR_*. */
+static int enter(struct kvm_vcpu *v)
+{
+	struct vcpu *vcpu = v->vcpu;
+	struct kvm_run *run = v->run;
+	uint8_t cr8 = vcpu->intc ? vcpu->intc->cr8_read(vcpu->intc_chip) : 0;
+	uint64_t base;
+	int r;
+
+	run->cr8 = cr8;
+	if (vcpu->intc && !vcpu->intc->msr_read(vcpu->intc_chip, MSR_APIC_BASE, &base))
+		run->apic_base = base;
+	v->wants_state = true;
+	r = ioctl(v->fd, KVM_RUN, 0);
+	if (vcpu->intc && run->cr8 != cr8)
+		vcpu->intc->cr8_write(vcpu->intc_chip, (uint8_t)run->cr8);
+	/* What vcpu.c looks at between two runs */
+	if (run->if_flag)
+		vcpu->state->rflags |= FL_IF;
+	else
+		vcpu->state->rflags &= ~FL_IF;
+	if (!r)
+		return 1;
+	if (errno == EINTR || errno == EAGAIN) {
+		v->incomplete = false;
+		return 0;
+	}
+	return host_err("KVM_RUN");
+}
+
+static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	struct kvm_vcpu *v = vcpu->engine_data;
+	int r;
+
+	exit->kind = EXIT_NONE;
+	exit->err = v->thread_ready ? 0 : thread_prepare(v);
+	while (!exit->err) {
+		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+		if (atomic_load(&vcpu->requests)) {
+			if (!v->incomplete)
+				return;
+			/* KVM takes the answer of the last exit, and does not enter. */
+			v->run->immediate_exit = 1;
+		}
+		exit->err = inject(v);
+		r = exit->err ? 0 : enter(v);
+		if (r < 0)
+			exit->err = r;
+		else if (r > 0 && !handle(v, exit))
+			return;
+	}
+	exit->kind = EXIT_ERROR;
+}
+
+const struct engine_ops engine_kvm = {
+	.name = "kvm",
+	.probe = kvm_probe,
+	.vm_init = kvm_vm_init,
+	.vm_fini = kvm_vm_fini,
+	.vcpu_init = kvm_vcpu_init,
+	.vcpu_fini = kvm_vcpu_fini,
+	.run = kvm_run,
+	.kick = kvm_kick,
+	.get_state = kvm_get_state,
+	.set_state = kvm_set_state,
+};
