@@ -44,7 +44,7 @@ static void examine_engines(struct doctor *d)
 		int err = e->probe(&p);
 		struct doctor_row *row = add(d, "engine", e->name,
 					     p.usable ? DOCTOR_GOOD
-					     : e->ops ? DOCTOR_BAD
+					     : !strcmp(e->name, "soft") ? DOCTOR_BAD
 						      : DOCTOR_NOTE,
 					     p.advice);
 

@@ -1,37 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /* engines.c: the list of engines. "auto" takes the first that is usable; KVM comes before
- * translation once there is an engine for it, and only where probing has shown that it really
- * executes (some hosts' /dev/kvm emulates a million instructions a second). Main thread. */
+ * translation, but only where probing has shown that it really executes (some hosts' /dev/kvm
+ * emulates a million instructions a second). Main thread. */
 #include "ctl/engines.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ctl/opt.h"
+#include "engine/kvm/kvm.h"
 #include "engine/soft/soft.h"
 #include "vm/vm.h"
 
-/* There is no engine to run a guest with yet, so all that can be told is whether it opens. */
 static int probe_kvm(struct engine_probe *out)
 {
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-	*out = (struct engine_probe){.usable = false};
-	if (fd >= 0) {
-		close(fd);
-		out->verdict = "/dev/kvm opens";
-		out->advice = "the kvm engine is not in this version: soft is used";
-	} else if (errno == EACCES) {
-		out->verdict = "no permission";
-		out->advice = "not needed: soft is used";
-	} else {
-		out->verdict = "absent";
-		out->advice = "not needed: soft is used";
-	}
-	return 0;
+	return engine_kvm.probe(out);
 }
 
 static int probe_soft(struct engine_probe *out)
@@ -40,7 +23,7 @@ static int probe_soft(struct engine_probe *out)
 }
 
 const struct engine_row engine_table[] = {
-	{"kvm", NULL, probe_kvm, "hardware virtualization through /dev/kvm"},
+	{"kvm", &engine_kvm, probe_kvm, "hardware virtualization through /dev/kvm"},
 	{"soft", &engine_soft, probe_soft, "binary translation, on any x86-64"},
 };
 const unsigned engine_count = ARRAY_SIZE(engine_table);
@@ -51,6 +34,7 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 
 	for (unsigned i = 0; i < engine_count; i++) {
 		const struct engine_row *row = &engine_table[i];
+		struct engine_probe probe = {.usable = false};
 
 		if (!any && strcmp(row->name, name))
 			continue;
@@ -59,6 +43,8 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 					"the engine %s is not in this version yet: use "
 					"--engine soft",
 					name);
+		if (any && (row->probe(&probe) || !probe.usable))
+			continue;
 		if (row->ops) {
 			*out = row->ops;
 			return 0;

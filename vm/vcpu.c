@@ -68,6 +68,10 @@ static void vcpu_requests(struct vcpu *vcpu)
 	uint32_t req = atomic_exchange(&vcpu->requests, 0);
 	bool changed = req & (REQ_INIT | REQ_NMI);
 
+	if ((req & (REQ_INIT | REQ_NMI | REQ_SIPI)) && vcpu->vm->engine->get_state &&
+	    vcpu->vm->engine->get_state(vcpu))
+		vm_stop(vcpu->vm, VM_FAILED, 0);
+
 	if (req & REQ_ENGINE) /* the engine takes it when it runs */
 		atomic_fetch_or(&vcpu->requests, REQ_ENGINE);
 	if (req & REQ_INIT)

@@ -31,6 +31,7 @@ struct vm {
 	const struct engine_ops *engine;
 	void *engine_data;
 	bool engine_ready; /* vm_init has been called */
+	int kvm_fd;        /* /dev/kvm, opened while files may be; the owner's. 0 or -1: none */
 	const struct x86_model *model;
 	struct plat_loop *loop;
 	struct monitor mon;

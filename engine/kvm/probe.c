@@ -12,7 +12,7 @@
 
 /* Below this it is emulation; the slowest processor with virtualization does far more. */
 #define NATIVE_IPS 20000000
-#define SHORT_RUN  20000u
+#define SHORT_RUN  2000u
 #define LONG_RUN   5000000u
 
 /* l: dec ecx; jnz l; hlt */
@@ -83,7 +83,7 @@ static void judge(struct probe *p, struct engine_probe *out)
 	uint32_t n = SHORT_RUN;
 	uint64_t ns = prepare(p) ? 0 : measure(p, n);
 
-	/* A first look costs at most some tens of milliseconds even where it emulates. */
+	/* The first look costs a few milliseconds even where it emulates. */
 	if (ns && 2ull * n * NS_PER_SEC / ns >= NATIVE_IPS / 4) {
 		n = LONG_RUN;
 		ns = measure(p, n);
