@@ -224,6 +224,19 @@ static int push_v86_segs(struct cpu *cpu, struct stack *st, unsigned size)
 	return 0;
 }
 
+/* The flags image, with RF for a fault, goes into the old task's TSS. */
+static int through_task_gate(struct cpu *cpu, const struct event *ev, unsigned sel)
+{
+	uint64_t flags = cpu->s.rflags;
+	int r;
+
+	cpu->s.rflags = ev->flags;
+	r = task_gate(cpu, sel, TASK_EVENT, ev->ext, ev->ret, ev->has_error, ev->error);
+	if (r && cpu->s.rflags == ev->flags)
+		cpu->s.rflags = flags;
+	return r;
+}
+
 static int deliver_prot(struct cpu *cpu, const struct event *ev)
 {
 	struct x86_state *s = &cpu->s;
@@ -237,8 +250,7 @@ static int deliver_prot(struct cpu *cpu, const struct event *ev)
 	if (gate_read(cpu, ev, &g))
 		return CPU_FAULT;
 	if (g.type == 5)
-		return task_gate(cpu, g.sel, TASK_EVENT, ev->ext, ev->ret, ev->has_error,
-				 ev->error);
+		return through_task_gate(cpu, ev, g.sel);
 	if (gate_code(cpu, ev, &g, &cs))
 		return CPU_FAULT;
 	to = desc_is_conforming(&cs) ? cpl : desc_dpl(&cs);
