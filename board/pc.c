@@ -19,19 +19,21 @@
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
 #include "dev/pc/pcspk.h"
+#include "dev/pc/pflash.h"
 #include "dev/pc/pvclock.h"
 #include "dev/pci/pci.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
+#include "block/block.h"
 #include "net/net.h"
 #include "vm/vm.h"
 
 /* Guest-physical map */
 #define LAPIC_BASE    0xfee00000u
 #define IOAPIC_BASE   0xfec00000u
-#define PCI_MEM_FIRST 0xc0000000u
+#define PCI_MEM_FIRST 0x80000000u /* or where RAM ends */
 #define PCI_MEM_LAST  0xfebfffffu
 #define SHADOW_ROM    0xe0000u /* the ROM's last 128 KiB */
 
@@ -328,7 +330,7 @@ static int tell_acpi(struct vm *vm, struct pc *pc)
 		.reset_value = ACPI_RESET_VALUE,
 		.pci_io_first = PCI_IO_FIRST,
 		.pci_io_last = PCI_IO_LAST,
-		.pci_mem_first = PCI_MEM_FIRST,
+		.pci_mem_first = MAX((uint32_t)MIN(vm->ram.size, PC_LOW_END), PCI_MEM_FIRST),
 		.pci_mem_last = PCI_MEM_LAST,
 		.pci_link = {10, 10, 11, 11}, /* as firmware sets PIRQRC */
 		.has_serial = true,
@@ -415,20 +417,28 @@ static int wire_rom(struct vm *vm, struct pc *pc, const struct pc_config *cfg, c
 		    size_t err_size)
 {
 	size_t size = cfg->firmware_size;
+	struct pflash *flash;
 	int e;
 
-	if (!size || size > PC_ROM_MAX || !IS_ALIGNED(size, 64 * KIB)) {
-		str_copy(
-			err, err_size,
-			"the firmware file is no ROM image: its size must be a multiple of 64 KiB, "
-			"at most 16 MiB");
+	if (!size || size > PC_ROM_MAX || !IS_ALIGNED(size, PAGE_SIZE)) {
+		str_copy(err, err_size,
+			 "the firmware file is no ROM image: its size must be a multiple of 4 KiB, "
+			 "at most 16 MiB");
 		return err_here(ERR_FORMAT);
 	}
 	e = plat_ram_alloc(size, &pc->rom);
 	if (e)
 		return e;
 	memcpy(pc->rom.hva, cfg->firmware, size);
-	return mem_add(vm, 4 * GIB - size, size, pc->rom.hva, 0, true);
+	e = mem_add(vm, 4 * GIB - size, size, pc->rom.hva, 0, true);
+	if (e || !cfg->vars)
+		return e;
+	if (cfg->vars->size > PFLASH_MAX || !IS_ALIGNED(cfg->vars->size, PAGE_SIZE))
+		str_copy(err, err_size,
+			 "the file of UEFI variables has a wrong size: give a copy of "
+			 "OVMF_VARS_4M.fd, or a name for a new file");
+	return pflash_create(vm, &(struct pflash_wiring){.end = 4 * GIB - size, .block = cfg->vars},
+			     &flash);
 }
 
 /* What is behind the shadow memory until somebody writes to it. */

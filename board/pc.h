@@ -24,7 +24,7 @@ enum pc_boot { PC_BOOT_NONE, PC_BOOT_DISK, PC_BOOT_CDROM, PC_BOOT_FLOPPY, PC_BOO
 struct pc_config {
 	/* Kept by the caller until the VM is destroyed. */
 	const void *firmware;
-	size_t firmware_size; /* multiple of 64 KiB, at most PC_ROM_MAX */
+	size_t firmware_size; /* multiple of 4 KiB, at most PC_ROM_MAX */
 	struct block *vars;   /* flash below the ROM in which firmware keeps variables; NULL */
 	enum pc_boot boot[PC_BOOT_MAX]; /* in that order */
 	bool boot_menu;

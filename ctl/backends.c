@@ -95,13 +95,14 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 
 /* ---- firmware ------------------------------------------------------------------------------------ */
 
-/* Where Debian's packages put them; the first that is there is taken. */
+/* Where Debian's packages put them; the first that is there is taken. The smaller OVMF is 64-bit code
+ * from its start, which engines translate; the other one begins with 32-bit code. */
 static const char *const bios_files[] = {"/usr/share/seabios/bios-256k.bin"};
 static const struct {
 	const char *code, *vars;
 } uefi_files[] = {
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 };
 
 /* A new file of variables: a copy of the template. */
