@@ -211,7 +211,9 @@ uint64_t bus_read(struct bus *bus, int vcpu, uint64_t addr, unsigned size)
 		ev.value = region_read(&e, vcpu, addr, size);
 		break;
 	case MON_REDIRECT: /* the rule gave the value */
-	case MON_DENY:     /* as if nothing were there */
+		break;
+	case MON_DENY: /* as if nothing were there */
+		ev.value = ones(size);
 		break;
 	}
 	mon_tell(&bus->vm->mon, &ev);
@@ -229,8 +231,8 @@ void bus_write(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t
 	struct bus_entry e;
 	enum mon_verdict verdict;
 
-	mon_tell(&bus->vm->mon, &ev);
 	verdict = mon_ask(&bus->vm->mon, &ev);
+	mon_tell(&bus->vm->mon, &ev);
 	if (verdict == MON_REDIRECT)
 		value = ev.value;
 	if (verdict == MON_DENY || !bus_find(bus, addr, &e))

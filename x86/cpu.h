@@ -65,6 +65,12 @@ struct cpu_ops {
 	/* CPUID leaf that depends on the machine (APIC id, topology, hypervisor leaves): may alter
 	 * r[0..3] = EAX EBX ECX EDX that the model gave. */
 	void (*cpuid)(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+	/* An MSR is about to be read or written; NULL: not of interest. 0: go on, perhaps with
+	 * another *value to write; 1: *value is what is read, or nothing is written; ERR_NOENT:
+	 * #GP(0), as if it were not there. */
+	int (*msr_asked)(struct cpu *cpu, uint32_t index, bool write, uint64_t *value);
+	/* A control register was written. NULL: not of interest. */
+	void (*cr_told)(struct cpu *cpu, unsigned cr, uint64_t value);
 };
 
 /* An exception that an instruction has raised, not yet delivered. */

@@ -128,10 +128,8 @@ static int write_cr4(struct cpu *cpu, uint64_t v)
 	return 0;
 }
 
-int cpu_cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
+static int cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
 {
-	if (unlikely(!cpu->i.ready))
-		cpu_init(cpu);
 	switch (cr) {
 	case 0:
 		return write_cr0(cpu, value);
@@ -150,4 +148,16 @@ int cpu_cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
 	default:
 		return raise_ud(cpu);
 	}
+}
+
+int cpu_cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
+{
+	int err;
+
+	if (unlikely(!cpu->i.ready))
+		cpu_init(cpu);
+	err = cr_write(cpu, cr, value);
+	if (!err && cpu->ops->cr_told && cr != 2 && cr != 8)
+		cpu->ops->cr_told(cpu, cr, value);
+	return err;
 }

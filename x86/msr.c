@@ -290,6 +290,12 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 
 	if (unlikely(!cpu->i.ready))
 		cpu_init(cpu);
+	if (cpu->ops->msr_asked) {
+		int answer = cpu->ops->msr_asked(cpu, index, false, value);
+
+		if (answer)
+			return answer > 0 ? 0 : raise_gp0(cpu);
+	}
 	row = msr_find(cpu, index);
 	if (!row)
 		return cpu->ops->msr_read && !cpu->ops->msr_read(cpu, index, value)
@@ -315,6 +321,12 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 
 	if (unlikely(!cpu->i.ready))
 		cpu_init(cpu);
+	if (cpu->ops->msr_asked) {
+		int answer = cpu->ops->msr_asked(cpu, index, true, &value);
+
+		if (answer)
+			return answer > 0 ? 0 : raise_gp0(cpu);
+	}
 	row = msr_find(cpu, index);
 	if (!row)
 		return cpu->ops->msr_write && !cpu->ops->msr_write(cpu, index, value)
