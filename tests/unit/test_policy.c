@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: ISC */
+/* test_policy.c: each verb and class decides as its rule says; errors say where; limits hold. */
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+/* order matters */
+#include <cmocka.h>
+
+#include "monitor/policy.h"
+
+static int include(void *arg, const char *from, const char *name, const char **text, size_t *len)
+{
+	*text = strcmp(name, "loop") ? arg : "include loop";
+	*len = *text ? strlen(*text) : 0;
+	return *text ? 0 : ERR_NOENT;
+}
+
+static struct policy *make(const char *text)
+{
+	struct policy_source src = {"rules", text, strlen(text), include, NULL};
+	struct policy_error e;
+	struct policy *p = NULL;
+
+	if (policy_compile(&src, &p, &e))
+		fail_msg("%s:%u:%u: %s", e.file, e.line, e.column, e.text);
+	return p;
+}
+
+static enum mon_verdict ask(struct policy *p, enum mon_class cls, uint8_t op, uint64_t addr,
+			    uint64_t *value)
+{
+	struct mon_event ev = {.cls = (uint8_t)cls,
+			       .op = op,
+			       .size = 1,
+			       .addr = addr,
+			       .value = value ? *value : 1};
+	enum mon_verdict v = policy_decide(p, &ev);
+
+	if (value)
+		*value = ev.value;
+	return v;
+}
+
+static void test_registers(void **state)
+{
+	struct policy *p = make("# a comment\n"
+				"provide port write 0x80\n"
+				"deny port { 0x60-0x64, 0x80 } notify\n"
+				"redirect port read 0x70 -> 0x5a record full\n"
+				"deny msr 0x10-0x20\n"
+				"redirect cpuid ebx 0x40000000 -> 0x41424344\n"
+				"deny mmio write 0xfee00000-0xfee00fff\n");
+	uint64_t v = 0;
+
+	assert_int_equal(policy_mask(p),
+			 BIT(MON_PORT) | BIT(MON_MSR) | BIT(MON_CPUID) | BIT(MON_MMIO));
+	assert_int_equal(policy_count(p), 7);
+	assert_int_equal(ask(p, MON_PORT, 1, 0x80, NULL), MON_PROVIDE);
+	assert_int_equal(ask(p, MON_PORT, 0, 0x80, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_PORT, 0, 0x5f, NULL), MON_PROVIDE);
+	assert_int_equal(ask(p, MON_PORT, 0, 0x60, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_PORT, 1, 0x64, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_PORT, 1, 0x65, NULL), MON_PROVIDE);
+	assert_int_equal(ask(p, MON_PORT, 0, 0x70, &v), MON_REDIRECT);
+	assert_int_equal(v, 0x5a);
+	assert_int_equal(ask(p, MON_MSR, 1, 0x20, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_CPUID, 1, 0x40000000, &v), MON_REDIRECT);
+	assert_int_equal(v, 0x41424344);
+	assert_int_equal(ask(p, MON_CPUID, 0, 0x40000000, &v), MON_PROVIDE);
+	assert_int_equal(ask(p, MON_MMIO, 0, 0xfee00010, NULL), MON_PROVIDE);
+	assert_int_equal(ask(p, MON_MMIO, 1, 0xfee00010, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_DISK, 1, 0, NULL), MON_PROVIDE);
+	policy_free(p);
+}
+
+/* A wide access that overlaps a denied register falls under the rule. */
+static void test_overlap(void **state)
+{
+	struct policy *p = make("deny port 0x61\n");
+	struct mon_event ev = {.cls = MON_PORT, .size = 2, .addr = 0x60};
+
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	assert_int_equal(ev.rule, 1);
+	policy_free(p);
+}
+
+static void test_disk(void **state)
+{
+	struct policy *p = make("provide disk write sectors 2048-4095\ndeny disk write any\n");
+	struct mon_event ev = {.cls = MON_DISK, .op = 1, .addr = 2048 * 512, .value = 4096};
+
+	assert_int_equal(policy_decide(p, &ev), MON_PROVIDE);
+	ev.addr = 0;
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	ev.op = 0;
+	assert_int_equal(policy_decide(p, &ev), MON_PROVIDE);
+	policy_free(p);
+}
+
+static enum mon_verdict flow(struct policy *p, uint8_t proto, bool out, const uint8_t ip[4],
+			     uint16_t port, const char *name)
+{
+	struct policy_flow f = {.proto = proto, .outward = out, .port = port, .name = name};
+	uint32_t line;
+
+	f.remote.b[10] = f.remote.b[11] = 0xff;
+	memcpy(f.remote.b + 12, ip, 4);
+	return policy_decide_flow(p, &f, &line);
+}
+
+static void test_net(void **state)
+{
+	static const uint8_t in_net[4] = {10, 1, 2, 3}, outside[4] = {11, 1, 2, 3};
+	struct policy *p = make("let web = {80, 443}\n"
+				"provide net out tcp 10.0.0.0/8 port $web\n"
+				"provide net name *.example.com\n"
+				"provide net in tcp port 22\n"
+				"deny net fe80::1/64\n"
+				"deny net any\n");
+
+	assert_int_equal(policy_count(p), 6);
+	assert_int_equal(flow(p, 6, true, in_net, 443, NULL), MON_PROVIDE);
+	assert_int_equal(flow(p, 6, true, in_net, 81, NULL), MON_DENY);
+	assert_int_equal(flow(p, 17, true, in_net, 80, NULL), MON_DENY);
+	assert_int_equal(flow(p, 6, true, outside, 80, NULL), MON_DENY);
+	assert_int_equal(flow(p, 6, false, in_net, 80, NULL), MON_DENY);
+	assert_int_equal(flow(p, 6, false, outside, 22, NULL), MON_PROVIDE);
+	assert_int_equal(flow(p, 17, true, in_net, 53, "a.example.com"), MON_PROVIDE);
+	assert_int_equal(flow(p, 17, true, in_net, 53, "example.com.evil.org"), MON_DENY);
+	policy_free(p);
+}
+
+static void test_limits(void **state)
+{
+	struct policy *p = make("provide entropy any limit 1000B\n"
+				"provide port 0x80 limit 100/s burst 5\n"
+				"provide disk any limit 3\n");
+	uint64_t n = 600;
+	unsigned passed = 0;
+
+	assert_int_equal(ask(p, MON_ENTROPY, 0, 0, &n), MON_PROVIDE);
+	n = 600;
+	assert_int_equal(ask(p, MON_ENTROPY, 0, 0, &n), MON_DENY);
+	for (unsigned i = 0; i < 100; i++)
+		passed += ask(p, MON_PORT, 1, 0x80, NULL) == MON_PROVIDE;
+	assert_in_range(passed, 5, 20);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(ask(p, MON_DISK, 0, 0, NULL), i < 3 ? MON_PROVIDE : MON_DENY);
+	policy_free(p);
+}
+
+static void test_include(void **state)
+{
+	struct policy_source src = {"main", "include other\ndeny port 2\n", 26, include,
+				    (void *)"deny port 1\n"};
+	struct policy_error e;
+	struct policy *p;
+
+	assert_int_equal(policy_compile(&src, &p, &e), 0);
+	assert_int_equal(policy_count(p), 2);
+	policy_free(p);
+	src.text = "include loop";
+	src.len = 12;
+	assert_int_equal(policy_compile(&src, &p, &e), ERR_FORMAT);
+}
+
+static void test_errors(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line, column;
+		const char *part;
+	} bad[] = {
+		{"allow port 1\n", 1, 1, "provide"},
+		{"\n\ndeny prot 1\n", 3, 6, "class"},
+		{"deny port\n", 1, 10, "any"},
+		{"deny port 0x1-0x10000\n", 1, 11, "ports"},
+		{"deny port 5-4\n", 1, 11, "ports"},
+		{"deny port { 1, 2\n", 1, 11, "}"},
+		{"deny port {}\n", 1, 12, "list"},
+		{"redirect port 1\n", 1, 16, "->"},
+		{"redirect port 1 -> x\n", 1, 20, "number"},
+		{"redirect net any -> 1\n", 1, 1, "redirected"},
+		{"provide port 1 limit many\n", 1, 22, "amount"},
+		{"deny port 1 limit 5\n", 1, 13, "no limit"},
+		{"deny net 1.2.3.4/33\n", 1, 10, "address"},
+		{"deny net 1.2.3\n", 1, 10, "address"},
+		{"deny net port 65536\n", 1, 15, "port"},
+		{"deny net port\n", 1, 14, "port"},
+		{"deny port $x\n", 1, 11, "variable"},
+		{"let x = 1\nlet x = 2\n", 2, 5, "already"},
+		{"include nowhere\n", 1, 9, "cannot read"},
+		{"deny port 1 record some\n", 1, 20, "full"},
+		{"deny msr 0x100000000\n", 1, 10, "MSR"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct policy_source src = {"f", bad[i].text, strlen(bad[i].text), include, NULL};
+		struct policy_error e;
+		struct policy *p;
+
+		if (policy_compile(&src, &p, &e) != ERR_FORMAT)
+			fail_msg("taken: %s", bad[i].text);
+		if (e.line != bad[i].line || e.column != bad[i].column ||
+		    !strstr(e.text, bad[i].part))
+			fail_msg("%s -> %u:%u %s", bad[i].text, e.line, e.column, e.text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_registers), cmocka_unit_test(test_overlap),
+		cmocka_unit_test(test_disk),      cmocka_unit_test(test_net),
+		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
+		cmocka_unit_test(test_errors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
