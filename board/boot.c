@@ -2,7 +2,7 @@
 /* boot.c: what the boot protocols share. */
 #include "board/boot.h"
 
-#include "base/str.h"
+#include "board/elf.h"
 #include "vm/vm.h"
 
 #define ATTR_CODE 0x9bu /* present, code, readable, accessed */
@@ -23,9 +23,9 @@ void boot_flat_segments(struct x86_state *s, unsigned bits)
 
 int boot_load(struct vm *vm, const struct boot_source *src, char *err, size_t err_size)
 {
-	static const uint8_t elf[4] = {0x7f, 'E', 'L', 'F'};
-
-	if (src->kernel_size >= 4 && memcmp(src->kernel, elf, 4) == 0)
+	if (multiboot_is(src->kernel, src->kernel_size))
+		return boot_multiboot(vm, src, err, err_size);
+	if (elf_is(src->kernel, src->kernel_size))
 		return boot_pvh(vm, src, err, err_size);
 	return boot_linux(vm, src, err, err_size);
 }

@@ -39,6 +39,9 @@ struct boot_source {
  * err holds one line for people. They fill guest memory and vm->vcpu[0]->state. */
 int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
 int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+/* Multiboot 1 and 2. */
+int boot_multiboot(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+bool multiboot_is(const void *kernel, size_t size);
 /* Finds out what the kernel is and loads it. */
 int boot_load(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* linux.c: the Linux boot protocol, 64-bit entry (Documentation/arch/x86/boot.rst of the kernel).
+/* linux.c: the Linux boot protocol, 64-bit and 32-bit entry (Documentation/arch/x86/boot.rst of the kernel).
  * Creation and reset time; no vCPU runs. */
 #include "base/str.h"
 #include "board/boot.h"
@@ -38,6 +38,7 @@ struct linux_image {
 	size_t setup_size, code_size;
 	uint64_t load, init_size, initrd_max, cmdline_max;
 	uint64_t initrd_at;
+	bool is64; /* has the 64-bit entry; else the 32-bit one is taken */
 };
 
 static uint64_t get(const uint8_t *p, size_t off, unsigned size)
@@ -66,10 +67,10 @@ static int linux_parse(const struct boot_source *src, struct linux_image *img, c
 		return fail(err, err_size, ERR_FORMAT,
 			    "is no kernel that can be started: give a Linux bzImage or a PVH ELF "
 			    "file");
-	if (get(f, HDR_VERSION, 2) < 0x20c || !(get(f, HDR_XLOADFLAGS, 2) & XLF_KERNEL_64))
+	if (get(f, HDR_VERSION, 2) < 0x20a)
 		return fail(err, err_size, ERR_FORMAT,
-			    "is a Linux kernel without the 64-bit entry: give one for x86-64, "
-			    "version 3.8 or later");
+			    "is a Linux kernel older than version 2.6.31: give a newer one");
+	img->is64 = get(f, HDR_VERSION, 2) >= 0x20c && get(f, HDR_XLOADFLAGS, 2) & XLF_KERNEL_64;
 	sects = get(f, HDR_SETUP_SECTS, 1);
 	img->file = f;
 	img->setup_size = ((sects ? sects : 4) + 1) * 512;
@@ -161,23 +162,29 @@ static void linux_page_tables(uint8_t *p)
 		put(p, 2 * PAGE_SIZE + 8 * i, 8, i << 21 | page);
 }
 
-static void linux_entry_state(struct x86_state *s, uint64_t load)
+static void linux_entry_state(struct x86_state *s, const struct linux_image *img)
 {
-	boot_flat_segments(s, 64);
-	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
-	s->cr3 = BOOT_TABLES_AT;
-	s->cr4 = CR4_PAE;
-	s->efer = EFER_LME | EFER_LMA;
+	boot_flat_segments(s, img->is64 ? 64 : 32);
+	s->cr0 = CR0_PE | CR0_ET;
+	s->cr4 = 0;
+	s->efer = 0;
+	if (img->is64) {
+		s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+		s->cr3 = BOOT_TABLES_AT;
+		s->cr4 = CR4_PAE;
+		s->efer = EFER_LME | EFER_LMA;
+	}
 	s->rflags = FL_ONE;
 	memset(s->gpr, 0, sizeof(s->gpr));
 	s->gpr[RSI] = BOOT_PARAMS_AT;
 	s->gpr[RSP] = BOOT_TABLES_AT;
-	s->rip = load + ENTRY_64;
+	s->rip = img->load + (img->is64 ? ENTRY_64 : 0);
 }
 
 int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t err_size)
 {
-	static const uint64_t gdt[4] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
+	static const uint64_t gdt64[4] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
+	static const uint64_t gdt32[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 	struct linux_image img = {0};
 	uint8_t *low;
 	int e = linux_parse(src, &img, err, err_size);
@@ -190,7 +197,7 @@ int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t e
 	if (!low)
 		return fail(err, err_size, ERR_NOMEM, "needs more memory: see --memory");
 	linux_zero_page(src, &img, low + BOOT_PARAMS_AT);
-	memcpy(low + BOOT_GDT_AT, gdt, sizeof(gdt));
+	memcpy(low + BOOT_GDT_AT, img.is64 ? gdt64 : gdt32, sizeof(gdt64));
 	memcpy(low + BOOT_CMDLINE_AT, src->cmdline, str_len(src->cmdline) + 1);
 	linux_page_tables(low + BOOT_TABLES_AT);
 	mem_written(vm, 0, 0x80000);
@@ -199,6 +206,6 @@ int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t e
 		e = mem_write(vm, img.initrd_at, src->initrd, src->initrd_size);
 	if (e)
 		return fail(err, err_size, e, "does not fit into the guest's memory");
-	linux_entry_state(vm->vcpu[0]->state, img.load);
+	linux_entry_state(vm->vcpu[0]->state, &img);
 	return 0;
 }

@@ -3,29 +3,13 @@
  * protected mode without paging, EBX at the start info. Creation and reset time. */
 #include "base/str.h"
 #include "board/boot.h"
+#include "board/elf.h"
 #include "vm/vm.h"
 
-#define ELF_CLASS_64      2
-#define PT_LOAD           1
-#define PT_NOTE           4
 #define NOTE_PHYS32_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
 #define START_MAGIC       0x336ec578u
-#define MAX_SEGMENTS      64
 #define MODULE_LIST_OFF   0x100 /* from the start info */
 #define MEMMAP_OFF        0x200
-
-struct segment {
-	uint32_t type;
-	uint64_t offset, paddr, filesz, memsz, align;
-};
-
-struct elf {
-	const uint8_t *file;
-	size_t size;
-	bool is64;
-	unsigned n;
-	struct segment seg[MAX_SEGMENTS];
-};
 
 static uint64_t get(const uint8_t *p, unsigned size)
 {
@@ -41,53 +25,8 @@ static int fail(char *err, size_t err_size, int code, const char *what)
 	return code;
 }
 
-static void segment_read(struct elf *e, const uint8_t *p, struct segment *s)
-{
-	s->type = (uint32_t)get(p, 4);
-	if (e->is64) {
-		s->offset = get(p + 8, 8);
-		s->paddr = get(p + 24, 8);
-		s->filesz = get(p + 32, 8);
-		s->memsz = get(p + 40, 8);
-		s->align = get(p + 48, 8);
-	} else {
-		s->offset = get(p + 4, 4);
-		s->paddr = get(p + 12, 4);
-		s->filesz = get(p + 16, 4);
-		s->memsz = get(p + 20, 4);
-		s->align = get(p + 28, 4);
-	}
-}
-
-/* Program headers, with every range checked against the file. */
-static int elf_parse(const struct boot_source *src, struct elf *e)
-{
-	const uint8_t *f = src->kernel;
-	uint64_t phoff, phsize;
-
-	if (src->kernel_size < 64 || f[5] != 1 || (f[4] != 1 && f[4] != ELF_CLASS_64))
-		return ERR_FORMAT;
-	e->file = f;
-	e->size = src->kernel_size;
-	e->is64 = f[4] == ELF_CLASS_64;
-	phoff = e->is64 ? get(f + 32, 8) : get(f + 28, 4);
-	phsize = e->is64 ? 56 : 32;
-	e->n = (unsigned)get(f + (e->is64 ? 56 : 44), 2);
-	if (!e->n || e->n > MAX_SEGMENTS || get(f + (e->is64 ? 54 : 42), 2) != phsize ||
-	    phoff > e->size || e->n * phsize > e->size - phoff)
-		return ERR_FORMAT;
-	for (unsigned i = 0; i < e->n; i++) {
-		struct segment *s = &e->seg[i];
-
-		segment_read(e, f + phoff + i * phsize, s);
-		if (s->offset > e->size || s->filesz > e->size - s->offset || s->filesz > s->memsz)
-			return ERR_FORMAT;
-	}
-	return 0;
-}
-
 /* The entry point from Xen's note, or 0. */
-static uint32_t note_entry(const struct elf *e, const struct segment *s)
+static uint32_t note_entry(const struct elf *e, const struct elf_segment *s)
 {
 	const uint8_t *p = e->file + s->offset;
 	uint64_t left = s->filesz, align = s->align == 8 ? 8 : 4;
@@ -110,24 +49,14 @@ static uint32_t note_entry(const struct elf *e, const struct segment *s)
 	return 0;
 }
 
-static int load_segments(struct vm *vm, const struct elf *e, uint32_t *entry, uint64_t *end)
+static uint32_t find_entry(const struct elf *e)
 {
-	for (unsigned i = 0; i < e->n; i++) {
-		const struct segment *s = &e->seg[i];
+	uint32_t entry = 0;
 
-		if (s->type == PT_NOTE && !*entry)
-			*entry = note_entry(e, s);
-		if (s->type != PT_LOAD || !s->memsz)
-			continue;
-		hva_t p = mem_ptr(vm, s->paddr, s->memsz, true);
-		if (!p)
-			return ERR_NOMEM;
-		memcpy(p, e->file + s->offset, s->filesz);
-		memset(p + s->filesz, 0, s->memsz - s->filesz);
-		mem_written(vm, s->paddr, s->memsz);
-		*end = MAX(*end, s->paddr + s->memsz);
-	}
-	return 0;
+	for (unsigned i = 0; i < e->n && !entry; i++)
+		if (e->seg[i].type == ELF_PT_NOTE)
+			entry = note_entry(e, &e->seg[i]);
+	return entry;
 }
 
 static void put(uint8_t *p, unsigned size, uint64_t v)
@@ -174,20 +103,21 @@ int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err
 	static const uint64_t gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 	struct elf elf = {0};
 	uint64_t end = 0, initrd_at = 0;
-	uint32_t entry = 0;
+	uint32_t entry;
 	uint8_t *low = mem_ptr(vm, 0, 0x80000, true);
 
 	if (!low)
 		return fail(err, err_size, ERR_NOMEM, "needs more memory: see --memory");
-	if (elf_parse(src, &elf))
+	if (elf_parse(src->kernel, src->kernel_size, &elf))
 		return fail(err, err_size, ERR_FORMAT,
 			    "is a damaged or foreign ELF file: give an x86 kernel with a PVH note");
 	if (str_len(src->cmdline) >= BOOT_CMDLINE_MAX)
 		return fail(err, err_size, ERR_INVAL,
 			    "takes no command line of this length: shorten --append");
-	if (load_segments(vm, &elf, &entry, &end))
+	if (elf_load(vm, &elf, 0, &end))
 		return fail(err, err_size, ERR_NOMEM,
 			    "does not fit into the guest's memory: give more with --memory");
+	entry = find_entry(&elf);
 	if (!entry)
 		return fail(err, err_size, ERR_FORMAT,
 			    "is an ELF file without a PVH entry note: give a bzImage or a kernel "
