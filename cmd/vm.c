@@ -141,8 +141,12 @@ static void list_one(void *arg, const char *name)
 	json_t *answer = NULL;
 	int fd = rundir_connect(l->dir, name, &msg);
 
-	if (fd < 0)
-		return; /* left by a dead process; the next VM of that name takes it over */
+	if (fd < 0) {
+		/* Left by a process that has ended: a VM in its sandbox cannot remove it. */
+		if (fd == ERR_NOENT)
+			rundir_sweep(l->dir, name);
+		return;
+	}
 	if (!control_call(fd, json_pack("{s:s}", "do", "status"), 2, &answer, &msg)) {
 		json_object_del(answer, "ok");
 		json_array_append_new(l->vms, answer);

@@ -160,6 +160,22 @@ int rundir_listen(int dir, const char *name, struct msg *msg)
 	return fd;
 }
 
+void rundir_sweep(int dir, const char *name)
+{
+	struct msg ignored = {""};
+	int fd;
+
+	/* Locked: a VM that starts has its socket bound for a moment before it listens. */
+	if (flock(dir, LOCK_EX))
+		return;
+	fd = rundir_connect(dir, name, &ignored);
+	if (fd >= 0)
+		close(fd);
+	else if (fd == ERR_NOENT)
+		rundir_remove(dir, name);
+	flock(dir, LOCK_UN);
+}
+
 static int is_socket_name(const struct dirent *d)
 {
 	size_t n = strlen(d->d_name);

@@ -18,6 +18,8 @@ int rundir_listen(int dir, const char *name, struct msg *msg);
 /* Connects to NAME.sock; ERR_NOENT where no such VM runs. Gives a descriptor. */
 int rundir_connect(int dir, const char *name, struct msg *msg);
 void rundir_remove(int dir, const char *name);
+/* Removes NAME.sock if nobody listens there. */
+void rundir_sweep(int dir, const char *name);
 
 /* Calls fn for the name of each socket, in alphabetical order. */
 int rundir_each(int dir, void (*fn)(void *arg, const char *name), void *arg);

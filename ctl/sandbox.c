@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: ISC */
 /* sandbox.c: a hostile guest that takes over this process finds an allow-list of system calls, no
  * capabilities, and no way to open a file, start a program or reach another process. What stays:
- * memory and threads, the files that are open, io_uring and AIO on them, the sockets of the
- * user-mode network, timers and events. Called by the main thread once all is open; the filter
+ * memory and threads, the files that are open and a ring that can read and write them
+ * (block/aio_uring.c restricts it), the sockets of the user-mode network, timers and events. Called by the main thread once all is open; the filter
  * holds for all threads (SECCOMP_FILTER_FLAG_TSYNC). */
 #include "ctl/sandbox.h"
 
-#include <cap-ng.h>
 #include <errno.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ctl/dropcaps.h"
+
 static const int allowed[] = {
 	/* memory and threads */
 	SCMP_SYS(brk),
-	SCMP_SYS(mmap),
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
@@ -88,8 +91,6 @@ static const int allowed[] = {
 	SCMP_SYS(dup),
 	SCMP_SYS(fcntl),
 	SCMP_SYS(io_uring_enter),
-	/* the terminal's size and modes */
-	SCMP_SYS(ioctl),
 	/* network: what libslirp does, the control socket, a serial port on a socket */
 	SCMP_SYS(connect),
 	SCMP_SYS(bind),
@@ -107,8 +108,6 @@ static const int allowed[] = {
 	SCMP_SYS(getpeername),
 	SCMP_SYS(getsockopt),
 	SCMP_SYS(setsockopt),
-	/* the control socket's name goes at the end */
-	SCMP_SYS(unlinkat),
 	SCMP_SYS(geteuid),
 	SCMP_SYS(getuid),
 	SCMP_SYS(getgid),
@@ -135,6 +134,13 @@ static const int fatal[] = {
 	SCMP_SYS(setns),
 };
 
+static const scmp_datum_t families[] = {AF_INET, AF_INET6};
+
+/* Terminal modes and size (not TIOCSTI, which types into the user's shell), sockets, disks. */
+static const scmp_datum_t ioctls[] = {TCGETS,     TCSETS,     TCSETSW,     TCSETSF,
+				      TIOCGWINSZ, TIOCGPGRP,  FIONREAD,    FIONBIO,
+				      BLKDISCARD, BLKZEROOUT, BLKGETSIZE64};
+
 static int add_rules(scmp_filter_ctx ctx)
 {
 	int err = 0;
@@ -143,7 +149,10 @@ static int add_rules(scmp_filter_ctx ctx)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
 	for (size_t i = 0; i < ARRAY_SIZE(fatal) && !err; i++)
 		err = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, fatal[i], 0);
-	/* Memory never becomes executable by mprotect: code memory is mapped twice from the start. */
+	/* Nothing becomes executable any more: code memory is mapped twice from the start. */
+	if (!err)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
@@ -162,12 +171,17 @@ static int add_rules(scmp_filter_ctx ctx)
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
 				       SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
-	for (int family = 0; family < 3 && !err; family++) {
-		static const int families[] = {AF_UNIX, AF_INET, AF_INET6};
-
+	/* No local sockets: through them other programs of this user would be in reach. */
+	for (size_t i = 0; i < ARRAY_SIZE(families) && !err; i++)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[family]));
-	}
+				       SCMP_A0(SCMP_CMP_EQ, families[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(ioctls) && !err; i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				       SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+	/* All of KVM's: only an engine that has /dev/kvm open can use them. */
+	if (!err)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, KVMIO << 8));
 	return err;
 }
 
@@ -181,11 +195,9 @@ int sandbox_enter(struct msg *msg)
 				"cannot give up new privileges: %s; --sandbox off goes "
 				"on without",
 				strerror(errno));
-	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_apply(CAPNG_SELECT_CAPS))
-		return msg_fail(msg, ERR_NOSYS,
-				"cannot drop capabilities; --sandbox off goes on "
-				"without");
+	err = dropcaps(msg);
+	if (err)
+		return err;
 	ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!ctx)
 		return msg_fail(msg, ERR_NOMEM, "out of memory");

@@ -246,6 +246,10 @@ static void test_names(void **state)
 	assert_int_equal(rundir_listen(rig->dir, NAME, &msg), ERR_EXIST);
 	assert_non_null(strstr(msg.text, "runs already"));
 	serve(rig);
+	/* Somebody listens: stays. */
+	rundir_sweep(rig->dir, NAME);
+	close(dial(rig));
+	serve(rig);
 	/* Left by a dead process: taken over. */
 	close(rig->control.listen_fd);
 	rig->control.listen_fd = -1;
@@ -255,6 +259,13 @@ static void test_names(void **state)
 	rig->control.listen_fd = fd;
 	close(dial(rig));
 	serve(rig);
+	rundir_sweep(rig->dir, NAME);
+	close(dial(rig));
+	serve(rig);
+	close(rig->control.listen_fd);
+	rig->control.listen_fd = -1;
+	rundir_sweep(rig->dir, NAME);
+	assert_int_equal(faccessat(rig->dir, NAME ".sock", F_OK, 0), -1);
 	msg.text[0] = 0;
 	assert_int_equal(rundir_connect(rig->dir, "nobody", &msg), ERR_NOENT);
 }
