@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The history of a VM: what its guest and its operator do is in it, it survives kill -9 and verifies, and
+a changed one does not."""
+import json
+import os
+import re
+import signal
+import sqlite3
+import time
+
+import vigia_test as vt
+
+
+def rows(name, *args):
+    status, out, err = vt.vigia("history", name, "--json", *args)
+    vt.check(status == 0, f"vigia history {' '.join(args)} {err.strip()}")
+    return [json.loads(line) for line in out.splitlines()]
+
+
+with vt.VM("--name", "seen", *vt.busybox("vigia.end=shell")) as vm:
+    vm.expect(r"VIGIA shell", 120)
+    vm.shell("echo written-by-the-guest")
+    vt.check(vt.vigia("pause", "seen")[0] == 0 and vt.vigia("resume", "seen")[0] == 0, "pause and resume")
+    vt.check(vt.vigia("history", "seen", "--record", "port=full")[0] == 0, "a class in full")
+    vm.shell("echo full")
+    time.sleep(1.2)
+    live = rows("seen", "--class", "console")
+    vt.check(any("written-by-the-guest" in r["text"] for r in live), "the console, while the VM runs")
+    vm.send("poweroff -f\n")
+    vm.wait(60)
+
+life = rows("seen", "--class", "lifecycle")
+vt.check(life[0]["op"] == "start" and life[-1]["op"] == "end", "it begins with the start and ends with the end")
+vt.check("the guest powered off" in life[-1]["text"], "the end says why")
+operator = [r["text"] for r in rows("seen", "--class", "operator")]
+vt.check(any(re.match(rf"pause by uid {os.getuid()} pid \d+", t) for t in operator), "the operator's pause")
+ports = rows("seen", "--class", "port", "--device", "0x3f8-0x3ff")
+vt.check(any(r["counted"] and r["count"] > 1 for r in ports), "ports are counted")
+vt.check(any(not r["counted"] and r["rip"] for r in ports), "and in full, with the instruction's address")
+for cls in ("msr", "cpuid", "cpu"):
+    vt.check(rows("seen", "--class", cls, "--limit", "3"), f"{cls} events")
+seqs = [r["seq"] for r in rows("seen")]
+vt.check(seqs == list(range(1, len(seqs) + 1)), "sequence numbers have no gaps")
+status, out, err = vt.vigia("history", "seen", "--verify")
+vt.check(status == 0 and out.startswith("intact"), f"it verifies: {out.strip()} {err}")
+status, out, err = vt.vigia("history", "seen", "--summary")
+vt.check(status == 0 and "devices most used" in out and "records lost" in out, f"summary {err}")
+status, out, err = vt.vigia("history", "seen", "--sql", "SELECT count(*) AS n FROM events", "--json")
+vt.check(status == 0 and json.loads(out)["n"] == len(seqs), f"SQL {err}")
+vt.check(vt.vigia("history", "seen", "--sql", "DELETE FROM event")[0] == 1, "SQL cannot change it")
+vt.check(vt.vigia("history", "seen", "--class", "nonsense")[0] == 1, "an unknown class is refused")
+vt.check(vt.vigia("history", "nobody")[0] == 1, "no history, no timeline")
+
+# kill -9 at several moments.
+for delay in (0.3, 1.0, 2.2):
+    with vt.VM("--name", "killed", "--net", "none", *vt.busybox("vigia.end=shell")) as vm:
+        time.sleep(delay)
+        vm.process.send_signal(signal.SIGKILL)
+        vm.process.wait()
+    status, out, err = vt.vigia("history", "killed", "--verify")
+    vt.check(status == 0, f"intact after a kill at {delay} s: {out.split(chr(10))[0]} {err}")
+
+# Somebody changes it.
+path = os.path.join(os.environ["XDG_STATE_HOME"], "vigia", "seen.history")
+with sqlite3.connect(path) as db:
+    db.execute("UPDATE event SET text='nothing happened' WHERE seq=1")
+status, _, err = vt.vigia("history", "seen", "--verify")
+vt.check(status == 1 and "changed" in err, f"a change shows: {err.strip()}")
+
+# Without, and with a file that cannot be.
+with vt.VM("--name", "silent", "--history", "none", "--net", "none", *vt.busybox()) as vm:
+    vm.wait(60)
+vt.check(vt.vigia("history", "silent")[0] == 1, "--history none keeps none")
+status, _, err = vt.vigia("run", "--history", "/proc/no/file", "--net", "none", *vt.busybox())
+vt.check(status == 1 and "/proc/no/file" in err, "a named history that cannot be written is an error")
