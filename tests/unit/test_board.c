@@ -282,9 +282,87 @@ static void test_pvh(void **state)
 	drop_vm(vm);
 }
 
+static void put32(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+/* A flat kernel that wants to be at 2 MiB, with some zeros behind it; its header is at 8. */
+static void make_multiboot(uint8_t *k, size_t size, unsigned version)
+{
+	const uint32_t at = 2 * MIB, flags = 0x10003, len = 16 + 24 + 16 + 8;
+	uint8_t *h = k + 8, *a = h + 12;
+
+	memset(k, 0x90, size);
+	if (version == 1) {
+		put32(h, 0x1badb002);
+		put32(h + 4, flags);
+		put32(h + 8, -(0x1badb002u + flags));
+	} else {
+		memset(h, 0, len);
+		put32(h, 0xe85250d6);
+		put32(h + 8, len);
+		put32(h + 12, -(0xe85250d6u + len));
+		h[16] = 2; /* addresses */
+		h[20] = 24;
+		a = h + 24;
+		h[40] = 3; /* entry */
+		h[44] = 12;
+		put32(h + 48, at + 100);
+		h[60] = 8; /* end */
+	}
+	put32(a, at + 8);
+	put32(a + 4, at);
+	put32(a + 8, at + (uint32_t)size);
+	put32(a + 12, at + (uint32_t)size + 64);
+	if (version == 1)
+		put32(a + 16, at + 100);
+}
+
+static void test_multiboot(void **state)
+{
+	static uint8_t k[512];
+	struct vm *vm = make_vm();
+	struct boot_source s = source(k, sizeof(k));
+	unsigned seed = 1, loaded = 0;
+	uint32_t info;
+	char err[200];
+
+	for (unsigned version = 1; version <= 2; version++) {
+		make_multiboot(k, sizeof(k), version);
+		memset(vm->ram.hva + 2 * MIB, 0xff, PAGE_SIZE);
+		assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+		assert_true(cpu_state.rip == 2 * MIB + 100);
+		assert_true(cpu_state.gpr[RAX] == (version == 1 ? 0x2badb002 : 0x36d76289));
+		assert_memory_equal(vm->ram.hva + 2 * MIB, k, sizeof(k));
+		assert_int_equal(vm->ram.hva[2 * MIB + sizeof(k)], 0);
+		assert_int_equal(vm->ram.hva[2 * MIB + sizeof(k) + 64], 0xff);
+		memcpy(&info, vm->ram.hva + cpu_state.gpr[RBX], 4);
+		assert_true(version == 1 ? (info & 0x45) == 0x45 : info > 64 && info < 0x2000);
+		for (size_t n = 0; n < sizeof(k); n++) {
+			s.kernel_size = n;
+			assert_int_not_equal(boot_load(vm, &s, err, sizeof(err)), 0);
+		}
+		s.kernel_size = sizeof(k);
+		/* Damage behind the checksum, or one that keeps it right. */
+		for (unsigned i = 0; i < 20000; i++) {
+			make_multiboot(k, sizeof(k), version);
+			for (int j = 0; j < 3; j++)
+				k[20 + (unsigned)rand_r(&seed) % 60] = (uint8_t)rand_r(&seed);
+			if (boot_load(vm, &s, err, sizeof(err)))
+				assert_int_not_equal(err[0], 0);
+			else
+				loaded++;
+		}
+	}
+	assert_in_range(loaded, 1, 39999);
+	drop_vm(vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_multiboot),
 		cmocka_unit_test(test_acpi),
 		cmocka_unit_test(test_linux),
 		cmocka_unit_test(test_pvh),
