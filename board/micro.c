@@ -98,8 +98,10 @@ static int wire_serial(struct vm *vm, const struct micro_config *cfg)
 
 static int wire_power(struct vm *vm, const struct micro_config *cfg)
 {
-	struct acpi_pm_wiring pm_w = {
-		.base = PM_BASE, .sci = gsi_line(vm, GSI_SCI), .timer32 = true};
+	struct acpi_pm_wiring pm_w = {.base = PM_BASE,
+				      .sci = gsi_line(vm, GSI_SCI),
+				      .s5_type = ACPI_S5_TYPE,
+				      .timer32 = true};
 	struct debugexit_wiring exit_w = {.base = cfg->exit_port};
 	struct pvclock_wiring clock_w = {0};
 	struct acpi_pm *pm;

@@ -59,6 +59,7 @@
 #define CMOS_BOOT_HIGH 0x3d
 #define CMOS_CPUS      0x5f
 
+#define S5_TYPE    0 /* as in the 82371AB: OVMF takes it for granted */
 #define ACPI_SPACE (64 * KIB)
 
 struct pc {
@@ -127,7 +128,7 @@ static int wire_serial(struct vm *vm, const struct pc_config *cfg)
 static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct acpi_pm_wiring pm_w = {
-		.base = PM_BASE, .sci = gsi_line(vm, GSI_SCI), .timer32 = true};
+		.base = PM_BASE, .sci = gsi_line(vm, GSI_SCI), .s5_type = S5_TYPE, .timer32 = true};
 	struct debugexit_wiring exit_w = {.base = cfg->exit_port};
 	struct pvclock_wiring clock_w = {0};
 	struct debugexit *dbg;
@@ -325,7 +326,7 @@ static int tell_acpi(struct vm *vm, struct pc *pc)
 		.pm_timer = PM_BASE + ACPI_PM_TMR,
 		.gpe0 = PM_BASE + ACPI_GPE0,
 		.gpe0_len = ACPI_GPE0_LEN,
-		.s5_type = ACPI_S5_TYPE,
+		.s5_type = S5_TYPE,
 		.reset_port = PM_BASE + ACPI_RESET,
 		.reset_value = ACPI_RESET_VALUE,
 		.pci_io_first = PCI_IO_FIRST,

@@ -141,7 +141,7 @@ static bool word_write(struct acpi_pm *pm, unsigned at, uint16_t v, uint16_t mas
 		pm->control =
 			(uint16_t)((pm->control & (~mask | PM1_SCI_EN)) | (v & mask & PM1_CONTROL));
 		/* Other sleeping states are not offered; an attempt does nothing. */
-		return (v & mask & PM1_SLP_EN) && PM1_SLP_TYP(pm->control) == ACPI_S5_TYPE;
+		return (v & mask & PM1_SLP_EN) && PM1_SLP_TYP(pm->control) == pm->w.s5_type;
 	case ACPI_GPE0:
 		pm->gpe_status &= (uint16_t) ~(v & mask);
 		break;

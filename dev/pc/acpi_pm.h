@@ -26,6 +26,7 @@ struct acpi_pm;
 struct acpi_pm_wiring {
 	uint16_t base;
 	struct irq_line sci; /* level-triggered, asserted high */
+	uint8_t s5_type;     /* SLP_TYP of soft-off; ACPI_S5_TYPE, or 0 as in the 82371AB */
 	bool timer32;        /* PM timer of 32 bits (FADT TMR_VAL_EXT), else 24 */
 	bool cf9;            /* also the reset control register at port CF9H; else the PCI host's */
 };

@@ -90,10 +90,12 @@ static struct vm *build(struct chr *chr)
 	    ns16550_create(
 		    vm, &(struct ns16550_wiring){.base = 0x3f8, .irq = gsi_line(vm, 4), .chr = chr},
 		    &uart) ||
-	    acpi_pm_create(
-		    vm,
-		    &(struct acpi_pm_wiring){.base = 0x600, .sci = gsi_line(vm, 9), .cf9 = true},
-		    &pm) ||
+	    acpi_pm_create(vm,
+			   &(struct acpi_pm_wiring){.base = 0x600,
+						    .s5_type = ACPI_S5_TYPE,
+						    .sci = gsi_line(vm, 9),
+						    .cf9 = true},
+			   &pm) ||
 	    i8042_create(vm, &(struct i8042_wiring){.irq = gsi_line(vm, 1)}, &kbc) ||
 	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
 	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))

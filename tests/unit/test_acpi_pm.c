@@ -13,8 +13,11 @@ static struct acpi_pm *pm;
 
 static struct vm *start(bool timer32)
 {
-	struct acpi_pm_wiring w = {
-		.base = PM, .sci = {rig_line_set, line, 0}, .timer32 = timer32, .cf9 = true};
+	struct acpi_pm_wiring w = {.base = PM,
+				   .s5_type = ACPI_S5_TYPE,
+				   .sci = {rig_line_set, line, 0},
+				   .timer32 = timer32,
+				   .cf9 = true};
 	struct vm *vm = rig_vm(1);
 
 	memset(line, 0, sizeof(line));
