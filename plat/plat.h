@@ -20,6 +20,11 @@ void plat_pages_free(void *p, size_t size);
 /* Gives the pages back to the host; they read as zeros afterwards. Page-aligned. */
 void plat_pages_discard(void *p, size_t size);
 
+/* n windows of shared + own bytes each: the first shared bytes are the same memory in all of them,
+ * the rest is each one's. Zeroed, committed on first touch. Sizes: page multiples. */
+int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window) attr_must_check;
+void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window);
+
 /* Guest RAM: shared-mappable (a memfd on Linux), zeroed, committed on first touch. */
 struct plat_ram {
 	hva_t hva;
@@ -102,6 +107,8 @@ struct plat_fault {
  * thread's last call was for the same ctx, unless first is set. */
 int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base,
 		      bool first) attr_must_check;
+/* Sets the base of GS on such a thread. */
+void plat_gs_set(void *base);
 
 /* ---- clocks ---------------------------------------------------------------------------- */
 

@@ -147,9 +147,8 @@ int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there
  * in R15. NULL: not one of ours. From a signal handler. */
 const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site);
 
-/* Jump caches and slots of a vCPU. all: also those for global pages. */
+/* Jump caches and slots of a vCPU. global: the page is mapped so. */
 void soft_jumps_init(struct soft_vcpu *v);
-void soft_jumps_flush(struct soft_vcpu *v, bool all);
 void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global);
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,
 			 bool global);

@@ -100,18 +100,18 @@ static void take_events(struct soft_vcpu *v)
 		s->activity = ACT_RUN;
 		soft_after_step(v, cpu_nmi(&v->cpu));
 	}
-	if (v->window && cpu_can_interrupt(&v->cpu))
+	if (v->irq_waits && cpu_can_interrupt(&v->cpu))
 		v->look = true;
 	if (!v->look || !vcpu->intc)
 		return;
 	soft_fpu_park(v);
 	if (!cpu_can_interrupt(&v->cpu)) {
-		v->window = vcpu->intc->pending(vcpu->intc_chip) >= 0;
+		v->irq_waits = vcpu->intc->pending(vcpu->intc_chip) >= 0;
 		v->look = false;
 		return;
 	}
 	v->look = false;
-	v->window = 0;
+	v->irq_waits = 0;
 	vector = vcpu->intc->ack(vcpu->intc_chip);
 	if (vector < 0)
 		return;
@@ -137,7 +137,7 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 			v->exit->kind = EXIT_NONE;
 			v->leave = true;
 		}
-		if (unlikely(v->look || v->window || s->nmi_pending))
+		if (unlikely(v->look || v->irq_waits || s->nmi_pending))
 			take_events(v);
 		if (unlikely(v->leave))
 			break;

@@ -9,6 +9,7 @@
 #include "engine/soft/enter.h"
 #include "engine/soft/layout.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/view.h"
 
 _Static_assert(sizeof(struct soft_vcpu) <= GS_STRUCT, "GS_STRUCT");
 
@@ -69,6 +70,41 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg)
 
 /* ---- the vCPU's part ----------------------------------------------------------------------- */
 
+static size_t rev_bytes(void)
+{
+	return ALIGN_UP((size_t)REV_BYTES, (size_t)PAGE_SIZE);
+}
+
+static void vcpu_free(struct soft_vcpu *v)
+{
+	uint8_t *window[VIEWS];
+
+	if (v->views)
+		soft_views_destroy(v);
+	plat_pages_free(v->rev, rev_bytes());
+	memcpy(window, v->window, sizeof(window));
+	plat_windows_free(GS_SHARED, GS_OWN, VIEWS, window);
+}
+
+static int vcpu_alloc(struct soft_vcpu **out)
+{
+	uint8_t *window[VIEWS];
+	int err = plat_windows_alloc(GS_SHARED, GS_OWN, VIEWS, window);
+	struct soft_vcpu *v;
+
+	if (err)
+		return err;
+	v = (struct soft_vcpu *)(void *)window[0];
+	memcpy(v->window, window, sizeof(window));
+	v->rev = plat_pages_alloc(rev_bytes());
+	err = v->rev ? soft_views_create(v) : err_here(ERR_NOMEM);
+	if (err)
+		vcpu_free(v);
+	else
+		*out = v;
+	return err;
+}
+
 static void soft_vcpu_fini(struct vcpu *vcpu)
 {
 	struct soft_vcpu *v = vcpu->engine_data;
@@ -80,21 +116,21 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 	for (unsigned i = 0; i < I_COUNT; i++)
 		v->sv->by_mnem[i] += v->by_mnem[i];
 	v->sv->vcpu[vcpu->index] = NULL;
-	plat_pages_free(v, GS_SIZE);
+	vcpu_free(v);
 	vcpu->engine_data = NULL;
 }
 
 static int soft_vcpu_init(struct vcpu *vcpu)
 {
 	struct soft_vm *sv = vcpu->vm->engine_data;
-	struct soft_vcpu *v = plat_pages_alloc(GS_SIZE);
-	int err;
+	struct soft_vcpu *v;
+	int err = vcpu_alloc(&v);
 
-	if (!v)
-		return err_here(ERR_NOMEM);
+	if (err)
+		return err;
 	err = plat_code_alloc(PAGE_SIZE, &v->native);
 	if (err) {
-		plat_pages_free(v, GS_SIZE);
+		vcpu_free(v);
 		return err;
 	}
 	v->cpu.ops = &soft_cpu_ops;
@@ -147,7 +183,7 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	struct soft_vcpu *v = vcpu->engine_data;
 
 	exit->kind = EXIT_NONE;
-	exit->err = plat_guest_thread(on_fault, v, v, !v->thread_ready);
+	exit->err = plat_guest_thread(on_fault, v, v->view->gs, !v->thread_ready);
 	if (exit->err) {
 		exit->kind = EXIT_ERROR;
 		return;

@@ -35,6 +35,7 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(slow, "slow memory accesses")                                          \
 	S(tlb_fills, "TLB fills")                                                \
 	S(tlb_flush_ng, "TLB flushes, non-global")                               \
+	S(views_kept, "address spaces resumed")                                  \
 	S(tlb_flush_all, "TLB flushes, all")                                     \
 	S(tlb_flush_page, "TLB flushes, one page")                               \
 	S(exec, "instructions executed from translated code by the interpreter") \

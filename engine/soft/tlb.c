@@ -5,57 +5,64 @@
  * minus guest page plus TLB_BIAS. An access at ea of size bytes hits when ea + ntag <= 4096 - size,
  * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but the first, where it
  * would mean the guest's page 0, and the last, which probe B reaches just below it; there the tag
- * of a page with another index stands. A TLB
- * belongs to its vCPU's thread. */
+ * of a page with another index stands. TLBs belong to their vCPU's thread. */
 #include "engine/soft/tlb.h"
 
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/view.h"
 
 static uint64_t empty(uint32_t index)
 {
 	return index == 0 || index == TLB_ENTRIES - 1 ? -(5 * PAGE_SIZE) : 0;
 }
 
-static _Atomic uint64_t *ntag_of(struct soft_vcpu *v, uint32_t table, uint32_t index)
+/* gs: the window of a view. Tables are numbered ctx * 2 + kind. */
+static uint64_t *ntag_of(uint8_t *gs, uint32_t table, uint32_t index)
 {
-	return (void *)((uint8_t *)v + GS_NTAG(table / 2, table % 2) + index * 8);
+	return (uint64_t *)(void *)(gs + GS_NTAG(table / 2, table % 2) + index * 8);
 }
 
-static _Atomic uint64_t *addend_of(struct soft_vcpu *v, uint32_t table, uint32_t index)
+static uint64_t *addend_of(uint8_t *gs, uint32_t table, uint32_t index)
 {
-	return (void *)((uint8_t *)v + GS_ADDEND(table / 2, table % 2) + index * 8);
+	return (uint64_t *)(void *)(gs + GS_ADDEND(table / 2, table % 2) + index * 8);
 }
 
-static bool bit_get(const uint8_t *map, uint32_t n)
+static void entry_clear(uint8_t *gs, uint32_t table, uint32_t index)
 {
-	return map[n / 8] >> (n % 8) & 1;
+	*ntag_of(gs, table, index) = empty(index);
+	*addend_of(gs, table, index) = 0;
 }
 
-static void bit_set(uint8_t *map, uint32_t n)
+static void init_tables(uint8_t *gs, uint32_t from, uint32_t to)
 {
-	map[n / 8] |= (uint8_t)(1u << (n % 8));
+	for (uint32_t t = from; t < to; t++) {
+		entry_clear(gs, t, 0);
+		entry_clear(gs, t, TLB_ENTRIES - 1);
+	}
 }
 
-static void entry_clear(struct soft_vcpu *v, uint32_t table, uint32_t index)
+static void init_shared(struct soft_vcpu *v)
 {
-	atomic_store_explicit(ntag_of(v, table, index), empty(index), memory_order_relaxed);
-	atomic_store_explicit(addend_of(v, table, index), 0, memory_order_relaxed);
+	plat_pages_discard((uint8_t *)v + GS_TLB0, GS_JC0 - GS_TLB0);
+	init_tables((uint8_t *)v, 0, 2);
+	memset(v->in_tlb, 0, sizeof(v->in_tlb));
+	v->log_tlb[0].n = v->log_tlb[1].n = 0;
+}
+
+static void init_view(struct soft_view *view)
+{
+	plat_pages_discard(view->gs + GS_TLB1, GS_JC1 - GS_TLB1);
+	init_tables(view->gs, 2, TLB_TABLES);
+	memset(view->in_tlb, 0, sizeof(view->in_tlb));
+	view->log_tlb.n = 0;
 }
 
 void soft_tlb_init(struct soft_vcpu *v)
 {
-	plat_pages_discard((uint8_t *)v + GS_TLB, GS_JC - GS_TLB);
-	plat_pages_discard((uint8_t *)v + GS_REV, REV_BYTES);
-	for (uint32_t t = 0; t < TLB_TABLES; t++) {
-		entry_clear(v, t, 0);
-		entry_clear(v, t, TLB_ENTRIES - 1);
-	}
-	for (int g = 0; g < 2; g++)
-		atomic_store(&v->log_tlb[g].n, 0);
-	memset(v->in_log, 0, sizeof(v->in_log));
-	memset(v->large2m, 0, sizeof(v->large2m));
-	memset(v->large1g, 0, sizeof(v->large1g));
+	init_shared(v);
+	for (unsigned i = 0; i < VIEWS; i++)
+		init_view(&v->views[i]);
 	v->fetch_page = FETCH_NONE;
 }
 
@@ -70,96 +77,81 @@ enum soft_ctx soft_ctx(const struct soft_vcpu *v)
 
 /* ---- flushes --------------------------------------------------------------------------- */
 
-static void flush_log(struct soft_vcpu *v, int g)
+void soft_tlb_flush_shared(struct soft_vcpu *v, bool global)
 {
-	struct soft_log *log = &v->log_tlb[g];
-	uint32_t n = atomic_load_explicit(&log->n, memory_order_relaxed);
+	struct soft_log *log = &v->log_tlb[global];
 
-	if (n > LOG_MAX) {
-		soft_tlb_init(v);
+	if (log->n > LOG_MAX) {
+		init_shared(v);
 		return;
 	}
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < log->n; i++) {
 		uint32_t e = log->entry[i];
 
-		entry_clear(v, e >> 16, e & 0xffff);
-		v->in_log[g][e / 8] = 0;
+		entry_clear((uint8_t *)v, e >> 16, e & 0xffff);
+		v->in_tlb[global][e / 8] = 0;
 	}
-	atomic_store_explicit(&log->n, 0, memory_order_relaxed);
+	log->n = 0;
 }
 
-static void flush_all(struct soft_vcpu *v)
+void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 {
-	v->stats.tlb_flush_all++;
-	flush_log(v, 0);
-	flush_log(v, 1);
-	memset(v->large2m, 0, sizeof(v->large2m));
-	memset(v->large1g, 0, sizeof(v->large1g));
-	soft_jumps_flush(v, true);
-}
+	struct soft_log *log = &view->log_tlb;
 
-static void flush_page(struct soft_vcpu *v, gva_t gva)
-{
-	uint32_t index = TLB_INDEX(gva);
-
-	v->stats.tlb_flush_page++;
-	if (bit_get(v->large2m, gva >> 21 & 0xffff) || bit_get(v->large1g, gva >> 30 & 0xffff)) {
-		flush_all(v);
+	if (log->n > LOG_MAX) {
+		init_view(view);
 		return;
 	}
-	for (uint32_t t = 0; t < TLB_TABLES; t++)
-		entry_clear(v, t, index);
-	if (bit_get(v->code_page, index))
-		soft_jumps_flush(v, true);
+	for (uint32_t i = 0; i < log->n; i++) {
+		uint32_t e = log->entry[i];
+
+		entry_clear(view->gs, (e >> 16) + 2, e & 0xffff);
+		view->in_tlb[e / 8] = 0;
+	}
+	log->n = 0;
 }
 
-void soft_tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid)
+void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 {
-	struct soft_vcpu *v = soft_of(cpu);
-
-	v->fetch_page = FETCH_NONE;
-	switch (kind) {
-	case FLUSH_PAGE:
-		flush_page(v, gva);
-		break;
-	case FLUSH_NONGLOBAL:
-		v->stats.tlb_flush_ng++;
-		flush_log(v, 0);
-		soft_jumps_flush(v, false);
-		break;
-	case FLUSH_PCID:
-	case FLUSH_PCID_PAGE:
-		/* Entries of other PCIDs than the current one are never kept. */
-		if (pcid != (cpu->s.cr3 & 0xfff))
-			break;
-		if (kind == FLUSH_PCID_PAGE) {
-			flush_page(v, gva);
-		} else {
-			flush_log(v, 0);
-			soft_jumps_flush(v, false);
-		}
-		break;
-	default:
-		flush_all(v);
-	}
+	entry_clear((uint8_t *)v, 0, index);
+	entry_clear((uint8_t *)v, 1, index);
+	for (unsigned i = 0; i < VIEWS; i++)
+		for (uint32_t t = 2; t < TLB_TABLES; t++)
+			entry_clear(v->views[i].gs, t, index);
 }
 
 /* ---- from host pages to write entries ------------------------------------------------------- */
 
 /* Chains of write entries by the page they lead to. An entry is on the chain of the page it was
- * last filled with, though it may be empty meanwhile; entries are numbered kind by kind. */
+ * last filled with, though it may be empty meanwhile. Entries are numbered group << 16 | index; group
+ * 0 is the kernel's table, 1 + 2n and 2 + 2n are the n-th view's. */
 static uint32_t *rev_head(struct soft_vcpu *v, uint64_t page)
 {
 	uint32_t h = (uint32_t)(page >> PAGE_SHIFT ^ page >> 26) % REV_HEADS;
 
-	return (uint32_t *)(void *)((uint8_t *)v + GS_REV) + h;
+	return (uint32_t *)v->rev + h;
 }
 
-static struct soft_rev *rev_of(struct soft_vcpu *v, uint32_t e)
+static struct soft_rev *rev_of(struct soft_vcpu *v, uint32_t n)
 {
-	struct soft_rev *all = (void *)((uint8_t *)v + GS_REV + REV_HEADS * 4);
+	return (struct soft_rev *)(void *)((uint8_t *)v->rev + REV_HEADS * 4) + n;
+}
 
-	return &all[(e >> 17) << 16 | (e & 0xffff)];
+static uint32_t rev_number(const struct soft_vcpu *v, uint32_t table, uint32_t index)
+{
+	uint32_t view = (uint32_t)(v->view - v->views);
+
+	return (table < 2 ? 0 : 1 + 2 * view + (table / 2 - 1)) << 16 | index;
+}
+
+static void rev_clear(struct soft_vcpu *v, uint32_t n)
+{
+	uint32_t group = n >> 16;
+
+	if (group == 0)
+		entry_clear((uint8_t *)v, 1, n & 0xffff);
+	else
+		entry_clear(v->views[(group - 1) / 2].gs, 3 + (group - 1) % 2 * 2, n & 0xffff);
 }
 
 static void rev_remove(struct soft_vcpu *v, struct soft_rev *r)
@@ -201,25 +193,19 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 		if (r->page != page)
 			continue;
 		/* It may lead elsewhere by now only after another fill, which has moved it. */
-		entry_clear(v, e >> 16, e & 0xffff);
+		rev_clear(v, e);
 		rev_remove(v, r);
 	}
 }
 
 /* ---- fills ----------------------------------------------------------------------------- */
 
-static void log_entry(struct soft_vcpu *v, int g, uint32_t e)
+static void log_entry(struct soft_vcpu *v, bool global, uint32_t table, uint32_t index)
 {
-	struct soft_log *log = &v->log_tlb[g];
-	uint32_t n = atomic_load_explicit(&log->n, memory_order_relaxed);
-
-	if (bit_get(v->in_log[g], e))
-		return;
-	bit_set(v->in_log[g], e);
-	if (n < LOG_MAX)
-		log->entry[n] = e;
-	if (n <= LOG_MAX)
-		atomic_store_explicit(&log->n, n + 1, memory_order_release);
+	if (table < 2)
+		log_add(&v->log_tlb[global], v->in_tlb[global], table << 16 | index);
+	else
+		log_add(&v->view->log_tlb, v->view->in_tlb, (table - 2) << 16 | index);
 }
 
 /* x: what cpu_walk() gave for gva. Enters it where translated code may use it without us. */
@@ -229,6 +215,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	uint32_t table = ctx * 2 + write, index = TLB_INDEX(gva);
 	gva_t page = gva & ~PAGE_MASK;
 	uint64_t host = (uint64_t)x->hva & ~PAGE_MASK;
+	uint8_t *gs = v->view->gs;
 	_Atomic uint8_t *flags = NULL;
 
 	if (!x->hva)
@@ -240,23 +227,22 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		if (!(atomic_load_explicit(flags, memory_order_relaxed) & PGF_WTLB))
 			atomic_fetch_or(flags, PGF_WTLB);
 	}
-	log_entry(v, x->global, table << 16 | index);
+	log_entry(v, x->global, table, index);
 	if (x->page_shift >= 30)
 		bit_set(v->large1g, gva >> 30 & 0xffff);
 	else if (x->page_shift > PAGE_SHIFT)
 		bit_set(v->large2m, gva >> 21 & 0xffff);
 	if (write)
-		rev_add(v, table << 16 | index, host);
-	atomic_store_explicit(addend_of(v, table, index), host - page + TLB_BIAS,
-			      memory_order_relaxed);
-	atomic_store_explicit(ntag_of(v, table, index), -page, memory_order_relaxed);
+		rev_add(v, rev_number(v, table, index), host);
+	*addend_of(gs, table, index) = host - page + TLB_BIAS;
+	*ntag_of(gs, table, index) = -page;
 	v->stats.tlb_fills++;
 	if (write) {
 		/* Another vCPU may translate code from this page right now: either it sees our
 		 * entry, or we see its mark. */
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(flags) & (PGF_CODE | PGF_RO)) {
-			entry_clear(v, table, index);
+			entry_clear(gs, table, index);
 			return false;
 		}
 	}
@@ -280,9 +266,10 @@ hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write)
 {
 	uint32_t table = (v->mode & MODE_CTX) * 2 + write, index = TLB_INDEX(gva);
 
-	if (*ntag_of(v, table, index) != -(gva & ~PAGE_MASK) && !soft_tlb_fill(v, gva, write))
+	if (*ntag_of(v->view->gs, table, index) != -(gva & ~PAGE_MASK) &&
+	    !soft_tlb_fill(v, gva, write))
 		return NULL;
-	return (hva_t)(gva + *addend_of(v, table, index) - TLB_BIAS);
+	return (hva_t)(gva + *addend_of(v->view->gs, table, index) - TLB_BIAS);
 }
 
 int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
@@ -315,8 +302,8 @@ int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 	if (user != (ctx == CTX_USER) || cpu->i.implicit)
 		return cpu_walk(cpu, gva, acc, user, out);
 	table = ctx * 2 + (acc == ACCESS_WRITE);
-	if (likely(*ntag_of(v, table, index) == -page)) {
-		out->hva = (hva_t)(gva + *addend_of(v, table, index) - TLB_BIAS);
+	if (likely(*ntag_of(v->view->gs, table, index) == -page)) {
+		out->hva = (hva_t)(gva + *addend_of(v->view->gs, table, index) - TLB_BIAS);
 		if (soft_gpa_of(v, out->hva, &out->gpa))
 			return 0;
 	}

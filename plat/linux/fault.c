@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -79,6 +80,15 @@ static void install(void)
 	sigemptyset(&sa.sa_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(fault_signals); i++)
 		sigaction(fault_signals[i], &sa, NULL);
+}
+
+void plat_gs_set(void *base)
+{
+	/* Linux says by bit 1 that it lets us use the instruction. */
+	if (getauxval(AT_HWCAP2) & 2)
+		__asm__ volatile("wrgsbase %0" : : "r"(base) : "memory");
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
 
 int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base,

@@ -53,6 +53,7 @@ void plat_pages_discard(void *p, size_t size)
 	    mmap(p, size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		memset(p, 0, size);
+	madvise(p, size, MADV_NOHUGEPAGE); /* as in plat_pages_alloc() */
 }
 
 static int memfd(const char *name, size_t size)
@@ -69,6 +70,37 @@ static int memfd(const char *name, size_t size)
 		return -1;
 	}
 	return fd;
+}
+
+int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window)
+{
+	int fd = memfd("vigia-tables", shared);
+	unsigned i;
+
+	if (fd < 0)
+		return err_here(ERR_NOMEM);
+	for (i = 0; i < n; i++) {
+		/* The anonymous part reserves the whole window; the shared one goes over it. */
+		window[i] = plat_pages_alloc(shared + own);
+		if (!window[i])
+			break;
+		if (mmap(window[i], shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			 0) == MAP_FAILED) {
+			plat_pages_free(window[i], shared + own);
+			break;
+		}
+	}
+	close(fd);
+	if (i == n)
+		return 0;
+	plat_windows_free(shared, own, i, window);
+	return err_here(ERR_NOMEM);
+}
+
+void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window)
+{
+	for (unsigned i = 0; i < n; i++)
+		plat_pages_free(window[i], shared + own);
 }
 
 int plat_ram_alloc(size_t size, struct plat_ram *out)

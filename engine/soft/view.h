@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/* view.h: address spaces, and bitmaps and logs of what is cached of them. */
+#ifndef ENGINE_SOFT_VIEW_H
+#define ENGINE_SOFT_VIEW_H
+
+#include "engine/soft/layout.h"
+
+/* v->window[] is there. */
+int soft_views_create(struct soft_vcpu *v) attr_must_check;
+void soft_views_destroy(struct soft_vcpu *v);
+
+/* Each part of soft_tlb_flush(), by tlb.c and jumps.c; shared: global entries or the others. */
+void soft_tlb_flush_shared(struct soft_vcpu *v, bool global);
+void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view);
+void soft_tlb_clear(struct soft_vcpu *v, uint32_t index); /* in all tables of all views */
+void soft_jumps_flush_shared(struct soft_vcpu *v, bool global);
+void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view);
+
+static inline bool bit_get(const uint8_t *map, uint32_t n)
+{
+	return map[n / 8] >> (n % 8) & 1;
+}
+
+static inline void bit_set(uint8_t *map, uint32_t n)
+{
+	map[n / 8] |= (uint8_t)(1u << (n % 8));
+}
+
+/* Notes an entry once; in: what is in the log. */
+static inline void log_add(struct soft_log *log, uint8_t *in, uint32_t e)
+{
+	if (bit_get(in, e))
+		return;
+	bit_set(in, e);
+	if (log->n < LOG_MAX)
+		log->entry[log->n] = e;
+	if (log->n <= LOG_MAX)
+		log->n++;
+}
+
+#endif
