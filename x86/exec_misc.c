@@ -50,6 +50,12 @@ EXEC(daa)
 	return EXEC_OK;
 }
 
+EXEC(salc)
+{
+	gpr_set(cpu, RAX, 1, cpu->s.rflags & FL_CF ? 0xff : 0);
+	return EXEC_OK;
+}
+
 EXEC(aaa)
 {
 	bool sub = in->mnem == I_AAS, adjust = (al(cpu) & 0xf) > 9 || cpu->s.rflags & FL_AF;

@@ -36,6 +36,7 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(RDPID, rdpid), F(CPUID, cpuid), F(XGETBV, xgetbv), F(XSETBV, xsetbv),
 	F(UD0, ud), F(UD1, ud), F(UD2, ud), F(RSM, ud), F(PAUSE, pause), F(MFENCE, fence),
 	F(DAA, daa), F(DAS, daa), F(AAA, aaa), F(AAS, aaa), F(AAM, aam), F(AAD, aad),
+	F(SALC, salc),
 	F(BOUND, bound), F(XLAT, xlat),
 	F(FXSAVE, fxsave), F(FXRSTOR, fxrstor), F(XSAVE, xsave), F(XSAVEC, xsave),
 	F(XSAVEOPT, xsave), F(XRSTOR, xrstor), F(LDMXCSR, ldmxcsr), F(VLDMXCSR, ldmxcsr),

@@ -363,7 +363,7 @@ EXEC(ltr); EXEC(lar); EXEC(verr); EXEC(arpl); EXEC(swapgs); EXEC(fsgsbase); EXEC
 EXEC(movdr); EXEC(clts); EXEC(lmsw); EXEC(hlt); EXEC(cli); EXEC(sti); EXEC(cld); EXEC(stac);
 EXEC(invlpg); EXEC(invpcid); EXEC(clflush); EXEC(rdmsr); EXEC(wrmsr); EXEC(rdtsc); EXEC(rdpmc);
 EXEC(rdpid); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
-EXEC(daa); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
+EXEC(daa); EXEC(salc); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
 EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);
 EXEC(alu); EXEC(movx); EXEC(setcc); EXEC(cmov);

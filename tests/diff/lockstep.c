@@ -352,7 +352,8 @@ static bool wanted(const struct insn *in, unsigned mode)
 		       in->mnem == I_MASKMOVQ || in->mnem == I_MASKMOVDQU ||
 		       in->mnem == I_VMASKMOVDQU || in->mnem == I_ARPL || in->mnem == I_DAA ||
 		       in->mnem == I_DAS || in->mnem == I_AAA || in->mnem == I_AAS ||
-		       in->mnem == I_AAM || in->mnem == I_AAD || in->mnem == I_UD2;
+		       in->mnem == I_AAM || in->mnem == I_AAD || in->mnem == I_SALC ||
+		       in->mnem == I_UD2;
 	case CLS_JMP_IND:
 	case CLS_CALL_IND:
 	case CLS_RET:

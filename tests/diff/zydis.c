@@ -138,8 +138,6 @@ static bool set_unknown(ZydisISASet set)
 static bool expected(const struct one *o)
 {
 	if (o->z_ok && o->res == DECODE_UD) {
-		if (o->z.mnemonic == ZYDIS_MNEMONIC_SALC) /* undocumented; left out */
-			return true;
 		if (set_unknown(o->z.meta.isa_set))
 			return true;
 		/* AVX-512 is a later issue: EVEX, and the opmask instructions, which are VEX */
