@@ -64,6 +64,10 @@ static const struct opt restore_opts[] = {
 	{"force", NULL, "restore though disks have changed: the guest may damage them", NULL, 0,
 	 set_force},
 };
+static const struct opt move_opts[] = {
+	{"engine", "auto|soft|kvm", "what executes the guest from now on (auto)", "auto|soft|kvm", 0,
+	 set_engine},
+};
 static const struct opt json_opts[] = {
 	{"json", NULL, "print JSON", NULL, 0, set_json},
 };
@@ -101,6 +105,10 @@ const struct command cmd_console = {
 	"console", "NAME", "join a VM's console",
 	"Several may join; all see the same. Ctrl-A x leaves the console, the VM goes on; Ctrl-A Ctrl-A "
 	"sends Ctrl-A.", NULL, 0, 1, 1};
+const struct command cmd_move = {
+	"move", "NAME", "let a running VM go on with another engine",
+	"Its processors stop for some milliseconds; nothing else changes.",
+	move_opts, ARRAY_SIZE(move_opts), 1, 1};
 const struct command cmd_save = {
 	"save", "NAME FILE", "save a running VM to a file and end it",
 	"FILE is replaced only once the new one is complete and on the disk. Disks are not in it: they\n"
@@ -113,6 +121,6 @@ const struct command cmd_restore = {
 
 const struct command *const cmd_all[] = {
 	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,   &cmd_stop, &cmd_kill,    &cmd_pause,
-	&cmd_resume, &cmd_stats,   &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore,
+	&cmd_resume, &cmd_stats,   &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore, &cmd_move,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

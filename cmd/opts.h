@@ -10,7 +10,7 @@ struct cmd_opts {
 	bool wait;
 	bool keep, verify, force;
 	const char *name, *engine; /* of argv */
-	int timeout; /* seconds; -1: not given */
+	int timeout;               /* seconds; -1: not given */
 };
 
 #endif

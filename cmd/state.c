@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* state.c: vigia save and restore. The file is written under a temporary name in its own folder by
+/* state.c: vigia save, restore and move. The file is written under a temporary name in its own folder by
  * the VM's process, which cannot open files, through a descriptor that is passed to it. */
 #include <errno.h>
 #include <fcntl.h>
@@ -180,4 +180,32 @@ int restore_main(int argc, char **argv)
 	vm_def_fini(&def);
 	state_file_close(&file);
 	return status;
+}
+
+int move_main(int argc, char **argv)
+{
+	struct cmd_opts o = {.timeout = -1, .engine = "auto"};
+	struct opt_args args;
+	struct msg msg = {""};
+	json_t *answer;
+	int sock, err;
+
+	if (opt_parse(&cmd_move, argc, argv, &o, &args, &msg))
+		return cmd_fail(&cmd_move, &msg);
+	if (args.help) {
+		opt_print_help(&cmd_move);
+		return EXIT_OK;
+	}
+	sock = cmd_connect(args.arg[0], &msg);
+	if (sock < 0)
+		return cmd_fail(&cmd_move, &msg);
+	err = control_call(sock, json_pack("{s:s, s:s}", "do", "move", "engine", o.engine), 60,
+			   &answer, &msg);
+	close(sock);
+	if (err)
+		return cmd_fail(&cmd_move, &msg);
+	printf("moved; the guest waited %.1f ms\n",
+	       (double)json_integer_value(json_object_get(answer, "pause_us")) / 1000);
+	json_decref(answer);
+	return EXIT_OK;
 }

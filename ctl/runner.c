@@ -26,6 +26,7 @@
 #include "ctl/sandbox.h"
 #include "ctl/watch.h"
 #include "ctl/state.h"
+#include "engine/kvm/kvm.h"
 #include "plat/linux/log.h"
 #include "vm/save.h"
 #include "vm/vm.h"
@@ -149,6 +150,36 @@ static int req_resume(struct runner *r, json_t *args, json_t *answer, struct msg
 	return 0;
 }
 
+/* Another engine, while the guest waits. */
+static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const char *name = json_string_value(json_object_get(args, "engine"));
+	const struct engine_ops *engine = NULL;
+	uint64_t started = plat_now();
+	int err = engine_choose(name ? name : "auto", &engine, msg);
+
+	if (err)
+		return err;
+	if (engine == r->vm->engine)
+		return msg_fail(msg, ERR_INVAL, "it is on the engine %s already", engine->name);
+	if (vm_def_is_pc(r->def) && engine == &engine_kvm)
+		return msg_fail(msg, ERR_NOSYS,
+				"a PC's shadow memory is not there under kvm yet: --board micro");
+	err = vm_freeze(r->vm, "moves to another engine");
+	if (err)
+		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
+				err_str(err));
+	err = vm_set_engine(r->vm, engine);
+	vm_thaw(r->vm, true);
+	if (err)
+		return msg_fail(msg, err,
+				"the engine %s does not take the VM: %s; it goes on as before",
+				engine->name, err_str(err));
+	json_object_set_new(answer, "pause_us",
+			    json_integer((json_int_t)((plat_now() - started) / 1000)));
+	return 0;
+}
+
 /* Writes the state to the file that came along. The VM then stays paused, for its client to end it
  * once the file is safe, or goes on ("keep"). */
 static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
@@ -224,7 +255,7 @@ static const struct {
 	{"policy", req_policy},       {"rules", req_rules, true}, {"record", req_record},
 	{"status", req_status, true}, {"stats", req_stats, true}, {"stop", req_stop},
 	{"kill", req_kill},           {"pause", req_pause},       {"resume", req_resume},
-	{"save", req_save},
+	{"save", req_save},           {"move", req_move},
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
@@ -256,7 +287,7 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 	}
 	return msg_fail(msg, ERR_INVAL,
 			"unknown request: status, stats, stop, kill, pause, resume, "
-			"save or console");
+			"save, move or console");
 }
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
@@ -349,6 +380,8 @@ static int create_vm(struct runner *r, struct msg *msg)
 			"--cpu %s: this host's processor cannot execute it: leave --cpu out",
 			def->cpu ? def->cpu : "");
 	err = vm_create(&cfg, &r->vm);
+	if (!err) /* while files may be opened: for a move later */
+		r->vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (err)
 		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
 				err == ERR_NOMEM ? ": give less --memory" : "");
@@ -584,6 +617,8 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 		status = ended(r);
 	/* Devices wait for their requests, then disks are flushed and closed; the terminal last. */
 	close_control(r);
+	if (r->vm && r->vm->kvm_fd > 0)
+		close(r->vm->kvm_fd);
 	if (r->vm)
 		vm_destroy(r->vm);
 	watch_detach(&r->watch);

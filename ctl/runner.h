@@ -17,8 +17,8 @@ enum exit_status {
  * message is printed for whatever went wrong. Gives the exit status. */
 struct state_file;
 struct runner_start {
-	int argc;    /* how it was started; argv[0] is the command */
-	char **argv; /* for a saved state */
+	int argc;                         /* how it was started; argv[0] is the command */
+	char **argv;                      /* for a saved state */
 	const struct state_file *restore; /* NULL: boot */
 };
 int runner_main(const struct vm_def *def, const struct runner_start *start);

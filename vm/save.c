@@ -95,7 +95,9 @@ static bool xsave_ok(const struct x86_state *s)
 	for (unsigned i = 0; i < ARRAY_SIZE(header); i++)
 		if (header[i])
 			return false;
-	return !(mxcsr & ~0xffffu) && (s->xcr0 & XCR0_X87) && !(xstate_bv & ~s->xcr0);
+	/* FXSAVE's part is there whatever XCR0 says */
+	return !(mxcsr & ~0xffffu) && (s->xcr0 & XCR0_X87) &&
+	       !(xstate_bv & ~(s->xcr0 | XCR0_X87 | XCR0_SSE));
 }
 
 /* Engines may rely on what no guest could ever bring about. */
@@ -359,6 +361,16 @@ static void seats_get(struct vm *vm, struct seat *seat)
 		seat[i] = (struct seat){vm->vcpu[i]->engine_data, vm->vcpu[i]->state};
 }
 
+/* What the old engine has noted about pages means nothing to the new one. */
+static void flags_clear(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->mem.n; i++)
+		for (uint64_t p = 0; p < vm->mem.slot[i].size >> PAGE_SHIFT; p++)
+			atomic_fetch_and_explicit(&vm->mem.slot[i].flags[p],
+						  (uint8_t) ~(PGF_CODE | PGF_WTLB),
+						  memory_order_relaxed);
+}
+
 int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
 {
 	const struct engine_ops *old_engine = vm->engine;
@@ -390,5 +402,6 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
 	swap(vm, old_engine, old_data, old);
 	seats_leave(vm, vm->n_vcpus);
 	swap(vm, engine, new_data, new);
+	flags_clear(vm);
 	return 0;
 }

@@ -11,9 +11,9 @@
 
 #define ENTRIES_MAX 200
 
-struct list {
+union list {
 	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 entry[ENTRIES_MAX];
+	uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2)];
 };
 
 /* Leaves whose answer depends on ECX, and how many values of it are told. */
@@ -34,16 +34,48 @@ static unsigned subleaves(uint32_t leaf)
 	}
 }
 
-static void add(struct kvm_vcpu *v, struct list *l, uint32_t leaf, uint32_t sub, bool indexed)
+/* Feature words, and the bits in them that are ours to give, whatever KVM says: what stands on our
+ * local APICs and tables, and OSXSAVE, which follows CR4 by KVM's own doing. */
+static const struct {
+	uint32_t leaf, sub, ours[4];
+} feature_words[] = {
+	{1, 0, {UINT32_MAX, UINT32_MAX, BIT(21) | BIT(24) | BIT(27) | BIT(31), BIT(9) | BIT(28)}},
+	{7, 0, {UINT32_MAX, 0, 0, 0}},
+	{7, 1, {0, 0, 0, 0}},
+	{0xd, 1, {0, UINT32_MAX, UINT32_MAX, UINT32_MAX}},
+	{0x80000001, 0, {UINT32_MAX, UINT32_MAX, BIT(1), 0}},
+};
+
+/* What the host's KVM cannot do the guest is not told. */
+static void mask(const union list *host, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(feature_words); i++) {
+		if (feature_words[i].leaf != leaf || feature_words[i].sub != sub)
+			continue;
+		for (unsigned k = 0; k < host->head.nent; k++) {
+			const struct kvm_cpuid_entry2 *e = &host->head.entries[k];
+			const uint32_t has[4] = {e->eax, e->ebx, e->ecx, e->edx};
+
+			if (e->function != leaf || e->index != sub)
+				continue;
+			for (unsigned n = 0; n < 4; n++)
+				r[n] &= has[n] | feature_words[i].ours[n];
+			return;
+		}
+	}
+}
+
+static void add(struct kvm_vcpu *v, const union list *host, union list *l, uint32_t leaf,
+		uint32_t sub, bool indexed)
 {
 	uint32_t r[4];
 
 	x86_cpuid(&v->cpu, leaf, sub, r);
+	mask(host, leaf, sub, r);
 	/* Absent subleaves read as zeros without an entry. */
 	if (l->head.nent == ENTRIES_MAX || (indexed && sub && !(r[0] | r[1] | r[2] | r[3])))
 		return;
-	/* OSXSAVE follows CR4; KVM keeps it up to date. */
-	l->entry[l->head.nent++] = (struct kvm_cpuid_entry2){
+	l->head.entries[l->head.nent++] = (struct kvm_cpuid_entry2){
 		.function = leaf,
 		.index = sub,
 		.flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
@@ -54,7 +86,7 @@ static void add(struct kvm_vcpu *v, struct list *l, uint32_t leaf, uint32_t sub,
 	};
 }
 
-static void add_range(struct kvm_vcpu *v, struct list *l, uint32_t first)
+static void add_range(struct kvm_vcpu *v, const union list *host, union list *l, uint32_t first)
 {
 	uint32_t r[4], last;
 
@@ -66,19 +98,21 @@ static void add_range(struct kvm_vcpu *v, struct list *l, uint32_t first)
 		unsigned n = subleaves(leaf);
 
 		for (unsigned sub = 0; sub < MAX(n, 1u); sub++)
-			add(v, l, leaf, sub, n);
+			add(v, host, l, leaf, sub, n);
 	}
 }
 
 int kvm_set_cpuid(struct kvm_vcpu *v)
 {
-	struct list l = {.head = {0}};
+	union list l = {.head = {0}}, host = {.head.nent = ENTRIES_MAX};
 
 	if (v->cpuid_set)
 		return 0;
-	add_range(v, &l, 0);
-	add_range(v, &l, 0x40000000);
-	add_range(v, &l, 0x80000000);
+	if (ioctl(v->kv->dev_fd, KVM_GET_SUPPORTED_CPUID, &host))
+		return err_here(ERR_NOSYS);
+	add_range(v, &host, &l, 0);
+	add_range(v, &host, &l, 0x40000000);
+	add_range(v, &host, &l, 0x80000000);
 	if (ioctl(v->fd, KVM_SET_CPUID2, &l)) {
 		plat_log(LOG_ERROR, "kvm: CPUID is refused: %s", strerror(errno));
 		return err_here(ERR_NOSYS);

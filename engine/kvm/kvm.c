@@ -220,9 +220,7 @@ static int thread_prepare(struct kvm_vcpu *v)
 	sigaddset(&set, KICK_SIGNAL);
 	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL))
 		return host_err("pthread_sigmask");
-	err = kvm_set_cpuid(v);
-	if (!err)
-		err = kvm_set_state(v->vcpu);
+	err = kvm_set_state(v->vcpu);
 	v->thread_ready = !err;
 	atomic_store(&v->tid, (int)syscall(SYS_gettid));
 	return err;

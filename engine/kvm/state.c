@@ -62,26 +62,28 @@ static const struct {
 };
 #undef M
 
-struct one_msr {
+union one_msr {
 	struct kvm_msrs head;
-	struct kvm_msr_entry entry;
+	uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 };
 
 /* One by one: a processor that lacks one of them does not keep the others from being moved. */
 static bool msr_get(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
-	struct one_msr m = {.head.nmsrs = 1, .entry.index = index};
+	union one_msr m = {.head.nmsrs = 1};
 
+	m.head.entries[0] = (struct kvm_msr_entry){.index = index};
 	if (ioctl(v->fd, KVM_GET_MSRS, &m) != 1)
 		return false;
-	*value = m.entry.data;
+	*value = m.head.entries[0].data;
 	return true;
 }
 
 static bool msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
-	struct one_msr m = {.head.nmsrs = 1, .entry = {.index = index, .data = value}};
+	union one_msr m = {.head.nmsrs = 1};
 
+	m.head.entries[0] = (struct kvm_msr_entry){.index = index, .data = value};
 	return ioctl(v->fd, KVM_SET_MSRS, &m) == 1;
 }
 
@@ -245,6 +247,12 @@ static int set_debug(struct kvm_vcpu *v, const struct x86_state *s)
 	return ioctl(v->fd, KVM_SET_DEBUGREGS, &d);
 }
 
+static int refused(const char *what)
+{
+	plat_log(LOG_ERROR, "kvm: %s are refused: %s", what, strerror(errno));
+	return err_here(ERR_INVAL);
+}
+
 int kvm_set_state(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *v = vcpu->engine_data;
@@ -252,19 +260,28 @@ int kvm_set_state(struct vcpu *vcpu)
 	struct kvm_regs regs = {.rip = s->rip, .rflags = s->rflags};
 	struct kvm_mp_state mp = {KVM_MP_STATE_RUNNABLE};
 
-	/* CPUID first: it decides which bits KVM takes. Before the vCPU's thread has started the
-	 * machine is not complete; it comes here by itself. */
-	if (!v->cpuid_set) {
-		v->wants_state = false;
-		return 0;
-	}
+	int err = kvm_set_cpuid(v); /* first: it decides which bits KVM takes */
+
+	if (err)
+		return err;
 	for (unsigned i = 0; i < ARRAY_SIZE(gprs); i++)
 		*gpr_at(&regs, i) = s->gpr[gprs[i].gpr];
-	if (set_sregs(v, s) || ioctl(v->fd, KVM_SET_REGS, &regs) || set_fpu(v, s) ||
-	    set_debug(v, s) || set_events(v, s)) {
-		plat_log(LOG_ERROR, "kvm: a register is refused: %s", strerror(errno));
-		return err_here(ERR_INVAL);
+	if (set_sregs(v, s)) {
+		int saved = errno;
+
+		plat_log(LOG_INFO, "kvm: CR4 %llx EFER %llx: has this host what they switch on?",
+			 (unsigned long long)s->cr4, (unsigned long long)s->efer);
+		errno = saved;
+		return refused("control and segment registers");
 	}
+	if (ioctl(v->fd, KVM_SET_REGS, &regs))
+		return refused("general registers");
+	if (set_fpu(v, s))
+		return refused("FPU and SIMD registers");
+	if (set_debug(v, s))
+		return refused("debug registers");
+	if (set_events(v, s))
+		return refused("pending events");
 	ioctl(v->fd, KVM_SET_MP_STATE, &mp); /* only with a local APIC in the kernel */
 	tsc_set(v, s->tsc_offset);
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
