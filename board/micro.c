@@ -243,7 +243,7 @@ static void micro_destroy(struct dev *dev)
 }
 
 static const struct dev_class micro_class = {
-	.name = "micro", .reset = micro_reset, .destroy = micro_destroy};
+	.name = "micro", .stateless = true, .reset = micro_reset, .destroy = micro_destroy};
 
 int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_t err_size)
 {

@@ -12,7 +12,9 @@ struct state_stream; /* vm/stream.h */
 struct dev_class {
 	const char *name;
 	void (*reset)(struct dev *dev); /* machine reset; vCPUs are stopped */
-	/* Saved state, both directions: st->loading says which. NULL: the device has none. On the VM's
+	bool stateless;                 /* nothing of it is to be saved */
+	/* Saved state, both directions: st->loading says which. NULL and not stateless: a VM with
+	 * this device cannot be saved. On the VM's
 	 * loop, vCPUs parked, frozen. A load goes into a machine that was just created. */
 	int (*state)(struct dev *dev, struct state_stream *st);
 	/* on: ends what is in flight, and touches neither guest memory nor rings until it is called

@@ -208,8 +208,13 @@ static int sections(struct vm *vm, struct state_stream *st)
 		cpu_state(vm, st, i);
 	load ? state_leave(st) : state_end(st);
 	for (struct dev *dev = vm->devs; dev && !st->err; dev = dev->next) {
-		if (!dev->cls->state)
+		if (dev->cls->stateless)
 			continue;
+		if (!dev->cls->state) {
+			state_fail(st, err_here(ERR_NOSYS), "the device %s cannot be saved yet",
+				   dev->cls->name);
+			break;
+		}
 		str_format(name, sizeof(name), "%s.%u", dev->cls->name, dev_ordinal(vm, dev));
 		if (!load)
 			state_begin(st, name, 1);

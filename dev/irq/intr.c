@@ -100,6 +100,7 @@ static void intr_destroy(struct dev *dev)
 
 static const struct dev_class intr_class = {
 	.name = "intr",
+	.stateless = true,
 	.destroy = intr_destroy,
 };
 

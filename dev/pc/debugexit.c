@@ -37,6 +37,7 @@ static void debugexit_destroy(struct dev *dev)
 
 static const struct dev_class debugexit_class = {
 	.name = "debugexit",
+	.stateless = true,
 	.destroy = debugexit_destroy,
 };
 

@@ -109,6 +109,32 @@ with vt.Workdir() as work:
             vm.expect(r"alive0", 60)
             vm.process.kill()
 
+    # A disk and the network under load; the disk is what the guest has written, whenever it was saved.
+    disk = work.file("disk.raw", size=64 << 20)
+    args = ["--disk", disk + ",format=raw", "--name", "disk", "--cpus", "2", *vt.busybox("vigia.end=shell")]
+    vm = vt.VM(*args)
+    with vm:
+        vm.expect(r"VIGIA shell", 120)
+        vm.send("dd if=/dev/urandom of=/tmp/r bs=64k count=64 2>/dev/null; a=$(sha256sum < /tmp/r)\n")
+        vm.send("disk() { n=0; while true; do n=$((n+1)); dd if=/tmp/r of=/dev/vda bs=64k conv=fsync 2>/dev/null;"
+                " echo 1 > /proc/sys/vm/drop_caches; b=$(dd if=/dev/vda bs=64k count=64 2>/dev/null | sha256sum);"
+                " [ \"$a\" = \"$b\" ] || echo WRONG''DISK; echo al''ived $n; done; }\n")
+        vm.send("ping -f 10.0.2.2 >/dev/null 2>&1 & disk &\n")
+        vm.expect(r"alived", 60)
+        save("disk", state)
+        vm.process.wait(20)
+    for _ in range(ROUNDS):
+        with Restored(state) as vm:
+            vm.expect(r"alived", 60)
+            time.sleep(rnd.uniform(0, 0.3))
+            save("disk", state)
+            vm.process.wait(20)
+            vt.check(b"WRONG" not in vm.output and b"I/O error" not in vm.output, "disk and network under load")
+    with open(disk, "r+b") as f:
+        f.write(b"someone else")
+    status, _, err = vt.vigia("restore", state)
+    vt.check(status == 1 and "has been changed" in err, "a disk that was changed is refused")
+
     # Files that are no states.
     data = open(state, "rb").read(1 << 20)
     for what, bad in (("empty", b""), ("noise", os.urandom(4096)), ("cut", data[:3000]),
