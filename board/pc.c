@@ -8,6 +8,7 @@
 #include "board/acpi.h"
 #include "board/acpi_loader.h"
 #include "dev/irq/intr.h"
+#include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/debugcon.h"
 #include "dev/pc/debugexit.h"
@@ -28,6 +29,7 @@
 #include "dev/virtio/rng.h"
 #include "block/block.h"
 #include "net/net.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 /* Guest-physical map */
@@ -38,7 +40,8 @@
 #define SHADOW_ROM    0xe0000u /* the ROM's last 128 KiB */
 
 /* Ports */
-#define PM_BASE      0x600u
+#define PM_BASE_BIOS 0x600u /* each firmware has its own idea, and moves the block there */
+#define PM_BASE_UEFI 0xb000u
 #define COM1         0x3f8u
 #define DEBUG_PORT   0x402u
 #define PCI_IO_FIRST 0xc000u /* where SeaBIOS puts base addresses */
@@ -68,6 +71,7 @@ struct pc {
 	struct i440fx *chipset;
 	struct pci_host *pci;
 	struct acpi_pm *pm;
+	uint16_t pm_base;
 	struct mc146818 *rtc;
 	struct fwcfg *fw;
 	struct ide *ide;
@@ -127,8 +131,10 @@ static int wire_serial(struct vm *vm, const struct pc_config *cfg)
 
 static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
-	struct acpi_pm_wiring pm_w = {
-		.base = PM_BASE, .sci = gsi_line(vm, GSI_SCI), .s5_type = S5_TYPE, .timer32 = true};
+	struct acpi_pm_wiring pm_w = {.base = pc->pm_base,
+				      .sci = gsi_line(vm, GSI_SCI),
+				      .s5_type = S5_TYPE,
+				      .timer32 = true};
 	struct debugexit_wiring exit_w = {.base = cfg->exit_port};
 	struct pvclock_wiring clock_w = {0};
 	struct debugexit *dbg;
@@ -148,7 +154,7 @@ static int wire_chipset(struct vm *vm, struct pc *pc)
 		.vendor = I440FX_VENDOR,
 		.device = I440FX_DEVICE,
 	};
-	struct i440fx_wiring w = {.pm = pc->pm, .pm_base = PM_BASE};
+	struct i440fx_wiring w = {.pm = pc->pm, .pm_base = pc->pm_base};
 	int err = i440fx_create(vm, &pc->chipset);
 
 	if (err)
@@ -216,6 +222,7 @@ static unsigned last_slot(struct pc *pc)
 static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, unsigned i)
 {
 	struct virtio_dev *vd;
+	struct nvme *nvme;
 	int err;
 
 	switch (cfg->disk[i].iface) {
@@ -229,6 +236,15 @@ static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, 
 		return err;
 	case PC_IDE:
 		return 0;
+	case PC_NVME:
+		err = nvme_create(vm,
+				  &(struct nvme_wiring){.host = pc->pci,
+							.slot = PCI_ANY_SLOT,
+							.block = cfg->disk[i].block,
+							.serial = cfg->disk[i].serial},
+				  &nvme);
+		pc->slot[i] = (uint8_t)last_slot(pc);
+		return err;
 	default:
 		return err_here(ERR_NOSYS);
 	}
@@ -259,6 +275,9 @@ static void boot_disks(struct pc *pc, const struct pc_config *cfg, bool cdrom)
 		case PC_IDE:
 			boot_path(pc, "/pci@i0cf8/ide@%x,%x/drive@%x/disk@%x\n", PIIX_SLOT,
 				  PIIX_IDE_FN, pc->ide_place[i] / 2, pc->ide_place[i] % 2);
+			break;
+		case PC_NVME:
+			boot_path(pc, "/pci@i0cf8/pci1b36,10@%x/namespace@1,0\n", pc->slot[i]);
 			break;
 		default:
 			break;
@@ -321,13 +340,13 @@ static int tell_acpi(struct vm *vm, struct pc *pc)
 		.lapic_base = LAPIC_BASE,
 		.ioapic_base = IOAPIC_BASE,
 		.sci_gsi = GSI_SCI,
-		.pm1a_evt = PM_BASE,
-		.pm1a_cnt = PM_BASE + ACPI_PM1A_CNT,
-		.pm_timer = PM_BASE + ACPI_PM_TMR,
-		.gpe0 = PM_BASE + ACPI_GPE0,
+		.pm1a_evt = pc->pm_base,
+		.pm1a_cnt = (uint16_t)(pc->pm_base + ACPI_PM1A_CNT),
+		.pm_timer = (uint16_t)(pc->pm_base + ACPI_PM_TMR),
+		.gpe0 = (uint16_t)(pc->pm_base + ACPI_GPE0),
 		.gpe0_len = ACPI_GPE0_LEN,
 		.s5_type = S5_TYPE,
-		.reset_port = PM_BASE + ACPI_RESET,
+		.reset_port = (uint16_t)(pc->pm_base + ACPI_RESET),
 		.reset_value = ACPI_RESET_VALUE,
 		.pci_io_first = PCI_IO_FIRST,
 		.pci_io_last = PCI_IO_LAST,
@@ -459,6 +478,13 @@ static void pc_reset(struct dev *dev)
 	fill_shadow(dev->vm, container_of(dev, struct pc, dev));
 }
 
+/* IDE, NVMe, flash and the chip set have no saved state yet: better no file than half of one. */
+static int pc_state(struct dev *dev, struct state_stream *st)
+{
+	return state_fail(st, err_here(ERR_NOSYS),
+			  "the board pc cannot be saved in this version: use --board micro");
+}
+
 static void pc_destroy(struct dev *dev)
 {
 	struct pc *pc = container_of(dev, struct pc, dev);
@@ -468,7 +494,8 @@ static void pc_destroy(struct dev *dev)
 	plat_free(pc);
 }
 
-static const struct dev_class pc_class = {.name = "pc", .reset = pc_reset, .destroy = pc_destroy};
+static const struct dev_class pc_class = {
+	.name = "pc", .reset = pc_reset, .state = pc_state, .destroy = pc_destroy};
 
 int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_size)
 {
@@ -478,6 +505,7 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 	if (!pc)
 		return err_here(ERR_NOMEM);
 	str_copy(err, err_size, "");
+	pc->pm_base = cfg->firmware_size > MIB ? PM_BASE_UEFI : PM_BASE_BIOS;
 	e = wire_rom(vm, pc, cfg, err, err_size);
 	if (!e)
 		e = intr_create(vm, &pc->intr);

@@ -445,6 +445,15 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
+	for (unsigned i = 0; i < def->n_disks; i++)
+		if (def->disk[i].iface == DISK_AHCI)
+			return msg_fail(msg, ERR_NOSYS,
+					"--disk %s: if=ahci is not in this version yet: virtio, "
+					"ide and nvme are",
+					def->disk[i].path);
+	if (def->n_floppies)
+		return msg_fail(msg, ERR_NOSYS,
+				"--floppy is not in this version yet: use --cdrom or --disk");
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;

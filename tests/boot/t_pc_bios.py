@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The PC board under SeaBIOS: a boot sector of our own, from each kind of disk and from CD, tries
+INT 10h, 12h, 13h, 15h and 1Ah; what it wrote is in the image. Then bad firmware files."""
+import os
+import shutil
+import struct
+import subprocess
+import sys
+
+import vigia_test as vt
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BIOS = "/usr/share/seabios/bios-256k.bin"
+
+
+def assemble(w, sector):
+    out = w.file(f"boot{sector}.bin")
+    subprocess.run(["nasm", "-f", "bin", f"-DSECTOR={sector}", "-o", out, os.path.join(HERE, "bootsect.asm")],
+                   check=True)
+    with open(out, "rb") as f:
+        return f.read()
+
+
+def disk(w, name, sector_text):
+    image = assemble(w, 512) + sector_text.ljust(512, b"\0") + bytes(512)
+    return w.file(name, image, 1 << 20)
+
+
+def iso(w, sector_text):
+    """The least that El Torito asks for: volume descriptors, boot catalogue, no emulation."""
+    boot = assemble(w, 2048)
+    image = bytearray(22 * 2048)
+    image[16 * 2048:16 * 2048 + 7] = b"\1CD001\1"
+    image[16 * 2048 + 80:16 * 2048 + 88] = struct.pack("<I", 22) + struct.pack(">I", 22)
+    image[17 * 2048:17 * 2048 + 7] = b"\0CD001\1"
+    image[17 * 2048 + 7:17 * 2048 + 7 + 23] = b"EL TORITO SPECIFICATION"
+    image[17 * 2048 + 71:17 * 2048 + 75] = struct.pack("<I", 19)
+    image[18 * 2048:18 * 2048 + 7] = b"\xffCD001\1"
+    validation = bytearray(struct.pack("<BBH24sHBB", 1, 0, 0, b"VIGIA", 0, 0x55, 0xaa))
+    total = sum(struct.unpack("<16H", validation)) & 0xffff
+    validation[28:30] = struct.pack("<H", -total & 0xffff)
+    image[19 * 2048:19 * 2048 + 32] = validation
+    image[19 * 2048 + 32:19 * 2048 + 44] = struct.pack("<BBHBBHI", 0x88, 0, 0, 0, 0, 4, 20)
+    image[20 * 2048:20 * 2048 + 512] = boot
+    image[21 * 2048:21 * 2048 + len(sector_text)] = sector_text
+    return w.file("boot.iso", bytes(image))
+
+
+def boot(*args, expect, drive):
+    with vt.VM("--board", "pc", "--net", "none", "--memory", "64M", "--exit-port", "0xf4", *args) as vm:
+        vm.expect(rf"BOOT drive={drive} low=02.. high=0[0-9A-F]+ sector={expect} services o", 60)
+        vm.wait(30, 33)
+        print(f"ok: {args[1]}")
+
+
+def main():
+    if not shutil.which("nasm") or not os.path.exists(BIOS):
+        vt.skip("needs the packages nasm and seabios")
+    with vt.Workdir() as w:
+        for kind in ("ide", "virtio", "nvme"):
+            text = f"text-on-{kind}".encode()
+            path = disk(w, kind, text)
+            boot("--disk", f"{path},if={kind},format=raw", expect=text.decode(), drive="80")
+            with open(path, "rb") as f:
+                f.seek(1024)
+                vt.check(f.read(len(text)) == text, f"{kind}: the sector is written")
+        cd = iso(w, b"text-on-cd")
+        boot("--cdrom", cd, expect="text-on-cd", drive="E0")
+        # The order that was asked for, not the first that is there.
+        path = disk(w, "second", b"from-disk")
+        boot("--cdrom", cd, "--disk", f"{path},if=ide,format=raw", "--boot", "disk,cdrom",
+             expect="from-disk", drive="80")
+        for size, what in ((0, "is empty"), (1000, "multiple of 4 KiB"), (17 << 20, "at most 16 MiB")):
+            rom = w.file("rom", size=size)
+            with vt.VM("--board", "pc", "--firmware", rom, "--net", "none") as vm:
+                vm.wait(20, 1)
+                vt.check(what in vm.stderr(), f"a ROM of {size} bytes: {what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
