@@ -22,6 +22,7 @@
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pflash.h"
 #include "dev/pc/pvclock.h"
+#include "dev/pc/vga.h"
 #include "dev/pci/pci.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
@@ -37,6 +38,7 @@
 #define IOAPIC_BASE   0xfec00000u
 #define PCI_MEM_FIRST 0x80000000u /* or where RAM ends */
 #define PCI_MEM_LAST  0xfebfffffu
+#define VGA_FRAME     0xfd000000u /* where SeaBIOS puts the frame buffer */
 #define SHADOW_ROM    0xe0000u /* the ROM's last 128 KiB */
 
 /* Ports */
@@ -46,6 +48,8 @@
 #define DEBUG_PORT   0x402u
 #define PCI_IO_FIRST 0xc000u /* where SeaBIOS puts base addresses */
 #define PCI_IO_LAST  0xffffu
+
+#define VGA_SLOT 2
 
 /* Interrupts */
 #define GSI_PIT  0
@@ -311,10 +315,24 @@ static void boot_order(struct pc *pc, const struct pc_config *cfg)
 	}
 }
 
+static int wire_screen(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct vga_wiring w = {.host = pc->pci,
+			       .slot = VGA_SLOT,
+			       .display = cfg->display,
+			       .linear = cfg->vars ? 0 : VGA_FRAME};
+	struct vga *vga;
+
+	return cfg->display ? vga_create(vm, &w, &vga) : 0;
+}
+
 static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct virtio_dev *vd;
 	int err = wire_ide(vm, pc, cfg);
+
+	if (!err)
+		err = wire_screen(vm, pc, cfg);
 
 	for (unsigned i = 0; i < cfg->n_disks && !err; i++)
 		err = wire_disk(vm, pc, cfg, i);
@@ -406,6 +424,9 @@ static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 	if (pc->bootorder_len) /* with its terminating zero */
 		err = fwcfg_add_file(pc->fw, "bootorder", pc->bootorder,
 				     (uint32_t)pc->bootorder_len + 1);
+	if (!err && cfg->display && cfg->vga_bios) /* the name by which SeaBIOS finds it */
+		err = fwcfg_add_file(pc->fw, "pci1234,1111.rom", cfg->vga_bios,
+				     (uint32_t)cfg->vga_bios_size);
 	if (!err && cfg->serial_text) {
 		pc->sercon = COM1;
 		err = fwcfg_add_file(pc->fw, "etc/sercon-port", &pc->sercon, 2);

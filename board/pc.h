@@ -10,6 +10,7 @@ struct vm;
 struct block;
 struct net;
 struct chr;
+struct display;
 
 #define PC_LOW_END   UINT64_C(0xc0000000) /* RAM below 4 GiB ends here */
 #define PC_MAX_DISKS 8
@@ -29,6 +30,9 @@ struct pc_config {
 	enum pc_boot boot[PC_BOOT_MAX]; /* in that order */
 	bool boot_menu;
 	bool serial_text; /* no screen: the BIOS's text goes to COM1 */
+	struct display *display; /* of a VGA; NULL: none. Kept by the caller, as the next */
+	const void *vga_bios;    /* for it; NULL where the firmware brings its own */
+	size_t vga_bios_size;
 
 	struct chr *serial;  /* COM1; NULL: none */
 	struct chr *console; /* virtio console; NULL: none */

@@ -109,6 +109,10 @@ const struct command cmd_move = {
 	"move", "NAME", "let a running VM go on with another engine",
 	"Its processors stop for some milliseconds; nothing else changes.",
 	move_opts, ARRAY_SIZE(move_opts), 1, 1};
+const struct command cmd_screenshot = {
+	"screenshot", "NAME FILE", "write a picture of a VM's screen",
+	"FILE becomes a PNG file. The VM must have a screen: vigia run --display vga.",
+	NULL, 0, 2, 2};
 const struct command cmd_save = {
 	"save", "NAME FILE", "save a running VM to a file and end it",
 	"FILE is replaced only once the new one is complete and on the disk. Disks are not in it: they\n"
@@ -121,6 +125,6 @@ const struct command cmd_restore = {
 
 const struct command *const cmd_all[] = {
 	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,   &cmd_stop, &cmd_kill,    &cmd_pause,
-	&cmd_resume, &cmd_stats,   &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore, &cmd_move,
+	&cmd_resume, &cmd_stats,   &cmd_console, &cmd_doctor, &cmd_save, &cmd_restore, &cmd_screenshot, &cmd_move,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

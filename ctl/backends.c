@@ -194,10 +194,14 @@ static int open_floppy(struct backends *be, const char *path, unsigned n, struct
 	return 0;
 }
 
+#define VGA_BIOS "/usr/share/seabios/vgabios-stdvga.bin"
+
 static int open_pc(struct backends *be, const struct vm_def *def, struct msg *msg)
 {
 	int err = open_firmware(be, def, msg);
 
+	if (!err && def->screen && !be->vars)
+		err = map_file("VGA BIOS", VGA_BIOS, &be->vga_bios, msg);
 	for (unsigned i = 0; i < def->n_floppies && !err; i++)
 		err = open_floppy(be, def->floppy[i], i, msg);
 	return err;
@@ -331,6 +335,7 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 	int err;
 
 	be->loop = loop;
+	display_init(&be->display);
 	if (vm_def_is_pc(def))
 		err = open_pc(be, def, msg);
 	else
@@ -388,14 +393,17 @@ static enum pc_boot boot_code(char letter)
 	}
 }
 
-void backends_wire_pc(const struct backends *be, const struct vm_def *def, struct pc_config *cfg)
+void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_config *cfg)
 {
 	*cfg = (struct pc_config){
 		.firmware = be->firmware.data,
 		.firmware_size = be->firmware.size,
 		.vars = be->vars,
 		.boot_menu = def->boot_menu,
-		.serial_text = true, /* as long as there is no screen */
+		.serial_text = !def->screen,
+		.display = def->screen ? &be->display : NULL,
+		.vga_bios = be->vga_bios.data,
+		.vga_bios_size = be->vga_bios.size,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
 		.n_disks = be->n_disks,
@@ -445,6 +453,7 @@ void backends_close(struct backends *be)
 	unmap_file(&be->kernel);
 	unmap_file(&be->initrd);
 	unmap_file(&be->firmware);
+	unmap_file(&be->vga_bios);
 	be->n_disks = be->n_nets = 0;
 	be->mux = be->serial = be->console = NULL;
 }

@@ -9,6 +9,7 @@
 #include "chr/stdio.h"
 #include "ctl/def.h"
 #include "plat/plat.h"
+#include "ui/display.h"
 
 struct mapped_file {
 	void *data; /* NULL: none */
@@ -19,7 +20,8 @@ struct mapped_file {
 
 struct backends {
 	struct plat_loop *loop;
-	struct mapped_file kernel, initrd, firmware;
+	struct mapped_file kernel, initrd, firmware, vga_bios;
+	struct display display;
 	struct chr *serial, *console; /* what the user has named; NULL: none */
 	struct chr *mux;              /* between the main console and all who look at it */
 	bool mux_is_serial;
@@ -39,7 +41,7 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 void backends_close(struct backends *be);
 /* Wires them to a board. */
 void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg);
-void backends_wire_pc(const struct backends *be, const struct vm_def *def, struct pc_config *cfg);
+void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_config *cfg);
 /* Takes kernel and initrd out of this process's memory; they are read again where needed. */
 void backends_trim(struct backends *be);
 /* A console client's socket, non-blocking; on success it is the console's. early: what it has sent

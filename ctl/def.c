@@ -144,11 +144,12 @@ static int set_display(void *target, const char *value, struct msg *msg)
 {
 	if (!strncmp(value, "vnc", 3))
 		return msg_fail(msg, ERR_NOSYS,
-				"--display %s: there is no screen in this version "
-				"yet: use --display none and the serial console",
+				"--display %s: there is no screen over VNC in this version "
+				"yet: use --display vga and vigia screenshot",
 				value);
-	if (strcmp(value, "none"))
-		return msg_fail(msg, ERR_INVAL, "--display %s: there is only none", value);
+	if (strcmp(value, "none") && strcmp(value, "vga"))
+		return msg_fail(msg, ERR_INVAL, "--display %s: there is none and vga", value);
+	((struct vm_def *)target)->screen = !strcmp(value, "vga");
 	return 0;
 }
 
@@ -338,7 +339,8 @@ static const struct opt run_opts[] = {
 	 NULL, OPT_DEF, set_serial},
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
 	 set_console},
-	{"display", "none", "no screen (none)", NULL, OPT_DEF, set_display},
+	{"display", "none|vga", "a screen, for vigia screenshot; needs the PC (none)", NULL, OPT_DEF,
+	 set_display},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
 	{"exit-port", "PORT", "a write of v to this I/O port ends the VM with exit status (v<<1)|1",
 	 NULL, OPT_DEF, set_exit_port},
@@ -461,6 +463,8 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 
 static int check_micro(const struct vm_def *def, struct msg *msg)
 {
+	if (def->screen)
+		return msg_fail(msg, ERR_INVAL, "--display vga needs a PC: add --board pc");
 	if (!def->kernel)
 		return msg_fail(msg, ERR_INVAL,
 				"no kernel to boot: give --kernel FILE (a Linux bzImage or PVH "

@@ -45,6 +45,7 @@ struct vm_def {
 	char *history; /* file; NULL: the usual place; "none" */
 	char *policy;  /* file; NULL: everything is provided */
 	bool no_rng;
+	bool screen;           /* a VGA */
 	uint16_t exit_port;    /* 0: none */
 	unsigned stop_timeout; /* seconds from a polite stop to a hard one */
 	bool no_sandbox;

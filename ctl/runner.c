@@ -28,6 +28,7 @@
 #include "ctl/state.h"
 #include "engine/kvm/kvm.h"
 #include "plat/linux/log.h"
+#include "ui/png.h"
 #include "vm/save.h"
 #include "vm/vm.h"
 #include "x86/cpuid.h"
@@ -212,6 +213,33 @@ static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *
 	return 0;
 }
 
+/* A PNG file of what the screen shows, into the file that came along. */
+static int req_screenshot(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	struct display *d = &r->be.display;
+	uint8_t *file = NULL;
+	size_t len = 0, done = 0;
+	ssize_t n = 1;
+	int err;
+
+	if (r->control.passed < 0)
+		return msg_fail(msg, ERR_INVAL, "screenshot: no file was passed along");
+	if (!display_begin(d))
+		return msg_fail(msg, ERR_NOENT, "it has no screen: start it with --display vga");
+	err = png_make(d->pixels, d->width, d->height, &file, &len);
+	display_done(d);
+	if (err)
+		return msg_fail(msg, err, "screenshot: %s", err_str(err));
+	while (done < len && n > 0) {
+		n = write(r->control.passed, file + done, len - done);
+		done += n > 0 ? (size_t)n : 0;
+	}
+	free(file);
+	return done < len ? msg_fail(msg, ERR_IO, "the picture cannot be written: %s",
+				     strerror(errno))
+			  : 0;
+}
+
 /* Rules come in parts, as lines of the protocol are short. */
 static int req_policy(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
@@ -255,6 +283,7 @@ static const struct {
 	{"policy", req_policy},       {"rules", req_rules, true}, {"record", req_record},
 	{"status", req_status, true}, {"stats", req_stats, true}, {"stop", req_stop},
 	{"kill", req_kill},           {"pause", req_pause},       {"resume", req_resume},
+	{"screenshot", req_screenshot, true},
 	{"save", req_save},           {"move", req_move},
 };
 
