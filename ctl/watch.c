@@ -3,11 +3,13 @@
  * the guest's output comes on, the tick by the history's. */
 #include "ctl/watch.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -33,6 +35,30 @@ static int make_folder(const char *path)
 	return mkdir(part, 0700) && errno != EEXIST ? ERR_ACCES : 0;
 }
 
+/* "vm-123.history" and what SQLite keeps beside it: of a VM that nobody has given a name. */
+static bool is_nameless(const char *name)
+{
+	size_t n = strspn(name + MIN(strlen(name), (size_t)3), "0123456789");
+
+	return !strncmp(name, "vm-", 3) && n && !strncmp(name + 3 + n, ".history", 8);
+}
+
+/* Histories of nameless VMs that have ended long ago: no later run bounds them. */
+static void sweep_folder(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	struct stat st;
+
+	while (d && (e = readdir(d)))
+		if (is_nameless(e->d_name) &&
+		    !fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    time(NULL) - st.st_mtime > HISTORY_MAX_DAYS * 86400)
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
 int watch_path(const char *name, bool create, char *path, size_t size, struct msg *msg)
 {
 	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
@@ -51,6 +77,8 @@ int watch_path(const char *name, bool create, char *path, size_t size, struct ms
 	if (create && make_folder(dir))
 		return msg_fail(msg, ERR_ACCES, "cannot make the folder %s: %s", dir,
 				strerror(errno));
+	if (create)
+		sweep_folder(dir);
 	snprintf(path, size, "%s/%s.history", dir, name);
 	return 0;
 }

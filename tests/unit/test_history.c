@@ -134,12 +134,12 @@ static void test_write_read(void **state)
 	sqlite3 *db;
 
 	forget();
-	run(50000, 0);
+	run(20000, 0);
 	db = db_open(false);
 	assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
-	assert_int_equal(c.n, 50000);
+	assert_int_equal(c.n, 20000);
 	f.limit = 10;
-	c = (struct count){0, 49990};
+	c = (struct count){0, 19990};
 	assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
 	assert_int_equal(c.n, 10);
 	f.cls = "nonsense";
@@ -183,7 +183,7 @@ static void test_tampering(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		forget();
-		run(60000, 0); /* two batches at least */
+		run(34000, 0); /* two batches at least */
 		check(true, "");
 		change(cases[i].sql);
 		check(false, cases[i].what);
