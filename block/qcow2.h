@@ -91,11 +91,18 @@ struct qcow2;
 struct qslot;
 
 /* One that waits: run() is called, from any thread with no lock held, when what it waited for is
- * there (err 0) or will not come. */
+ * there (err 0) or will not come.
+ *
+ * What was loaded for it is pinned, or others that are woken first could take its place, and so on
+ * for ever. A request comes to hold an L2 slice, then a slice of counts, never the other way round;
+ * it lets go of both before it waits for anything but a slice, and when its step is done. */
+enum { QHOLD_L2, QHOLD_COUNTS, QHOLDS };
 struct qwait {
 	struct qwait *next;
 	void (*run)(struct qwait *w);
 	int err;
+	struct qslot *hold[QHOLDS];
+	struct qzslot *z; /* a decompressed cluster, likewise */
 };
 
 struct qwaitq {
@@ -106,8 +113,9 @@ struct qwaitq {
 struct qctx {
 	struct qslot *load;
 	struct qzslot *zload;
-	bool commit;  /* one should begin */
-	bool no_wait; /* ERR_BUSY where all slots are in use: it is the commit that asks */
+	bool for_slice; /* ERR_AGAIN means: waits for a slice */
+	bool commit;    /* one should begin */
+	bool no_wait;   /* ERR_BUSY where all slots are in use: it is the commit that asks */
 };
 
 /* A table that is in memory whole (L1, refcount table), with a copy as it is to be on disk. */
@@ -343,6 +351,8 @@ int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qwait *w,
 	       struct qslot **out) attr_must_check;
 void qcache_dirty(struct qcow2 *q, struct qslot *s, struct qctx *ctx);
 void qcache_unpin(struct qcow2 *q, struct qslot *s);
+/* What was loaded for w. */
+void qcache_release(struct qcow2 *q, struct qwait *w);
 void qcache_drop(struct qcache *c, uint64_t off, uint64_t len);
 void qcache_snapshot(struct qcache *c);
 void qcache_written(struct qcow2 *q, struct qcache *c, bool ok);
@@ -363,8 +373,9 @@ void qcow2_wake(struct qcow2 *q, struct qwaitq *wq, int err);
 void qcow2_wake_one(struct qcow2 *q, struct qwait *w, int err);
 /* Releases the lock and runs those who were woken, unless another thread is at it. */
 void qcow2_unlock(struct qcow2 *q);
-/* The same after doing what ctx says. A request that now waits is not to be touched after it. */
-void qcow2_leave(struct qcow2 *q, struct qctx *ctx);
+/* The same at the end of a step of w, which said err: does what ctx says. If it is ERR_AGAIN, w is
+ * not to be touched any more. */
+void qcow2_leave(struct qcow2 *q, struct qctx *ctx, struct qwait *w, int err);
 /* Around I/O to clusters that could be freed meanwhile: they are not used anew before its end. */
 uint8_t qcow2_io_begin(struct qcow2 *q);
 void qcow2_io_end(struct qcow2 *q, uint8_t epoch);

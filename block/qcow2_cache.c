@@ -106,6 +106,26 @@ static int load_now(struct qcow2 *q, struct qcache *c, struct qslot *s, uint64_t
 	return 0;
 }
 
+static unsigned kind_of(const struct qcow2 *q, const struct qcache *c)
+{
+	return c == &q->rbc ? QHOLD_COUNTS : QHOLD_L2;
+}
+
+static void release(struct qcow2 *q, struct qslot **hold)
+{
+	if (*hold)
+		qcache_unpin(q, *hold);
+	*hold = NULL;
+}
+
+void qcache_release(struct qcow2 *q, struct qwait *w)
+{
+	unsigned i;
+
+	for (i = 0; i < QHOLDS; i++)
+		release(q, &w->hold[i]);
+}
+
 int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qwait *w, struct qctx *ctx,
 	       struct qslot **out)
 {
@@ -117,8 +137,11 @@ int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qwait *w,
 		*out = s;
 		return 0;
 	}
+	if (w) /* one slice of a kind at a time */
+		release(q, &w->hold[kind_of(q, c)]);
 	if (s) {
 		qwait_on(&s->waiters, w);
+		ctx->for_slice = true;
 		return ERR_AGAIN;
 	}
 	s = victim(c);
@@ -135,6 +158,7 @@ int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qwait *w,
 	}
 	if (!s) { /* each will end: loads, pins, and dirt by a commit */
 		ctx->commit = true;
+		ctx->for_slice = true;
 		qwait_on(&q->slot_wait, w);
 		return ERR_AGAIN;
 	}
@@ -158,6 +182,7 @@ int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qwait *w,
 		.done = load_done,
 	};
 	qwait_on(&s->waiters, w);
+	ctx->for_slice = true;
 	ctx->load = s;
 	return ERR_AGAIN;
 }
@@ -171,6 +196,7 @@ static void load_done(struct block_req *req, int err)
 {
 	struct qslot *s = container_of(req, struct qslot, io);
 	struct qcow2 *q = s->q;
+	struct qwait *w;
 
 	plat_mutex_lock(&q->lock);
 	qcow2_io_end(q, s->epoch);
@@ -178,6 +204,10 @@ static void load_done(struct block_req *req, int err)
 		empty(s->cache, s);
 	else
 		s->state = QSLOT_VALID;
+	for (w = s->waiters.head; w && !err; w = w->next) {
+		w->hold[kind_of(q, s->cache)] = s;
+		s->pins++;
+	}
 	qcow2_wake(q, &s->waiters, err);
 	qcow2_wake(q, &q->slot_wait, 0);
 	qcow2_unlock(q);
@@ -201,7 +231,8 @@ void qcache_unpin(struct qcow2 *q, struct qslot *s)
 		qcow2_wake(q, &q->slot_wait, 0);
 }
 
-/* The range now holds something else. None of it is dirty or loading: it was free. */
+/* The range now holds something else. None of it is dirty or loading: it was free. Somebody who was
+ * woken for one of the slices may still hold it, but will look for another. */
 void qcache_drop(struct qcache *c, uint64_t off, uint64_t len)
 {
 	uint64_t o;
@@ -211,7 +242,7 @@ void qcache_drop(struct qcache *c, uint64_t off, uint64_t len)
 
 		if (!s)
 			continue;
-		BUG_ON(s->state != QSLOT_VALID || s->pins || s->writing);
+		BUG_ON(s->state != QSLOT_VALID || s->writing);
 		if (s->dirty) {
 			s->dirty = false;
 			c->n_dirty--;

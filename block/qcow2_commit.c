@@ -437,7 +437,7 @@ static void commit_run(struct qwait *w)
 			}
 			more = free_some(q, &ctx);
 			ctx.commit = false; /* this one is still running */
-			qcow2_leave(q, &ctx);
+			qcow2_leave(q, &ctx, w, more ? 0 : ERR_AGAIN);
 			if (!more)
 				return;
 			if (c->stage != QC_FREE_PUNCHED)

@@ -84,8 +84,7 @@ int qcow2_map(struct qcow2 *q, uint64_t off, uint64_t len, struct qwait *w, stru
 
 void qreq_init(struct qreq *r, struct qcow2 *q, struct block_req *req)
 {
-	r->w.run = qreq_run;
-	r->w.err = 0;
+	r->w = (struct qwait){.run = qreq_run};
 	r->q = q;
 	r->req = req;
 	r->pos = 0;
@@ -275,84 +274,97 @@ static void qio_done(struct block_req *b, int err)
 
 /* ---- reads --------------------------------------------------------------------------------------- */
 
-/* A compressed cluster: from the few that are kept. */
-static int read_zip(struct qreq *r, const struct qmap *m, struct qctx *ctx)
+/* From a decompressed cluster, which is pinned. */
+static void read_zip(struct qreq *r, struct qzslot *z)
+{
+	uint64_t off = r->req->offset + r->pos, in = off & (r->q->cs - 1);
+
+	give(r, z->out + in, MIN(r->req->len - r->pos, r->q->cs - in));
+	plat_mutex_lock(&r->q->lock);
+	qzip_unpin(r->q, z);
+	qcow2_unlock(r->q);
+}
+
+struct rplan {
+	struct qmap m;
+	struct qzslot *z;      /* it is there, pinned */
+	struct qio *io;        /* or this reads it */
+	struct block *backing; /* from there */
+};
+
+/* With the lock held: where the next bytes come from; all NULL: they are zeros. */
+static int plan_read(struct qreq *r, struct rplan *p, uint64_t span, struct qctx *ctx)
 {
 	uint64_t off = r->req->offset + r->pos;
 	struct qcow2 *q = r->q;
-	struct qzslot *z;
-	int err = qzip_get(q, m->entry, &r->w, ctx, &z);
+	struct qmap *m = &p->m;
+	int err = qcow2_map(q, off, r->req->len - r->pos, &r->w, ctx, m);
 
 	if (err)
 		return err;
-	plat_mutex_unlock(&q->lock);
-	give(r, z->out + (off & (q->cs - 1)), m->len);
-	plat_mutex_lock(&q->lock);
-	qzip_unpin(q, z);
-	return 0;
-}
-
-/* Entered with the lock held, which it releases. ERR_AGAIN: the request waits. */
-static int read_piece(struct qreq *r, struct qmap *m, uint64_t span, struct qctx *ctx)
-{
-	uint64_t off = r->req->offset + r->pos;
-	struct block *backing = NULL;
-	struct qcow2 *q = r->q;
-	struct qio *io;
-	int err;
-
 	if (m->kind == QK_COMPRESSED) {
-		err = read_zip(r, m, ctx);
-		qcow2_leave(q, ctx);
-		return err;
+		ctx->for_slice = false;
+		return qzip_get(q, m->entry, &r->w, ctx, &p->z);
 	}
 	if (m->kind == QK_UNALLOCATED && qcow2_over_backing(q, off)) {
-		backing = q->backing;
-		m->len = MIN(m->len, backing->size - off);
+		p->backing = q->backing;
+		m->len = MIN(m->len, q->backing->size - off);
 		m->host = off;
 	} else if (m->kind != QK_NORMAL) {
-		qcow2_leave(q, ctx);
-		give(r, NULL, m->len);
 		return 0;
 	}
 	if (m->len < r->req->len)
 		m->len = MIN(m->len, span);
-	if (!m->len) { /* segments of a few bytes each */
-		qcow2_leave(q, ctx);
+	if (!m->len) /* segments of a few bytes each */
 		return err_here(ERR_INVAL);
-	}
-	io = qio_get(r, m->len);
-	if (io && !backing) {
-		io->counted = true;
-		io->epoch = qcow2_io_begin(q);
-	}
-	qcow2_leave(q, ctx);
-	if (!io)
+	p->io = qio_get(r, m->len);
+	if (!p->io)
 		return ERR_AGAIN;
-	qio_submit(io, backing, m->host, m->len);
+	if (!p->backing) {
+		p->io->counted = true;
+		p->io->epoch = qcow2_io_begin(q);
+	}
 	return 0;
 }
 
 /* False: the request waits, or has failed. */
 static bool step_read(struct qreq *r)
 {
-	uint64_t off = r->req->offset + r->pos, span = qreq_vec_span(r, QIO_VECS);
+	uint64_t span = qreq_vec_span(r, QIO_VECS);
 	struct qcow2 *q = r->q;
+	struct rplan p = {.z = r->w.z};
 	struct qctx ctx = {0};
-	struct qmap m;
-	int err;
+	int err = 0;
 
-	plat_mutex_lock(&q->lock);
-	err = qcow2_map(q, off, r->req->len - r->pos, &r->w, &ctx, &m);
-	if (err)
-		qcow2_leave(q, &ctx);
-	else
-		err = read_piece(r, &m, span, &ctx);
+	r->w.z = NULL;
+	if (!p.z) {
+		plat_mutex_lock(&q->lock);
+		err = plan_read(r, &p, span, &ctx);
+		qcow2_leave(q, &ctx, &r->w, err);
+	}
 	if (err == ERR_AGAIN)
 		return false;
 	if (err)
 		qreq_fail(r, err);
+	else if (p.z)
+		read_zip(r, p.z);
+	else if (p.io)
+		qio_submit(p.io, p.backing, p.m.host, p.m.len);
+	else
+		give(r, NULL, p.m.len);
 	return true;
+}
+
+static void let_go(struct qreq *r)
+{
+	struct qcow2 *q = r->q;
+
+	plat_mutex_lock(&q->lock);
+	qcache_release(q, &r->w);
+	if (r->w.z)
+		qzip_unpin(q, r->w.z);
+	r->w.z = NULL;
+	qcow2_unlock(q);
 }
 
 void qreq_run(struct qwait *w)
@@ -375,8 +387,11 @@ void qreq_run(struct qwait *w)
 			break;
 		}
 	}
-	if (on)
-		qreq_put(r);
+	if (!on)
+		return;
+	if (w->z || w->hold[QHOLD_L2] || w->hold[QHOLD_COUNTS]) /* it failed before using them */
+		let_go(r);
+	qreq_put(r);
 }
 
 static bool valid(const struct block *b, const struct block_req *req)

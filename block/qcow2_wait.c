@@ -61,8 +61,10 @@ void qcow2_unlock(struct qcow2 *q)
 
 /* Once the lock is released only a load's own slot keeps the image open, until the load is
  * submitted; its end will run those who were woken now. */
-void qcow2_leave(struct qcow2 *q, struct qctx *ctx)
+void qcow2_leave(struct qcow2 *q, struct qctx *ctx, struct qwait *w, int err)
 {
+	if (w && !(err == ERR_AGAIN && ctx->for_slice))
+		qcache_release(q, w);
 	if (ctx->commit)
 		qcow2_commit_begin(q);
 	if (!ctx->load && !ctx->zload) {

@@ -103,6 +103,7 @@ static int l2_for_write(struct qcow2 *q, uint64_t off, struct qwait *w, struct q
 			err = l2_new(q, l1i, w, ctx);
 		if (err)
 			return err;
+		qcache_release(q, w); /* of the counts, before waiting for an L2 slice */
 	}
 	l2 = q->l1.e[l1i] & QE_OFFSET;
 	if (!qcow2_offset_ok(q, l2)) {
@@ -180,7 +181,7 @@ static void alloc_end(struct qalloc *a, int err)
 	a->next = q->free_allocs;
 	q->free_allocs = a;
 	qcow2_wake(q, &q->pool_wait, 0);
-	qcow2_leave(q, &ctx);
+	qcow2_leave(q, &ctx, NULL, 0);
 	qreq_put(r);
 }
 
@@ -460,7 +461,7 @@ bool qcow2_step_write(struct qreq *r, uint64_t len)
 
 	plat_mutex_lock(&q->lock);
 	err = plan_write(r, &p, limit, &ctx);
-	qcow2_leave(q, &ctx);
+	qcow2_leave(q, &ctx, &r->w, err);
 	if (err == ERR_AGAIN)
 		return false;
 	if (err)
@@ -568,7 +569,7 @@ static bool step_part(struct qreq *r, uint64_t off, uint64_t len)
 	} else {
 		err = qcow2_map(q, off, len, &r->w, &ctx, &m);
 	}
-	qcow2_leave(q, &ctx);
+	qcow2_leave(q, &ctx, &r->w, err);
 	if (err == ERR_AGAIN)
 		return false;
 	if (err)
@@ -594,7 +595,7 @@ bool qcow2_step_zero(struct qreq *r)
 		left = ALIGN_DOWN(left, q->cs);
 	plat_mutex_lock(&q->lock);
 	err = plan_zero(r, off, left, &ctx, &done);
-	qcow2_leave(q, &ctx);
+	qcow2_leave(q, &ctx, &r->w, err);
 	if (err == ERR_AGAIN)
 		return false;
 	if (err)

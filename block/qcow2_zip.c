@@ -47,6 +47,7 @@ static void done(struct block_req *req, int err)
 {
 	struct qzslot *z = container_of(req, struct qzslot, io);
 	struct qcow2 *q = z->q;
+	struct qwait *w;
 	bool bad = false;
 
 	if (!err) {
@@ -63,6 +64,10 @@ static void done(struct block_req *req, int err)
 	if (err)
 		z->key = 0;
 	z->state = err ? QSLOT_EMPTY : QSLOT_VALID;
+	for (w = z->waiters.head; w && !err; w = w->next) {
+		w->z = z;
+		z->pins++;
+	}
 	qcow2_wake(q, &z->waiters, bad ? ERR_IO : err);
 	qcow2_wake(q, &q->slot_wait, 0);
 	qcow2_unlock(q);

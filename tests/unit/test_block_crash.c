@@ -53,6 +53,8 @@ struct chaos {
 	struct logged **upto[512]; /* of a sync: what it covers */
 	bool slow[512];
 	unsigned n_wait;
+	bool at_once; /* requests end within their submission */
+	unsigned submitted;
 	unsigned fail; /* one request in so many */
 	int fail_with;
 	/* a crash within a synchronous call, to be looked at after it */
@@ -158,14 +160,19 @@ static int chaos_truncate(struct bfile *f, uint64_t size)
 	return ERR_NOSYS;
 }
 
+static void end_one(struct chaos *c, unsigned i);
+
 static void chaos_submit(struct bfile *f, struct block_req *req)
 {
 	struct chaos *c = container_of(f, struct chaos, f);
 
 	assert_true(c->n_wait < ARRAY_SIZE(c->wait));
+	c->submitted++;
 	c->upto[c->n_wait] = c->log_tail;
 	c->slow[c->n_wait] = !rnd(8);
 	c->wait[c->n_wait++] = req;
+	if (c->at_once)
+		end_one(c, c->n_wait - 1);
 }
 
 /* The entry whose tail pointer a sync remembered may have been made durable by another sync. */
@@ -989,9 +996,60 @@ static void test_errors(void **state)
 	}
 }
 
+/* Many requests, each of which needs what there is little room for: all must come to their end,
+ * although those that are woken take it from those that are about to be. */
+static void test_little_room(void **state)
+{
+	static struct {
+		struct sync_read s;
+		uint8_t buf[512];
+	} r[200];
+	struct qcow2_create cr = {
+		.size = DISK_MAX, .version = 3, .cluster_bits = 9, .refcount_order = 6};
+	struct qcow2_opts o = {.unzip = fake_unzip, .l2_cache = 1, .refcount_cache = 1};
+	struct disk *d = calloc(1, sizeof(*d));
+	char err[200];
+	unsigned i, round;
+
+	rng = 12345;
+	chaos_init(&d->c);
+	assert_int_equal(qcow2_create(&d->c.f, &cr, err, sizeof(err)), 0);
+	for (round = 0; round < 3; round++) { /* new clusters, reads in place, compressed reads */
+		d->c.at_once = false;
+		open_disk(d, &o);
+		for (i = 0; i < ARRAY_SIZE(r); i++) {
+			fill(r[i].buf, i + 1, 512);
+			r[i].s.vec = (struct block_vec){r[i].buf, 512};
+			r[i].s.done = false;
+			r[i].s.r = (struct block_req){.op = round ? BLOCK_READ : BLOCK_WRITE,
+						      .offset = i * 9 * 512,
+						      .len = 512,
+						      .vec = &r[i].s.vec,
+						      .n_vec = 1,
+						      .done = sync_done};
+			block_submit(d->b, &r[i].s.r);
+		}
+		d->c.at_once = true;
+		d->c.submitted = 0;
+		while (d->c.n_wait)
+			end_one(&d->c, 0);
+		for (i = 0; i < ARRAY_SIZE(r); i++) {
+			assert_true(r[i].s.done);
+			assert_int_equal(r[i].s.err, 0);
+			assert_int_equal(value_of(r[i].buf), i + 1);
+		}
+		assert_true(d->c.submitted < 20 * ARRAY_SIZE(r));
+		block_close(d->b);
+		make_compressed(&d->c);
+	}
+	chaos_fini(&d->c);
+	free(d);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_little_room),
 		cmocka_unit_test(test_crash),
 		cmocka_unit_test(test_errors),
 	};
