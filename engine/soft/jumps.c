@@ -121,7 +121,7 @@ void soft_jumps_flush_shared(struct soft_vcpu *v, bool global)
 
 void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 {
-	if (view->log_jc.n > LOG_MAX) {
+	if (view->log_jc.n > LOG_MAX || view->flushes == 0) { /* or with the TLBs */
 		init_view(view);
 		return;
 	}

@@ -2,10 +2,10 @@
 /* layout.h: the engine's data structures. Translated code reaches a vCPU's at fixed offsets from GS:
  *
  *	0		struct soft_vcpu; the guest's registers are at its start
- *	GS_TLB0		the kernel's TLBs, for reads and for writes, each of two arrays
+ *	GS_TLB0		the kernel's TLBs, by context for reads and for writes, each of two arrays
  *	GS_JC0		the kernel's jump cache, two arrays
  *	GS_TGT		one slot for each target of a kernel's jump that leaves its page
- *	GS_TLB1, GS_JC1	the same for user code, and for kernel code that may touch user pages
+ *	GS_TLB1, GS_JC1	the same for user code
  *
  * Committed where touched; zeroes mean "nothing cached". The last part exists once for each of a
  * few address spaces (struct soft_view); the rest is the same memory in all of their windows. */
@@ -58,26 +58,25 @@ enum soft_ctx {
 /* A window: what all views of a vCPU share first, then what each has for itself. */
 #define GS_STRUCT (1024u * 1024u) /* struct soft_vcpu, rounded up */
 #define GS_TLB0   GS_STRUCT
-#define GS_JC0    (GS_TLB0 + 4u * TLB_BYTES)
+#define GS_JC0    (GS_TLB0 + 8u * TLB_BYTES)
 #define GS_TGT    (GS_JC0 + 2u * JC_BYTES)
 #define GS_SHARED (GS_TGT + TGT_MAX * 8u)
 #define GS_TLB1   GS_SHARED
-#define GS_JC1    (GS_TLB1 + 8u * TLB_BYTES)
+#define GS_JC1    (GS_TLB1 + 4u * TLB_BYTES)
 #define GS_SIZE   (GS_JC1 + 2u * JC_BYTES)
 #define GS_OWN    (GS_SIZE - GS_SHARED)
 /* kind: 0 read, 1 write */
-#define GS_NTAG(ctx, kind)                                     \
-	((ctx) == CTX_KERNEL ? GS_TLB0 + (kind)*2u * TLB_BYTES \
-			     : GS_TLB1 + (((ctx)-1u) * 2u + (kind)) * 2u * TLB_BYTES)
+#define GS_NTAG(ctx, kind)                                   \
+	((ctx) == CTX_USER ? GS_TLB1 + (kind)*2u * TLB_BYTES \
+			   : GS_TLB0 + (((ctx) / 2u) * 2u + (kind)) * 2u * TLB_BYTES)
 #define GS_ADDEND(ctx, kind) (GS_NTAG(ctx, kind) + TLB_BYTES)
 #define GS_JNTAG(set)        ((set) ? GS_JC1 : GS_JC0)
 #define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
 
-/* Chains from host pages to the write entries that lead there: the kernel's table, then two of each
- * view. */
+/* Chains from host pages to the write entries that lead there: one table of each kernel context,
+ * then one of each view. */
 #define REV_HEADS 4096u
-#define REV_BYTES \
-	(REV_HEADS * 4u + (1u + 2u * VIEWS) * TLB_ENTRIES * (uint32_t)sizeof(struct soft_rev))
+#define REV_BYTES (REV_HEADS * 4u + (2u + VIEWS) * TLB_ENTRIES * (uint32_t)sizeof(struct soft_rev))
 
 struct soft_rev {
 	uint64_t page;       /* host address; 0: on no chain */
@@ -94,15 +93,16 @@ struct soft_log {
 };
 
 /* One address space's user part, kept while others run: a view for each of the PCIDs used last. */
-#define VIEWS     6u
+#define VIEWS     4u
 #define PCID_NONE UINT32_MAX
 struct soft_view {
 	uint8_t *gs; /* its window */
 	uint32_t pcid;
 	bool global_code; /* its jump cache has entries for global pages */
 	uint64_t used;
-	struct soft_log log_tlb, log_jc;     /* (table - 2) << 16 | index; index */
-	uint8_t in_tlb[4 * TLB_ENTRIES / 8]; /* what is in the logs */
+	uint32_t flushes;                    /* since its memory was given back */
+	struct soft_log log_tlb, log_jc;     /* kind << 16 | index; index */
+	uint8_t in_tlb[2 * TLB_ENTRIES / 8]; /* what is in the logs */
 	uint8_t in_jc[JC_ENTRIES / 8];
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that the jump cache leads to */
 };
@@ -149,9 +149,9 @@ struct soft_vcpu {
 	void *rev;
 
 	/* What was filled of the shared part, by whether the page is global (1) or not (0): TLB
-	 * entries (kind << 16 | index), jump cache entries and jump slots. */
+	 * entries (table << 16 | index), jump cache entries and jump slots. */
 	struct soft_log log_tlb[2], log_jc[2], log_tgt[2];
-	uint8_t in_tlb[2][2 * TLB_ENTRIES / 8]; /* what is in the logs */
+	uint8_t in_tlb[2][TLB_TABLES * TLB_ENTRIES / 8]; /* what is in the logs */
 	uint8_t in_jc[2][JC_ENTRIES / 8];
 	uint8_t in_tgt[2][TGT_MAX / 8];
 	gva_t fetch_page; /* the page that the interpreter fetched from last, or FETCH_NONE */

@@ -12,6 +12,9 @@
 #include "engine/soft/block.h"
 #include "engine/soft/view.h"
 
+/* Flushes of a view after which its tables' memory is given back */
+#define VIEW_RECYCLE 64u
+
 static uint64_t empty(uint32_t index)
 {
 	return index == 0 || index == TLB_ENTRIES - 1 ? -(5 * PAGE_SIZE) : 0;
@@ -34,18 +37,25 @@ static void entry_clear(uint8_t *gs, uint32_t table, uint32_t index)
 	*addend_of(gs, table, index) = 0;
 }
 
-static void init_tables(uint8_t *gs, uint32_t from, uint32_t to)
+/* Is a table each view's own? */
+static bool is_own(uint32_t table)
 {
-	for (uint32_t t = from; t < to; t++) {
-		entry_clear(gs, t, 0);
-		entry_clear(gs, t, TLB_ENTRIES - 1);
-	}
+	return table / 2 == CTX_USER;
+}
+
+static void init_tables(uint8_t *gs, bool own)
+{
+	for (uint32_t t = 0; t < TLB_TABLES; t++)
+		if (is_own(t) == own) {
+			entry_clear(gs, t, 0);
+			entry_clear(gs, t, TLB_ENTRIES - 1);
+		}
 }
 
 static void init_shared(struct soft_vcpu *v)
 {
 	plat_pages_discard((uint8_t *)v + GS_TLB0, GS_JC0 - GS_TLB0);
-	init_tables((uint8_t *)v, 0, 2);
+	init_tables((uint8_t *)v, false);
 	memset(v->in_tlb, 0, sizeof(v->in_tlb));
 	v->log_tlb[0].n = v->log_tlb[1].n = 0;
 }
@@ -53,9 +63,9 @@ static void init_shared(struct soft_vcpu *v)
 static void init_view(struct soft_view *view)
 {
 	plat_pages_discard(view->gs + GS_TLB1, GS_JC1 - GS_TLB1);
-	init_tables(view->gs, 2, TLB_TABLES);
+	init_tables(view->gs, true);
 	memset(view->in_tlb, 0, sizeof(view->in_tlb));
-	view->log_tlb.n = 0;
+	view->log_tlb.n = view->flushes = 0;
 }
 
 void soft_tlb_init(struct soft_vcpu *v)
@@ -98,14 +108,15 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 {
 	struct soft_log *log = &view->log_tlb;
 
-	if (log->n > LOG_MAX) {
+	/* Address spaces are random: in time each page of the tables would be touched. */
+	if (log->n > LOG_MAX || (log->n && ++view->flushes == VIEW_RECYCLE)) {
 		init_view(view);
 		return;
 	}
 	for (uint32_t i = 0; i < log->n; i++) {
 		uint32_t e = log->entry[i];
 
-		entry_clear(view->gs, (e >> 16) + 2, e & 0xffff);
+		entry_clear(view->gs, CTX_USER * 2 + (e >> 16), e & 0xffff);
 		view->in_tlb[e / 8] = 0;
 	}
 	log->n = 0;
@@ -113,18 +124,16 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 
 void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 {
-	entry_clear((uint8_t *)v, 0, index);
-	entry_clear((uint8_t *)v, 1, index);
-	for (unsigned i = 0; i < VIEWS; i++)
-		for (uint32_t t = 2; t < TLB_TABLES; t++)
+	for (uint32_t t = 0; t < TLB_TABLES; t++)
+		for (unsigned i = 0; i < (is_own(t) ? VIEWS : 1); i++)
 			entry_clear(v->views[i].gs, t, index);
 }
 
 /* ---- from host pages to write entries ------------------------------------------------------- */
 
 /* Chains of write entries by the page they lead to. An entry is on the chain of the page it was
- * last filled with, though it may be empty meanwhile. Entries are numbered group << 16 | index; group
- * 0 is the kernel's table, 1 + 2n and 2 + 2n are the n-th view's. */
+ * last filled with, though it may be empty meanwhile. Entries are numbered group << 16 | index;
+ * groups 0 and 1 are the kernel's contexts, 2 + n is the n-th view. */
 static uint32_t *rev_head(struct soft_vcpu *v, uint64_t page)
 {
 	uint32_t h = (uint32_t)(page >> PAGE_SHIFT ^ page >> 26) % REV_HEADS;
@@ -139,19 +148,19 @@ static struct soft_rev *rev_of(struct soft_vcpu *v, uint32_t n)
 
 static uint32_t rev_number(const struct soft_vcpu *v, uint32_t table, uint32_t index)
 {
-	uint32_t view = (uint32_t)(v->view - v->views);
+	uint32_t group = is_own(table) ? 2 + (uint32_t)(v->view - v->views) : table / 4;
 
-	return (table < 2 ? 0 : 1 + 2 * view + (table / 2 - 1)) << 16 | index;
+	return group << 16 | index;
 }
 
 static void rev_clear(struct soft_vcpu *v, uint32_t n)
 {
 	uint32_t group = n >> 16;
 
-	if (group == 0)
-		entry_clear((uint8_t *)v, 1, n & 0xffff);
+	if (group < 2)
+		entry_clear((uint8_t *)v, group * 4 + 1, n & 0xffff);
 	else
-		entry_clear(v->views[(group - 1) / 2].gs, 3 + (group - 1) % 2 * 2, n & 0xffff);
+		entry_clear(v->views[group - 2].gs, CTX_USER * 2 + 1, n & 0xffff);
 }
 
 static void rev_remove(struct soft_vcpu *v, struct soft_rev *r)
@@ -202,10 +211,10 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 
 static void log_entry(struct soft_vcpu *v, bool global, uint32_t table, uint32_t index)
 {
-	if (table < 2)
-		log_add(&v->log_tlb[global], v->in_tlb[global], table << 16 | index);
+	if (is_own(table))
+		log_add(&v->view->log_tlb, v->view->in_tlb, (table & 1) << 16 | index);
 	else
-		log_add(&v->view->log_tlb, v->view->in_tlb, (table - 2) << 16 | index);
+		log_add(&v->log_tlb[global], v->in_tlb[global], table << 16 | index);
 }
 
 /* x: what cpu_walk() gave for gva. Enters it where translated code may use it without us. */
