@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The PC board under OVMF: the UEFI shell starts on the serial port, sees the disk, and a variable
+survives into the next run through --vars; without it the template is not touched."""
+import os
+import sys
+
+import vigia_test as vt
+
+OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
+PROMPT = r"Shell>"
+
+
+def shell(*args):
+    vm = vt.VM("--firmware", "uefi", "--net", "none", "--memory", "256M", *args)
+    vm.expect(r"Press .*ESC.* in . seconds", 120)
+    vm.send("\x1b")
+    vm.expect(PROMPT, 60)
+    return vm
+
+
+def command(vm, text, expect):
+    vm.send(text + "\r")
+    return vm.expect(expect, 60)
+
+
+def main():
+    if not os.path.exists(OVMF):
+        vt.skip("needs the package ovmf")
+    with vt.Workdir() as w:
+        names = w.file("vars.fd")
+        image = w.file("disk", b"\0", 1 << 20)
+        with shell("--vars", names, "--disk", f"{image},if=ide,format=raw") as vm:
+            vt.check(b"Ata(0x0)" in vm.output, "the disk is in the shell's map")
+            command(vm, "set vigia porthole", PROMPT)
+            vm.send("reset -s\r")
+            vm.wait(60)
+            print("ok: reset -s powers off")
+        with shell("--vars", names) as vm:
+            command(vm, "set vigia", r"vigia .*= .*porthole")
+            print("ok: the variable is still there")
+            vm.send("reset -s\r")
+            vm.wait(60)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
