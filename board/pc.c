@@ -39,7 +39,7 @@
 #define PCI_MEM_FIRST 0x80000000u /* or where RAM ends */
 #define PCI_MEM_LAST  0xfebfffffu
 #define VGA_FRAME     0xfd000000u /* where SeaBIOS puts the frame buffer */
-#define SHADOW_ROM    0xe0000u /* the ROM's last 128 KiB */
+#define SHADOW_ROM    0xe0000u    /* the ROM's last 128 KiB */
 
 /* Ports */
 #define PM_BASE_BIOS 0x600u /* each firmware has its own idea, and moves the block there */

@@ -29,7 +29,7 @@ struct pc_config {
 	struct block *vars;   /* flash below the ROM in which firmware keeps variables; NULL */
 	enum pc_boot boot[PC_BOOT_MAX]; /* in that order */
 	bool boot_menu;
-	bool serial_text; /* no screen: the BIOS's text goes to COM1 */
+	bool serial_text;        /* no screen: the BIOS's text goes to COM1 */
 	struct display *display; /* of a VGA; NULL: none. Kept by the caller, as the next */
 	const void *vga_bios;    /* for it; NULL where the firmware brings its own */
 	size_t vga_bios_size;
