@@ -96,8 +96,7 @@ static int policy_check(const char *file, struct msg *msg)
 struct past {
 	struct policy *p;
 	uint64_t verdicts[3];
-	int64_t times;
-	const struct history_row *row;
+	uint64_t unknown; /* counted without their address: the table was full */
 };
 
 /* "tcp 10.0.2.15:4000 > 1.2.3.4:443": the flow's far end is the one that is not the guest's. */
@@ -164,6 +163,10 @@ static void try_row(void *arg, const struct history_row *r)
 
 		if (!(policy_mask(past->p) & BIT(r->cls)))
 			return;
+		if (r->addr == -1 && r->verdict & MON_R_COUNTED) {
+			past->unknown += (uint64_t)r->count;
+			return;
+		}
 		v = policy_decide(past->p, &ev);
 		line = ev.rule;
 	}
@@ -190,7 +193,7 @@ static int open_past(const char *name, sqlite3 **db, struct msg *msg)
 static int policy_test(const char *file, const char *name, struct msg *msg)
 {
 	const struct history_filter all = {.device = -1, .space = -1};
-	struct past past = {.times = 0};
+	struct past past = {.unknown = 0};
 	char err[300] = "";
 	sqlite3 *db;
 	int e;
@@ -209,9 +212,10 @@ static int policy_test(const char *file, const char *name, struct msg *msg)
 		sqlite3_close(db);
 	}
 	if (!e)
-		printf("provided %" PRIu64 ", redirected %" PRIu64 ", denied %" PRIu64 "\n",
+		printf("provided %" PRIu64 ", redirected %" PRIu64 ", denied %" PRIu64
+		       ", not known %" PRIu64 "\n",
 		       past.verdicts[MON_PROVIDE], past.verdicts[MON_REDIRECT],
-		       past.verdicts[MON_DENY]);
+		       past.verdicts[MON_DENY], past.unknown);
 	policy_free(past.p);
 	return e;
 }
