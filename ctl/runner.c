@@ -27,6 +27,7 @@
 #include "ctl/watch.h"
 #include "ctl/state.h"
 #include "engine/kvm/kvm.h"
+#include "engine/soft/soft.h"
 #include "plat/linux/log.h"
 #include "ui/png.h"
 #include "vm/save.h"
@@ -166,11 +167,19 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 	if (vm_def_is_pc(r->def) && engine == &engine_kvm)
 		return msg_fail(msg, ERR_NOSYS,
 				"a PC's shadow memory is not there under kvm yet: --board micro");
+	if (engine == &engine_soft && !r->def->no_sandbox)
+		return msg_fail(msg, ERR_NOSYS,
+				"the sandbox lets no new code in, which soft would translate: "
+				"start the VM with --sandbox off to move it, or vigia save and "
+				"vigia restore --engine soft");
 	err = vm_freeze(r->vm, "moves to another engine");
 	if (err)
 		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
 				err_str(err));
 	err = vm_set_engine(r->vm, engine);
+	/* State lives in its engine. */
+	for (unsigned i = 0; i < r->vm->n_vcpus && i + 1 < MON_PRODUCERS && !err; i++)
+		r->watch.core.producer[i + 1].rip = &r->vm->vcpu[i]->state->rip;
 	vm_thaw(r->vm, true);
 	if (err)
 		return msg_fail(msg, err,

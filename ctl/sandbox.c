@@ -37,7 +37,6 @@ static const int allowed[] = {
 	SCMP_SYS(membarrier),
 	SCMP_SYS(arch_prctl),
 	SCMP_SYS(fallocate),
-	SCMP_SYS(memfd_create), /* an engine's code memory, when the VM moves */
 	SCMP_SYS(ftruncate),
 	SCMP_SYS(getrandom),
 	SCMP_SYS(getrusage),
