@@ -24,8 +24,8 @@
 #include "ctl/report.h"
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
-#include "ctl/watch.h"
 #include "ctl/state.h"
+#include "ctl/watch.h"
 #include "engine/kvm/kvm.h"
 #include "engine/soft/soft.h"
 #include "plat/linux/log.h"
@@ -244,9 +244,9 @@ static int req_screenshot(struct runner *r, json_t *args, json_t *answer, struct
 		done += n > 0 ? (size_t)n : 0;
 	}
 	free(file);
-	return done < len ? msg_fail(msg, ERR_IO, "the picture cannot be written: %s",
-				     strerror(errno))
-			  : 0;
+	return done < len
+		       ? msg_fail(msg, ERR_IO, "the picture cannot be written: %s", strerror(errno))
+		       : 0;
 }
 
 /* Rules come in parts, as lines of the protocol are short. */
@@ -289,11 +289,12 @@ static const struct {
 	int (*fn)(struct runner *r, json_t *args, json_t *answer, struct msg *msg);
 	bool question;
 } requests[] = {
-	{"policy", req_policy},       {"rules", req_rules, true}, {"record", req_record},
-	{"status", req_status, true}, {"stats", req_stats, true}, {"stop", req_stop},
-	{"kill", req_kill},           {"pause", req_pause},       {"resume", req_resume},
-	{"screenshot", req_screenshot, true},
-	{"save", req_save},           {"move", req_move},
+	{"policy", req_policy},     {"rules", req_rules, true},
+	{"record", req_record},     {"status", req_status, true},
+	{"stats", req_stats, true}, {"stop", req_stop},
+	{"kill", req_kill},         {"pause", req_pause},
+	{"resume", req_resume},     {"screenshot", req_screenshot, true},
+	{"save", req_save},         {"move", req_move},
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
