@@ -11,11 +11,14 @@
 #include "ctl/runner.h"
 
 const struct cmd cmd_table[] = {
-	{&cmd_run, run_main},         {&cmd_list, list_main},       {&cmd_stop, stop_main},
-	{&cmd_kill, kill_main},       {&cmd_pause, pause_main},     {&cmd_resume, resume_main},
-	{&cmd_stats, stats_main},     {&cmd_console, console_main}, {&cmd_doctor, doctor_main},
-	{&cmd_history, history_main}, {&cmd_policy, policy_main},   {&cmd_save, save_main},
-	{&cmd_restore, restore_main}, {&cmd_screenshot, screenshot_main}, {&cmd_move, move_main},
+	{&cmd_run, run_main},         {&cmd_list, list_main},
+	{&cmd_stop, stop_main},       {&cmd_kill, kill_main},
+	{&cmd_pause, pause_main},     {&cmd_resume, resume_main},
+	{&cmd_stats, stats_main},     {&cmd_console, console_main},
+	{&cmd_doctor, doctor_main},   {&cmd_history, history_main},
+	{&cmd_policy, policy_main},   {&cmd_save, save_main},
+	{&cmd_restore, restore_main}, {&cmd_screenshot, screenshot_main},
+	{&cmd_move, move_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 

@@ -43,9 +43,9 @@ static void examine_engines(struct doctor *d)
 		struct engine_probe p = {.usable = false};
 		int err = e->probe(&p);
 		struct doctor_row *row = add(d, "engine", e->name,
-					     p.usable ? DOCTOR_GOOD
+					     p.usable                   ? DOCTOR_GOOD
 					     : !strcmp(e->name, "soft") ? DOCTOR_BAD
-						      : DOCTOR_NOTE,
+									: DOCTOR_NOTE,
 					     p.advice);
 
 		if (err)
