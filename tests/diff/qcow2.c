@@ -215,7 +215,7 @@ static void fill_vec(struct slot *s)
 	unsigned n = 0;
 
 	while (left) {
-		uint64_t part = n + 1 < MAX_VEC && rnd(3) ? MIN(left, 1 + rnd(left)) : left;
+		uint64_t part = n + 1 < MAX_VEC && rnd(3) ? 1 + rnd(left) : left;
 
 		if (rnd(2) && part > 512)
 			part = ALIGN_DOWN(part, (uint64_t)512);
@@ -248,7 +248,8 @@ static void start(struct slot *s)
 	s->req.op = rnd(30) ? mix[rnd(ARRAY_SIZE(mix))] : BLOCK_FLUSH;
 	s->req.done = done;
 	if (s->req.op != BLOCK_FLUSH) {
-		s->req.len = MIN(random_len(), t.size);
+		s->req.len = random_len();
+		s->req.len = MIN(s->req.len, t.size);
 		s->req.offset = random_offset(s->req.len);
 		s->req.unmap = rnd(2);
 		for (i = 0; i < SLOTS; i++)
