@@ -24,15 +24,52 @@ static void carve_arena(struct soft_cache *c)
 {
 	uint8_t *p = c->arena;
 
-	c->block = carve(&p, c->max_blocks * sizeof(*c->block));
-	c->exit = carve(&p, c->max_exits * sizeof(*c->exit));
-	c->site = carve(&p, c->max_sites * sizeof(*c->site));
+	c->block = carve(&p, c->n_parts * c->part_blocks * sizeof(*c->block));
+	c->exit = carve(&p, c->n_parts * c->part_exits * sizeof(*c->exit));
+	c->site = carve(&p, c->n_parts * c->part_sites * sizeof(*c->site));
 	c->page = carve(&p, c->max_pages * sizeof(*c->page));
 	c->tgt = carve(&p, TGT_MAX * sizeof(*c->tgt));
 	c->hash = carve(&p, HASH_SIZE * sizeof(*c->hash));
 	c->page_hash = carve(&p, HASH_SIZE * sizeof(*c->page_hash));
 	c->tgt_hash = carve(&p, HASH_SIZE * sizeof(*c->tgt_hash));
 	c->arena_size = ALIGN_UP((size_t)(p - (uint8_t *)c->arena), (size_t)PAGE_SIZE);
+}
+
+/* Numbers of records for the densest code that there is. */
+static void plan(struct soft_cache *c, size_t bytes)
+{
+	uint32_t part;
+
+	c->n_parts = (uint32_t)MAX(2u, MIN(MAX_PARTS, bytes / (128 * KIB)));
+	part = (uint32_t)(bytes / c->n_parts);
+	c->part_blocks = MIN(part / 128, (SITE_MAX_BLOCKS - 1) / c->n_parts);
+	c->part_exits = part / 64;
+	c->part_sites = part / 20;
+	c->max_pages = (uint32_t)(bytes / 1024);
+}
+
+static void make_parts(struct soft_cache *c)
+{
+	uint32_t size = ALIGN_DOWN((uint32_t)(c->code.size / c->n_parts), 4096u);
+
+	for (uint32_t i = 0; i < c->n_parts; i++) {
+		struct soft_part *p = &c->part[i];
+
+		p->start = i ? i * size : c->first;
+		p->end = (i + 1) * size;
+		p->used = p->start;
+		p->block = i * c->part_blocks;
+		p->exit = i * c->part_exits;
+		p->site = i * c->part_sites;
+	}
+}
+
+static void cache_free(struct soft_cache *c)
+{
+	plat_code_free(&c->code);
+	plat_pages_free(c->arena, c->arena_size);
+	plat_free(c->tr);
+	plat_free(c);
 }
 
 int soft_cache_create(struct soft_vm *sv)
@@ -45,25 +82,19 @@ int soft_cache_create(struct soft_vm *sv)
 		return err_here(ERR_NOMEM);
 	if (bytes > GIB)
 		bytes = GIB; /* offsets and relative jumps have 32 bits */
-	c->max_blocks = (uint32_t)MIN(bytes / 160, SITE_MAX_BLOCKS - 1);
-	c->max_exits = (uint32_t)(bytes / 80);
-	c->max_sites = (uint32_t)(bytes / 20);
-	c->max_pages = (uint32_t)(bytes / 1024);
+	plan(c, bytes);
 	carve_arena(c); /* for the size */
 	c->arena = plat_pages_alloc(c->arena_size);
 	c->tr = plat_alloc(sizeof(*c->tr));
 	err = c->arena && c->tr ? plat_code_alloc(bytes, &c->code) : err_here(ERR_NOMEM);
 	if (err) {
-		if (c->arena)
-			plat_pages_free(c->arena, c->arena_size);
-		plat_free(c->tr);
-		plat_free(c);
+		cache_free(c);
 		return err;
 	}
 	carve_arena(c);
 	sv->cache = c;
 	soft_trampolines(sv);
-	c->used = c->first;
+	make_parts(c);
 	for (unsigned i = 0; i < sv->n_vcpus; i++)
 		if (sv->vcpu[i])
 			soft_jumps_init(sv->vcpu[i]);
@@ -72,14 +103,8 @@ int soft_cache_create(struct soft_vm *sv)
 
 void soft_cache_destroy(struct soft_vm *sv)
 {
-	struct soft_cache *c = sv->cache;
-
-	if (!c)
-		return;
-	plat_code_free(&c->code);
-	plat_pages_free(c->arena, c->arena_size);
-	plat_free(c->tr);
-	plat_free(c);
+	if (sv->cache)
+		cache_free(sv->cache);
 	sv->cache = NULL;
 }
 
@@ -88,8 +113,16 @@ bool soft_cache_has_pc(const struct soft_vm *sv, uint64_t pc)
 	return pc - (uint64_t)sv->cache->code.rx < sv->cache->code.size;
 }
 
+static void part_reset(struct soft_part *p)
+{
+	/* Records needn't be cleared: they are written in full when taken. */
+	p->used = p->start;
+	p->n_exits = p->n_sites = 0;
+	atomic_store(&p->n_blocks, 0);
+}
+
 /* Everybody is out, the lock is held. */
-static void cache_empty(struct soft_vm *sv)
+static void empty_all(struct soft_vm *sv)
 {
 	struct soft_cache *c = sv->cache;
 
@@ -99,21 +132,39 @@ static void cache_empty(struct soft_vm *sv)
 		if (flags)
 			atomic_fetch_and(flags, (uint8_t)~PGF_CODE);
 	}
-	/* Records needn't be cleared: they are written in full when taken. */
 	memset(c->hash, 0, HASH_SIZE * sizeof(*c->hash));
 	memset(c->page_hash, 0, HASH_SIZE * sizeof(*c->page_hash));
 	memset(c->tgt_hash, 0, HASH_SIZE * sizeof(*c->tgt_hash));
-	c->used = c->first;
-	atomic_store(&c->n_blocks, 0);
-	c->n_exits = c->n_sites = c->n_pages = c->n_tgts = 0;
-	c->translations = 0;
-	c->generation++;
+	for (uint32_t i = 0; i < c->n_parts; i++)
+		part_reset(&c->part[i]);
+	c->n_pages = c->n_tgts = 0;
 	for (unsigned i = 0; i < sv->n_vcpus; i++)
 		if (sv->vcpu[i])
 			soft_jumps_init(sv->vcpu[i]);
 }
 
-void soft_cache_flush(struct soft_vcpu *v)
+/* The same for the part after the current one, which becomes current. */
+static void empty_next(struct soft_vm *sv)
+{
+	struct soft_cache *c = sv->cache;
+	struct soft_part *p;
+	uint32_t n;
+
+	c->cur = (c->cur + 1) % c->n_parts;
+	p = soft_cur(c);
+	n = atomic_load(&p->n_blocks);
+	for (uint32_t i = p->block; i < p->block + n; i++)
+		if (!c->block[i].dead) {
+			soft_block_kill(sv, &c->block[i]);
+			soft_pages_remove(sv, &c->block[i]);
+		}
+	for (unsigned i = 0; i < sv->n_vcpus && n; i++)
+		if (sv->vcpu[i])
+			soft_jumps_evict(sv->vcpu[i], p->start, p->end);
+	part_reset(p);
+}
+
+void soft_cache_flush(struct soft_vcpu *v, bool all)
 {
 	struct soft_vm *sv = v->sv;
 
@@ -132,7 +183,12 @@ void soft_cache_flush(struct soft_vcpu *v)
 				plat_yield();
 		}
 		plat_mutex_lock(&sv->lock);
-		cache_empty(sv);
+		if (all || sv->cfg.flush_every)
+			empty_all(sv);
+		else
+			empty_next(sv);
+		sv->cache->translations = 0;
+		sv->cache->generation++;
 		plat_mutex_unlock(&sv->lock);
 		v->stats.flushes++;
 		atomic_store(&sv->flushing, false);
@@ -172,7 +228,7 @@ struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t g
 	for (uint32_t i = c->hash[block_hash(rip, gpa, mode)]; i; i = c->block[i - 1].next) {
 		struct soft_block *b = &c->block[i - 1];
 
-		if (b->rip == rip && b->gpa[0] == gpa && b->mode == mode)
+		if (b->rip == rip && b->page[0] == gpa >> PAGE_SHIFT && b->mode == mode)
 			return b;
 	}
 	return NULL;
@@ -180,7 +236,7 @@ struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t g
 
 static void hash_remove(struct soft_cache *c, struct soft_block *b)
 {
-	uint32_t *p = &c->hash[block_hash(b->rip, b->gpa[0], b->mode)];
+	uint32_t *p = &c->hash[block_hash(b->rip, block_gpa(b), b->mode)];
 	uint32_t id = (uint32_t)(b - c->block) + 1;
 
 	while (*p != id)
@@ -198,36 +254,47 @@ static void patch(struct soft_cache *c, uint32_t at, uint32_t to)
 	atomic_store_explicit(p, to - (at + 4), memory_order_release);
 }
 
+static void patch_exit(struct soft_cache *c, const struct soft_exit *e, uint32_t to)
+{
+	patch(c, c->block[e->from].code + e->patch, to);
+}
+
+static void unpatch(struct soft_cache *c, const struct soft_exit *e)
+{
+	patch_exit(c, e, c->block[e->from].code + e->stub);
+}
+
 void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to)
 {
 	struct soft_cache *c = sv->cache;
-	/* Each loop polls once: at the jump that goes back. */
-	uint32_t entry = e->target <= 0 ? to->code : to->body;
 
 	e->to = (uint32_t)(to - c->block) + 1;
 	e->next_in = to->in;
 	to->in = (uint32_t)(e - c->exit) + 1;
-	patch(c, e->patch, entry);
+	/* Each loop polls once: at the jump that goes back. */
+	patch_exit(c, e, e->target <= 0 ? to->code : to->code + to->body);
 }
 
-/* The target depends on the mapping of the next page: by slot or jump cache, for good. */
+/* The target depends on the mapping of the next page: by slot or jump cache, for good. Only while
+ * that code goes to the same part of the cache as the block, since they must die together. */
 void soft_link_far(struct soft_vm *sv, struct soft_exit *e)
 {
-	uint32_t at = soft_emit_far(sv, &sv->cache->block[e->from], e->target);
+	struct soft_cache *c = sv->cache;
+	const struct soft_block *from = &c->block[e->from];
+	uint32_t at;
 
-	if (!at)
+	if (from->code < soft_cur(c)->start || from->code >= soft_cur(c)->end)
 		return;
-	e->stub = at;
-	patch(sv->cache, e->patch, at);
+	at = soft_emit_far(sv, from, e->target);
+	if (at)
+		patch_exit(c, e, at);
 }
 
 static void unlink_in(struct soft_cache *c, struct soft_block *b)
 {
 	for (uint32_t i = b->in; i; i = c->exit[i - 1].next_in) {
-		struct soft_exit *e = &c->exit[i - 1];
-
-		e->to = 0;
-		patch(c, e->patch, e->stub);
+		c->exit[i - 1].to = 0;
+		unpatch(c, &c->exit[i - 1]);
 	}
 	b->in = 0;
 }
@@ -242,7 +309,7 @@ static void unlink_out(struct soft_cache *c, struct soft_exit *e)
 		p = &c->exit[*p - 1].next_in;
 	*p = e->next_in;
 	e->to = 0;
-	patch(c, e->patch, e->stub);
+	unpatch(c, e);
 }
 
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode)
@@ -285,13 +352,12 @@ void soft_block_kill(struct soft_vm *sv, struct soft_block *b)
 	unlink_in(c, b);
 	for (uint32_t i = 0; i < b->n_exits; i++)
 		unlink_out(c, &c->exit[b->exits + i]);
-	soft_jumps_forget(sv, b);
 }
 
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t h = block_hash(b->rip, b->gpa[0], b->mode);
+	uint32_t h = block_hash(b->rip, block_gpa(b), b->mode);
 
 	b->next = c->hash[h];
 	c->hash[h] = (uint32_t)(b - c->block) + 1;
@@ -303,16 +369,18 @@ void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_bloc
 
 /* ---- host exceptions ----------------------------------------------------------------------- */
 
-const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site)
+static struct soft_block *block_at(const struct soft_cache *c, uint64_t off)
 {
-	const struct soft_cache *c = v->sv->cache;
-	uint64_t off = pc - (uint64_t)c->code.rx;
-	uint32_t lo = 0, hi = atomic_load(&c->n_blocks);
-	const struct soft_block *b;
-	uint32_t i;
+	const struct soft_part *p = c->part;
+	uint32_t lo, hi;
 
-	/* Blocks lie in the order of their numbers. */
-	while (lo < hi) {
+	while (p < &c->part[c->n_parts] && off >= p->end)
+		p++;
+	if (p == &c->part[c->n_parts])
+		return NULL;
+	lo = p->block;
+	hi = lo + atomic_load(&p->n_blocks);
+	while (lo < hi) { /* they lie in the order of their numbers */
 		uint32_t mid = (lo + hi) / 2;
 
 		if (c->block[mid].code <= off)
@@ -320,17 +388,21 @@ const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site)
 		else
 			hi = mid;
 	}
-	if (!lo)
+	return lo > p->block ? &c->block[lo - 1] : NULL;
+}
+
+const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site)
+{
+	const struct soft_cache *c = v->sv->cache;
+	uint64_t off = pc - (uint64_t)c->code.rx;
+	const struct soft_block *b = block_at(c, off);
+
+	if (!b || off - b->code >= b->code_size)
 		return NULL;
-	b = &c->block[lo - 1];
-	off -= b->code;
-	if (off >= b->code_size)
-		return NULL;
-	for (i = b->n_insns; i-- > 0;)
-		if (c->site[b->sites + i].host <= off)
-			break;
-	if (i >= b->n_insns)
-		return NULL;
-	*site = (lo - 1) | i << SITE_INSN_SHIFT;
-	return soft_rx(c, c->t_exec);
+	for (uint32_t i = b->n_insns; i-- > 0;)
+		if (c->site[b->sites + i].host <= off - b->code) {
+			*site = (uint32_t)(b - c->block) | i << SITE_INSN_SHIFT;
+			return soft_rx(c, c->t_exec);
+		}
+	return NULL;
 }

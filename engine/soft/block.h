@@ -4,8 +4,8 @@
  * A block is guest code from one address up to a jump, translated once for its physical address and
  * mode word, and in kernel mode for its linear address too. User code does without: it takes the
  * address of its page from v->vbase, and is entered from other pages FAR_ENTRY bytes before its
- * start, with RIP in T0, where it sets vbase. All of the cache, records included, is one arena that is emptied
- * at once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
+ * start, with RIP in T0, where it sets vbase. A part of the cache, records included, is emptied at
+ * once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
  * Everything is under sv->lock unless said otherwise. */
 #ifndef ENGINE_SOFT_BLOCK_H
 #define ENGINE_SOFT_BLOCK_H
@@ -27,29 +27,42 @@ struct soft_exit {
 	uint32_t from;    /* block */
 	uint32_t to;      /* block + 1; 0: not linked */
 	uint32_t next_in; /* next exit + 1 that is linked to the same block */
-	uint32_t patch;   /* place of the rel32, offset in the cache */
-	uint32_t stub;    /* where it leads while not linked */
-	int32_t target;   /* RIP relative to from's */
+	uint16_t patch;   /* place of the rel32, offset in from's code */
+	uint16_t stub;    /* where it leads while not linked, offset in from's code */
+	int16_t target;   /* RIP relative to from's */
 };
 
+#define NO_PAGE UINT32_MAX
+
 struct soft_block {
-	uint64_t rip;  /* offset in the page where MODE_IS_PIC */
-	gpa_t gpa[2];  /* [1]: page of the second half of an instruction that crosses, or NO_GPA */
-	uint32_t sum;  /* of the guest's bytes */
-	uint32_t code; /* offset in the cache */
-	uint32_t code_size;
-	uint32_t body;         /* offset of the code after the poll */
-	uint32_t sites;        /* first of n_insns + 1 */
-	uint32_t exits;        /* first of n_exits */
-	uint32_t in;           /* first exit + 1 linked to it */
-	uint32_t next;         /* block + 1 in the same hash chain */
+	uint64_t rip;     /* offset in the page where MODE_IS_PIC */
+	uint32_t page[2]; /* physical page numbers; [1]: that of the second half of an instruction
+			   * that crosses, or NO_PAGE */
+	uint32_t sum;     /* of the guest's bytes */
+	uint32_t code;    /* offset in the cache */
+	uint32_t sites;   /* first of n_insns + 1 */
+	uint32_t exits;   /* first of n_exits */
+	uint32_t in;      /* first exit + 1 linked to it */
+	uint32_t next;    /* block + 1 in the same hash chain */
 	uint32_t page_next[2]; /* block + 1 on the same page */
-	uint16_t len;          /* guest bytes */
-	uint8_t n_insns, n_exits;
+	uint16_t code_size;
+	uint16_t len; /* guest bytes */
 	uint16_t mode;
+	uint8_t n_insns, n_exits;
+	uint8_t body; /* offset of the code after the poll */
 	bool dead;
 	bool ends; /* by an instruction of the interpreter: nothing follows */
 };
+_Static_assert(sizeof(struct soft_block) == 64, "one cache line");
+
+static inline gpa_t block_gpa(const struct soft_block *b)
+{
+	return (gpa_t)b->page[0] << PAGE_SHIFT | (b->rip & PAGE_MASK);
+}
+static inline bool block_crosses(const struct soft_block *b)
+{
+	return b->page[1] != NO_PAGE;
+}
 
 /* A guest page with code. */
 struct soft_page {
@@ -72,12 +85,23 @@ struct soft_tgt {
 
 #define HASH_SIZE 65536u
 
+/* The cache is filled part by part; the part that comes next is emptied first. */
+#define MAX_PARTS 8u
+struct soft_part {
+	uint32_t start, end, used;  /* code: offsets in the cache */
+	uint32_t block, exit, site; /* first records */
+	_Atomic uint32_t n_blocks;  /* read by fault handlers without the lock */
+	uint32_t n_exits, n_sites;
+};
+
 struct soft_cache {
 	struct plat_code code;
-	uint32_t used, first;  /* bytes; first: after the trampolines */
-	uint32_t generation;   /* times emptied */
+	uint32_t first;        /* bytes of trampolines */
+	uint32_t generation;   /* times that a part was emptied */
 	uint32_t translations; /* since then */
-	struct tr *tr;         /* the translation in progress */
+	struct soft_part part[MAX_PARTS];
+	uint32_t n_parts, cur;
+	struct tr *tr; /* the translation in progress */
 	void *arena;
 	size_t arena_size;
 	struct soft_block *block;
@@ -85,9 +109,8 @@ struct soft_cache {
 	struct soft_site *site;
 	struct soft_page *page;
 	struct soft_tgt *tgt;
-	uint32_t max_blocks, max_exits, max_sites, max_pages;
-	_Atomic uint32_t n_blocks; /* read by fault handlers without the lock */
-	uint32_t n_exits, n_sites, n_pages, n_tgts;
+	uint32_t part_blocks, part_exits, part_sites, max_pages; /* records of a part */
+	uint32_t n_pages, n_tgts;
 	uint32_t *hash, *page_hash, *tgt_hash; /* index + 1 */
 	hva_t news[NEWS_MAX];
 	_Atomic uint32_t n_news;
@@ -95,6 +118,11 @@ struct soft_cache {
 	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
 		t_string;
 };
+
+static inline struct soft_part *soft_cur(struct soft_cache *c)
+{
+	return &c->part[c->cur];
+}
 
 /* What R15 holds when translated code calls for help: block and instruction, access. */
 #define SITE_INSN_SHIFT 20
@@ -119,8 +147,9 @@ int soft_cache_create(struct soft_vm *sv) attr_must_check;
 void soft_cache_destroy(struct soft_vm *sv);
 /* Does this host address lie in translated code or a trampoline? Any thread, no lock. */
 bool soft_cache_has_pc(const struct soft_vm *sv, uint64_t pc);
-/* Empties the cache; waits until all vCPUs are out of it. Without the lock. */
-void soft_cache_flush(struct soft_vcpu *v);
+/* Makes room: empties the next part of the cache, or all of it; waits until all vCPUs are out. Without
+ * the lock. */
+void soft_cache_flush(struct soft_vcpu *v, bool all);
 
 /* Host code for the vCPU's RIP and mode, translated now if need be. NULL: cpu_step(). Without the
  * lock. */
@@ -131,6 +160,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global);
 struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode);
 /* Index and pages of a block whose fields are complete. */
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
+/* Unlinks it, but for its pages and the jump caches. */
 void soft_block_kill(struct soft_vm *sv, struct soft_block *b);
 void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to);
 void soft_link_far(struct soft_vm *sv, struct soft_exit *e);
@@ -155,6 +185,8 @@ void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_bl
 
 const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode); /* or NULL */
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b);           /* on all vCPUs */
+/* Forgets all that leads to code in [from, to), offsets in the cache. */
+void soft_jumps_evict(struct soft_vcpu *v, uint32_t from, uint32_t to);
 
 /* code.c */
 /* The pages of a new block have code now. */
@@ -177,14 +209,17 @@ void soft_code_protect(struct soft_vm *sv, hva_t hva);
 void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
 /* Kills one block and takes it off its pages. */
 void soft_block_drop(struct soft_vm *sv, struct soft_block *b);
+/* Takes a dead block off its pages. */
+void soft_pages_remove(struct soft_vm *sv, struct soft_block *b);
 
 /* PGF_* of a page of writable RAM, or NULL */
 _Atomic uint8_t *soft_page_flags(struct soft_vm *sv, gpa_t gpa);
 bool soft_gpa_of(struct soft_vcpu *v, hva_t hva, gpa_t *gpa);
 
 /* translate.c: translates the block at rip. gpa2: page that follows, NO_GPA if not known. Under the
- * lock. TR_FULL: empty the cache first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be. */
-enum tr_result { TR_OK, TR_FULL, TR_CROSS, TR_NONE };
+ * lock. TR_FULL, TR_EMPTY: make room in the cache, or empty
+ * it, first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be. */
+enum tr_result { TR_OK, TR_FULL, TR_EMPTY, TR_CROSS, TR_NONE };
 enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_t gpa2,
 			      struct soft_block **out);
 /* Checksum of a block's source. */

@@ -58,7 +58,7 @@ uint32_t soft_sum(const uint8_t *p, size_t n)
 /* Bytes of block b on its page number half: from, to (exclusive), as offsets in the page. */
 static void extent(const struct soft_block *b, unsigned half, uint32_t *from, uint32_t *to)
 {
-	uint32_t start = b->gpa[0] & PAGE_MASK, end = start + b->len;
+	uint32_t start = b->rip & PAGE_MASK, end = start + b->len;
 
 	*from = half ? 0 : start;
 	*to = half ? end - (uint32_t)PAGE_SIZE : MIN(end, (uint32_t)PAGE_SIZE);
@@ -73,7 +73,7 @@ static uint64_t lines_of(uint32_t from, uint32_t to)
 
 static unsigned half_on(const struct soft_block *b, const struct soft_page *p)
 {
-	return (b->gpa[0] & ~PAGE_MASK) == p->gpa ? 0 : 1;
+	return b->page[0] == p->gpa >> PAGE_SHIFT ? 0 : 1;
 }
 
 /* Tells the vCPUs, but v, to drop write entries for the page; the lock is held. */
@@ -117,8 +117,8 @@ void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *
 {
 	struct soft_cache *c = sv->cache;
 
-	for (unsigned half = 0; half < 2 && b->gpa[half] != NO_GPA; half++) {
-		struct soft_page *p = page_get(c, b->gpa[half]);
+	for (unsigned half = 0; half < 2 && b->page[half] != NO_PAGE; half++) {
+		struct soft_page *p = page_get(c, (gpa_t)b->page[half] << PAGE_SHIFT);
 		uint32_t from, to;
 
 		extent(b, half, &from, &to);
@@ -146,11 +146,17 @@ static void page_forget(struct soft_cache *c, struct soft_page *p, const struct 
 	*at = b->page_next[half_on(b, p)];
 }
 
+void soft_pages_remove(struct soft_vm *sv, struct soft_block *b)
+{
+	for (unsigned half = 0; half < 2 && b->page[half] != NO_PAGE; half++)
+		page_forget(sv->cache, page_find(sv->cache, (gpa_t)b->page[half] << PAGE_SHIFT), b);
+}
+
 void soft_block_drop(struct soft_vm *sv, struct soft_block *b)
 {
 	soft_block_kill(sv, b);
-	for (unsigned half = 0; half < 2 && b->gpa[half] != NO_GPA; half++)
-		page_forget(sv->cache, page_find(sv->cache, b->gpa[half]), b);
+	soft_jumps_forget(sv, b);
+	soft_pages_remove(sv, b);
 }
 
 /* Kills the blocks with bytes in [from, to) of the page; drops its mark when none is left. */
@@ -243,11 +249,12 @@ void soft_code_changed(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa, uint6
 static uint32_t sum_now(struct soft_vm *sv, const struct soft_block *b)
 {
 	uint8_t buf[BLOCK_INSNS * INSN_MAX];
-	uint32_t first = MIN((uint32_t)b->len, (uint32_t)(PAGE_SIZE - (b->gpa[0] & PAGE_MASK)));
+	gpa_t gpa = block_gpa(b), gpa2 = (gpa_t)b->page[1] << PAGE_SHIFT;
+	uint32_t first = MIN((uint32_t)b->len, (uint32_t)(PAGE_SIZE - (gpa & PAGE_MASK)));
 
-	if (mem_read(sv->vm, b->gpa[0], buf, first))
+	if (mem_read(sv->vm, gpa, buf, first))
 		return ~b->sum;
-	if (first < b->len && mem_read(sv->vm, b->gpa[1] & ~PAGE_MASK, buf + first, b->len - first))
+	if (first < b->len && mem_read(sv->vm, gpa2, buf + first, b->len - first))
 		return ~b->sum;
 	return soft_sum(buf, b->len);
 }

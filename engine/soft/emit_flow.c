@@ -55,16 +55,16 @@ void emit_poll(struct tr *t)
 static bool same_page(const struct tr *t, uint64_t target)
 {
 	/* What follows an instruction that didn't fit on the page is one that crosses. */
-	if (t->b->gpa[1] != NO_GPA || (t->cut && target == t->rip + t->off[t->n]))
+	if (block_crosses(t->b) || (t->cut && target == t->rip + t->off[t->n]))
 		return false;
 	return !((target ^ t->rip) & ~PAGE_MASK);
 }
 
 static uint32_t exit_new(struct tr *t, uint64_t target)
 {
-	uint32_t id = t->c->n_exits++;
+	uint32_t id = soft_cur(t->c)->exit + soft_cur(t->c)->n_exits++;
 
-	t->c->exit[id] = (struct soft_exit){.from = t->id, .target = (int32_t)(target - t->rip)};
+	t->c->exit[id] = (struct soft_exit){.from = t->id, .target = (int16_t)(target - t->rip)};
 	t->b->n_exits++;
 	return id;
 }
@@ -81,7 +81,7 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 		/* The rel32 must be aligned, others may run over it while it is patched. */
 		asm_nop(a, -(unsigned)((uintptr_t)a->p + (cc < 0 ? 1 : 2)) & 3);
 		at = cc < 0 ? asm_jmp(a, NULL) : asm_jcc(a, (unsigned)cc, NULL);
-		t->c->exit[id].patch = (uint32_t)(at - t->c->code.rw);
+		t->c->exit[id].patch = (uint16_t)(at - t->start);
 		tr_stub(t, STUB_EXIT, at, id);
 		return;
 	}
@@ -392,7 +392,7 @@ static void emit_stub(struct tr *t, const struct stub *s)
 			t->full = true;
 		break;
 	case STUB_EXIT:
-		t->c->exit[s->arg].stub = (uint32_t)(a->p - t->c->code.rw);
+		t->c->exit[s->arg].stub = (uint16_t)(a->p - t->start);
 		stub_jump(t, s->arg, t->c->t_exit);
 		break;
 	case STUB_POLL_RCX:
@@ -421,9 +421,9 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 {
 	struct soft_cache *c = sv->cache;
 	struct tr *t = c->tr;
-	uint32_t at = ALIGN_UP(c->used, 16u);
+	uint32_t at = ALIGN_UP(soft_cur(c)->used, 16u);
 
-	if (at + 256 > c->code.size)
+	if (at + 256 > soft_cur(c)->end)
 		return 0;
 	t->sv = sv;
 	t->c = c;
@@ -433,6 +433,6 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 	t->a.p = c->code.rw + at;
 	if (!emit_far(t, from->rip + (uint64_t)(int64_t)target, t->mode))
 		return 0;
-	c->used = (uint32_t)(t->a.p - c->code.rw);
+	soft_cur(c)->used = (uint32_t)(t->a.p - c->code.rw);
 	return at;
 }

@@ -34,7 +34,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 			return NULL;
 		plat_mutex_lock(&sv->lock);
 		b = soft_block_lookup(sv->cache, rip, gpa, v->mode);
-		if (b && b->gpa[1] != NO_GPA && b->gpa[1] != gpa2) {
+		if (b && block_crosses(b) && (gpa2 == NO_GPA || b->page[1] != gpa2 >> PAGE_SHIFT)) {
 			if (gpa2 != NO_GPA) { /* its second page is mapped elsewhere now */
 				soft_block_drop(sv, b);
 				b = NULL;
@@ -45,7 +45,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 		if (!b)
 			r = soft_translate(v, rip, gpa, gpa2, &b);
 		if (r == TR_OK) {
-			*global &= b->gpa[1] == NO_GPA || global2;
+			*global &= !block_crosses(b) || global2;
 			soft_jumps_fill(v, b, rip, *global);
 		}
 		plat_mutex_unlock(&sv->lock);
@@ -55,7 +55,8 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 		case TR_NONE:
 			return NULL;
 		case TR_FULL:
-			soft_cache_flush(v);
+		case TR_EMPTY:
+			soft_cache_flush(v, r == TR_EMPTY);
 			break;
 		case TR_CROSS:
 			if (!fetch_page(v, (rip & ~PAGE_MASK) + PAGE_SIZE, &gpa2, &global2))

@@ -137,7 +137,7 @@ void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 static void note_pages(uint8_t *map, const struct soft_block *b, uint64_t rip)
 {
 	bit_set(map, TLB_INDEX(rip));
-	if (b->gpa[1] != NO_GPA)
+	if (block_crosses(b))
 		bit_set(map, TLB_INDEX(rip + b->len - 1));
 }
 
@@ -216,4 +216,32 @@ void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 		if (tgt >= 0)
 			put((uint8_t *)v, GS_TGT + (uint32_t)tgt * 8, tgt_empty(v));
 	}
+}
+
+/* Among the logged entries: these are all, or too many to know. */
+static void evict_entries(uint8_t *gs, uint32_t set, const struct soft_log *log, uint64_t from,
+			  uint64_t size)
+{
+	uint32_t n = log->n > LOG_MAX ? JC_ENTRIES : log->n;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t e = log->n > LOG_MAX ? i : log->entry[i];
+
+		if (get(gs, GS_JCODE(set) + e * 8) - from < size)
+			put(gs, GS_JNTAG(set) + e * 8, jc_empty(e));
+	}
+}
+
+void soft_jumps_evict(struct soft_vcpu *v, uint32_t from, uint32_t to)
+{
+	uint64_t start = (uint64_t)soft_rx(v->sv->cache, from), size = to - from;
+	uint32_t n = v->sv->cache->n_tgts;
+
+	evict_entries((uint8_t *)v, 0, &v->log_jc[0], start, size);
+	evict_entries((uint8_t *)v, 0, &v->log_jc[1], start, size);
+	for (unsigned i = 0; i < VIEWS; i++)
+		evict_entries(v->views[i].gs, 1, &v->views[i].log_jc, start, size);
+	for (uint32_t i = 0; i < n; i++)
+		if (get((uint8_t *)v, GS_TGT + i * 8) - start < size)
+			put((uint8_t *)v, GS_TGT + i * 8, tgt_empty(v));
 }

@@ -21,13 +21,13 @@ static bool decode_at(struct soft_vcpu *v, const struct soft_block *b, uint32_t 
 		      struct insn *in)
 {
 	uint8_t buf[INSN_MAX];
-	gpa_t gpa = b->gpa[0] + off;
+	gpa_t gpa = block_gpa(b) + off, gpa2 = (gpa_t)b->page[1] << PAGE_SHIFT;
 	size_t len = MIN((size_t)(b->len - off), (size_t)INSN_MAX);
 	size_t first = MIN(len, (size_t)(PAGE_SIZE - (gpa & PAGE_MASK)));
 
 	if (mem_read(v->sv->vm, gpa, buf, first))
 		return false;
-	if (first < len && mem_read(v->sv->vm, b->gpa[1] & ~PAGE_MASK, buf + first, len - first))
+	if (first < len && mem_read(v->sv->vm, gpa2, buf + first, len - first))
 		return false;
 	return insn_decode(buf, len, 8, in) == DECODE_OK;
 }
@@ -137,9 +137,9 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 		/* A target whose last instruction crosses depends on another page's mapping. */
 		if (from->dead || to->dead || e->to || from->mode != to->mode) {
 			/* not for long */
-		} else if (to->gpa[1] != NO_GPA) {
+		} else if (block_crosses(to)) {
 			soft_link_far(sv, e);
-		} else if (!((from->gpa[0] ^ to->gpa[0]) & ~PAGE_MASK)) {
+		} else if (from->page[0] == to->page[0]) {
 			soft_link(sv, e, to);
 			v->stats.links++;
 		}

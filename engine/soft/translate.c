@@ -213,7 +213,7 @@ static void emit_block(struct tr *t)
 	struct soft_site *end = &t->c->site[b->sites + t->n];
 
 	emit_poll(t);
-	b->body = b->code + code_off(t);
+	b->body = (uint8_t)code_off(t);
 	for (t->i = 0; t->i < t->n; t->i++)
 		emit_one(t);
 	end->host = (uint16_t)code_off(t);
@@ -222,7 +222,7 @@ static void emit_block(struct tr *t)
 	if (!t->ended)
 		emit_goto(t, t->rip + t->off[t->n]);
 	emit_stubs(t);
-	b->code_size = code_off(t);
+	b->code_size = (uint16_t)code_off(t);
 }
 
 /* A block of one instruction that only the interpreter can say something about. */
@@ -235,28 +235,31 @@ static void make_bad(struct tr *t, size_t len)
 	t->ended = true;
 }
 
-static bool has_room(struct soft_vm *sv)
+static enum tr_result room(struct soft_vm *sv)
 {
-	const struct soft_cache *c = sv->cache;
+	struct soft_cache *c = sv->cache;
+	const struct soft_part *p = soft_cur(c);
 
+	if (!soft_pages_room(sv))
+		return TR_EMPTY;
 	if (sv->cfg.flush_every && c->translations >= sv->cfg.flush_every)
-		return false;
-	return c->used + BLOCK_ROOM <= c->code.size && atomic_load(&c->n_blocks) < c->max_blocks &&
-	       c->n_exits + 3 <= c->max_exits && c->n_sites + BLOCK_INSNS + 1 <= c->max_sites &&
-	       soft_pages_room(sv);
+		return TR_FULL;
+	if (p->used + BLOCK_ROOM > p->end || atomic_load(&p->n_blocks) >= c->part_blocks ||
+	    p->n_exits + 3 > c->part_exits || p->n_sites + BLOCK_INSNS + 1 > c->part_sites)
+		return TR_FULL;
+	return TR_OK;
 }
 
 /* Decodes; the block may end up with one instruction over two pages. */
 static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 {
 	struct soft_block *b = t->b;
-	uint32_t off = b->gpa[0] & PAGE_MASK;
+	uint32_t off = b->rip & PAGE_MASK;
 	size_t avail = PAGE_SIZE - off;
 	enum decode_result r = decode_block(t, page + off, avail);
 	uint8_t both[2 * INSN_MAX];
 	hva_t next;
 
-	b->gpa[1] = NO_GPA;
 	if (r == DECODE_OK) {
 		b->sum = soft_sum(page + off, t->off[t->n]);
 	} else if (r != DECODE_MORE) {
@@ -271,7 +274,7 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 		soft_page_watch(t->sv, t->v, gpa2);
 		memcpy(both, page + off, avail);
 		memcpy(both + avail, next, INSN_MAX);
-		b->gpa[1] = gpa2;
+		b->page[1] = (uint32_t)(gpa2 >> PAGE_SHIFT);
 		r = insn_decode(both, avail + INSN_MAX, 8, &t->insn[0]);
 		if (r == DECODE_OK) {
 			t->n = 1;
@@ -292,16 +295,19 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	struct soft_cache *c = sv->cache;
 	struct tr *t = c->tr;
 	hva_t page = mem_ptr(sv->vm, gpa & ~PAGE_MASK, PAGE_SIZE, false);
+	struct soft_part *p;
 	enum tr_result r;
 
-	if (!page)
+	if (!page || gpa >> PAGE_SHIFT >= NO_PAGE)
 		return TR_NONE;
-	if (!has_room(sv))
-		return TR_FULL;
+	r = room(sv);
+	if (r != TR_OK)
+		return r;
 	t->v = v;
 	t->sv = sv;
 	t->c = c;
-	t->id = atomic_load(&c->n_blocks);
+	p = soft_cur(c);
+	t->id = p->block + atomic_load(&p->n_blocks);
 	t->b = &c->block[t->id];
 	t->pic = MODE_IS_PIC(v->mode);
 	if (t->pic)
@@ -312,7 +318,9 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	t->n = t->n_stubs = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
-	*t->b = (struct soft_block){.rip = rip, .gpa = {gpa, NO_GPA}, .mode = (uint16_t)v->mode};
+	*t->b = (struct soft_block){.rip = rip,
+				    .page = {(uint32_t)(gpa >> PAGE_SHIFT), NO_PAGE},
+				    .mode = (uint16_t)v->mode};
 
 	soft_page_watch(sv, v, gpa);
 	r = front(t, page, gpa2);
@@ -328,27 +336,27 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
 	t->b->n_insns = (uint8_t)t->n;
-	t->b->code = ALIGN_UP(c->used + (t->pic ? FAR_ENTRY : 0), 32u);
-	t->b->sites = c->n_sites;
-	t->b->exits = c->n_exits;
+	t->b->code = ALIGN_UP(p->used + (t->pic ? FAR_ENTRY : 0), 16u);
+	t->b->sites = p->site + p->n_sites;
+	t->b->exits = p->exit + p->n_exits;
 	t->start = c->code.rw + t->b->code;
 	t->a.p = t->start;
 	if (t->pic)
 		emit_far_entry(t);
 	emit_block(t);
 	if (t->full) {
-		c->n_exits = t->b->exits;
-		return TR_FULL;
+		p->n_exits = t->b->exits - p->exit;
+		return TR_EMPTY;
 	}
 	BUG_ON(t->b->code_size > BLOCK_ROOM - 64);
-	c->used = t->b->code + t->b->code_size;
-	c->n_sites += t->n + 1;
+	p->used = t->b->code + t->b->code_size;
+	p->n_sites += t->n + 1;
 	c->translations++;
 	if (sv->cfg.log_blocks)
 		plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u",
 			 t->id, (unsigned long long)rip, (unsigned long long)gpa, v->mode, t->n,
 			 t->b->len, t->b->code_size);
-	atomic_store(&c->n_blocks, t->id + 1);
+	atomic_store(&p->n_blocks, t->id + 1 - p->block);
 	soft_block_insert(sv, v, t->b);
 	*out = t->b;
 	return TR_OK;
