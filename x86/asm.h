@@ -198,6 +198,13 @@ static inline void asm_movzx16_gs(struct asm_buf *a, unsigned dst, int32_t off)
 	asm_u16(a, 0xb70f);
 	asm_mem(a, dst, -1, -1, 1, off);
 }
+/* movsxd dst64, src32 */
+static inline void asm_movsxd(struct asm_buf *a, unsigned dst, unsigned src)
+{
+	asm_rex(a, 8, dst, 0, src, false);
+	asm_u8(a, 0x63);
+	asm_u8(a, 0xc0 | (dst & 7) << 3 | (src & 7));
+}
 /* Group 1 (80H/81H/83H) with an immediate: digit 0 add, 4 and, 5 sub, 7 cmp … */
 static inline void asm_alu_ri(struct asm_buf *a, unsigned digit, unsigned size, unsigned reg,
 			      int32_t imm)

@@ -129,6 +129,50 @@ static bool copy_mem(struct tr *t, const struct insn *in, const struct insn_opnd
 	return true;
 }
 
+/* BT, BTS, BTR, BTC [mem], reg: the register also moves the address, by whole operands. What is left
+ * of it goes to tmp[1] while the access is probed. The flags stay: these change CF only. */
+static bool copy_bit_string(struct tr *t, const struct insn *in, const struct insn_opnd *m)
+{
+	struct asm_buf *a = &t->a;
+	unsigned reg = in->opnd[1].reg, log = m->size == 8 ? 6 : 5, len;
+	struct insn_subst sub = {0};
+	struct place at;
+	uint64_t ea;
+
+	if (m->size < 4 || !t->sv->bmi2 || in->addr_size != 8)
+		return false;
+	if (emit_ea(t, in, &ea))
+		asm_mov_ri(a, T0, ea);
+	if (STOLEN >> reg & 1)
+		asm_ld_gs(a, T1, GS_GPR(reg));
+	else
+		asm_mov_rr(a, T1, reg);
+	if (m->size == 4)
+		asm_movsxd(a, T1, T1);
+	asm_st_gs(a, T1, GS_OFF(tmp[1]));
+	asm_mov_ri(a, T2, log);
+	asm_sarx(a, T1, T1, T2);
+	asm_lea(a, 8, T0, T0, T1, m->size, 0);
+	/* reg - (reg >> log << log), without flags */
+	asm_shlx(a, T1, T1, T2);
+	asm_not(a, T1);
+	asm_ld_gs(a, T2, GS_OFF(tmp[1]));
+	asm_lea(a, 8, T1, T1, T2, 1, 1);
+	asm_st_gs(a, T1, GS_OFF(tmp[1]));
+	emit_probe(t, m->acc & ACC_W, m->size, &at);
+	asm_ld_gs(a, T2, GS_OFF(tmp[1]));
+	for (uint8_t r = 0; r < 16; r++)
+		sub.gpr[r] = r;
+	sub.gpr[reg] = T2;
+	sub.base = at.base;
+	sub.index = at.index;
+	sub.disp = at.disp;
+	if (insn_encode(in, &sub, a->p, &len) != ENCODE_OK)
+		return false;
+	a->p += len;
+	return true;
+}
+
 bool emit_copy(struct tr *t, const struct insn *in)
 {
 	const struct insn_opnd *m = mem_opnd(in);
@@ -137,9 +181,10 @@ bool emit_copy(struct tr *t, const struct insn *in)
 		copy_verbatim(t, in);
 		return true;
 	}
-	if (!m || !m->size || m->size > 64 || (in->row->attr & AT_VSIB) ||
-	    ((in->row->attr & AT_BITSTR) && in->opnd[1].kind == OP_GPR))
+	if (!m || !m->size || m->size > 64 || (in->row->attr & AT_VSIB))
 		return false;
+	if ((in->row->attr & AT_BITSTR) && in->opnd[1].kind == OP_GPR)
+		return copy_bit_string(t, in, m);
 	return copy_mem(t, in, m);
 }
 
