@@ -65,11 +65,13 @@ static int call_others(void)
 int dropcaps(struct msg *msg)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
-	struct sigaction sa = {.sa_handler = drop_own, .sa_flags = SA_RESTART | SA_ONSTACK}, old;
+	struct sigaction sa = {.sa_handler = drop_own, .sa_flags = SA_RESTART | SA_ONSTACK};
 	int left = 1;
 
 	sigfillset(&sa.sa_mask);
-	if (sigaction(SIGRTMAX, &sa, &old))
+	/* The handler stays: a thread may be called again before it has run for the first time, and
+	 * what arrives late must not end the process. */
+	if (sigaction(SIGRTMAX, &sa, NULL))
 		return msg_fail(msg, ERR_IO, "cannot drop capabilities: %s", strerror(errno));
 	drop_own(0);
 	for (unsigned i = 0; i < WAIT_MS && left > 0; i++) {
@@ -77,7 +79,6 @@ int dropcaps(struct msg *msg)
 		if (left > 0)
 			nanosleep(&pause, NULL);
 	}
-	sigaction(SIGRTMAX, &old, NULL);
 	return left ? msg_fail(
 			      msg, ERR_NOSYS,
 			      "cannot drop the capabilities of all threads; --sandbox off goes on without")

@@ -102,7 +102,7 @@ with vt.Workdir() as dir_:
     expect_refusal(["--kernel", kernel, "--disk", top], "base.qcow2", [top])
     os.rename(base + ".gone", base)
     qemu_img("rebase", "-q", "-u", "-F", "qcow2", "-b", "top.qcow2", base)
-    expect_refusal(["--kernel", kernel, "--disk", top], "loop|itself|cycle|chain", [top, base])
+    expect_refusal(["--kernel", kernel, "--disk", top], "loop|own backing|chain", [top, base])
     expect_refusal(["--kernel", kernel, "--disk", good, "--disk", good], "in use|lock|twice", [good])
 
     with socket.socket() as s:
