@@ -187,8 +187,27 @@ static enum cpu_step finish(struct cpu *cpu, const struct insn *in, int r, bool 
 	return result;
 }
 
+/* TZCNT and LZCNT are BSF and BSR with a prefix that processors without them ignore, and programs rely on
+ * that (Linux writes "rep; bsf"). Gives what such a processor sees. */
+static const struct insn *without_bmi(const struct insn *in, struct insn *out)
+{
+	uint8_t buf[INSN_MAX];
+	unsigned n = 0, i = 0;
+
+	for (; i < in->len && in->bytes[i] != 0x0f; i++)
+		if (in->bytes[i] != 0xf3)
+			buf[n++] = in->bytes[i];
+	for (; i < in->len; i++)
+		buf[n++] = in->bytes[i];
+	if (insn_decode(buf, n, in->mode, out) != DECODE_OK)
+		return in;
+	out->len = in->len;
+	return out;
+}
+
 enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in)
 {
+	struct insn plain;
 	bool step = cpu->s.rflags & FL_TF;
 	uint64_t rf = cpu->s.rflags & FL_RF;
 	int r;
@@ -202,8 +221,12 @@ enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in)
 	cpu->i.no_step = false;
 	cpu->s.rflags &= ~(uint64_t)FL_RF;
 	r = 0;
-	if (in->row->feature || in->row->attr & AT_CHECKED || in->lock)
+	if (in->row->feature || in->row->attr & AT_CHECKED || in->lock) {
+		if (unlikely((in->mnem == I_TZCNT || in->mnem == I_LZCNT) &&
+			     !cpu_has(cpu, in->row->feature)))
+			in = without_bmi(in, &plain);
 		r = check(cpu, in);
+	}
 	if (likely(!r))
 		r = exec_of(in)(cpu, in);
 	return finish(cpu, in, r, step, rf);
