@@ -3,7 +3,7 @@
 """bench.py: Vigia beside QEMU's TCG and the host itself: same kernel, initramfs, disk, memory and
 number of CPUs, runs interleaved, medians.
 
-  ./bench [--only NAME,…] [--rounds N] [--quick] [--build DIR] [--json FILE] [--no-qemu] [--engine E]
+  ./bench [--only NAME,…] [--rounds N] [--quick] [--build DIR] [--json FILE] [--no-qemu] [--engine E] [--record]
 
 Workloads:
   init      process start to /init of a busybox initramfs, seconds
@@ -12,6 +12,8 @@ Workloads:
   memory    memory beyond guest RAM after the boot, 512 MiB and 1 CPU, MiB
   size      the program, stripped, MiB
   start     process start to the guest's first instruction, ms
+
+--record writes the figures into doc/benchmarks.md, with the machine and the command.
 """
 import argparse
 import json
@@ -34,6 +36,7 @@ GOALS = {  # by the issue that this machine stands on: (what, limit)
     "init": "vigia/TCG at most 1.0", "debian": "vigia/TCG at most 1.0",
     "memory": "at most 48 MiB", "size": "at most 1.5 MiB", "start": "at most 30 ms",
 }
+UNITS = {"init": "s", "debian": "s", "memory": "MiB", "size": "MiB", "start": "ms"}
 CLASS_GOALS = {"register": ("native", 1.3), "fp": ("native", 1.3), "rep": ("native", 1.3),
                "memory": ("tcg", 1.2), "call": ("tcg", 3.0)}
 
@@ -241,7 +244,6 @@ class Bench:
     # ---- report
 
     def report(self):
-        units = {"init": "s", "debian": "s", "memory": "MiB", "size": "MiB", "start": "ms"}
         medians = {w: {h: statistics.median(v) for h, v in by.items()} for w, by in self.results.items()}
         print(f"\n{'workload':22} {'unit':>4} {'vigia':>10} {'TCG':>10} {'native':>10} "
               f"{'vigia/TCG':>10} {'TCG/vigia':>10} {'vigia/native':>13}  goal")
@@ -253,7 +255,7 @@ class Bench:
 
             def ratio(a, b, width=10):
                 return f"{a / b:{width}.2f}" if a is not None and b else " " * (width - 1) + "-"
-            print(f"{w:22} {units.get(w, 'ns'):>4} {cell(v)} {cell(t)} {cell(n)} {ratio(v, t)} {ratio(t, v)} "
+            print(f"{w:22} {UNITS.get(w, 'ns'):>4} {cell(v)} {cell(t)} {cell(n)} {ratio(v, t)} {ratio(t, v)} "
                   f"{ratio(v, n, 13)}  {self.goal(w, v, t, n)}")
         if self.args.json:
             with open(self.args.json, "w", encoding="utf-8") as f:
@@ -261,6 +263,27 @@ class Bench:
                            "memory_mib": MEMORY, "cpu": cpu_name(), "qemu": self.qemu_version()}, f, indent=2)
                 f.write("\n")
             note(f"bench: samples are in {self.args.json}")
+
+    def record(self):
+        """Replaces the section of figures in doc/benchmarks.md."""
+        path = os.path.join(ROOT, "doc/benchmarks.md")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], text=True,
+                                stdout=subprocess.PIPE, check=False).stdout.strip()
+        lines = ["## Figures", "", f"Commit {commit}, {time.strftime('%Y-%m-%d')}, {cpu_name()}, {os.cpu_count()} CPUs, load "
+                 f"{os.getloadavg()[1]:.1f} when it ended; {self.qemu_version()}; medians of {self.args.rounds} rounds by", "",
+                 "```", "./bench " + " ".join(sys.argv[1:]), "```", "",
+                 "| workload | unit | vigia | TCG | native | TCG/vigia | vigia/native |", "|---|---|---|---|---|---|---|"]
+        for w, by in self.results.items():
+            m = {h: statistics.median(v) for h, v in by.items()}
+            v, t, n = m.get("vigia"), m.get("tcg"), m.get("native")
+            lines.append(f"| {w} | {UNITS.get(w, 'ns')} | " + " | ".join(
+                f"{x:.3f}" if x is not None else "" for x in (v, t, n)) + " | "
+                + (f"{t / v:.2f}" if v and t else "") + " | " + (f"{v / n:.2f}" if v and n else "") + " |")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text[:text.index("## Figures")] + "\n".join(lines) + "\n")
+        note(f"bench: figures are in {path}")
 
     def goal(self, w, v, t, n):
         if w in GOALS:
@@ -315,6 +338,7 @@ def main():
     p.add_argument("--json", default="")
     p.add_argument("--no-qemu", action="store_true")
     p.add_argument("--engine", default="soft")
+    p.add_argument("--record", action="store_true")
     args = p.parse_args()
     args.build = os.path.abspath(args.build)
     args.rounds = args.rounds or (1 if args.quick else 3)
@@ -328,6 +352,8 @@ def main():
         if name in args.only.split(","):
             getattr(bench, "run_" + name)()
     bench.report()
+    if args.record:
+        bench.record()
 
 
 main()
