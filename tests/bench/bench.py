@@ -282,7 +282,9 @@ class Bench:
                 f"{x:.3f}" if x is not None else "" for x in (v, t, n)) + " | "
                 + (f"{t / v:.2f}" if v and t else "") + " | " + (f"{v / n:.2f}" if v and n else "") + " |")
         with open(path, "w", encoding="utf-8") as f:
-            f.write(text[:text.index("## Figures")] + "\n".join(lines) + "\n")
+            before, _, after = text.partition("## Figures")
+            _, sep, after = after.partition("\n## ")  # sections behind stay
+            f.write(before + "\n".join(lines) + "\n" + sep + after)
         note(f"bench: figures are in {path}")
 
     def goal(self, w, v, t, n):
