@@ -99,11 +99,11 @@ static inline void rig_reset(struct rig *r, bool user)
 	r->vm->engine->set_state(r->vcpu);
 }
 
-static inline int rig_open(struct rig *r, const struct soft_config *cfg)
+static inline int rig_open_cpus(struct rig *r, const struct soft_config *cfg, unsigned cpus)
 {
 	struct vm_config vc = {.name = "rig",
 			       .engine = &engine_soft,
-			       .cpus = 1,
+			       .cpus = cpus,
 			       .model = x86_model_default(),
 			       .memory = RIG_RAM,
 			       .low_end = RIG_RAM};
@@ -120,6 +120,11 @@ static inline int rig_open(struct rig *r, const struct soft_config *cfg)
 	rig_tables(r);
 	rig_reset(r, false);
 	return 0;
+}
+
+static inline int rig_open(struct rig *r, const struct soft_config *cfg)
+{
+	return rig_open_cpus(r, cfg, 1);
 }
 
 static inline void rig_close(struct rig *r)

@@ -150,13 +150,46 @@ static void faults(void **state)
 		}
 }
 
+/* User code runs at two linear addresses of the same page: what it computes from RIP differs. */
+static void mapped_twice(void **state)
+{
+	static const uint8_t prog[] = {
+		0x48, 0x8d, 0x05, 0x00, 0x00, 0x00, 0x00, /* lea rax, [rip] */
+		0xe8, 0x02, 0x00, 0x00, 0x00,             /* call 1f */
+		0xcc, 0x90,                               /* int3 */
+		0x48, 0x8b, 0x1c, 0x24,                   /* 1: mov rbx, [rsp] */
+		0x48, 0x8b, 0x15, 0xe7, 0x0f, 0x00, 0x00, /* mov rdx, [rip + 0xfe7]: next page */
+		0xc3,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+		gva_t at[2] = {RIG_CODE, 0x500000};
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		*rig_pte(&r, 0x500000) = RIG_CODE | 0x67;
+		rig_put64(&r, RIG_CODE + 0x1000, 111);
+		rig_put64(&r, 0x501000, 222);
+		for (unsigned n = 0; n < 6; n++) {
+			rig_reset(&r, true);
+			r.s->rip = at[n % 2];
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->rip, RIG_HANDLER + VEC_BP * 16 + 1);
+			assert_int_equal(r.s->gpr[RAX], at[n % 2] + 7);
+			assert_int_equal(r.s->gpr[RBX], at[n % 2] + 12);
+			assert_int_equal(r.s->gpr[RDX], n % 2 ? 222 : 111);
+		}
+		rig_close(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(loops),
-		cmocka_unit_test(calls),
-		cmocka_unit_test(self_modifying),
-		cmocka_unit_test(faults),
+		cmocka_unit_test(loops),          cmocka_unit_test(calls),
+		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
+		cmocka_unit_test(mapped_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
