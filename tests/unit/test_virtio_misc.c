@@ -140,7 +140,7 @@ static void test_rng(void **state)
 {
 	struct virtio_rng_wiring w = {.rate = 1000, .slot = -1};
 	uint8_t zero[64] = {0};
-	uint32_t len, total = 0;
+	uint32_t len = 0, total = 0;
 	void *cookie;
 
 	assert_int_equal(virtio_rng_create(rig.vm, rig.host, &w, &vd), 0);
