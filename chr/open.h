@@ -26,6 +26,11 @@ int chr_pty_open(struct plat_loop *loop, struct chr **out, char *errbuf,
 /* The slave's file name, valid as long as the stream. */
 const char *chr_pty_name(struct chr *c);
 
+/* A listening Unix socket that only its owner may use, in place of one that a dead process has left. Gives
+ * the descriptor, addr filled in, or ERR_* with errbuf. */
+struct sockaddr_un;
+int unix_listen(const char *path, struct sockaddr_un *addr, char *errbuf, size_t size);
+
 /* A connected socket (or another descriptor that is read and written), which the stream owns from
  * now on, on failure too. gone: called once, on the loop's thread, when the other side has hung up;
  * it may close the stream. NULL: nobody wants to know. */

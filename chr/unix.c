@@ -120,13 +120,20 @@ static bool is_stale(const struct sockaddr_un *addr)
 	return stale;
 }
 
-static int listen_on(const struct sockaddr_un *addr, char *errbuf, size_t size)
+int unix_listen(const char *path, struct sockaddr_un *addr, char *errbuf, size_t size)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), code, ret;
+	int fd, code, ret;
 
+	addr->sun_family = AF_UNIX;
+	if (!*path || !str_copy(addr->sun_path, sizeof(addr->sun_path), path)) {
+		str_format(errbuf, size, "a socket's name has 1 to %zu characters: %s",
+			   sizeof(addr->sun_path) - 1, path);
+		return err_here(ERR_INVAL);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		str_format(errbuf, size, "no socket: %s", strerror(errno));
-		return -1;
+		return err_here(ERR_IO);
 	}
 	fchmod(fd, 0600); /* of the file that bind() makes: a console is its owner's */
 	ret = bind(fd, (const struct sockaddr *)addr, sizeof(*addr));
@@ -148,7 +155,7 @@ static int listen_on(const struct sockaddr_un *addr, char *errbuf, size_t size)
 	else
 		str_format(errbuf, size, "cannot make the socket %s: %s", addr->sun_path,
 			   strerror(code));
-	return -1;
+	return err_here(ERR_IO);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -223,18 +230,9 @@ int chr_unix_open(struct plat_loop *loop, const char *path, struct chr **out, ch
 		str_format(errbuf, size, "no console: out of memory");
 		return err_here(ERR_NOMEM);
 	}
-	u->addr.sun_family = AF_UNIX;
-	if (!*path || !str_copy(u->addr.sun_path, sizeof(u->addr.sun_path), path)) {
-		str_format(errbuf, size, "a socket's name has 1 to %zu characters: %s",
-			   sizeof(u->addr.sun_path) - 1, path);
-		err = err_here(ERR_INVAL);
+	u->listen_fd = err = unix_listen(path, &u->addr, errbuf, size);
+	if (err < 0)
 		goto out;
-	}
-	u->listen_fd = listen_on(&u->addr, errbuf, size);
-	if (u->listen_fd < 0) {
-		err = err_here(ERR_IO);
-		goto out;
-	}
 	err = plat_fd_add(&u->listener, loop, u->listen_fd, EPOLLIN, on_connect, u);
 	if (err) {
 		str_format(errbuf, size, "cannot listen on %s: %s", path, err_str(err));

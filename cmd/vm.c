@@ -89,6 +89,8 @@ static void print_value(const char *key, const json_t *v)
 		printf("%-16s %.2f\n", key, json_real_value(v));
 	else if (json_is_string(v))
 		printf("%-16s %s\n", key, json_string_value(v));
+	else if (json_is_boolean(v))
+		printf("%-16s %s\n", key, json_is_true(v) ? "yes" : "no");
 }
 
 static void print_stats(const struct cmd_opts *o, json_t *answer)
@@ -115,6 +117,12 @@ static void print_stats(const struct cmd_opts *o, json_t *answer)
 			printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(sub));
 		}
 		putchar('\n');
+	}
+	if (json_object_get(answer, "gdb"))
+		puts("debugger:");
+	json_object_foreach(json_object_get(answer, "gdb"), key, v)
+	{
+		print_value(key, v);
 	}
 	json_object_foreach(json_object_get(answer, "soft"), key, v)
 	{

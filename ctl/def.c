@@ -52,6 +52,7 @@ STRING_SETTER(history)
 STRING_SETTER(policy)
 STRING_SETTER(firmware)
 STRING_SETTER(vars)
+STRING_SETTER(gdb)
 
 static int set_console(void *target, const char *value, struct msg *msg)
 {
@@ -125,6 +126,12 @@ static int set_stop_timeout(void *target, const char *value, struct msg *msg)
 static int set_rng(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->no_rng = !strcmp(value, "off");
+	return 0;
+}
+
+static int set_gdb_wait(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->gdb_wait = !value || !strcmp(value, "on");
 	return 0;
 }
 
@@ -346,6 +353,10 @@ static const struct opt run_opts[] = {
 	 NULL, OPT_DEF, set_exit_port},
 	{"stop-timeout", "SECONDS", "from the power button to a hard stop (10)", NULL, OPT_DEF,
 	 set_stop_timeout},
+	{"gdb", "SPEC", "let gdb connect: unix:PATH or tcp:[HOST]:PORT, such as tcp::1234; with "
+	 ",arch=i386 as to a 32-bit system (nobody can)", NULL, OPT_DEF, set_gdb},
+	{"gdb-wait", "on|off", "do not start before gdb has connected and says so (off)", "on|off",
+	 OPT_DEF, set_gdb_wait},
 	{"sandbox", "on|off", "give up privileges and unneeded system calls before the guest runs "
 	 "(on)", "on|off", OPT_DEF, set_sandbox},
 	{"control", "on|off", "control socket for vigia list, stop, console … (on)", "on|off",
@@ -383,7 +394,7 @@ void vm_def_fini(struct vm_def *def)
 	char **strings[] = {&def->history,   &def->policy,   &def->engine,   &def->board,
 			    &def->cpu,       &def->kernel,   &def->initrd,   &def->append,
 			    &def->serial,    &def->console,  &def->firmware, &def->vars,
-			    &def->floppy[0], &def->floppy[1]};
+			    &def->floppy[0], &def->floppy[1], &def->gdb};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
@@ -499,6 +510,8 @@ int vm_def_check(const struct vm_def *def, struct msg *msg)
 		if (err)
 			return err;
 	}
+	if (def->gdb_wait && !def->gdb)
+		return msg_fail(msg, ERR_INVAL, "--gdb-wait: for whom? add --gdb tcp::1234");
 	if (def->initrd && !def->initrd[0])
 		return msg_fail(msg, ERR_INVAL, "--initrd: the file name is empty");
 	if (def->console && def->serial && !strcmp(def->console, "stdio") &&

@@ -44,6 +44,8 @@ struct vm_def {
 	char *console; /* virtio console; NULL: none */
 	char *history; /* file; NULL: the usual place; "none" */
 	char *policy;  /* file; NULL: everything is provided */
+	char *gdb;     /* where a debugger may connect; NULL: nowhere */
+	bool gdb_wait; /* for it, before the guest starts */
 	bool no_rng;
 	bool screen;           /* a VGA */
 	uint16_t exit_port;    /* 0: none */

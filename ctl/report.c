@@ -18,6 +18,7 @@ static const char *const sreg_names[SREG_COUNT] = {"ES", "CS", "SS", "DS", "FS",
 static const char *const exit_names[EXIT_KINDS] = {
 	[EXIT_NONE] = "kick", [EXIT_HLT] = "hlt",   [EXIT_SHUTDOWN] = "shutdown",
 	[EXIT_PIO] = "pio",   [EXIT_MMIO] = "mmio", [EXIT_ERROR] = "error",
+	[EXIT_DEBUG] = "debug",
 };
 
 static void print_seg(FILE *f, const char *name, const struct x86_seg *s)

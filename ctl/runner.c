@@ -20,6 +20,7 @@
 #include "ctl/backends.h"
 #include "ctl/control.h"
 #include "ctl/engines.h"
+#include "ctl/gdb.h"
 #include "ctl/recorder.h"
 #include "ctl/report.h"
 #include "ctl/rundir.h"
@@ -43,6 +44,7 @@ struct runner {
 	struct backends be;
 	struct watch watch;
 	struct control control;
+	struct gdb gdb; /* .debug NULL: not asked for */
 	struct report_source src;
 	int rundir; /* -1: no control socket */
 	int signal_fd;
@@ -112,6 +114,8 @@ static int req_status(struct runner *r, json_t *args, json_t *answer, struct msg
 static int req_stats(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
 	report_stats(&r->src, answer);
+	if (r->gdb.debug)
+		gdb_report(&r->gdb, answer);
 	return 0;
 }
 
@@ -145,6 +149,8 @@ static int req_pause(struct runner *r, json_t *args, json_t *answer, struct msg 
 
 static int req_resume(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
+	if (!r->user_paused && gdb_release(&r->gdb))
+		return 0;
 	if (!r->user_paused)
 		return msg_fail(msg, ERR_INVAL, "nobody has paused it: see vigia list");
 	r->user_paused = false;
@@ -164,6 +170,11 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 		return err;
 	if (engine == r->vm->engine)
 		return msg_fail(msg, ERR_INVAL, "it is on the engine %s already", engine->name);
+	if (r->gdb.debug && !engine->debug_changed)
+		return msg_fail(msg, ERR_NOSYS,
+				"guests cannot be debugged on the engine %s: start the VM without "
+				"--gdb to move it",
+				engine->name);
 	if (vm_def_is_pc(r->def) && engine == &engine_kvm)
 		return msg_fail(msg, ERR_NOSYS,
 				"a PC's shadow memory is not there under kvm yet: --board micro");
@@ -365,6 +376,20 @@ static void close_control(struct runner *r)
 	close(r->rundir);
 }
 
+/* ---- the debugger ---------------------------------------------------------------------------- */
+
+static void debugger_note(void *ctx, const char *text)
+{
+	watch_note(&((struct runner *)ctx)->watch, MON_OPERATOR, OPERATOR_DEBUG, 0, "%s", text);
+}
+
+static void debugger_kill(void *ctx)
+{
+	stop_hard(ctx);
+}
+
+static const struct gdb_ops gdb_ops = {debugger_note, debugger_kill};
+
 /* ---- set-up ------------------------------------------------------------------------------------ */
 
 /* Before any thread starts, so that all of them block these and only signal_fd hears them. */
@@ -486,6 +511,8 @@ static int set_up(struct runner *r, struct msg *msg)
 	if (err)
 		return err;
 	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
+	if (!err && r->def->gdb)
+		err = gdb_open(&r->gdb, r->def->gdb, r->vm, &gdb_ops, r, msg);
 	if (err)
 		return err;
 	backends_trim(&r->be);
@@ -537,24 +564,27 @@ static int poll_timeout(const struct runner *r)
 
 static void run(struct runner *r)
 {
-	struct pollfd pfd[3 + CONTROL_POLL_MAX];
+	struct pollfd pfd[3 + GDB_POLL_MAX + CONTROL_POLL_MAX];
 
 	for (;;) {
-		unsigned n = 0;
+		unsigned n = 0, n_gdb = r->gdb.debug ? gdb_poll(&r->gdb, pfd + 3) : 0;
+		struct pollfd *control = pfd + 3 + n_gdb;
 
 		pfd[0] = (struct pollfd){.fd = r->ended_fd, .events = POLLIN};
 		pfd[1] = (struct pollfd){.fd = r->signal_fd, .events = POLLIN};
 		pfd[2] = (struct pollfd){.fd = r->button_fd, .events = POLLIN};
 		if (r->rundir >= 0)
-			n = control_poll(&r->control, pfd + 3);
-		if (poll(pfd, 3 + n, poll_timeout(r)) < 0 && errno != EINTR)
+			n = control_poll(&r->control, control);
+		if (poll(pfd, 3 + n_gdb + n, poll_timeout(r)) < 0 && errno != EINTR)
 			break;
 		if (pfd[0].revents)
 			break;
 		if (pfd[1].revents || pfd[2].revents)
 			take_signals(r);
+		if (n_gdb)
+			gdb_serve(&r->gdb, pfd + 3, n_gdb);
 		if (r->rundir >= 0)
-			control_serve(&r->control, pfd + 3, n);
+			control_serve(&r->control, control, n);
 		if (r->stop_deadline && plat_now() >= r->stop_deadline) {
 			plat_log(LOG_WARN, "the guest did not power off: stopping it");
 			stop_hard(r);
@@ -626,6 +656,8 @@ static int start_and_run(struct runner *r, struct msg *msg)
 		   "%s: engine %s, %u CPUs, %llu MiB, kernel %s, %s", r->def->name,
 		   r->vm->engine->name, r->vm->n_vcpus, (unsigned long long)(r->vm->ram.size / MIB),
 		   r->def->kernel ? r->def->kernel : "none", r->def->append ? r->def->append : "");
+	if (r->def->gdb_wait)
+		gdb_hold(&r->gdb);
 	err = vm_start(r->vm);
 	if (err)
 		msg_fail(msg, err, "cannot start the virtual CPUs: %s", err_str(err));
@@ -649,15 +681,17 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 	r->origin = (struct state_origin){start->argc, start->argv, getcwd(NULL, 0)};
 	r->restore = start->restore;
 	r->rundir = r->signal_fd = r->ended_fd = r->button_fd = r->src.statm_fd =
-		r->control.listen_fd = -1;
+		r->control.listen_fd = r->gdb.listen_fd = r->gdb.fd = r->gdb.event_fd = -1;
 	control_init(&r->control, -1, &control_ops, r);
 	plat_log_set_name(def->name);
 	if (!set_up(r, &msg) && !start_and_run(r, &msg))
 		status = ended(r);
+	gdb_ended(&r->gdb, status);
 	/* Devices wait for their requests, then disks are flushed and closed; the terminal last. */
 	close_control(r);
 	if (r->vm && r->vm->kvm_fd > 0)
 		close(r->vm->kvm_fd);
+	gdb_close(&r->gdb);
 	if (r->vm)
 		vm_destroy(r->vm);
 	watch_detach(&r->watch);

@@ -64,6 +64,7 @@ static const struct {
 	{MON_OPERATOR, OPERATOR_REQUEST, "request"},
 	{MON_OPERATOR, OPERATOR_SIGNAL, "signal"},
 	{MON_OPERATOR, OPERATOR_KEY, "key"},
+	{MON_OPERATOR, OPERATOR_DEBUG, "debug"},
 	{MON_CPU, 0, "CR0"},
 	{MON_CPU, 2, "CR2"},
 	{MON_CPU, 3, "space"},

@@ -50,7 +50,7 @@ enum mon_life_op {
 	LIFE_CRASH,
 	LIFE_NOTE
 };
-enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY };
+enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR_DEBUG };
 /* Ops of MON_DISK are those of enum block_op. */
 
 /* One event or request:

@@ -25,28 +25,29 @@ static int state_changed(struct vcpu *vcpu)
 	return vcpu->vm->engine->set_state ? vcpu->vm->engine->set_state(vcpu) : 0;
 }
 
-/* Waits while the VM is paused. The bootstrap processor's thread carries out a reset once all the
- * others are parked. */
+/* Waits while the VM is paused or a debugger holds the vCPU. The bootstrap processor's thread carries
+ * out a reset once all the others are parked. */
 static void vcpu_park(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+	struct plat_event *go = vcpu->index ? &vm->resumed : &vm->parked;
 
 	plat_mutex_lock(&vm->lock);
 	atomic_fetch_add(&vm->n_parked, 1);
 	plat_event_set(&vm->parked);
-	while (vm->paused && vm->end == VM_RUNNING) {
+	while ((vm->paused || atomic_load(&vcpu->debug.held)) && vm->end == VM_RUNNING) {
 		if (vcpu->index == 0 && vm->reset_wanted &&
 		    atomic_load(&vm->n_parked) == vm->n_vcpus) {
 			vm_do_reset(vm);
 			continue;
 		}
-		plat_event_clear(vcpu->index ? &vm->resumed : &vm->parked);
+		/* Others wait to be resumed; the bootstrap processor also counts the parked. One that
+		 * is held must not take the event of those who go. */
+		if (!vm->paused)
+			go = &vcpu->wake;
+		plat_event_clear(go);
 		plat_mutex_unlock(&vm->lock);
-		/* Others wait to be resumed; the bootstrap processor also counts the parked. */
-		if (vcpu->index == 0)
-			plat_event_wait(&vm->parked, plat_now() + NS_PER_SEC / 50);
-		else
-			plat_event_wait(&vm->resumed, plat_now() + NS_PER_SEC / 50);
+		plat_event_wait(go, plat_now() + NS_PER_SEC / 50);
 		plat_mutex_lock(&vm->lock);
 	}
 	atomic_fetch_sub(&vm->n_parked, 1);
@@ -119,8 +120,16 @@ static void exit_none(struct vcpu *vcpu, struct vcpu_exit *exit)
 {
 }
 
+static void exit_debug(struct vcpu *vcpu, struct vcpu_exit *exit)
+{
+	if (vcpu->vm->debug)
+		debug_hit(vcpu->vm->debug, vcpu, &exit->hit);
+}
+
 static void exit_shutdown(struct vcpu *vcpu, struct vcpu_exit *exit)
 {
+	if (vcpu->vm->debug && debug_crashed(vcpu->vm->debug, vcpu))
+		return;
 	vcpu->vm->crashed_vcpu = vcpu->index;
 	vm_stop(vcpu->vm, VM_CRASHED, 0);
 }
@@ -167,6 +176,7 @@ static void exit_mmio(struct vcpu *vcpu, struct vcpu_exit *exit)
 static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) = {
 	[EXIT_NONE] = exit_none, [EXIT_HLT] = exit_none,  [EXIT_SHUTDOWN] = exit_shutdown,
 	[EXIT_PIO] = exit_pio,   [EXIT_MMIO] = exit_mmio, [EXIT_ERROR] = exit_error,
+	[EXIT_DEBUG] = exit_debug,
 };
 
 void vcpu_thread(void *arg)

@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "plat/plat.h"
+#include "vm/debug.h"
 #include "vm/irq.h"
 #include "vm/vcpu_ops.h"
 #include "x86/state.h"
@@ -39,6 +40,15 @@ struct vcpu {
 	int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
 	int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
 	void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+
+	/* The debugger's; written while the vCPU is parked, stop by its own thread. */
+	struct {
+		_Atomic bool held; /* stays parked while others run */
+		enum debug_step step;
+		gva_t skip;       /* no breakpoint here at first, or DEBUG_NO_SKIP */
+		gva_t from, to;   /* step on while RIP is in [from, to) */
+		struct debug_stop stop;
+	} debug;
 
 	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */
 };

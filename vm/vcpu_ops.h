@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "x86/debug.h"
 #include "x86/state.h"
 
 struct vm;
@@ -17,12 +18,14 @@ enum exit_kind {
 	EXIT_PIO,      /* engines that cannot call the bus themselves (kvm, hw) */
 	EXIT_MMIO,
 	EXIT_ERROR, /* the engine failed: err */
+	EXIT_DEBUG, /* something for the debugger: hit */
 	EXIT_KINDS,
 };
 
 struct vcpu_exit {
 	enum exit_kind kind;
 	int err;
+	struct debug_hit hit;
 	struct {
 		bool write;
 		uint8_t size;
@@ -58,6 +61,9 @@ struct engine_ops {
 	/* These pages have PGF_RO now: no vCPU may write to them directly any more. Any thread, a
 	 * vCPU's own in the middle of an instruction too. NULL: not needed. */
 	void (*memory_protected)(struct vm *vm, gpa_t gpa, uint64_t len);
+	/* vm->debug_set has changed, all vCPUs are parked: breaks have come, watches have changed.
+	 * vcpu->debug says how each runs next. NULL: this engine cannot be debugged. */
+	void (*debug_changed)(struct vm *vm, bool breaks, bool watches);
 };
 
 extern const struct engine_ops engine_soft;

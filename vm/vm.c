@@ -189,6 +189,11 @@ void vm_pause(struct vm *vm, const char *reason)
 void vm_pause_sync(struct vm *vm, const char *reason)
 {
 	vm_pause(vm, reason);
+	vm_wait_parked(vm);
+}
+
+void vm_wait_parked(struct vm *vm)
+{
 	while (atomic_load(&vm->n_parked) < vm->n_vcpus && vm->end == VM_RUNNING) {
 		plat_event_wait(&vm->parked, plat_now() + NS_PER_SEC / 100);
 		plat_event_clear(&vm->parked);

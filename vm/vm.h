@@ -58,6 +58,9 @@ struct vm {
 	bool reset_wanted;
 	unsigned crashed_vcpu; /* with VM_CRASHED: who */
 
+	struct debug *debug;               /* NULL: nobody can attach a debugger */
+	const struct debug_set *debug_set; /* NULL: no breakpoints, no watchpoints */
+
 	/* power button; the board's. NULL: none. */
 	void (*power_button)(struct vm *vm);
 };
@@ -88,6 +91,8 @@ void vm_request_reset(struct vm *vm); /* from any thread: all devices and vCPUs,
  * a vCPU thread). reason: for people, copied. */
 void vm_pause(struct vm *vm, const char *reason);
 void vm_pause_sync(struct vm *vm, const char *reason);
+/* Waits until all vCPUs are parked, somebody having paused them, or the VM has ended. */
+void vm_wait_parked(struct vm *vm);
 void vm_resume(struct vm *vm);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "x86/debug.h"
 #include "x86/insn.h"
 #include "x86/state.h"
 
@@ -129,6 +130,13 @@ struct cpu {
 
 	struct cpu_exc exc; /* set where a function returned CPU_FAULT */
 
+	/* A debugger outside of the guest: what it wants to hear of, set before the CPU runs, and what
+	 * it shall hear, which the engine takes and clears after each step. */
+	const struct debug_set *debug; /* NULL: none */
+	uint8_t debug_step;            /* enum debug_step */
+	gva_t debug_skip;              /* the first time, no breakpoint here */
+	struct debug_hit hit;
+
 	/* Scratch code memory for native.c, one page of plat_code for this CPU alone. */
 	uint8_t *native_rw;
 	uint8_t *native_rx;
@@ -160,6 +168,9 @@ enum cpu_step {
 	STEP_REP,      /* a repeated string instruction did a part; RIP is still at it */
 };
 
+/* Where RIP is in linear space */
+gva_t code_gva(const struct cpu *cpu);
+
 /* Executes the instruction at RIP with everything that belongs to it: fetch, decode, #UD by
  * CPUID, code breakpoints, TF, shadows, exceptions delivered. External interrupts are the
  * caller's: cpu_can_interrupt() and cpu_interrupt() between steps. s.xsave must be current. */
@@ -179,6 +190,12 @@ bool cpu_can_interrupt(const struct cpu *cpu); /* IF set, no shadow */
 int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *out);
 /* Without faults and without setting A/D, for debuggers; ERR_NOENT where nothing is mapped. */
 int cpu_walk_probe(struct cpu *cpu, gva_t gva, struct cpu_xlate *out);
+
+/* Components of s.xsave that are in their initial state are written out, for readers of its bytes. */
+void cpu_fpu_flatten(struct cpu *cpu);
+/* The tag word of FNSTENV, from s.xsave; and back to that of FXSAVE, a bit a register. */
+unsigned cpu_x87_tags(const struct cpu *cpu);
+unsigned cpu_x87_abridge(unsigned tags);
 
 /* Linear accesses at CPL's (user=false: supervisor's) rights, any size up to 4096, crossing pages
  * right: no byte is written unless all may be. 0 or CPU_FAULT. */

@@ -298,7 +298,7 @@ EXEC(stmxcsr)
 /* ---- FNSTENV, FNSAVE, FLDENV, FRSTOR ---- */
 
 /* Two bits a physical register: valid, zero, special, empty */
-static unsigned full_tags(const struct cpu *cpu)
+unsigned cpu_x87_tags(const struct cpu *cpu)
 {
 	unsigned abridged = fx16(cpu, FX_FTW) & 0xff, top = fx16(cpu, FX_FSW) >> 11 & 7, tags = 0;
 
@@ -318,7 +318,7 @@ static unsigned full_tags(const struct cpu *cpu)
 	return tags;
 }
 
-static unsigned abridge(unsigned tags)
+unsigned cpu_x87_abridge(unsigned tags)
 {
 	unsigned v = 0;
 
@@ -337,7 +337,7 @@ static unsigned env_out(struct cpu *cpu, unsigned size, uint8_t *out)
 
 	f[0] = 0xffff0000 | fx16(cpu, FX_FCW);
 	f[1] = 0xffff0000 | fx16(cpu, FX_FSW);
-	f[2] = 0xffff0000 | full_tags(cpu);
+	f[2] = 0xffff0000 | cpu_x87_tags(cpu);
 	if (prot) {
 		f[3] = fip;
 		f[4] = size == 4 ? fop << 16 : 0;
@@ -377,7 +377,7 @@ static void env_in(struct cpu *cpu, unsigned size, const uint8_t *in)
 	fx_put16(cpu, FX_FCW, (f[0] & FCW_BITS) | FCW_ONE);
 	set_top(cpu, f[1] >> 11 & 7);
 	fx_put16(cpu, FX_FSW, f[1] & 0xffff);
-	fx_put16(cpu, FX_FTW, abridge(f[2]));
+	fx_put16(cpu, FX_FTW, cpu_x87_abridge(f[2]));
 	fx_put16(cpu, FX_FOP, fop & 0x7ff);
 	fx_put64(cpu, FX_FIP, fip);
 	fx_put64(cpu, FX_FDP, fdp);

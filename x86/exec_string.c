@@ -214,6 +214,7 @@ static uint64_t bulk(struct cpu *cpu, const struct insn *in, const struct str *t
 	uint64_t n;
 
 	if (t->step < 0 || cpu->s.dr[7] & 0xff || cpu->s.rflags & (FL_TF | FL_AC) ||
+	    (cpu->debug && cpu->debug->n_watches) || cpu->debug_step ||
 	    (in->mnem != I_STOS && !movs))
 		return 0;
 	n = span(cpu, ES, dst(cpu, t), t, count, ACCESS_WRITE, &gd);
@@ -265,7 +266,8 @@ static int repeat(struct cpu *cpu, const struct insn *in, const struct str *t)
 		gpr_set(cpu, RCX, t->asize, count);
 		if (n == 1 && rep_ends(cpu, in))
 			break;
-		if (count && (cpu->i.dr6 || cpu->s.rflags & FL_TF))
+		if (count && (cpu->i.dr6 || cpu->s.rflags & FL_TF || cpu->hit.kind ||
+			      cpu->debug_step))
 			return EXEC_REP;
 	}
 	/* A count of 0 still zero-extends ECX in 64-bit mode: real processors do. */

@@ -161,6 +161,7 @@ static enum cpu_step finish(struct cpu *cpu, const struct insn *in, int r, bool 
 	switch (r) {
 	case EXEC_FAULT:
 		cpu->i.dr6 = 0;
+		cpu->hit.kind = HIT_NONE;
 		cpu->s.rflags |= rf;
 		return cpu_raise(cpu, &cpu->exc);
 	case EXEC_REP:
@@ -340,7 +341,7 @@ static const struct insn *fetch(struct cpu *cpu)
 static bool code_breakpoint(struct cpu *cpu)
 {
 	uint64_t dr7 = cpu->s.dr[7];
-	gva_t gva = is_64(cpu) ? cpu->s.rip : (cpu->s.seg[CS].base + cpu->s.rip) & 0xffffffff;
+	gva_t gva = code_gva(cpu);
 	uint32_t hit = 0;
 
 	if (cpu->s.rflags & FL_RF)
@@ -355,18 +356,29 @@ static bool code_breakpoint(struct cpu *cpu)
 	return true;
 }
 
-enum cpu_step cpu_step(struct cpu *cpu)
+static enum cpu_step step_one(struct cpu *cpu)
 {
 	const struct insn *in;
 
 	if (unlikely(!cpu->i.ready))
 		cpu_init(cpu);
+	if (unlikely(cpu->debug) && debugger_breaks(cpu))
+		return STEP_OK;
 	if (unlikely(cpu->s.dr[7] & 0xff) && !cpu->s.shadow && code_breakpoint(cpu))
 		return cpu_raise(cpu, &cpu->exc);
 	in = fetch(cpu);
 	if (unlikely(!in))
 		return cpu_raise(cpu, &cpu->exc);
 	return cpu_exec(cpu, in);
+}
+
+enum cpu_step cpu_step(struct cpu *cpu)
+{
+	enum cpu_step st = step_one(cpu);
+
+	if (unlikely(cpu->debug_step) && !cpu->hit.kind)
+		cpu->hit = (struct debug_hit){.kind = HIT_STEP, .addr = cpu->s.rip};
+	return st;
 }
 
 /* ---- life ---- */

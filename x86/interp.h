@@ -177,6 +177,10 @@ int align_check(struct cpu *cpu, gva_t gva, unsigned size);
 void watch_check(struct cpu *cpu, gva_t gva, unsigned size, bool write);
 void watch_check_io(struct cpu *cpu, uint16_t port, unsigned size);
 
+/* The same for a debugger's, in cpu->hit; only where cpu->debug is set (debug.c). */
+bool debugger_breaks(struct cpu *cpu);
+void debugger_watch(struct cpu *cpu, gva_t gva, unsigned size, bool write);
+
 /* Operand n of the instruction, read or written as an integer of its size. */
 int opnd_read(struct cpu *cpu, const struct insn *in, unsigned n, uint64_t *v);
 int opnd_write(struct cpu *cpu, const struct insn *in, unsigned n, uint64_t v);

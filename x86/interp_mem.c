@@ -280,6 +280,8 @@ void watch_check(struct cpu *cpu, gva_t gva, unsigned size, bool write)
 {
 	if (unlikely(cpu->s.dr[7] & 0xff))
 		watch(cpu, gva, size, false, write);
+	if (unlikely(cpu->debug))
+		debugger_watch(cpu, gva, size, write);
 }
 
 void watch_check_io(struct cpu *cpu, uint16_t port, unsigned size)

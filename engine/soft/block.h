@@ -207,6 +207,8 @@ void soft_code_verify(struct soft_vcpu *v, gpa_t gpa);
 void soft_code_protect(struct soft_vm *sv, hva_t hva);
 /* Before code is read from a page: from now on, stores to it come to soft_code_store(). */
 void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
+/* Kills the blocks that may contain instructions at breakpoints. */
+void soft_blocks_cut(struct soft_vm *sv, const struct debug_set *set);
 /* Kills one block and takes it off its pages. */
 void soft_block_drop(struct soft_vm *sv, struct soft_block *b);
 /* Takes a dead block off its pages. */

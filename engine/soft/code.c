@@ -159,6 +159,27 @@ void soft_block_drop(struct soft_vm *sv, struct soft_block *b)
 	soft_pages_remove(sv, b);
 }
 
+void soft_blocks_cut(struct soft_vm *sv, const struct debug_set *set)
+{
+	struct soft_cache *c = sv->cache;
+
+	plat_mutex_lock(&sv->lock);
+	for (unsigned i = 0; i < c->n_parts; i++) {
+		const struct soft_part *p = &c->part[i];
+
+		for (uint32_t n = p->block; n < p->block + atomic_load(&p->n_blocks); n++) {
+			struct soft_block *b = &c->block[n];
+			uint32_t at = 0;
+
+			while (at < b->len && !debug_may_break(set, b->rip + at))
+				at++;
+			if (at < b->len && !b->dead)
+				soft_block_drop(sv, b);
+		}
+	}
+	plat_mutex_unlock(&sv->lock);
+}
+
 /* Kills the blocks with bytes in [from, to) of the page; drops its mark when none is left. */
 static void page_kill(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page *p, uint32_t from,
 		      uint32_t to)

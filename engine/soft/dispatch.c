@@ -19,7 +19,7 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 	uint32_t mode = MODE_VALID | soft_ctx(v);
 	bool fp = !(s->cr0 & (CR0_EM | CR0_TS));
 
-	if (v->sv->cfg.interp || !(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
+	if (v->sv->cfg.interp || v->cpu.debug_step || !(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
 		return MODE_INTERP;
 	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->a20_masked || s->smm)
 		return MODE_INTERP;
@@ -84,6 +84,10 @@ void soft_after_step(struct soft_vcpu *v, enum cpu_step st)
 	if (st == STEP_SHUTDOWN) {
 		v->exit->kind = EXIT_SHUTDOWN;
 		v->leave = true;
+	} else if (unlikely(v->cpu.hit.kind)) {
+		v->exit->kind = EXIT_DEBUG;
+		v->exit->hit = v->cpu.hit;
+		v->leave = true;
 	}
 }
 
@@ -94,6 +98,8 @@ static void take_events(struct soft_vcpu *v)
 	struct vcpu *vcpu = v->vcpu;
 	int vector;
 
+	if (unlikely(v->cpu.debug_step == DEBUG_STEP_NO_IRQ))
+		return;
 	if (unlikely(s->nmi_pending) && !s->nmi_blocked && !s->shadow) {
 		soft_fpu_park(v);
 		s->nmi_pending = false;
@@ -133,11 +139,11 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 
 	for (;;) {
 		if (unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed)) &&
-		    take_requests(v)) {
+		    take_requests(v) && !v->leave) {
 			v->exit->kind = EXIT_NONE;
 			v->leave = true;
 		}
-		if (unlikely(v->look || v->irq_waits || s->nmi_pending))
+		if (unlikely((v->look || v->irq_waits || s->nmi_pending) && !v->leave))
 			take_events(v);
 		if (unlikely(v->leave))
 			break;

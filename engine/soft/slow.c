@@ -40,7 +40,7 @@ static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t
 	if (v->mode_dirty)
 		soft_refresh_mode(v);
 	return s->rip == rip && !b->dead && v->mode == b->mode && !s->shadow && !v->cpu.i.pending &&
-	       !v->look && !(v->irq_waits && (s->rflags & FL_IF)) &&
+	       !v->look && !v->cpu.hit.kind && !(v->irq_waits && (s->rflags & FL_IF)) &&
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
 }
 

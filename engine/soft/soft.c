@@ -193,6 +193,10 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	v->leave = false;
 	v->look = true;
 	v->mode_dirty = true;
+	v->cpu.debug = vcpu->vm->debug_set;
+	v->cpu.debug_step = (uint8_t)vcpu->debug.step;
+	v->cpu.debug_skip = vcpu->debug.skip;
+	v->cpu.hit.kind = HIT_NONE;
 	soft_come_in(v);
 	soft_code_news(v);
 	for (;;) {
@@ -254,6 +258,18 @@ static void soft_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
 	}
 }
 
+static void soft_debug_changed(struct vm *vm, bool breaks, bool watches)
+{
+	struct soft_vm *sv = vm->engine_data;
+
+	if (breaks)
+		soft_blocks_cut(sv, vm->debug_set);
+	/* Watched pages are kept out of the TLBs, see enter() in tlb.c. */
+	for (unsigned i = 0; i < sv->n_vcpus && watches; i++)
+		if (sv->vcpu[i])
+			soft_tlb_flush(&sv->vcpu[i]->cpu, FLUSH_ALL, 0, 0);
+}
+
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.probe = soft_probe,
@@ -267,4 +283,5 @@ const struct engine_ops engine_soft = {
 	.set_state = soft_set_state,
 	.memory_changed = soft_memory_changed,
 	.memory_protected = soft_memory_protected,
+	.debug_changed = soft_debug_changed,
 };

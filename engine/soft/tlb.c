@@ -227,7 +227,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	uint8_t *gs = v->view->gs;
 	_Atomic uint8_t *flags = NULL;
 
-	if (!x->hva)
+	if (!x->hva || (unlikely(v->cpu.debug) && debug_watches_page(v->cpu.debug, gva)))
 		return false;
 	if (write) {
 		flags = soft_page_flags(v->sv, x->gpa);

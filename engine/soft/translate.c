@@ -44,6 +44,14 @@ static bool available(const struct tr *t, const struct insn *in)
 	return !(attr & AT_AVX) || (t->mode & MODE_AVX);
 }
 
+/* May a debugger have a breakpoint at this offset in the block? Then the interpreter looks. */
+static bool has_break(const struct tr *t, uint32_t off)
+{
+	const struct debug_set *set = t->v->cpu.debug;
+
+	return unlikely(set) && debug_may_break(set, t->rip + off);
+}
+
 /* p: the first byte; avail: bytes up to the page's end. Gives DECODE_OK when t->n > 0. */
 static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t avail)
 {
@@ -54,7 +62,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 		struct insn *in = &t->insn[t->n];
 
 		r = insn_decode(p + pos, avail - pos, 8, in);
-		if (r != DECODE_OK)
+		if (r != DECODE_OK || (t->n && has_break(t, pos)))
 			break;
 		t->off[t->n++] = (uint16_t)pos;
 		pos += in->len;
@@ -313,6 +321,8 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	if (t->pic)
 		rip &= PAGE_MASK;
 	t->rip = rip;
+	if (has_break(t, 0))
+		return TR_NONE;
 	t->mode = v->mode;
 	t->ctx = v->mode & MODE_CTX;
 	t->n = t->n_stubs = 0;

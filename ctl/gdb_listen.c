@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: ISC */
+/* gdb_listen.c: where the server for gdb listens: unix:PATH or tcp:[HOST]:PORT. Without a HOST that is
+ * this computer alone: who reaches the port has the guest. Main thread, before the sandbox. */
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "chr/open.h"
+#include "ctl/gdb.h"
+#include "ctl/opt.h"
+
+struct spec {
+	char *address; /* unix:… or tcp:… */
+	int arch;
+};
+
+static int take_key(struct spec *sp, const char *field, struct msg *msg)
+{
+	static const struct {
+		const char *text;
+		int arch;
+	} keys[] = {{"arch=auto", -1}, {"arch=x86-64", GDB_X86_64}, {"arch=i386", GDB_I386}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!strcmp(field, keys[i].text)) {
+			sp->arch = keys[i].arch;
+			return 0;
+		}
+	return msg_fail(msg, ERR_INVAL, "--gdb: %s is not known: arch=auto, x86-64 or i386", field);
+}
+
+static int parse(const char *text, struct spec *sp, struct msg *msg)
+{
+	int err = 0;
+	char *field;
+
+	*sp = (struct spec){.address = opt_field(&text), .arch = -1};
+	while (!err && (field = opt_field(&text))) {
+		err = take_key(sp, field, msg);
+		free(field);
+	}
+	if (!err && (!sp->address || (strncmp(sp->address, "unix:", 5) &&
+				      strncmp(sp->address, "tcp:", 4))))
+		err = msg_fail(msg, ERR_INVAL, "--gdb %s: give unix:PATH, tcp::PORT or tcp:HOST:PORT",
+			       sp->address ? sp->address : "");
+	return err;
+}
+
+int gdb_check_spec(const char *text, struct msg *msg)
+{
+	struct spec sp;
+	int err = parse(text, &sp, msg);
+
+	free(sp.address);
+	return err;
+}
+
+static int listen_unix(const char *path, struct msg *msg)
+{
+	struct sockaddr_un addr;
+	char text[256];
+	int fd = unix_listen(path, &addr, text, sizeof(text));
+
+	return fd < 0 ? msg_fail(msg, fd, "--gdb unix:%s: %s", path, text) : fd;
+}
+
+/* The first address of the name that can be had. */
+static int listen_at(const struct addrinfo *ai)
+{
+	int fd = -1, one = 1;
+
+	for (; ai; ai = ai->ai_next) {
+		fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) &&
+		    !bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, 1))
+			break;
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* [HOST]:PORT, an IPv6 HOST in brackets */
+static int listen_tcp(char *at, struct msg *msg)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
+	char *port = strrchr(at, ':'), *host = at, *end;
+	uint64_t number;
+	int fd;
+
+	if (!port)
+		return msg_fail(msg, ERR_INVAL, "--gdb tcp:%s: give tcp::PORT or tcp:HOST:PORT", at);
+	*port++ = 0;
+	if (opt_u64(port, 1, 65535, "--gdb: the port", &number, msg))
+		return ERR_INVAL;
+	end = host + strlen(host) - 1;
+	if (host[0] == '[' && *end == ']') {
+		*end = 0;
+		host++;
+	}
+	if (getaddrinfo(*host ? host : "127.0.0.1", port, &hints, &ai))
+		return msg_fail(msg, ERR_INVAL, "--gdb: there is no address of this computer %s",
+				host);
+	fd = listen_at(ai);
+	freeaddrinfo(ai);
+	return fd < 0 ? msg_fail(msg, ERR_IO, "--gdb: cannot listen on port %s: %s", port,
+				 strerror(errno))
+		      : fd;
+}
+
+int gdb_open(struct gdb *g, const char *text, struct vm *vm, const struct gdb_ops *ops, void *ctx,
+	     struct msg *msg)
+{
+	struct spec sp;
+	int err = gdb_init(g, vm, ops, ctx);
+
+	if (err == ERR_NOSYS)
+		return msg_fail(msg, err, "--gdb: guests cannot be debugged on the engine %s: use "
+					  "--engine soft", vm->engine->name);
+	if (err)
+		return msg_fail(msg, err, "--gdb: %s", err_str(err));
+	err = parse(text, &sp, msg);
+	if (!err) {
+		g->want_arch = sp.arch;
+		g->local = !strncmp(sp.address, "unix:", 5);
+		err = g->listen_fd = g->local ? listen_unix(sp.address + 5, msg)
+					      : listen_tcp(sp.address + 4, msg);
+	}
+	free(sp.address);
+	return MIN(err, 0);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: ISC */
+/* gdb_regs.h: a vCPU's registers as gdb knows them, by number, and the target description that says
+ * so. Hosted. */
+#ifndef CTL_GDB_REGS_H
+#define CTL_GDB_REGS_H
+
+#include "vm/debug.h"
+#include "x86/cpu.h"
+
+/* gdb has one description for a connection: which registers there are, and how wide. */
+enum gdb_arch { GDB_X86_64, GDB_I386, GDB_ARCHES };
+
+#define GDB_REG_MAX 16u /* bytes of the largest */
+#define GDB_XML_MAX 24576u
+
+unsigned gdb_regs_count(enum gdb_arch arch);
+/* Bytes; 0: there is no such register. */
+unsigned gdb_reg_size(enum gdb_arch arch, unsigned n);
+/* cpu: from debug_load(), its FP state flattened. */
+void gdb_reg_get(struct cpu *cpu, enum gdb_arch arch, unsigned n, uint8_t *buf);
+/* Into the vCPU. ERR_INVAL: the processor would refuse that value, or the register is read-only. */
+int gdb_reg_set(struct debug *d, unsigned vcpu, enum gdb_arch arch, unsigned n,
+		const uint8_t *buf) attr_must_check;
+/* The target description; its length. */
+size_t gdb_target_xml(enum gdb_arch arch, char *buf, size_t size);
+
+#endif
