@@ -391,9 +391,9 @@ void vm_def_init(struct vm_def *def)
 
 void vm_def_fini(struct vm_def *def)
 {
-	char **strings[] = {&def->history,   &def->policy,   &def->engine,   &def->board,
-			    &def->cpu,       &def->kernel,   &def->initrd,   &def->append,
-			    &def->serial,    &def->console,  &def->firmware, &def->vars,
+	char **strings[] = {&def->history,   &def->policy,    &def->engine,   &def->board,
+			    &def->cpu,       &def->kernel,    &def->initrd,   &def->append,
+			    &def->serial,    &def->console,   &def->firmware, &def->vars,
 			    &def->floppy[0], &def->floppy[1], &def->gdb};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)

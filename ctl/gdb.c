@@ -91,8 +91,8 @@ static bool breaks_at_rip(struct gdb *g)
 static void put_stop(struct gdb *g)
 {
 	static const char *const reasons[DEBUG_KINDS] = {
-		[DEBUG_SOFT_BREAK] = "swbreak",  [DEBUG_HARD_BREAK] = "hwbreak",
-		[DEBUG_WATCH_WRITE] = "watch",   [DEBUG_WATCH_READ] = "rwatch",
+		[DEBUG_SOFT_BREAK] = "swbreak", [DEBUG_HARD_BREAK] = "hwbreak",
+		[DEBUG_WATCH_WRITE] = "watch",  [DEBUG_WATCH_READ] = "rwatch",
 		[DEBUG_WATCH_BOTH] = "awatch",
 	};
 
@@ -911,10 +911,10 @@ void gdb_close(struct gdb *g)
 
 void gdb_report(const struct gdb *g, json_t *out)
 {
-	json_t *gdb = json_pack("{s:b, s:b, s:I, s:I, s:I}", "attached", g->attached, "stopped",
-				debug_is_stopped(g->debug), "sessions", (json_int_t)g->stats.sessions,
-				"packets", (json_int_t)g->stats.packets, "malformed",
-				(json_int_t)g->stats.malformed);
+	json_t *gdb = json_pack(
+		"{s:b, s:b, s:I, s:I, s:I}", "attached", g->attached, "stopped",
+		debug_is_stopped(g->debug), "sessions", (json_int_t)g->stats.sessions, "packets",
+		(json_int_t)g->stats.packets, "malformed", (json_int_t)g->stats.malformed);
 
 	json_object_set_new(out, "gdb", gdb);
 }

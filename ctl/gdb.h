@@ -35,18 +35,18 @@ struct gdb {
 	struct gdb_stats stats;
 
 	/* the session */
-	bool attached;        /* it has said something: the guest is ours */
-	bool running;         /* the client waits for a stop */
+	bool attached; /* it has said something: the guest is ours */
+	bool running;  /* the client waits for a stop */
 	bool no_ack;
-	bool no_ack_next;     /* from the next packet on */
-	bool by_phys;         /* addresses of memory packets are physical */
+	bool no_ack_next; /* from the next packet on */
+	bool by_phys;     /* addresses of memory packets are physical */
 	bool closing;
-	unsigned sstep;       /* GDB_SSTEP_* */
-	unsigned cpu;         /* of Hg */
-	int cont_cpu;         /* of Hc; -1: all */
-	int want_arch;        /* enum gdb_arch, or -1: by the guest's mode */
+	unsigned sstep; /* GDB_SSTEP_* */
+	unsigned cpu;   /* of Hg */
+	int cont_cpu;   /* of Hc; -1: all */
+	int want_arch;  /* enum gdb_arch, or -1: by the guest's mode */
 	enum gdb_arch arch;
-	unsigned stop_cpu;    /* who stopped last, and why */
+	unsigned stop_cpu; /* who stopped last, and why */
 	int stop_signal;
 	struct debug_stop stop;
 	struct gdb_in in;

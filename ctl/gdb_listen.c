@@ -44,9 +44,10 @@ static int parse(const char *text, struct spec *sp, struct msg *msg)
 		err = take_key(sp, field, msg);
 		free(field);
 	}
-	if (!err && (!sp->address || (strncmp(sp->address, "unix:", 5) &&
-				      strncmp(sp->address, "tcp:", 4))))
-		err = msg_fail(msg, ERR_INVAL, "--gdb %s: give unix:PATH, tcp::PORT or tcp:HOST:PORT",
+	if (!err &&
+	    (!sp->address || (strncmp(sp->address, "unix:", 5) && strncmp(sp->address, "tcp:", 4))))
+		err = msg_fail(msg, ERR_INVAL,
+			       "--gdb %s: give unix:PATH, tcp::PORT or tcp:HOST:PORT",
 			       sp->address ? sp->address : "");
 	return err;
 }
@@ -95,7 +96,8 @@ static int listen_tcp(char *at, struct msg *msg)
 	int fd;
 
 	if (!port)
-		return msg_fail(msg, ERR_INVAL, "--gdb tcp:%s: give tcp::PORT or tcp:HOST:PORT", at);
+		return msg_fail(msg, ERR_INVAL, "--gdb tcp:%s: give tcp::PORT or tcp:HOST:PORT",
+				at);
 	*port++ = 0;
 	if (opt_u64(port, 1, 65535, "--gdb: the port", &number, msg))
 		return ERR_INVAL;
@@ -121,8 +123,10 @@ int gdb_open(struct gdb *g, const char *text, struct vm *vm, const struct gdb_op
 	int err = gdb_init(g, vm, ops, ctx);
 
 	if (err == ERR_NOSYS)
-		return msg_fail(msg, err, "--gdb: guests cannot be debugged on the engine %s: use "
-					  "--engine soft", vm->engine->name);
+		return msg_fail(msg, err,
+				"--gdb: guests cannot be debugged on the engine %s: use "
+				"--engine soft",
+				vm->engine->name);
 	if (err)
 		return msg_fail(msg, err, "--gdb: %s", err_str(err));
 	err = parse(text, &sp, msg);

@@ -112,8 +112,10 @@ static bool do_reset(struct answer *a, const char *arg)
 		plat_mutex_unlock(&vm->lock);
 	}
 	debug_stop(a->g->debug);
-	say(a, "%s\n", waits ? "the guest does not come to rest" : "reset; see \"maintenance flush "
-								   "register-cache\"");
+	say(a, "%s\n",
+	    waits ? "the guest does not come to rest"
+		  : "reset; see \"maintenance flush "
+		    "register-cache\"");
 	return !*arg;
 }
 

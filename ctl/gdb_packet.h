@@ -33,7 +33,7 @@ struct gdb_text {
 };
 bool gdb_take(struct gdb_text *t, char c);
 bool gdb_take_word(struct gdb_text *t, const char *word);
-bool gdb_take_hex(struct gdb_text *t, uint64_t *v); /* 1 to 16 digits */
+bool gdb_take_hex(struct gdb_text *t, uint64_t *v);              /* 1 to 16 digits */
 bool gdb_take_bytes(struct gdb_text *t, uint8_t *buf, size_t n); /* 2 digits each */
 static inline bool gdb_at_end(const struct gdb_text *t)
 {

@@ -33,16 +33,43 @@ struct row {
 	uint32_t addr;
 };
 
-#define GPR(name, n)       {"r" name, "int64", 64, 32, K_GPR, n, 0}
-#define GPR64(name, n)     {"r" name, "int64", 64, 0, K_GPR, n, 0}
-#define SEL(name, n)       {name, "int32", 32, 32, K_SEL, n, 0}
-#define ST(n)              {"st" #n, "i387_ext", 80, 80, K_ST, n, 0}
-#define X87(name, n)       {name, "int", 32, 32, K_X87, n, 0}
-#define XMM(n, bits32)     {"xmm" #n, "vec128", 128, bits32, K_XMM, n, 0}
-#define YMMH(n, bits32)    {"ymm" #n "h", "uint128", 128, bits32, K_YMMH, n, 0}
-#define RO(name, field)    {name, "int64", 64, 64, K_RO, sizeof(((struct x86_state *)0)->field), \
-			    offsetof(struct x86_state, field)}
-#define MSR(name, number)  {name, "int64", 64, 64, K_MSR, 0, number}
+#define GPR(name, n)                                   \
+	{                                              \
+		"r" name, "int64", 64, 32, K_GPR, n, 0 \
+	}
+#define GPR64(name, n)                                \
+	{                                             \
+		"r" name, "int64", 64, 0, K_GPR, n, 0 \
+	}
+#define SEL(name, n)                               \
+	{                                          \
+		name, "int32", 32, 32, K_SEL, n, 0 \
+	}
+#define ST(n)                                           \
+	{                                               \
+		"st" #n, "i387_ext", 80, 80, K_ST, n, 0 \
+	}
+#define X87(name, n)                             \
+	{                                        \
+		name, "int", 32, 32, K_X87, n, 0 \
+	}
+#define XMM(n, bits32)                                       \
+	{                                                    \
+		"xmm" #n, "vec128", 128, bits32, K_XMM, n, 0 \
+	}
+#define YMMH(n, bits32)                                            \
+	{                                                          \
+		"ymm" #n "h", "uint128", 128, bits32, K_YMMH, n, 0 \
+	}
+#define RO(name, field)                                                              \
+	{                                                                            \
+		name, "int64", 64, 64, K_RO, sizeof(((struct x86_state *)0)->field), \
+			offsetof(struct x86_state, field)                            \
+	}
+#define MSR(name, number)                               \
+	{                                               \
+		name, "int64", 64, 64, K_MSR, 0, number \
+	}
 
 /* clang-format off */
 static const struct row core[] = {
@@ -236,7 +263,7 @@ size_t gdb_target_xml(enum gdb_arch arch, char *buf, size_t size)
 static const struct {
 	uint8_t off, size;
 	uint32_t valid;
-} x87[] = {{0, 2, 0x1f3f},     {2, 2, 0xffff}, {4, 1, 0xff},       {12, 2, 0xffff},
+} x87[] = {{0, 2, 0x1f3f},     {2, 2, 0xffff},  {4, 1, 0xff},        {12, 2, 0xffff},
 	   {8, 4, 0xffffffff}, {20, 2, 0xffff}, {16, 4, 0xffffffff}, {6, 2, 0x7ff}};
 
 static uint64_t load(const void *p, unsigned size)
@@ -321,8 +348,9 @@ void gdb_reg_get(struct cpu *cpu, enum gdb_arch arch, unsigned n, uint8_t *buf)
 
 /* ---- writing ---------------------------------------------------------------------------------- */
 
-#define FLAGS_OPEN \
-	(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_VIF | FL_VIP | FL_ID)
+#define FLAGS_OPEN                                                                              \
+	(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_AC | FL_VIF | FL_VIP | \
+	 FL_ID)
 
 static int set_selector(struct cpu *cpu, unsigned n, uint64_t v)
 {
@@ -355,8 +383,7 @@ static int set_image(struct cpu *cpu, const struct row *r, unsigned size, const 
 	uint64_t bv = XCR0_X87, v = load(buf, size);
 	uint8_t *p = image_of(cpu, r);
 
-	if ((r->kind == K_MXCSR && v > 0xffff) ||
-	    (r->kind == K_YMMH && !(cpu->s.xcr0 & XCR0_AVX)))
+	if ((r->kind == K_MXCSR && v > 0xffff) || (r->kind == K_YMMH && !(cpu->s.xcr0 & XCR0_AVX)))
 		return ERR_INVAL;
 	if (r->kind == K_X87) {
 		v = r->n == FX_TAG ? cpu_x87_abridge((unsigned)v) : v & x87[r->n].valid;

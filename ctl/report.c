@@ -16,8 +16,8 @@ static const char *const gpr_names[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RB
 static const char *const sreg_names[SREG_COUNT] = {"ES", "CS", "SS", "DS", "FS", "GS"};
 
 static const char *const exit_names[EXIT_KINDS] = {
-	[EXIT_NONE] = "kick", [EXIT_HLT] = "hlt",   [EXIT_SHUTDOWN] = "shutdown",
-	[EXIT_PIO] = "pio",   [EXIT_MMIO] = "mmio", [EXIT_ERROR] = "error",
+	[EXIT_NONE] = "kick",   [EXIT_HLT] = "hlt",   [EXIT_SHUTDOWN] = "shutdown",
+	[EXIT_PIO] = "pio",     [EXIT_MMIO] = "mmio", [EXIT_ERROR] = "error",
 	[EXIT_DEBUG] = "debug",
 };
 

@@ -174,8 +174,8 @@ static void exit_mmio(struct vcpu *vcpu, struct vcpu_exit *exit)
 }
 
 static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) = {
-	[EXIT_NONE] = exit_none, [EXIT_HLT] = exit_none,  [EXIT_SHUTDOWN] = exit_shutdown,
-	[EXIT_PIO] = exit_pio,   [EXIT_MMIO] = exit_mmio, [EXIT_ERROR] = exit_error,
+	[EXIT_NONE] = exit_none,   [EXIT_HLT] = exit_none,  [EXIT_SHUTDOWN] = exit_shutdown,
+	[EXIT_PIO] = exit_pio,     [EXIT_MMIO] = exit_mmio, [EXIT_ERROR] = exit_error,
 	[EXIT_DEBUG] = exit_debug,
 };
 

@@ -45,8 +45,8 @@ struct vcpu {
 	struct {
 		_Atomic bool held; /* stays parked while others run */
 		enum debug_step step;
-		gva_t skip;       /* no breakpoint here at first, or DEBUG_NO_SKIP */
-		gva_t from, to;   /* step on while RIP is in [from, to) */
+		gva_t skip;     /* no breakpoint here at first, or DEBUG_NO_SKIP */
+		gva_t from, to; /* step on while RIP is in [from, to) */
 		struct debug_stop stop;
 	} debug;
 

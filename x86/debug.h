@@ -18,8 +18,8 @@ struct debug_watch {
 /* Linear addresses, as the guest's current mappings have them. Changes only while no CPU runs. */
 struct debug_set {
 	uint32_t n_breaks, n_watches;
-	gva_t at[DEBUG_BREAKS];          /* sorted, each once */
-	uint8_t offsets[PAGE_SIZE / 8];  /* bit n: some breakpoint's offset in its page is n */
+	gva_t at[DEBUG_BREAKS];         /* sorted, each once */
+	uint8_t offsets[PAGE_SIZE / 8]; /* bit n: some breakpoint's offset in its page is n */
 	struct debug_watch watch[DEBUG_WATCHES];
 };
 
@@ -53,7 +53,7 @@ enum debug_hit_kind {
 };
 
 struct debug_hit {
-	uint8_t kind; /* enum debug_hit_kind */
+	uint8_t kind;  /* enum debug_hit_kind */
 	uint8_t watch; /* its number */
 	gva_t addr;
 };

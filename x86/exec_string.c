@@ -266,8 +266,8 @@ static int repeat(struct cpu *cpu, const struct insn *in, const struct str *t)
 		gpr_set(cpu, RCX, t->asize, count);
 		if (n == 1 && rep_ends(cpu, in))
 			break;
-		if (count && (cpu->i.dr6 || cpu->s.rflags & FL_TF || cpu->hit.kind ||
-			      cpu->debug_step))
+		if (count &&
+		    (cpu->i.dr6 || cpu->s.rflags & FL_TF || cpu->hit.kind || cpu->debug_step))
 			return EXEC_REP;
 	}
 	/* A count of 0 still zero-extends ECX in 64-bit mode: real processors do. */

@@ -19,7 +19,8 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 	uint32_t mode = MODE_VALID | soft_ctx(v);
 	bool fp = !(s->cr0 & (CR0_EM | CR0_TS));
 
-	if (v->sv->cfg.interp || v->cpu.debug_step || !(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
+	if (v->sv->cfg.interp || v->cpu.debug_step || !(s->efer & EFER_LMA) ||
+	    !(s->seg[CS].attr & SEG_L))
 		return MODE_INTERP;
 	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->a20_masked || s->smm)
 		return MODE_INTERP;
