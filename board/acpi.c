@@ -135,21 +135,33 @@ static void dsdt_pci(struct builder *b)
 	aml_close(a, dev);
 }
 
-static void dsdt_isa_device(struct builder *b, const char *name, const char *hid, uint16_t port,
-			    uint8_t len, int irq)
+/* At fixed ports; port2 is of the same length. 0: none. */
+struct isa_device {
+	const char *name, *hid;
+	uint16_t port, port2;
+	uint8_t len, irq;
+};
+static const struct isa_device isa_com1 = {"COM1", "PNP0501", 0x3f8, 0, 8, 4};
+static const struct isa_device isa_rtc = {"RTC0", "PNP0B00", 0x70, 0, 2, 8};
+static const struct isa_device isa_keyboard = {"KBD0", "PNP0303", 0x60, 0x64, 1, 1};
+static const struct isa_device isa_mouse = {"MOU0", "PNP0F13", 0, 0, 0, 12};
+
+static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
 {
 	struct aml *a = &b->out;
 	uint8_t space[64];
 	struct aml r = {space, sizeof(space), 0, false};
-	size_t dev = aml_open_device(a, name);
+	size_t dev = aml_open_device(a, d->name);
 
 	aml_name(a, "_HID");
-	aml_eisaid(a, hid);
+	aml_eisaid(a, d->hid);
 	aml_name(a, "_UID");
 	aml_int(a, 0);
-	aml_res_io(&r, port, len);
-	if (irq >= 0)
-		aml_res_irq(&r, (unsigned)irq);
+	if (d->port)
+		aml_res_io(&r, d->port, d->len);
+	if (d->port2)
+		aml_res_io(&r, d->port2, d->len);
+	aml_res_irq(&r, d->irq);
 	aml_res_end(&r);
 	aml_name(a, "_CRS");
 	aml_buffer(a, r.buf, r.len);
@@ -188,9 +200,13 @@ static gpa_t build_dsdt(struct builder *b)
 	if (c->ecam_base)
 		dsdt_ecam(b);
 	if (c->has_serial)
-		dsdt_isa_device(b, "COM1", "PNP0501", 0x3f8, 8, 4);
+		dsdt_isa_device(b, &isa_com1);
 	if (c->has_rtc)
-		dsdt_isa_device(b, "RTC0", "PNP0B00", 0x70, 2, 8);
+		dsdt_isa_device(b, &isa_rtc);
+	if (c->has_ps2) {
+		dsdt_isa_device(b, &isa_keyboard);
+		dsdt_isa_device(b, &isa_mouse);
+	}
 	aml_close(a, scope);
 	/* Soft-off: PM1a and PM1b sleep types. */
 	aml_name(a, "_S5_");

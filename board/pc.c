@@ -26,6 +26,7 @@
 #include "dev/pci/pci.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/input.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
 #include "block/block.h"
@@ -52,12 +53,13 @@
 #define VGA_SLOT 2
 
 /* Interrupts */
-#define GSI_PIT  0
-#define GSI_KBD  1
-#define GSI_COM1 4
-#define GSI_RTC  8
-#define GSI_SCI  9
-#define GSI_IDE  14 /* and 15 */
+#define GSI_PIT   0
+#define GSI_KBD   1
+#define GSI_COM1  4
+#define GSI_RTC   8
+#define GSI_SCI   9
+#define GSI_MOUSE 12
+#define GSI_IDE   14 /* and 15 */
 
 /* CMOS */
 #define CMOS_FLOPPY    0x10
@@ -98,14 +100,16 @@ struct pc {
 /* ---- chips -------------------------------------------------------------------------------------- */
 
 /* The chips that every PC has at fixed ports. */
-static int wire_legacy(struct vm *vm, struct pc *pc)
+static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct i8254_wiring pit_w = {.irq = gsi_line(vm, GSI_PIT),
 				     .waiting = intr_gsi_waiting,
 				     .waiting_arg = pc->intr,
 				     .gsi = GSI_PIT};
 	struct mc146818_wiring rtc_w = {.irq = gsi_line(vm, GSI_RTC)};
-	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD)};
+	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD),
+				     .irq_aux = gsi_line(vm, GSI_MOUSE),
+				     .input = cfg->input};
 	struct debugcon_wiring con_w = {.base = DEBUG_PORT, .ident = 0xe9};
 	struct pcspk_wiring spk_w = {0};
 	struct debugcon *con;
@@ -326,6 +330,16 @@ static int wire_screen(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 	return cfg->display ? vga_create(vm, &w, &vga) : 0;
 }
 
+static int wire_input(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct virtio_input_wiring w = {.input = cfg->input, .slot = PCI_ANY_SLOT};
+	struct virtio_dev *vd;
+	int err = virtio_input_create(vm, pc->pci, &w, &vd);
+
+	w.tablet = true;
+	return err ? err : virtio_input_create(vm, pc->pci, &w, &vd);
+}
+
 static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct virtio_dev *vd;
@@ -346,12 +360,14 @@ static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	if (!err && cfg->rng)
 		err = virtio_rng_create(vm, pc->pci,
 					&(struct virtio_rng_wiring){.slot = PCI_ANY_SLOT}, &vd);
+	if (!err && cfg->input && cfg->virtio_input)
+		err = wire_input(vm, pc, cfg);
 	return err;
 }
 
 /* ---- what the firmware is told ---------------------------------------------------------------------- */
 
-static int tell_acpi(struct vm *vm, struct pc *pc)
+static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	const struct acpi_config acpi = {
 		.cpus = vm->n_vcpus,
@@ -374,6 +390,7 @@ static int tell_acpi(struct vm *vm, struct pc *pc)
 		.has_serial = true,
 		.has_rtc = true,
 		.has_i8042 = true,
+		.has_ps2 = cfg->input,
 	};
 	uint32_t len;
 	int err = acpi_build(&acpi, 0, pc->acpi, sizeof(pc->acpi));
@@ -448,7 +465,7 @@ static int tell_firmware(struct vm *vm, struct pc *pc, const struct pc_config *c
 		err = fwcfg_add_int(pc->fw, FWCFG_NOGRAPHIC, cfg->serial_text, 2);
 	mc146818_set(pc->rtc, CMOS_CPUS, (uint8_t)(vm->n_vcpus - 1));
 	if (!err)
-		err = tell_acpi(vm, pc);
+		err = tell_acpi(vm, pc, cfg);
 	return err ? err : tell_boot(pc, cfg);
 }
 
@@ -531,7 +548,7 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 	if (!e)
 		e = intr_create(vm, &pc->intr);
 	if (!e)
-		e = wire_legacy(vm, pc);
+		e = wire_legacy(vm, pc, cfg);
 	if (!e)
 		e = wire_serial(vm, cfg);
 	if (!e)

@@ -11,6 +11,7 @@ struct block;
 struct net;
 struct chr;
 struct display;
+struct input;
 
 #define PC_LOW_END   UINT64_C(0xc0000000) /* RAM below 4 GiB ends here */
 #define PC_MAX_DISKS 8
@@ -33,6 +34,8 @@ struct pc_config {
 	struct display *display; /* of a VGA; NULL: none. Kept by the caller, as the next */
 	const void *vga_bios;    /* for it; NULL where the firmware brings its own */
 	size_t vga_bios_size;
+	struct input *input; /* PS/2 keyboard and mouse; NULL: none. Kept by the caller */
+	bool virtio_input;   /* virtio keyboard and tablet too, used once the guest has drivers */
 
 	struct chr *serial;  /* COM1; NULL: none */
 	struct chr *console; /* virtio console; NULL: none */

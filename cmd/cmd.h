@@ -16,7 +16,8 @@ extern const unsigned cmd_count;
 
 /* Descriptions without functions, for generators of man pages and completion. */
 extern const struct command cmd_doctor, cmd_list, cmd_stop, cmd_kill, cmd_pause, cmd_resume,
-	cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot;
+	cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot, cmd_type, cmd_key,
+	cmd_mouse;
 extern const struct command *const cmd_all[];
 extern const unsigned cmd_all_count;
 
@@ -35,6 +36,9 @@ int move_main(int argc, char **argv);
 int save_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
 int screenshot_main(int argc, char **argv);
+int type_main(int argc, char **argv);
+int key_main(int argc, char **argv);
+int mouse_main(int argc, char **argv);
 
 /* Prints "vigia NAME: text" on stderr; gives 1. */
 int cmd_fail(const struct command *desc, const struct msg *msg);

@@ -38,6 +38,8 @@ static int set_wait(void *target, const char *value, struct msg *msg)
 FLAG_SETTER(keep)
 FLAG_SETTER(verify)
 FLAG_SETTER(force)
+FLAG_SETTER(enter)
+FLAG_SETTER(relative)
 
 static int set_name(void *target, const char *value, struct msg *msg)
 {
@@ -67,6 +69,12 @@ static const struct opt restore_opts[] = {
 static const struct opt move_opts[] = {
 	{"engine", "auto|soft|kvm", "what executes the guest from now on (auto)", "auto|soft|kvm", 0,
 	 set_engine},
+};
+static const struct opt type_opts[] = {
+	{"enter", NULL, "press Enter at the end", NULL, 0, set_enter},
+};
+static const struct opt mouse_opts[] = {
+	{"relative", NULL, "move by X and Y, not to them", NULL, 0, set_relative},
 };
 static const struct opt json_opts[] = {
 	{"json", NULL, "print JSON", NULL, 0, set_json},
@@ -113,6 +121,19 @@ const struct command cmd_screenshot = {
 	"screenshot", "NAME FILE", "write a picture of a VM's screen",
 	"FILE becomes a PNG file. The VM must have a screen: vigia run --display vga.",
 	NULL, 0, 2, 2};
+const struct command cmd_type = {
+	"type", "NAME TEXT", "type on a VM's keyboard",
+	"TEXT is what a US keyboard has; - stands for standard input. Returns when the guest has taken it.",
+	type_opts, ARRAY_SIZE(type_opts), 2, 2};
+const struct command cmd_key = {
+	"key", "NAME COMBO…", "press keys on a VM's keyboard",
+	"COMBO is a key or several with dashes between them: ctrl-alt-del, f2, shift-a, enter, alt-f4.",
+	NULL, 0, 2, OPT_MAX_ARGS};
+const struct command cmd_mouse = {
+	"mouse", "NAME X Y [click|double|right|middle]", "move a VM's pointer, and click",
+	"X and Y are dots of the screen. They are exact where the guest has a tablet (vigia run --input\n"
+	"virtio); a mouse is moved into the upper left corner first, and the guest may accelerate it.",
+	mouse_opts, ARRAY_SIZE(mouse_opts), 3, 4};
 const struct command cmd_save = {
 	"save", "NAME FILE", "save a running VM to a file and end it",
 	"FILE is replaced only once the new one is complete and on the disk. Disks are not in it: they\n"
@@ -124,8 +145,8 @@ const struct command cmd_restore = {
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,       &cmd_stop,
-	&cmd_kill,   &cmd_pause,   &cmd_resume,  &cmd_stats,      &cmd_console,
-	&cmd_doctor, &cmd_save,    &cmd_restore, &cmd_screenshot, &cmd_move,
+	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,   &cmd_kill,
+	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor, &cmd_save,
+	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,    &cmd_mouse,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

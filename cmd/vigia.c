@@ -18,7 +18,8 @@ const struct cmd cmd_table[] = {
 	{&cmd_doctor, doctor_main},   {&cmd_history, history_main},
 	{&cmd_policy, policy_main},   {&cmd_save, save_main},
 	{&cmd_restore, restore_main}, {&cmd_screenshot, screenshot_main},
-	{&cmd_move, move_main},
+	{&cmd_move, move_main},       {&cmd_type, type_main},
+	{&cmd_key, key_main},         {&cmd_mouse, mouse_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 

@@ -336,6 +336,9 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 
 	be->loop = loop;
 	display_init(&be->display);
+	input_init(&be->input);
+	if (typist_init(&be->typist, &be->input, loop))
+		return msg_fail(msg, ERR_NOMEM, "out of memory");
 	if (vm_def_is_pc(def))
 		err = open_pc(be, def, msg);
 	else
@@ -404,6 +407,8 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.display = def->screen ? &be->display : NULL,
 		.vga_bios = be->vga_bios.data,
 		.vga_bios_size = be->vga_bios.size,
+		.input = &be->input,
+		.virtio_input = def->virtio_input,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
 		.n_disks = be->n_disks,
@@ -424,6 +429,11 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		cfg->nic[i].net = be->net[i];
 		memcpy(cfg->nic[i].mac, be->net[i]->mac, sizeof(cfg->nic[i].mac));
 	}
+}
+
+void backends_quiet(struct backends *be)
+{
+	typist_fini(&be->typist);
 }
 
 void backends_close(struct backends *be)

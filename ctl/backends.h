@@ -10,6 +10,7 @@
 #include "ctl/def.h"
 #include "plat/plat.h"
 #include "ui/display.h"
+#include "ui/typist.h"
 
 struct mapped_file {
 	void *data; /* NULL: none */
@@ -22,6 +23,8 @@ struct backends {
 	struct plat_loop *loop;
 	struct mapped_file kernel, initrd, firmware, vga_bios;
 	struct display display;
+	struct input input;
+	struct typist typist;
 	struct chr *serial, *console; /* what the user has named; NULL: none */
 	struct chr *mux;              /* between the main console and all who look at it */
 	bool mux_is_serial;
@@ -37,6 +40,8 @@ struct backends {
  * backends_close() even where it fails. */
 int backends_open(struct backends *be, const struct vm_def *def, struct plat_loop *loop,
 		  const struct chr_stdio_key *keys, unsigned n_keys, struct msg *msg);
+/* Nobody types or looks any more. Before the devices go. */
+void backends_quiet(struct backends *be);
 /* The devices have gone. Flushes disks. */
 void backends_close(struct backends *be);
 /* Wires them to a board. */

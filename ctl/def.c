@@ -147,6 +147,12 @@ static int set_control(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_input(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->virtio_input = !strcmp(value, "virtio");
+	return 0;
+}
+
 static int set_display(void *target, const char *value, struct msg *msg)
 {
 	if (!strncmp(value, "vnc", 3))
@@ -348,6 +354,8 @@ static const struct opt run_opts[] = {
 	 set_console},
 	{"display", "none|vga", "a screen, for vigia screenshot; needs the PC (none)", NULL, OPT_DEF,
 	 set_display},
+	{"input", "ps2|virtio", "the PC's keyboard and mouse; virtio: a virtio keyboard and tablet too, "
+	 "which a guest with drivers for them uses (ps2)", "ps2|virtio", OPT_DEF, set_input},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
 	{"exit-port", "PORT", "a write of v to this I/O port ends the VM with exit status (v<<1)|1",
 	 NULL, OPT_DEF, set_exit_port},
@@ -481,6 +489,8 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 				"no kernel to boot: give --kernel FILE (a Linux bzImage or PVH "
 				"ELF), or a --disk or --cdrom for a PC to boot from; see vigia run "
 				"--help");
+	if (def->virtio_input)
+		return msg_fail(msg, ERR_INVAL, "--input virtio needs a PC: add --board pc");
 	if (def->firmware || def->n_floppies || def->boot[0] || def->boot_menu || def->vars)
 		return msg_fail(msg, ERR_INVAL,
 				"--firmware, --vars, --boot and --floppy need a PC: use --board pc "

@@ -26,6 +26,7 @@
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
 #include "ctl/state.h"
+#include "ctl/typing.h"
 #include "ctl/watch.h"
 #include "engine/kvm/kvm.h"
 #include "engine/soft/soft.h"
@@ -260,6 +261,26 @@ static int req_screenshot(struct runner *r, json_t *args, json_t *answer, struct
 		       : 0;
 }
 
+static int req_type(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return typing_text(&r->be, args, msg);
+}
+
+static int req_key(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return typing_keys(&r->be, args, msg);
+}
+
+static int req_mouse(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return typing_mouse(&r->be, args, msg);
+}
+
+static int req_typing(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return typing_left(&r->be, answer);
+}
+
 /* Rules come in parts, as lines of the protocol are short. */
 static int req_policy(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
@@ -306,6 +327,8 @@ static const struct {
 	{"kill", req_kill},         {"pause", req_pause},
 	{"resume", req_resume},     {"screenshot", req_screenshot, true},
 	{"save", req_save},         {"move", req_move},
+	{"type", req_type},         {"key", req_key},
+	{"mouse", req_mouse},       {"typing", req_typing, true},
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
@@ -337,7 +360,7 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 	}
 	return msg_fail(msg, ERR_INVAL,
 			"unknown request: status, stats, stop, kill, pause, resume, "
-			"save, move or console");
+			"save, move, screenshot, type, key, mouse or console");
 }
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
@@ -689,6 +712,7 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 	gdb_ended(&r->gdb, status);
 	/* Devices wait for their requests, then disks are flushed and closed; the terminal last. */
 	close_control(r);
+	backends_quiet(&r->be);
 	if (r->vm && r->vm->kvm_fd > 0)
 		close(r->vm->kvm_fd);
 	gdb_close(&r->gdb);

@@ -140,7 +140,7 @@ static void bash_command(const struct command *c)
 		printf("; return ;;\n");
 	}
 	printf("\t\tesac\n\t\t%s\n\t\t;;\n",
-	       !strcmp(c->args, "NAME")
+	       !strncmp(c->args, "NAME", 4)
 		       ? "names=$(vigia list 2>/dev/null | awk 'NR > 1 {print $1}')"
 	       : strstr(c->args, "FILE") ? "names=$(compgen -f -X '!*.y*ml' -- \"$cur\")"
 					 : "names=");

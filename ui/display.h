@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* display.h: between a graphics device, input devices and the people who look at a screen. The
- * viewers pull: nothing is drawn while nobody looks.
+/* display.h: between a graphics device and the people who look at a screen. The viewers pull: nothing
+ * is drawn while nobody looks. What they type is in ui/input.h.
  *
  * Who owns the VM owns the struct display; it outlives the devices and the viewers. Viewers lock it,
  * call refresh and read pixels; several may do so in turn. */
@@ -14,22 +14,6 @@
 #define DISPLAY_MAX_W 2560u
 #define DISPLAY_MAX_H 1600u
 
-/* Keys are named by their codes of scan code set 1; those with the prefix E0H have KEY_E0. */
-#define KEY_E0    0x100u
-#define KEY_PAUSE 0x200u /* E1H 1DH 45H; makes no break code */
-
-#define BUTTON_LEFT   BIT(0)
-#define BUTTON_RIGHT  BIT(1)
-#define BUTTON_MIDDLE BIT(2)
-
-/* What an input device takes. Any thread, no lock held. */
-struct display_input {
-	void (*key)(void *dev, unsigned key, bool down);
-	/* dx: right, dy: down, dz: wheel towards the user; buttons: BUTTON_*, all that are held. */
-	void (*mouse)(void *dev, int dx, int dy, int dz, unsigned buttons);
-	void *dev;
-};
-
 struct display {
 	struct plat_mutex lock; /* RANK_BUS: all below */
 	/* Brings pixels up to date and marks the rows that have changed. NULL: no screen. */
@@ -39,7 +23,6 @@ struct display {
 	unsigned width, height;
 	bool resized; /* since display_take() */
 	uint8_t row_dirty[DISPLAY_MAX_H];
-	struct display_input keyboard, pointer;
 };
 
 static inline void display_init(struct display *d)
@@ -71,29 +54,6 @@ static inline void display_take(struct display *d)
 {
 	memset(d->row_dirty, 0, sizeof(d->row_dirty));
 	d->resized = false;
-}
-
-/* Input goes nowhere where there is no such device. */
-static inline void display_key(struct display *d, unsigned key, bool down)
-{
-	struct display_input in;
-
-	plat_mutex_lock(&d->lock);
-	in = d->keyboard;
-	if (in.key)
-		in.key(in.dev, key, down);
-	plat_mutex_unlock(&d->lock);
-}
-
-static inline void display_mouse(struct display *d, int dx, int dy, int dz, unsigned buttons)
-{
-	struct display_input in;
-
-	plat_mutex_lock(&d->lock);
-	in = d->pointer;
-	if (in.mouse)
-		in.mouse(in.dev, dx, dy, dz, buttons);
-	plat_mutex_unlock(&d->lock);
 }
 
 #endif

@@ -4,37 +4,13 @@
 sets through Debian's VGA BIOS; then how it is refused."""
 import os
 import shutil
-import struct
 import subprocess
-import zlib
 
+import screen
 import vigia_test as vt
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BIOS = ["/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/vgabios-stdvga.bin"]
-
-
-def read_png(path):
-    """Width, height and rows of bytes R G B of what ui/png.c writes."""
-    with open(path, "rb") as f:
-        data = f.read()
-    vt.check(data[:8] == b"\x89PNG\r\n\x1a\n", "a PNG file")
-    at, body = 8, b""
-    while at < len(data):
-        length, kind = struct.unpack(">I4s", data[at:at + 8])
-        if kind == b"IHDR":
-            w, h = struct.unpack(">II", data[at + 8:at + 16])
-        elif kind == b"IDAT":
-            body += data[at + 8:at + 8 + length]
-        at += 12 + length
-    raw, rows, above = zlib.decompress(body), [], bytes(3 * w)
-    for y in range(h):
-        row = raw[y * (3 * w + 1) + 1:(y + 1) * (3 * w + 1)]
-        if raw[y * (3 * w + 1)] == 2:
-            row = bytes((a + b) & 255 for a, b in zip(row, above))
-        rows.append(row)
-        above = row
-    return w, h, rows
 
 
 def want_text(x, y):
@@ -68,7 +44,7 @@ def picture(w, mode, size, want, step):
         vm.expect("DRAWN", 60)
         status, _, err = vt.vigia("screenshot", name, png)
         vt.check(status == 0, f"screenshot: {err}")
-    got_w, got_h, rows = read_png(png)
+    got_w, got_h, rows = screen.read_png(png)
     vt.check((got_w, got_h) == size, f"mode {mode:x}: {got_w} x {got_h}")
     for y in range(0, got_h, step):
         for x in range(0, got_w, step):

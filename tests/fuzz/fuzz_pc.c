@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* fuzz_pc.c: the chips of a PC under a guest that writes whatever it likes: ports, MMIO, MSRs, MSIs,
- * interrupts taken or not, time that passes, input on the serial line. Input: a list of 12-byte
- * steps {what, where, value}. */
+ * interrupts taken or not, time that passes, input on the serial line, keys and movements of the mouse.
+ * Input: a list of 12-byte steps {what, where, value}. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +16,7 @@
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pvclock.h"
 #include "plat/fake/fake.h"
+#include "ui/input.h"
 #include "vm/vm.h"
 
 #define CPUS 2
@@ -63,6 +64,8 @@ static const struct {
 	     {0x92, 1}, {0xa0, 2}, {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
 	     {0x500, 4}};
 
+static struct input people;
+
 static struct vm *build(struct chr *chr)
 {
 	const struct vm_config cfg = {.name = "fuzz",
@@ -81,6 +84,8 @@ static struct vm *build(struct chr *chr)
 	struct pvclock *clock;
 	struct pcspk *speaker;
 
+	input_init(&people);
+
 	if (vm_create(&cfg, &vm) || intr_create(vm, &intr))
 		abort();
 	struct i8254_wiring pit = {
@@ -96,7 +101,11 @@ static struct vm *build(struct chr *chr)
 						    .sci = gsi_line(vm, 9),
 						    .cf9 = true},
 			   &pm) ||
-	    i8042_create(vm, &(struct i8042_wiring){.irq = gsi_line(vm, 1)}, &kbc) ||
+	    i8042_create(vm,
+			 &(struct i8042_wiring){.irq = gsi_line(vm, 1),
+						.irq_aux = gsi_line(vm, 12),
+						.input = &people},
+			 &kbc) ||
 	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
 	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
 		abort();
@@ -177,6 +186,10 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 		break;
 	default:
 		chr_receive(chr, s + 4, how % 9);
+		input_key(&people, where % (KEY_COUNT + 1), how & 1);
+		if (how & 8)
+			input_move(&people, (int16_t)value, (int16_t)(value >> 16),
+				   (int8_t)(value >> 32), (unsigned)(value >> 40));
 		if (how & 0x40)
 			vcpu->intc->reset(vcpu->intc_chip, how & 0x20);
 	}

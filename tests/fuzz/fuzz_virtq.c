@@ -10,20 +10,22 @@
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
+#include "dev/virtio/input.h"
 #include "dev/virtio/rng.h"
 #include "net/net.h"
 #include "tests/unit/virtio_rig.h"
+#include "ui/input.h"
 
 #define DISK_SIZE (64 * 1024)
 #define MAX_OPS   400
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct input {
+struct bytes {
 	const uint8_t *p, *end;
 };
 
-static uint64_t take(struct input *in, unsigned n)
+static uint64_t take(struct bytes *in, unsigned n)
 {
 	uint64_t v = 0;
 
@@ -110,14 +112,15 @@ static const struct net_ops wire_ops = {.name = "wire", .send = wire_send, .rx_r
 static const struct chr_ops tty_ops = {.name = "tty", .write = tty_write, .rx_ready = tty_ready};
 static struct net wire;
 static struct chr tty;
+static struct input people;
 
 /* ---- the guest ------------------------------------------------------------------------------------ */
 
-#define N_DEVS 5
+#define N_DEVS 7
 
 static const struct {
-	unsigned id, queues;
-} kind[N_DEVS] = {{2, 1}, {1, 3}, {3, 2}, {4, 1}, {5, 3}};
+	unsigned id, nth, queues;
+} kind[N_DEVS] = {{2, 0, 1}, {1, 0, 3}, {3, 0, 2}, {4, 0, 1}, {5, 0, 3}, {18, 0, 2}, {18, 1, 2}};
 
 /* One machine with all of them, for all inputs: each starts with a reset and empty memory. */
 static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
@@ -127,8 +130,11 @@ static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
 	struct virtio_console_wiring con = {.chr = &tty, .slot = -1};
 	struct virtio_rng_wiring rng = {.slot = -1};
 	struct virtio_balloon_wiring bal = {.slot = -1};
+	struct virtio_input_wiring kbd = {.input = &people, .slot = -1};
+	struct virtio_input_wiring tab = {.input = &people, .tablet = true, .slot = -1};
 
 	rig_init(r, true);
+	input_init(&people);
 	disk.b = (struct block){.ops = &disk_ops, .size = DISK_SIZE};
 	wire = (struct net){.ops = &wire_ops};
 	tty = (struct chr){.ops = &tty_ops};
@@ -136,10 +142,12 @@ static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
 	    virtio_net_create(r->vm, r->host, &net, &vd[1]) ||
 	    virtio_console_create(r->vm, r->host, &con, &vd[2]) ||
 	    virtio_rng_create(r->vm, r->host, &rng, &vd[3]) ||
-	    virtio_balloon_create(r->vm, r->host, &bal, &vd[4]))
+	    virtio_balloon_create(r->vm, r->host, &bal, &vd[4]) ||
+	    virtio_input_create(r->vm, r->host, &kbd, &vd[5]) ||
+	    virtio_input_create(r->vm, r->host, &tab, &vd[6]))
 		abort();
 	for (unsigned i = 0; i < N_DEVS; i++)
-		if (!drv_find(&d[i], r, kind[i].id, 0))
+		if (!drv_find(&d[i], r, kind[i].id, kind[i].nth))
 			abort();
 }
 
@@ -156,7 +164,7 @@ static void bring_up(struct drv *d, unsigned queues, uint64_t drop, bool msix)
 	drv_ok(d);
 }
 
-static void chain(struct drv *d, struct input *in, struct drv_queue *q)
+static void chain(struct drv *d, struct bytes *in, struct drv_queue *q)
 {
 	struct drv_seg seg[6];
 	unsigned shape = (unsigned)take(in, 1), n = 1 + shape % 6;
@@ -173,7 +181,7 @@ static void chain(struct drv *d, struct input *in, struct drv_queue *q)
 	drv_add(d, q, seg, n, shape & 0x80, NULL);
 }
 
-static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, struct input *in)
+static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, struct bytes *in)
 {
 	static uint8_t frame[2048];
 	struct rig *r = d->r;
@@ -222,6 +230,8 @@ static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, str
 			wire.client.receive(wire.client.dev, frame, MIN(14 + a % 2000, 2048u));
 		if (tty.client.receive)
 			tty.client.receive(tty.client.dev, frame, v);
+		input_key(&people, (unsigned)v, a & 1);
+		input_point(&people, (unsigned)a, (unsigned)v, (int)v - 128, (unsigned)a);
 		break;
 	case 12:
 		bring_up(d, queues, a & 1 ? 0 : VIRTIO_F_EVENT_IDX, a & 2);
@@ -242,7 +252,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct rig r;
 	static struct drv drv[N_DEVS];
 	static struct virtio_dev *vds[N_DEVS];
-	struct input in = {data, data + size};
+	struct bytes in = {data, data + size};
 	unsigned which = (unsigned)take(&in, 1) % N_DEVS;
 	struct drv *d = &drv[which];
 	struct virtio_dev *vd;

@@ -17,8 +17,10 @@
 #include "dev/pc/pvclock.h"
 #include "dev/pci/pci.h"
 #include "dev/virtio/balloon.h"
+#include "dev/virtio/input.h"
 #include "dev/virtio/rng.h"
 #include "plat/fake/fake.h"
+#include "ui/input.h"
 #include "vm/save.h"
 
 static inline int srig_vcpu_init(struct vcpu *vcpu)
@@ -63,12 +65,14 @@ static inline struct vm *srig_build(void)
 	struct mc146818 *rtc;
 	struct ns16550 *uart;
 	struct acpi_pm *pm;
+	static struct input people;
 	struct i8042 *kbc;
 	struct pvclock *clock;
 	struct pcspk *speaker;
 	struct intr *intr;
 	struct vm *vm;
 
+	input_init(&people);
 	if (vm_create(&cfg, &vm) || intr_create(vm, &intr) ||
 	    i8254_create(vm, &(struct i8254_wiring){.irq = gsi_line(vm, 0)}, &spk.pit) ||
 	    pcspk_create(vm, &spk, &speaker) ||
@@ -77,14 +81,22 @@ static inline struct vm *srig_build(void)
 			   &uart) ||
 	    acpi_pm_create(vm, &(struct acpi_pm_wiring){.base = 0x600, .sci = gsi_line(vm, 9)},
 			   &pm) ||
-	    i8042_create(vm, &(struct i8042_wiring){.irq = gsi_line(vm, 1)}, &kbc) ||
+	    i8042_create(vm,
+			 &(struct i8042_wiring){.irq = gsi_line(vm, 1),
+						.irq_aux = gsi_line(vm, 12),
+						.input = &people},
+			 &kbc) ||
 	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
 		abort();
 	for (unsigned i = 0; i < 4; i++)
 		pci.pirq[i] = gsi_line(vm, 16 + i);
 	if (pci_host_create(vm, &pci, &host) ||
 	    virtio_rng_create(vm, host, &(struct virtio_rng_wiring){.slot = -1}, &vd) ||
-	    virtio_balloon_create(vm, host, &(struct virtio_balloon_wiring){.slot = -1}, &vd))
+	    virtio_balloon_create(vm, host, &(struct virtio_balloon_wiring){.slot = -1}, &vd) ||
+	    virtio_input_create(
+		    vm, host,
+		    &(struct virtio_input_wiring){.input = &people, .tablet = true, .slot = -1},
+		    &vd))
 		abort();
 	intr_virtual_wire(intr);
 	return vm;
