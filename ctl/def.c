@@ -52,7 +52,6 @@ STRING_SETTER(history)
 STRING_SETTER(policy)
 STRING_SETTER(firmware)
 STRING_SETTER(vars)
-STRING_SETTER(gdb)
 
 static int set_console(void *target, const char *value, struct msg *msg)
 {
@@ -127,6 +126,14 @@ static int set_rng(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->no_rng = !strcmp(value, "off");
 	return 0;
+}
+
+static int set_gdb(void *target, const char *value, struct msg *msg)
+{
+	if (strncmp(value, "unix:", 5) && strncmp(value, "tcp:", 4))
+		return msg_fail(msg, ERR_INVAL,
+				"--gdb %s: give unix:PATH, tcp::PORT or tcp:HOST:PORT", value);
+	return set_string(&((struct vm_def *)target)->gdb, value, msg);
 }
 
 static int set_gdb_wait(void *target, const char *value, struct msg *msg)
@@ -362,7 +369,7 @@ static const struct opt run_opts[] = {
 	{"stop-timeout", "SECONDS", "from the power button to a hard stop (10)", NULL, OPT_DEF,
 	 set_stop_timeout},
 	{"gdb", "SPEC", "let gdb connect: unix:PATH or tcp:[HOST]:PORT, such as tcp::1234; with "
-	 ",arch=i386 as to a 32-bit system (nobody can)", NULL, OPT_DEF, set_gdb},
+	 ",arch=i386 or i8086 for code of 32 or 16 bits (nobody can)", NULL, OPT_DEF, set_gdb},
 	{"gdb-wait", "on|off", "do not start before gdb has connected and says so (off)", "on|off",
 	 OPT_DEF, set_gdb_wait},
 	{"sandbox", "on|off", "give up privileges and unneeded system calls before the guest runs "

@@ -778,7 +778,7 @@ void gdb_take_client(struct gdb *g, int take_fd)
 	g->fd = take_fd;
 	g->attached = g->running = g->no_ack = g->no_ack_next = g->by_phys = g->closing = false;
 	g->sstep = GDB_SSTEP_ENABLE | GDB_SSTEP_NO_IRQ;
-	g->cpu = 0;
+	g->cpu = g->stop_cpu = 0;
 	g->cont_cpu = -1;
 	g->in.state = GDB_BETWEEN;
 	g->out.len = g->sent = 0;

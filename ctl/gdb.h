@@ -62,11 +62,9 @@ struct gdb {
 
 #define GDB_POLL_MAX 3
 
-/* spec: unix:PATH or tcp:[HOST]:PORT, behind it perhaps ,arch=auto|x86-64|i386. Listens. */
+/* spec: unix:PATH or tcp:[HOST]:PORT, behind it perhaps ,arch=auto|x86-64|i386|i8086. Listens. */
 int gdb_open(struct gdb *g, const char *spec, struct vm *vm, const struct gdb_ops *ops, void *ctx,
 	     struct msg *msg);
-/* What can be said of spec without opening anything. */
-int gdb_check_spec(const char *spec, struct msg *msg);
 /* Before the vCPUs start: they wait for a debugger. */
 void gdb_hold(struct gdb *g);
 /* The VM has ended: a client is told how. */

@@ -79,15 +79,13 @@ static bool do_phys(struct answer *a, const char *arg)
 
 static bool do_arch(struct answer *a, const char *arg)
 {
-	static const char *const names[] = {"auto", "x86-64", "i386"};
+	int arch = gdb_arch_find(arg);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strcmp(arg, names[i])) {
-			a->g->want_arch = (int)i - 1;
-			say(a, "%s, from the next connection on\n", names[i]);
-			return true;
-		}
-	return false;
+	if (arch < -1)
+		return false;
+	a->g->want_arch = arch;
+	say(a, "%s, from the next connection on\n", arg);
+	return true;
 }
 
 static bool do_nmi(struct answer *a, const char *arg)
@@ -145,7 +143,7 @@ static const struct {
 	{"phys", "[on|off]", "read and write memory by physical addresses", do_phys},
 	{"msr", "INDEX", "read a model-specific register", do_msr},
 	{"nmi", "", "send an NMI to the CPU at hand", do_nmi},
-	{"arch", "auto|x86-64|i386", "what gdb is told to be talking to", do_arch},
+	{"arch", "auto|x86-64|i386|i8086", "what gdb is told to be talking to", do_arch},
 	{"system_reset", "", "reset the machine", do_reset},
 	{"system_powerdown", "", "press the power button", do_powerdown},
 	{"quit", "", "end the VM", do_quit},
@@ -154,7 +152,7 @@ static const struct {
 static bool do_help(struct answer *a, const char *arg)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
-		say(a, "%-16s %-16s %s\n", commands[i].name, commands[i].args, commands[i].help);
+		say(a, "%-16s %-24s %s\n", commands[i].name, commands[i].args, commands[i].help);
 	return true;
 }
 

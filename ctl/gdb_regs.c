@@ -170,9 +170,23 @@ static const struct feature {
 };
 /* clang-format on */
 
+static const char *const arch_names[GDB_ARCHES] = {
+	[GDB_X86_64] = "x86-64",
+	[GDB_I386] = "i386",
+	[GDB_I8086] = "i8086",
+};
+
+int gdb_arch_find(const char *name)
+{
+	for (int i = 0; i < GDB_ARCHES; i++)
+		if (!strcmp(name, arch_names[i]))
+			return i;
+	return strcmp(name, "auto") ? -2 : -1;
+}
+
 static unsigned bits_of(const struct row *r, enum gdb_arch arch)
 {
-	return arch == GDB_I386 ? r->bits32 : r->bits64;
+	return arch == GDB_X86_64 ? r->bits64 : r->bits32;
 }
 
 /* Numbers count what the description has. */
@@ -207,7 +221,7 @@ unsigned gdb_reg_size(enum gdb_arch arch, unsigned n)
 static void name_of(const struct row *r, enum gdb_arch arch, char *name, size_t size)
 {
 	snprintf(name, size, "%s", r->name);
-	if (arch == GDB_I386 && (r->kind == K_GPR || r->kind == K_RIP))
+	if (arch != GDB_X86_64 && (r->kind == K_GPR || r->kind == K_RIP))
 		name[0] = 'e';
 }
 
@@ -226,7 +240,7 @@ size_t gdb_target_xml(enum gdb_arch arch, char *buf, size_t size)
 	fprintf(f,
 		"<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\">"
 		"<target version=\"1.0\"><architecture>%s</architecture>",
-		arch == GDB_I386 ? "i386" : "i386:x86-64");
+		arch == GDB_X86_64 ? "i386:x86-64" : arch_names[arch]);
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
 		const struct feature *ft = &features[i];
 

@@ -7,8 +7,12 @@
 #include "vm/debug.h"
 #include "x86/cpu.h"
 
-/* gdb has one description for a connection: which registers there are, and how wide. */
-enum gdb_arch { GDB_X86_64, GDB_I386, GDB_ARCHES };
+/* gdb has one description for a connection: which registers there are and how wide, and how code is read.
+ * GDB_I8086 is for 16-bit code: "set architecture" alone does not make gdb read it. */
+enum gdb_arch { GDB_X86_64, GDB_I386, GDB_I8086, GDB_ARCHES };
+
+/* The description of that name, "auto": -1; or -2. */
+int gdb_arch_find(const char *name);
 
 #define GDB_REG_MAX 16u /* bytes of the largest */
 #define GDB_XML_MAX 24576u

@@ -92,6 +92,14 @@ void soft_after_step(struct soft_vcpu *v, enum cpu_step st)
 	}
 }
 
+/* To a debugger that steps, the way into a handler is a step. */
+static void after_event(struct soft_vcpu *v, enum cpu_step st)
+{
+	if (unlikely(v->cpu.debug_step) && !v->cpu.hit.kind)
+		v->cpu.hit.kind = HIT_STEP;
+	soft_after_step(v, st);
+}
+
 /* Delivers what can be delivered. */
 static void take_events(struct soft_vcpu *v)
 {
@@ -105,7 +113,7 @@ static void take_events(struct soft_vcpu *v)
 		soft_fpu_park(v);
 		s->nmi_pending = false;
 		s->activity = ACT_RUN;
-		soft_after_step(v, cpu_nmi(&v->cpu));
+		after_event(v, cpu_nmi(&v->cpu));
 	}
 	if (v->irq_waits && cpu_can_interrupt(&v->cpu))
 		v->look = true;
@@ -125,7 +133,7 @@ static void take_events(struct soft_vcpu *v)
 	v->stats.irqs++;
 	v->look = true; /* more may wait */
 	s->activity = ACT_RUN;
-	soft_after_step(v, cpu_interrupt(&v->cpu, (uint8_t)vector));
+	after_event(v, cpu_interrupt(&v->cpu, (uint8_t)vector));
 }
 
 static bool must_step(const struct soft_vcpu *v)
