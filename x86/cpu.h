@@ -178,6 +178,9 @@ enum cpu_step cpu_step(struct cpu *cpu);
 /* The same for an instruction that the caller has already decoded from RIP (checks of decode and
  * fetch done). */
 enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in);
+/* insn_decode() for this vendor's processors; cpu_init() has been called. */
+enum decode_result cpu_decode(const struct cpu *cpu, const uint8_t *p, size_t avail, unsigned mode,
+			      struct insn *in);
 
 /* Delivery through the IDT/IVT of the current mode, double and triple fault rules included. */
 enum cpu_step cpu_raise(struct cpu *cpu, const struct cpu_exc *exc); /* fault of current insn */

@@ -102,6 +102,35 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 	return r;
 }
 
+/* A store of x87, MMX or SSE that may not access its memory. AMD: it has not begun. Intel: MMX stores
+ * have set TOP to 0 by then; x87 and SSE ones have their result: an unmasked error, which cancels
+ * the store, comes first, and MXCSR has its flags. */
+static int store_faulted(struct cpu *cpu, const struct insn *in)
+{
+	uint8_t image[FX_XMM], out[64];
+	struct cpu_exc exc = cpu->exc;
+
+	if (cpu->i.amd)
+		return CPU_FAULT;
+	if (in->row->attr & AT_XM) {
+		if (!cpu_native(cpu, in, out))
+			cpu->exc = exc;
+		return CPU_FAULT;
+	}
+	fpu_sync(cpu, XCR0_X87);
+	if (in->row->attr & AT_MMX) {
+		fpu_set_top(cpu, 0);
+		return CPU_FAULT;
+	}
+	if (fx16(cpu, FX_FSW) & FSW_ES) /* an older one, that nobody waits for */
+		return CPU_FAULT;
+	memcpy(image, cpu->s.xsave.bytes, sizeof(image));
+	if (!cpu_native(cpu, in, out) && fx16(cpu, FX_FSW) & ~fx16(cpu, FX_FCW) & 0x1f)
+		return EXEC_OK;
+	memcpy(cpu->s.xsave.bytes, image, sizeof(image));
+	return CPU_FAULT;
+}
+
 EXEC(copy)
 {
 	const struct insn_opnd *m;
@@ -111,7 +140,11 @@ EXEC(copy)
 	m = mem_operand(in);
 	if (!m || !m->size || m->size > 64)
 		return raise_ud(cpu);
-	return run_memory(cpu, in, m);
+	if (likely(!run_memory(cpu, in, m)))
+		return EXEC_OK;
+	if (m->acc & ACC_W && in->row->attr & (AT_X87 | AT_MMX | AT_XM))
+		return store_faulted(cpu, in);
+	return CPU_FAULT;
 }
 
 /* MOV is a third of all instructions; it needs no stub. */

@@ -91,12 +91,14 @@ EXEC(loop)
 
 static int call(struct cpu *cpu, const struct insn *in, uint64_t rip)
 {
+	/* Intel has written the return address when it sees that the target is not canonical. */
+	bool late = in->mode == 8 && !cpu->i.amd;
 	struct stack st;
 
-	if (check_rip(cpu, rip))
+	if (!late && check_rip(cpu, rip))
 		return CPU_FAULT;
 	stack_here(cpu, &st);
-	if (stack_push(cpu, &st, in->op_size, cpu->i.next_rip))
+	if (stack_push(cpu, &st, in->op_size, cpu->i.next_rip) || (late && check_rip(cpu, rip)))
 		return CPU_FAULT;
 	stack_commit(cpu, &st);
 	cpu->i.next_rip = rip;

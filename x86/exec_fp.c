@@ -33,7 +33,7 @@ void fpu_sync(struct cpu *cpu, unsigned mask)
 }
 
 /* TOP changes, the registers stay where they are: the image, which is in stack order, turns. */
-static void set_top(struct cpu *cpu, unsigned top)
+void fpu_set_top(struct cpu *cpu, unsigned top)
 {
 	unsigned fsw = fx16(cpu, FX_FSW), turn = (fsw >> 11) - top;
 	uint8_t st[8 * 16];
@@ -47,7 +47,7 @@ static void set_top(struct cpu *cpu, unsigned top)
 void fpu_enter_mmx(struct cpu *cpu)
 {
 	fpu_sync(cpu, XCR0_X87);
-	set_top(cpu, 0);
+	fpu_set_top(cpu, 0);
 	fx_put16(cpu, FX_FTW, 0xff);
 }
 
@@ -66,7 +66,7 @@ static void init_x87(struct cpu *cpu)
 	uint64_t in_use = fx64(cpu, XS_BV);
 
 	fpu_sync(cpu, XCR0_X87);
-	set_top(cpu, 0);
+	fpu_set_top(cpu, 0);
 	memset(cpu->s.xsave.bytes, 0, FX_MXCSR);
 	fx_put16(cpu, FX_FCW, FCW_INIT);
 	fx_put64(cpu, XS_BV, in_use | XCR0_X87);
@@ -375,7 +375,7 @@ static void env_in(struct cpu *cpu, unsigned size, const uint8_t *in)
 		fdp = (fdp & 0xffff) | (f[6] >> 12) << 16;
 	}
 	fx_put16(cpu, FX_FCW, (f[0] & FCW_BITS) | FCW_ONE);
-	set_top(cpu, f[1] >> 11 & 7);
+	fpu_set_top(cpu, f[1] >> 11 & 7);
 	fx_put16(cpu, FX_FSW, f[1] & 0xffff);
 	fx_put16(cpu, FX_FTW, cpu_x87_abridge(f[2]));
 	fx_put16(cpu, FX_FOP, fop & 0x7ff);

@@ -246,7 +246,7 @@ static bool rep_ends(const struct cpu *cpu, const struct insn *in)
 	return in->rep == 0xf3 ? !zf : zf;
 }
 
-static int repeat(struct cpu *cpu, const struct insn *in, const struct str *t)
+static int iterate(struct cpu *cpu, const struct insn *in, const struct str *t)
 {
 	uint64_t count = gpr_get(cpu, RCX, t->asize), n;
 
@@ -272,6 +272,17 @@ static int repeat(struct cpu *cpu, const struct insn *in, const struct str *t)
 	}
 	/* A count of 0 still zero-extends ECX in 64-bit mode: real processors do. */
 	return EXEC_OK;
+}
+
+/* Until CMPS and SCAS are through, Intel's flags are those from before (SDM vol. 2B, REP). */
+static int repeat(struct cpu *cpu, const struct insn *in, const struct str *t)
+{
+	uint64_t flags = cpu->s.rflags;
+	int r = iterate(cpu, in, t);
+
+	if (r != EXEC_OK && !cpu->i.amd && (in->mnem == I_CMPS || in->mnem == I_SCAS))
+		set_arith(cpu, flags);
+	return r;
 }
 
 EXEC(string)

@@ -311,7 +311,7 @@ static const struct insn *fetch(struct cpu *cpu)
 	memcpy(buf, p, first);
 	in->mode = 0;
 	got = first;
-	r = insn_decode(buf, got, mode, in);
+	r = cpu_decode(cpu, buf, got, mode, in);
 	if (r == DECODE_MORE && got < max) {
 		gva_t next = gva + first;
 
@@ -325,7 +325,7 @@ static const struct insn *fetch(struct cpu *cpu)
 		if (fetch_part(cpu, next, buf + first, max - first))
 			return NULL;
 		got = max;
-		r = insn_decode(buf, got, mode, in);
+		r = cpu_decode(cpu, buf, got, mode, in);
 	}
 	if (likely(r == DECODE_OK))
 		return in;

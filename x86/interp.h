@@ -76,6 +76,11 @@ static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
 	return ((uint64_t)((int64_t)(va << n) >> n)) == va;
 }
 
+/* ---- decoding (vendor.c) ---- */
+
+/* Makes a decoded instruction do what this vendor's processors do. */
+void insn_settle(struct insn *in, bool amd);
+
 /* ---- raising ---- */
 
 static inline int raise_vec(struct cpu *cpu, unsigned vector)
@@ -279,6 +284,8 @@ int task_gate(struct cpu *cpu, unsigned tss_sel, enum task_how how, uint32_t ext
 void fpu_sync(struct cpu *cpu, unsigned mask);
 /* What each MMX instruction does besides: TOP 0, all tags valid. */
 void fpu_enter_mmx(struct cpu *cpu);
+/* TOP changes, the registers stay where they are. After fpu_sync(cpu, XCR0_X87). */
+void fpu_set_top(struct cpu *cpu, unsigned top);
 
 /* ---- FP image offsets ---- */
 #define FX_FCW     0

@@ -29,7 +29,7 @@ static bool decode_at(struct soft_vcpu *v, const struct soft_block *b, uint32_t 
 		return false;
 	if (first < len && mem_read(v->sv->vm, gpa2, buf + first, len - first))
 		return false;
-	return insn_decode(buf, len, 8, in) == DECODE_OK;
+	return cpu_decode(&v->cpu, buf, len, 8, in) == DECODE_OK;
 }
 
 /* Nothing has happened that the block doesn't know of. */

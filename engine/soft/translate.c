@@ -61,7 +61,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 	while (t->n < BLOCK_INSNS && pos < avail) {
 		struct insn *in = &t->insn[t->n];
 
-		r = insn_decode(p + pos, avail - pos, 8, in);
+		r = cpu_decode(&t->v->cpu, p + pos, avail - pos, 8, in);
 		if (r != DECODE_OK || (t->n && has_break(t, pos)))
 			break;
 		t->off[t->n++] = (uint16_t)pos;
@@ -283,7 +283,7 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 		memcpy(both, page + off, avail);
 		memcpy(both + avail, next, INSN_MAX);
 		b->page[1] = (uint32_t)(gpa2 >> PAGE_SHIFT);
-		r = insn_decode(both, avail + INSN_MAX, 8, &t->insn[0]);
+		r = cpu_decode(&t->v->cpu, both, avail + INSN_MAX, 8, &t->insn[0]);
 		if (r == DECODE_OK) {
 			t->n = 1;
 			t->off[0] = 0;

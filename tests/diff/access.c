@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "x86/encode.h"
-#include "x86/insn.h"
+#include "x86/interp.h"
 
 /* All below 2 GiB: absolute 32-bit addresses need no register */
 #define CODE      0x30000000u
@@ -43,6 +43,7 @@ static uint8_t *const mem_rw = (uint8_t *)(uintptr_t)MEM_RW;
 static uint8_t *const code = (uint8_t *)(uintptr_t)CODE;
 
 static uint64_t rng_state;
+static bool amd; /* the host's vendor */
 
 static uint64_t rnd(void)
 {
@@ -421,6 +422,7 @@ static void random_insn(struct trial *t)
 		}
 		if (insn_decode(b, INSN_MAX, 8, &t->in) != DECODE_OK)
 			continue;
+		insn_settle(&t->in, amd);
 		gather_use(t);
 		if (suitable(t))
 			return;
@@ -464,6 +466,8 @@ int main(int argc, char **argv)
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
 	static struct trial t;
 
+	__builtin_cpu_init();
+	amd = __builtin_cpu_is("amd");
 	rng_state = seed;
 	setup();
 	for (unsigned long i = 0; i < count; i++) {

@@ -632,7 +632,9 @@ static const char *differs(const struct regs *host, const struct regs *guest, co
 		return "registers";
 	if ((host->flags ^ guest->flags) & flags)
 		return "flags";
-	if (memcmp((void *)(uintptr_t)DATA, rig->ram + GPA_DATA, DATA_SIZE))
+	/* Intel's MOVBE stores byte by byte, and a fault in the second page comes after the first */
+	if (memcmp((void *)(uintptr_t)DATA, rig->ram + GPA_DATA, DATA_SIZE) &&
+	    !(in->mnem == I_MOVBE && host->vector == 14))
 		return "memory";
 	return fp_differs(host, guest, in);
 }
