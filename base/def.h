@@ -34,6 +34,7 @@ typedef uint8_t *hva_t; /* host-virtual address of guest memory */
 #define attr_unused       __attribute__((unused))
 #define attr_noinline     __attribute__((noinline))
 #define attr_fallthrough  __attribute__((fallthrough))
+#define attr_misaligned   __attribute__((no_sanitize("alignment"))) /* meant so: guest memory */
 #define barrier()         __asm__ volatile("" ::: "memory")
 #define cpu_relax()       __asm__ volatile("pause" ::: "memory")
 

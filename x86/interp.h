@@ -132,7 +132,7 @@ void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid);
  * filled in. */
 int lin_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *x);
 /* One access of 1 2 4 8 bytes to guest RAM at its host address. */
-static inline uint64_t host_load(const void *p, unsigned size)
+attr_misaligned static inline uint64_t host_load(const void *p, unsigned size)
 {
 	switch (size) {
 	case 1:
@@ -145,7 +145,7 @@ static inline uint64_t host_load(const void *p, unsigned size)
 		return *(const volatile uint64_t *)p;
 	}
 }
-static inline void host_store(void *p, unsigned size, uint64_t v)
+attr_misaligned static inline void host_store(void *p, unsigned size, uint64_t v)
 {
 	switch (size) {
 	case 1:
