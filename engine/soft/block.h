@@ -30,7 +30,10 @@ struct soft_exit {
 	uint16_t patch;   /* place of the rel32, offset in from's code */
 	uint16_t stub;    /* where it leads while not linked, offset in from's code */
 	int16_t target;   /* RIP relative to from's */
+	uint16_t
+		span; /* of a group's head: bytes, EXIT_WRITE; then it leads to a MODE_PLAIN block */
 };
+#define EXIT_WRITE BIT(15)
 
 #define NO_PAGE UINT32_MAX
 
@@ -55,6 +58,11 @@ struct soft_block {
 };
 _Static_assert(sizeof(struct soft_block) == 64, "one cache line");
 
+/* The mode that its vCPU is in */
+static inline uint32_t block_mode(const struct soft_block *b)
+{
+	return b->mode & ~MODE_PLAIN;
+}
 static inline gpa_t block_gpa(const struct soft_block *b)
 {
 	return (gpa_t)b->page[0] << PAGE_SHIFT | (b->rip & PAGE_MASK);
@@ -116,7 +124,7 @@ struct soft_cache {
 	_Atomic uint32_t n_news;
 	/* trampolines: offsets in the cache */
 	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
-		t_string;
+		t_string, t_group;
 };
 
 static inline struct soft_part *soft_cur(struct soft_cache *c)
@@ -154,9 +162,9 @@ void soft_cache_flush(struct soft_vcpu *v, bool all);
 /* Host code for the vCPU's RIP and mode, translated now if need be. NULL: cpu_step(). Without the
  * lock. */
 const uint8_t *soft_find(struct soft_vcpu *v);
-/* The block at RIP in the current mode, or NULL: cpu_step(). global: its mapping is. Without the
- * lock. */
-struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global);
+/* The block at RIP in the current mode, which may have MODE_PLAIN added, or NULL: cpu_step(). global:
+ * its mapping is. Without the lock. */
+struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global);
 struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode);
 /* Index and pages of a block whose fields are complete. */
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
@@ -222,8 +230,8 @@ bool soft_gpa_of(struct soft_vcpu *v, hva_t hva, gpa_t *gpa);
  * lock. TR_FULL, TR_EMPTY: make room in the cache, or empty
  * it, first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be. */
 enum tr_result { TR_OK, TR_FULL, TR_EMPTY, TR_CROSS, TR_NONE };
-enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_t gpa2,
-			      struct soft_block **out);
+enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, gpa_t gpa,
+			      gpa_t gpa2, struct soft_block **out);
 /* Checksum of a block's source. */
 uint32_t soft_sum(const uint8_t *p, size_t n);
 

@@ -5,6 +5,7 @@
 
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
+#include "engine/soft/group.h"
 #include "x86/asm.h"
 #include "x86/encode.h"
 #include "x86/insn.h"
@@ -14,6 +15,8 @@ enum stub_kind {
 	STUB_SLOW,       /* an access missed: T0 is the linear address */
 	STUB_SLOW_RCX,   /* the same, RCX is in T2 */
 	STUB_SLOW_FLAGS, /* the same, RAX and the flags are in tmp[2], tmp[3] */
+	STUB_GROUP,      /* a group's probe missed: T0 is the start of group arg's span */
+	STUB_GROUP_RCX,  /* the same, RCX is in T2 */
 	STUB_FAR,        /* jump to ea on another page */
 	STUB_EXIT,       /* unlinked exit arg */
 	STUB_POLL,
@@ -53,6 +56,7 @@ struct tr {
 	uint16_t off[BLOCK_INSNS + 1]; /* from rip */
 	bool by_interp[BLOCK_INSNS];   /* cannot be translated */
 	bool flags_dead[BLOCK_INSNS];  /* before the instruction */
+	struct tr_groups groups;
 	struct stub stub[MAX_STUBS];
 	unsigned n_stubs;
 };
@@ -74,7 +78,9 @@ struct place {
 /* Computes the linear address of the memory operand into T0, or tells that it is a constant. */
 bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant); /* true: constant */
 /* Probes for an access of size bytes at T0; T2 is free afterwards, T0 and T1 make the address. */
-void emit_probe(struct tr *t, bool write, unsigned size, struct place *out);
+void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, struct place *out);
+/* The place of 8 bytes at reg + disp, probed here or earlier; for the instruction's stack access. */
+void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out);
 /* The same for a constant address. False: it crosses pages, nothing emitted. */
 bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, struct place *out);
 /* Both, for in's memory operand. */

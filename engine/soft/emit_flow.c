@@ -24,7 +24,7 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 		emit_lookup(t);
 		return true;
 	}
-	tgt = soft_tgt_get(t->sv, target, mode);
+	tgt = soft_tgt_get(t->sv, target, mode & ~MODE_PLAIN);
 	if (tgt < 0)
 		return false;
 	asm_mov_ri(&t->a, T2, (uint64_t)tgt);
@@ -119,7 +119,8 @@ bool emit_jmp(struct tr *t, const struct insn *in)
 bool emit_jcc(struct tr *t, const struct insn *in)
 {
 	emit_branch(t, in->mnem - I_JO, rel_target(t, in));
-	emit_branch(t, -1, tr_next_rip(t));
+	if (t->i + 1 == t->n)
+		emit_branch(t, -1, tr_next_rip(t));
 	return true;
 }
 
@@ -149,7 +150,7 @@ static void emit_lookup(struct tr *t)
 	asm_mov_rr(a, T2, RCX);
 	asm_movzx16(a, T1, T0);
 	asm_gs(a, OPC_LOAD, 8, RCX, T1, (int32_t)GS_JNTAG(set));
-	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)t->mode);
+	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)(t->mode & ~MODE_PLAIN));
 	hit = asm_jrcxz(a);
 	asm_jmp(a, t->c->code.rw + t->c->t_miss_rcx);
 	asm_patch8(hit, a->p);
@@ -187,8 +188,7 @@ static bool load_target(struct tr *t, const struct insn *in)
 /* The place for a push of 8 bytes */
 static void push_place(struct tr *t, struct place *at)
 {
-	asm_lea(&t->a, 8, T0, RSP, -1, 1, -8);
-	emit_probe(t, true, 8, at);
+	emit_stack_place(t, RSP, -8, true, at);
 }
 
 static void push_imm(struct tr *t, uint64_t v)
@@ -263,8 +263,7 @@ bool emit_pop(struct tr *t, const struct insn *in)
 
 	if (in->op_size != 8 || o->kind != OP_GPR)
 		return false;
-	asm_mov_rr(&t->a, T0, RSP);
-	emit_probe(t, false, 8, &at);
+	emit_stack_place(t, RSP, 0, false, &at);
 	if (is_stolen(dst))
 		dst = T2;
 	asm_rm(&t->a, OPC_LOAD, 8, dst, at.base, at.index, 1, at.disp);
@@ -310,8 +309,7 @@ bool emit_stack(struct tr *t, const struct insn *in)
 		return emit_pushf(t);
 	if (in->mnem != I_LEAVE)
 		return false;
-	asm_mov_rr(&t->a, T0, RBP);
-	emit_probe(t, false, 8, &at);
+	emit_stack_place(t, RBP, 0, false, &at);
 	asm_lea(&t->a, 8, RSP, RBP, -1, 1, 8);
 	asm_rm(&t->a, OPC_LOAD, 8, RBP, at.base, at.index, 1, at.disp);
 	return true;
@@ -354,8 +352,7 @@ bool emit_ret(struct tr *t, const struct insn *in)
 		return false;
 	if (in->n_opnd && in->opnd[0].kind == OP_IMM)
 		pop += (int32_t)(in->imm & 0xffff);
-	asm_mov_rr(&t->a, T0, RSP);
-	emit_probe(t, false, 8, &at);
+	emit_stack_place(t, RSP, 0, false, &at);
 	asm_rm(&t->a, OPC_LOAD, 8, T0, at.base, at.index, 1, at.disp);
 	asm_lea(&t->a, 8, RSP, RSP, -1, 1, pop);
 	emit_lookup(t);
@@ -368,6 +365,23 @@ static void stub_jump(struct tr *t, uint32_t arg, uint32_t trampoline)
 {
 	asm_mov_ri(&t->a, T2, arg);
 	asm_jmp(&t->a, t->c->code.rw + trampoline);
+}
+
+/* A group's probe has failed: to the block without groups, once that is known. */
+static void emit_group_exit(struct tr *t, uint32_t n)
+{
+	const struct tr_group *g = &t->groups.group[n];
+	uint32_t id = exit_new(t, t->rip + t->off[g->head]);
+	struct soft_exit *e = &t->c->exit[id];
+	uint8_t *at;
+
+	e->span = (uint16_t)((uint32_t)(g->max - g->min) | (g->write ? EXIT_WRITE : 0));
+	asm_nop(&t->a, -(unsigned)((uintptr_t)t->a.p + 1) & 3);
+	at = asm_jmp(&t->a, NULL);
+	e->patch = (uint16_t)(at - t->start);
+	asm_patch32(at, t->a.p);
+	e->stub = (uint16_t)(t->a.p - t->start);
+	stub_jump(t, id, t->c->t_group);
 }
 
 static void emit_stub(struct tr *t, const struct stub *s)
@@ -390,6 +404,12 @@ static void emit_stub(struct tr *t, const struct stub *s)
 	case STUB_FAR:
 		if (!emit_far(t, s->ea, t->mode))
 			t->full = true;
+		break;
+	case STUB_GROUP_RCX:
+		asm_mov_rr(a, RCX, T2);
+		attr_fallthrough;
+	case STUB_GROUP:
+		emit_group_exit(t, s->arg);
 		break;
 	case STUB_EXIT:
 		t->c->exit[s->arg].stub = (uint16_t)(a->p - t->start);
@@ -427,7 +447,7 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 		return 0;
 	t->sv = sv;
 	t->c = c;
-	t->mode = from->mode;
+	t->mode = block_mode(from);
 	t->ctx = from->mode & MODE_CTX;
 	t->pic = MODE_IS_PIC(from->mode);
 	t->a.p = c->code.rw + at;

@@ -115,7 +115,7 @@ static uint32_t slow_site(const struct tr *t, bool write, unsigned size)
 	return t->id | t->i << SITE_INSN_SHIFT | (write ? SITE_WRITE : 0) | log << SITE_SIZE_SHIFT;
 }
 
-static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind)
+static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind, uint32_t arg)
 {
 	struct asm_buf *a = &t->a;
 
@@ -129,11 +129,11 @@ static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind
 	asm_mov_rr(a, T2, T0);
 	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
 	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - size));
-	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), slow_site(t, write, size));
+	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg);
 	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
 }
 
-static void probe_b(struct tr *t, bool write, unsigned size)
+static void probe_b(struct tr *t, bool write, unsigned size, enum stub_kind kind, uint32_t arg)
 {
 	struct asm_buf *a = &t->a;
 	uint8_t *hit;
@@ -148,7 +148,7 @@ static void probe_b(struct tr *t, bool write, unsigned size)
 	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)size - 1);
 	asm_shrx(a, RCX, RCX, T1);
 	hit = asm_jrcxz(a);
-	tr_stub(t, STUB_SLOW_RCX, asm_jmp(a, NULL), slow_site(t, write, size));
+	tr_stub(t, kind, asm_jmp(a, NULL), arg);
 	asm_patch8(hit, a->p);
 	asm_mov_rr(a, RCX, T2);
 }
@@ -177,15 +177,38 @@ void emit_restore_flags(struct asm_buf *a)
 	restore_flags(a);
 }
 
-void emit_probe(struct tr *t, bool write, unsigned size, struct place *out)
+/* For all of the group; T0 is the head's address. */
+static void probe_group(struct tr *t, struct tr_group *g, int32_t shift, struct place *out)
 {
+	uint32_t n = (uint32_t)(g - t->groups.group);
+	unsigned span = (unsigned)(g->max - g->min);
+
+	if (shift)
+		asm_lea(&t->a, 8, T0, T0, -1, 1, -shift);
+	if (t->flags_dead[t->i])
+		probe_a(t, g->write, span, STUB_GROUP, n);
+	else
+		probe_b(t, g->write, span, STUB_GROUP_RCX, n);
+	group_begin(t, g);
+	*out = (struct place){.base = T0, .index = T1, .disp = shift - TLB_BIAS};
+}
+
+void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, struct place *out)
+{
+	int32_t shift;
+	struct tr_group *g = group_head(t, which, &shift);
+
+	if (g) {
+		probe_group(t, g, shift, out);
+		return;
+	}
 	if (t->flags_dead[t->i]) {
-		probe_a(t, write, size, STUB_SLOW);
+		probe_a(t, write, size, STUB_SLOW, slow_site(t, write, size));
 	} else if (t->sv->bmi2) {
-		probe_b(t, write, size);
+		probe_b(t, write, size, STUB_SLOW_RCX, slow_site(t, write, size));
 	} else {
 		save_flags(t);
-		probe_a(t, write, size, STUB_SLOW_FLAGS);
+		probe_a(t, write, size, STUB_SLOW_FLAGS, slow_site(t, write, size));
 		restore_flags(&t->a);
 	}
 	*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
@@ -229,12 +252,46 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	return true;
 }
 
+/* An operand that its group has probed */
+static void member_place(struct tr *t, const struct insn *in, struct place *out)
+{
+	const struct insn_mem *m = &in->mem;
+	uint64_t ea;
+
+	if (m->index < 0 && m->seg != FS && m->seg != GS && !is_stolen(m->base)) {
+		*out = (struct place){
+			.base = m->base, .index = T1, .disp = (int32_t)m->disp - TLB_BIAS};
+	} else {
+		emit_ea(t, in, &ea);
+		*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
+	}
+	group_addend(t, ACCESS_OPERAND);
+}
+
 bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size, struct place *out)
 {
 	uint64_t ea;
 
+	if (group_member(t, ACCESS_OPERAND)) {
+		member_place(t, in, out);
+		return true;
+	}
 	if (emit_ea(t, in, &ea))
 		return emit_probe_const(t, ea, write, size, out);
-	emit_probe(t, write, size, out);
+	emit_probe(t, ACCESS_OPERAND, write, size, out);
 	return true;
+}
+
+void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out)
+{
+	if (group_member(t, ACCESS_STACK)) {
+		group_addend(t, ACCESS_STACK);
+		*out = (struct place){.base = (int8_t)reg, .index = T1, .disp = disp - TLB_BIAS};
+		return;
+	}
+	if (disp)
+		asm_lea(&t->a, 8, T0, reg, -1, 1, disp);
+	else
+		asm_mov_rr(&t->a, T0, reg);
+	emit_probe(t, ACCESS_STACK, write, 8, out);
 }

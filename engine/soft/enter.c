@@ -104,6 +104,8 @@ void soft_trampolines(struct soft_vm *sv)
 	emit_call(&a, soft_on_miss, resume);
 	c->t_poll = HERE;
 	emit_call(&a, soft_on_poll, resume);
+	c->t_group = HERE;
+	emit_call(&a, soft_on_group, resume);
 	c->t_string = HERE;
 	emit_call(&a, soft_on_string, resume);
 	c->first = ALIGN_UP(HERE, 64u);

@@ -19,7 +19,7 @@ static bool fetch_page(struct soft_vcpu *v, uint64_t rip, gpa_t *gpa, bool *glob
 	return true;
 }
 
-struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
+struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global)
 {
 	struct soft_vm *sv = v->sv;
 	uint64_t rip = v->cpu.s.rip;
@@ -33,7 +33,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 		if (!fetch_page(v, rip, &gpa, global))
 			return NULL;
 		plat_mutex_lock(&sv->lock);
-		b = soft_block_lookup(sv->cache, rip, gpa, v->mode);
+		b = soft_block_lookup(sv->cache, rip, gpa, mode);
 		if (b && block_crosses(b) && (gpa2 == NO_GPA || b->page[1] != gpa2 >> PAGE_SHIFT)) {
 			if (gpa2 != NO_GPA) { /* its second page is mapped elsewhere now */
 				soft_block_drop(sv, b);
@@ -43,10 +43,11 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, bool *global)
 			}
 		}
 		if (!b)
-			r = soft_translate(v, rip, gpa, gpa2, &b);
+			r = soft_translate(v, mode, rip, gpa, gpa2, &b);
 		if (r == TR_OK) {
 			*global &= !block_crosses(b) || global2;
-			soft_jumps_fill(v, b, rip, *global);
+			if (!(mode & MODE_PLAIN))
+				soft_jumps_fill(v, b, rip, *global);
 		}
 		plat_mutex_unlock(&sv->lock);
 		switch (r) {
@@ -77,6 +78,6 @@ const uint8_t *soft_find(struct soft_vcpu *v)
 	if (likely(code))
 		return code;
 	v->stats.misses++;
-	b = soft_find_block(v, &global);
+	b = soft_find_block(v, v->mode, &global);
 	return b ? soft_rx(v->sv->cache, b->code) : NULL;
 }

@@ -35,6 +35,7 @@ enum soft_ctx {
 #define MODE_SMAP   BIT(7) /* SMAP is on */
 #define MODE_TSC    BIT(8) /* RDTSC does not fault */
 #define MODE_VALID  BIT(6)
+#define MODE_PLAIN  BIT(15) /* of blocks, not vCPUs: no shared probes (group.c) */
 #define MODE_COUNT  512u
 #define MODE_INTERP 0u /* not translated at all */
 /* Translations of user code do not depend on where the page is mapped: processes share them. */
@@ -83,6 +84,8 @@ struct soft_rev {
 	uint32_t next, prev; /* entry + 1 */
 };
 
+#define GROUP_SLOTS 8u
+
 #define NO_GPA  UINT64_MAX
 #define LOG_MAX 8192u
 
@@ -113,15 +116,16 @@ struct soft_vcpu {
 	struct cpu cpu; /* first: the guest's registers */
 
 	/* --- reached by translated code and trampolines */
-	uint64_t host_rsp;     /* of enter()'s frame */
-	uint64_t jump_to;      /* where resume continues */
-	uint64_t slow_ea;      /* linear address of the access that missed */
-	uint64_t tmp[4];       /* translations' own scratch */
-	uint64_t self;         /* address of this structure */
-	uint64_t vbase;        /* linear address of the page that runs (MODE_IS_PIC) */
-	_Atomic uint32_t poll; /* nonzero: leave translated code at the next chance */
-	uint32_t irq_waits;    /* an interrupt is pending but masked */
-	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
+	uint64_t host_rsp;           /* of enter()'s frame */
+	uint64_t jump_to;            /* where resume continues */
+	uint64_t slow_ea;            /* linear address of the access that missed */
+	uint64_t tmp[4];             /* translations' own scratch */
+	uint64_t group[GROUP_SLOTS]; /* addends of groups (group.c) */
+	uint64_t self;               /* address of this structure */
+	uint64_t vbase;              /* linear address of the page that runs (MODE_IS_PIC) */
+	_Atomic uint32_t poll;       /* nonzero: leave translated code at the next chance */
+	uint32_t irq_waits;          /* an interrupt is pending but masked */
+	uint8_t if_clear[256];       /* byte 1 of RFLAGS without IF */
 	uint8_t if_set[256];
 	uint32_t mode; /* current mode word */
 
@@ -139,6 +143,7 @@ struct soft_vcpu {
 	struct plat_code native; /* page for x86/native.c */
 	struct mem_slot *slot;   /* last one used */
 	uint32_t last_retry;     /* site that was retried last after a TLB fill */
+	uint32_t last_group;     /* exit of a group, likewise */
 	uint64_t last_ea;
 	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;

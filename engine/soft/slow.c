@@ -39,8 +39,9 @@ static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t
 
 	if (v->mode_dirty)
 		soft_refresh_mode(v);
-	return s->rip == rip && !b->dead && v->mode == b->mode && !s->shadow && !v->cpu.i.pending &&
-	       !v->look && !v->cpu.hit.kind && !(v->irq_waits && (s->rflags & FL_IF)) &&
+	return s->rip == rip && !b->dead && v->mode == block_mode(b) && !s->shadow &&
+	       !v->cpu.i.pending && !v->look && !v->cpu.hit.kind &&
+	       !(v->irq_waits && (s->rflags & FL_IF)) &&
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
 }
 
@@ -106,6 +107,53 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return code;
 }
 
+/* The instruction that a group's exit stands for: its code */
+static const uint8_t *head_code(struct soft_vcpu *v, const struct soft_exit *e)
+{
+	const struct soft_cache *c = v->sv->cache;
+	const struct soft_block *b = &c->block[e->from];
+	const struct soft_site *s = &c->site[b->sites];
+
+	while (s->guest != e->target)
+		s++;
+	return soft_rx(c, b->code + s->host);
+}
+
+/* The probe of a group's head has failed; ea: the span's start. Tries again when the page could be
+ * entered, else goes on without groups, from now on directly. */
+const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+	struct soft_exit *e = &c->exit[exit];
+	struct soft_block *from = &c->block[e->from], *to;
+	bool write = e->span & EXIT_WRITE, global;
+	uint32_t size = e->span & ~(uint32_t)EXIT_WRITE, generation = c->generation;
+	bool again = v->last_group == exit && v->last_ea == ea;
+
+	v->stats.slow++;
+	if ((ea & PAGE_MASK) + size <= PAGE_SIZE && !again && soft_tlb_fill(v, ea, write) &&
+	    !from->dead) {
+		v->last_group = exit;
+		v->last_ea = ea;
+		return head_code(v, e);
+	}
+	v->last_ea = ~ea;
+	v->cpu.s.rip = soft_rip(v, from) + (uint64_t)(int64_t)e->target;
+	if (unlikely(atomic_load(&v->poll)))
+		return soft_next(v);
+	if (unlikely(v->stored != NO_GPA)) /* the walk meant to store; it was not done */
+		soft_code_stored(v);
+	to = soft_find_block(v, v->mode | MODE_PLAIN, &global);
+	if (!to)
+		return soft_next(v);
+	plat_mutex_lock(&sv->lock);
+	if (c->generation == generation && !from->dead && !to->dead && !e->to)
+		soft_link(sv, e, to);
+	plat_mutex_unlock(&sv->lock);
+	return soft_rx(c, to->code);
+}
+
 const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
 	v->cpu.s.rip = soft_rip(v, block_of(v, site));
@@ -131,11 +179,11 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	v->cpu.s.rip = soft_rip(v, from) + (uint64_t)(int64_t)e->target;
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
-	to = soft_find_block(v, &global);
+	to = soft_find_block(v, v->mode, &global);
 	if (to && c->generation == generation) {
 		plat_mutex_lock(&sv->lock);
 		/* A target whose last instruction crosses depends on another page's mapping. */
-		if (from->dead || to->dead || e->to || from->mode != to->mode) {
+		if (from->dead || to->dead || e->to || block_mode(from) != to->mode) {
 			/* not for long */
 		} else if (block_crosses(to)) {
 			soft_link_far(sv, e);
@@ -160,7 +208,7 @@ const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea)
 	v->cpu.s.rip = c->tgt[tgt].rip;
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
-	to = soft_find_block(v, &global);
+	to = soft_find_block(v, v->mode, &global);
 	if (to && c->generation == generation && to->mode == c->tgt[tgt].mode) {
 		plat_mutex_lock(&sv->lock);
 		if (!to->dead)

@@ -10,13 +10,22 @@
 
 /* ---- front ---------------------------------------------------------------------------------- */
 
-static bool ends_block(const struct tr *t, const struct insn *in)
+/* Code goes on behind conditional jumps, up to this many of them. */
+#define BRANCHES_MAX 3
+/* What a block can have: jumps taken, the end, heads of groups */
+#define EXITS_MAX (BRANCHES_MAX + 1 + GROUP_SLOTS)
+
+/* n: the instruction's number */
+static bool ends_block(const struct tr *t, unsigned n)
 {
+	const struct insn *in = &t->insn[n];
+
 	if (in->mnem == I_STI && t->ctx != CTX_USER)
 		return false;
 	switch (in->row->cls) {
-	case CLS_JMP:
 	case CLS_JCC:
+		return n + 1 == t->n;
+	case CLS_JMP:
 	case CLS_LOOP:
 	case CLS_CALL:
 	case CLS_JMP_IND:
@@ -56,6 +65,7 @@ static bool has_break(const struct tr *t, uint32_t off)
 static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t avail)
 {
 	enum decode_result r = DECODE_OK;
+	unsigned branches = 0;
 	uint32_t pos = 0;
 
 	while (t->n < BLOCK_INSNS && pos < avail) {
@@ -66,8 +76,13 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 			break;
 		t->off[t->n++] = (uint16_t)pos;
 		pos += in->len;
-		if (ends_block(t, in))
+		if (in->row->cls == CLS_JCC) {
+			/* a loop's end, or enough */
+			if ((int64_t)in->imm < 0 || ++branches == BRANCHES_MAX)
+				break;
+		} else if (ends_block(t, t->n - 1)) {
 			break;
+		}
 	}
 	t->off[t->n] = (uint16_t)pos;
 	t->cut = r == DECODE_MORE;
@@ -94,7 +109,7 @@ static void find_dead_flags(struct tr *t)
 	for (unsigned i = t->n; i-- > 0;) {
 		const struct insn *in = &t->insn[i];
 
-		if (t->by_interp[i]) {
+		if (t->by_interp[i] || in->row->cls == CLS_JCC) {
 			live = FL_ARITH;
 		} else {
 			unsigned written = in->row->fl_write & ~in->row->fl_undef;
@@ -194,13 +209,14 @@ static void emit_one(struct tr *t)
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {
-		if (ends_block(t, in))
+		if (ends_block(t, t->i))
 			t->ended = true;
 		return;
 	}
 	/* It may be that the address was half computed: start again. Exits are made last. */
 	t->a.p = start;
 	t->n_stubs = n_stubs;
+	groups_cancel(t);
 	emit_exec(t);
 }
 
@@ -253,7 +269,7 @@ static enum tr_result room(struct soft_vm *sv)
 	if (sv->cfg.flush_every && c->translations >= sv->cfg.flush_every)
 		return TR_FULL;
 	if (p->used + BLOCK_ROOM > p->end || atomic_load(&p->n_blocks) >= c->part_blocks ||
-	    p->n_exits + 3 > c->part_exits || p->n_sites + BLOCK_INSNS + 1 > c->part_sites)
+	    p->n_exits + EXITS_MAX > c->part_exits || p->n_sites + BLOCK_INSNS + 1 > c->part_sites)
 		return TR_FULL;
 	return TR_OK;
 }
@@ -296,8 +312,8 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 	return TR_OK;
 }
 
-enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_t gpa2,
-			      struct soft_block **out)
+enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, gpa_t gpa,
+			      gpa_t gpa2, struct soft_block **out)
 {
 	struct soft_vm *sv = v->sv;
 	struct soft_cache *c = sv->cache;
@@ -317,20 +333,20 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	p = soft_cur(c);
 	t->id = p->block + atomic_load(&p->n_blocks);
 	t->b = &c->block[t->id];
-	t->pic = MODE_IS_PIC(v->mode);
+	t->pic = MODE_IS_PIC(mode);
 	if (t->pic)
 		rip &= PAGE_MASK;
 	t->rip = rip;
 	if (has_break(t, 0))
 		return TR_NONE;
-	t->mode = v->mode;
-	t->ctx = v->mode & MODE_CTX;
+	t->mode = mode;
+	t->ctx = mode & MODE_CTX;
 	t->n = t->n_stubs = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
 	*t->b = (struct soft_block){.rip = rip,
 				    .page = {(uint32_t)(gpa >> PAGE_SHIFT), NO_PAGE},
-				    .mode = (uint16_t)v->mode};
+				    .mode = (uint16_t)mode};
 
 	soft_page_watch(sv, v, gpa);
 	r = front(t, page, gpa2);
@@ -339,9 +355,10 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	if (!t->ended) { /* not a bad one */
 		for (unsigned i = 0; i < t->n; i++)
 			t->by_interp[i] = !translatable(t, i);
-		t->ended = t->by_interp[t->n - 1] && ends_block(t, &t->insn[t->n - 1]);
+		t->ended = t->by_interp[t->n - 1] && ends_block(t, t->n - 1);
 	}
 	find_dead_flags(t);
+	groups_find(t);
 
 	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
@@ -364,7 +381,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint64_t rip, gpa_t gpa, gpa_
 	c->translations++;
 	if (sv->cfg.log_blocks)
 		plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u",
-			 t->id, (unsigned long long)rip, (unsigned long long)gpa, v->mode, t->n,
+			 t->id, (unsigned long long)rip, (unsigned long long)gpa, mode, t->n,
 			 t->b->len, t->b->code_size);
 	atomic_store(&p->n_blocks, t->id + 1 - p->block);
 	soft_block_insert(sv, v, t->b);

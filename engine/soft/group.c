@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: ISC */
+/* group.c: which accesses of a block share one probe.
+ *
+ *	push %rbp		head: probes [rsp-24, rsp) for writing, keeps the addend in slot 0
+ *	push %rbx		member: mov %gs:slot0,%r11; mov %rbx,-8-12(%rsp,%r11)
+ *	sub  $8,%rsp
+ *	call f			member
+ *
+ * Two accesses are in one group when their addresses differ by a constant: registers are followed
+ * through additions, pushes and copies. The head's probe is for the whole span, in one page, with
+ * write permission if the head writes; so members cannot fault, and D is set by a store only. Where
+ * the span does not fit (it crosses pages, or the page is not in the TLB and cannot be), the block
+ * is left for one at that instruction without groups (MODE_PLAIN), whose accesses are probed one by
+ * one. The slots' addends are good for as long as the block runs: mappings change only by
+ * instructions of the interpreter, which end all groups. */
+#include "engine/soft/group.h"
+
+#include "base/str.h"
+#include "engine/soft/emit.h"
+
+#define SPAN_MAX 256
+#define OFF_MAX  (1 << 24)
+
+/* A register's value: that of a variable that nobody knows, plus a constant */
+struct value {
+	uint16_t var;
+	int32_t off;
+};
+
+struct tracker {
+	struct tr *t;
+	struct value gpr[16];
+	uint16_t vars;
+};
+
+static struct value fresh(struct tracker *k)
+{
+	return (struct value){.var = ++k->vars};
+}
+
+static void forget(struct tracker *k, unsigned mask)
+{
+	for (unsigned r = 0; r < 16; r++)
+		if (mask >> r & 1)
+			k->gpr[r] = fresh(k);
+}
+
+static void set(struct tracker *k, unsigned reg, struct value v, int64_t add)
+{
+	int64_t off = v.off + add;
+
+	k->gpr[reg] = off < OFF_MAX && off > -OFF_MAX
+			      ? (struct value){.var = v.var, .off = (int32_t)off}
+			      : fresh(k);
+}
+
+/* ---- what instructions do to registers ------------------------------------------------------ */
+
+static bool reg64(const struct insn *in, unsigned n)
+{
+	return in->opnd[n].kind == OP_GPR && in->opnd[n].size == 8;
+}
+
+/* reg = reg + constant, or a copy */
+static bool follow(struct tracker *k, const struct insn *in)
+{
+	const struct insn_mem *m = &in->mem;
+	unsigned dst = in->opnd[0].reg;
+
+	if (!reg64(in, 0))
+		return false;
+	switch (in->mnem) {
+	case I_MOV:
+		if (!reg64(in, 1))
+			return false;
+		k->gpr[dst] = k->gpr[in->opnd[1].reg];
+		return true;
+	case I_LEA:
+		if (m->index >= 0 || m->base < 0 || m->rip_rel || m->addr_size != 8)
+			return false;
+		set(k, dst, k->gpr[m->base], m->disp);
+		return true;
+	case I_ADD:
+	case I_SUB:
+		if (in->opnd[1].kind != OP_IMM)
+			return false;
+		set(k, dst, k->gpr[dst],
+		    in->mnem == I_ADD ? (int64_t)in->imm : -(int64_t)in->imm);
+		return true;
+	case I_INC:
+	case I_DEC:
+		set(k, dst, k->gpr[dst], in->mnem == I_INC ? 1 : -1);
+		return true;
+	}
+	return false;
+}
+
+static void track(struct tracker *k, const struct insn *in)
+{
+	unsigned written = in->row->gpr_write;
+
+	switch (in->row->cls) {
+	case CLS_PUSH:
+		set(k, RSP, k->gpr[RSP], -8);
+		return;
+	case CLS_POP:
+		set(k, RSP, k->gpr[RSP], 8);
+		if (in->opnd[0].kind == OP_GPR)
+			k->gpr[in->opnd[0].reg] = fresh(k);
+		return;
+	case CLS_STACK:
+		if (in->mnem == I_LEAVE) {
+			set(k, RSP, k->gpr[RBP], 8);
+			k->gpr[RBP] = fresh(k);
+			return;
+		}
+		forget(k, 0xffff);
+		return;
+	case CLS_COPY:
+	case CLS_LEA:
+		if (follow(k, in))
+			return;
+		for (unsigned i = 0; i < in->n_opnd; i++)
+			if (in->opnd[i].kind == OP_GPR && in->opnd[i].acc & ACC_W)
+				written |= 1u << (in->opnd[i].high8 ? in->opnd[i].reg & 3
+								    : in->opnd[i].reg);
+		forget(k, written);
+		return;
+	case CLS_NOP:
+	case CLS_JCC:
+		return;
+	default:
+		forget(k, 0xffff);
+	}
+}
+
+/* ---- accesses ------------------------------------------------------------------------------- */
+
+static bool same_key(const struct group_key *a, const struct group_key *b)
+{
+	return a->base == b->base && a->index == b->index && a->scale == b->scale &&
+	       a->seg == b->seg;
+}
+
+static void note(struct tr *t, unsigned i, enum tr_access which, const struct group_key *key,
+		 int32_t off, unsigned size, bool write)
+{
+	struct tr_groups *gs = &t->groups;
+	int32_t end = off + (int32_t)size;
+
+	for (unsigned n = gs->n; n-- > 0;) {
+		struct tr_group *g = &gs->group[n];
+		int32_t min = MIN(g->min, off), max = MAX(g->max, end);
+
+		if (!same_key(&g->key, key) || (write && !g->write) || max - min > SPAN_MAX)
+			continue;
+		g->min = min;
+		g->max = max;
+		g->members++;
+		gs->access[i][which] = (struct tr_access_note){(uint8_t)(n + 1), off};
+		return;
+	}
+	if (gs->n == GROUPS_MAX)
+		return;
+	gs->access[i][which] = (struct tr_access_note){(uint8_t)(gs->n + 1), off};
+	gs->group[gs->n++] = (struct tr_group){.key = *key,
+					       .head = (uint8_t)i,
+					       .head_access = (uint8_t)which,
+					       .members = 1,
+					       .write = write,
+					       .min = off,
+					       .max = end};
+}
+
+static void note_stack(struct tracker *k, unsigned i, unsigned reg, int32_t disp, bool write)
+{
+	struct group_key key = {.base = k->gpr[reg].var, .scale = 1};
+
+	note(k->t, i, ACCESS_STACK, &key, k->gpr[reg].off + disp, 8, write);
+}
+
+static void note_operand(struct tracker *k, unsigned i, const struct insn *in, unsigned size,
+			 bool write)
+{
+	const struct insn_mem *m = &in->mem;
+	bool based = m->seg == FS || m->seg == GS;
+	struct group_key key = {.scale = 1, .seg = based ? m->seg : 0};
+	int64_t off = m->disp;
+
+	if (m->addr_size != 8 || m->rip_rel || m->base < 0 || !size || size > 64 ||
+	    off >= OFF_MAX || off <= -OFF_MAX)
+		return;
+	key.base = k->gpr[m->base].var;
+	off += k->gpr[m->base].off;
+	if (m->index >= 0) {
+		key.index = k->gpr[m->index].var;
+		key.scale = m->scale;
+		off += (int64_t)k->gpr[m->index].off * m->scale;
+	}
+	note(k->t, i, ACCESS_OPERAND, &key, (int32_t)off, size, write);
+}
+
+static const struct insn_opnd *mem_opnd(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd && in->has_mem; i++)
+		if (in->opnd[i].kind == OP_MEM)
+			return &in->opnd[i];
+	return NULL;
+}
+
+static void note_accesses(struct tracker *k, unsigned i, const struct insn *in)
+{
+	const struct insn_opnd *m = mem_opnd(in);
+
+	switch (in->row->cls) {
+	case CLS_COPY:
+		if (m && !(in->row->attr & (AT_BITSTR | AT_VSIB)))
+			note_operand(k, i, in, m->size, m->acc & ACC_W);
+		break;
+	case CLS_PUSH:
+		if (m)
+			note_operand(k, i, in, 8, false);
+		note_stack(k, i, RSP, -8, true);
+		break;
+	case CLS_CALL_IND:
+		if (m)
+			note_operand(k, i, in, 8, false);
+		note_stack(k, i, RSP, -8, true);
+		break;
+	case CLS_JMP_IND:
+		if (m)
+			note_operand(k, i, in, 8, false);
+		break;
+	case CLS_CALL:
+		note_stack(k, i, RSP, -8, true);
+		break;
+	case CLS_POP:
+		if (in->opnd[0].kind == OP_GPR)
+			note_stack(k, i, RSP, 0, false);
+		break;
+	case CLS_RET:
+		note_stack(k, i, RSP, 0, false);
+		break;
+	case CLS_STACK:
+		if (in->mnem == I_LEAVE)
+			note_stack(k, i, RBP, 0, false);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Are its accesses those that note_accesses() names? */
+static bool plain_sizes(const struct insn *in)
+{
+	switch (in->row->cls) {
+	case CLS_PUSH:
+	case CLS_POP:
+	case CLS_RET:
+	case CLS_STACK:
+		return in->op_size == 8;
+	case CLS_CALL_IND:
+	case CLS_JMP_IND:
+		return in->opnd[0].size == 8;
+	default:
+		return true;
+	}
+}
+
+/* Groups of one are none, and there are only so many slots. */
+static void give_slots(struct tr_groups *gs)
+{
+	unsigned slots = 0;
+
+	for (unsigned n = 0; n < gs->n; n++)
+		gs->group[n].slot =
+			(int8_t)(gs->group[n].members > 1 && slots < GROUP_SLOTS ? (int)slots++
+										 : -1);
+}
+
+void groups_find(struct tr *t)
+{
+	struct tracker k = {.t = t};
+
+	t->groups.n = 0;
+	memset(t->groups.access, 0, t->n * sizeof(t->groups.access[0]));
+	if (t->mode & MODE_PLAIN || !t->sv->bmi2)
+		return;
+	forget(&k, 0xffff);
+	for (unsigned i = 0; i < t->n; i++) {
+		const struct insn *in = &t->insn[i];
+
+		if (t->by_interp[i] || !plain_sizes(in)) {
+			forget(&k, 0xffff);
+			continue;
+		}
+		note_accesses(&k, i, in);
+		track(&k, in);
+	}
+	give_slots(&t->groups);
+}
+
+/* ---- emission ------------------------------------------------------------------------------- */
+
+static struct tr_group *group_of(struct tr *t, enum tr_access which)
+{
+	unsigned n = t->groups.access[t->i][which].group;
+
+	return n && t->groups.group[n - 1].slot >= 0 ? &t->groups.group[n - 1] : NULL;
+}
+
+static int32_t slot_of(const struct tr_group *g)
+{
+	return GS_OFF(group[0]) + g->slot * 8;
+}
+
+struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift)
+{
+	struct tr_group *g = group_of(t, which);
+
+	if (!g || g->head != t->i || g->head_access != which)
+		return NULL;
+	*shift = t->groups.access[t->i][which].off - g->min;
+	return g;
+}
+
+void group_begin(struct tr *t, struct tr_group *g)
+{
+	asm_st_gs(&t->a, T1, slot_of(g));
+	g->begun = true;
+}
+
+void groups_cancel(struct tr *t)
+{
+	for (unsigned n = 0; n < t->groups.n; n++)
+		if (t->groups.group[n].head == t->i)
+			t->groups.group[n].begun = false;
+}
+
+bool group_member(struct tr *t, enum tr_access which)
+{
+	struct tr_group *g = group_of(t, which);
+
+	return g && g->begun && !(g->head == t->i && g->head_access == which);
+}
+
+void group_addend(struct tr *t, enum tr_access which)
+{
+	asm_ld_gs(&t->a, T1, slot_of(group_of(t, which)));
+}
