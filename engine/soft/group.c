@@ -84,8 +84,7 @@ static bool follow(struct tracker *k, const struct insn *in)
 	case I_SUB:
 		if (in->opnd[1].kind != OP_IMM)
 			return false;
-		set(k, dst, k->gpr[dst],
-		    in->mnem == I_ADD ? (int64_t)in->imm : -(int64_t)in->imm);
+		set(k, dst, k->gpr[dst], in->mnem == I_ADD ? (int64_t)in->imm : -(int64_t)in->imm);
 		return true;
 	case I_INC:
 	case I_DEC:
