@@ -451,7 +451,8 @@ static int create_vm(struct runner *r, struct msg *msg)
 		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
 		.pc_low = vm_def_is_pc(def),
 	};
-	int err = engine_choose(def->engine, &cfg.engine, msg);
+	bool any = !def->engine || !strcmp(def->engine, "auto");
+	int err = engine_choose(any && def->gdb ? "soft" : def->engine, &cfg.engine, msg);
 
 	if (err)
 		return err;

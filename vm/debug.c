@@ -358,9 +358,11 @@ void debug_detach(struct debug *d)
 	unsigned vcpu;
 	struct debug_stop stop;
 
+	bool runs = debug_stop(d);
+
 	atomic_store(&d->attached, false);
 	debug_points_clear(d);
-	if (!debug_stop(d))
+	if (!runs)
 		return;
 	for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
 		go[i] = (struct debug_action){.what = DEBUG_GO};

@@ -106,6 +106,9 @@ def small_guest(d, env):
             stepi
             {say("real-step", "$_thread", "$rip")}
             delete
+            hbreak *{a['ap_real'] + 1}
+            continue
+            {say("real2", "$_thread", "$rip")}
             break *{a['work']}
             continue
             {say("work", "$_thread", "$rip", "(long)$efer & 0x400", "$fs_base", "$cr3", "$gdt_limit")}
@@ -174,7 +177,7 @@ def small_guest(d, env):
             detach
             """)
         said = g.end()
-        expect(said, g, first="1 1 0", pm=f"{a['pm']:x} 10 0", real="2 5 8000 0")
+        expect(said, g, first="1 1 0", pm=f"{a['pm']:x} 10 0", real="2 5 8000 0", real2="2 6")
         read_end, fill_end = a["read"] + 7, a["fill"] + 2
         expect(said, g, work=f"1 {a['work']:x} 400 5511223344 200000 1f", memory="5ec2e7 48",
                watch=f"1 {a['read']:x}", rwatch=f"1 {read_end:x} 5ec2e7", awatch=f"1 {a['fill']:x} 1",

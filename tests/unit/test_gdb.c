@@ -426,8 +426,13 @@ static void breakpoints(void **state)
 	static struct session s;
 	uint64_t was;
 
-	for (unsigned interp = 0; interp < 2; interp++) {
-		setup(&s, 2, interp);
+	for (unsigned way = 0; way < 3; way++) {
+		setup(&s, 2, way == 1);
+		if (way == 2) { /* user code, whose translations do not know where they run */
+			s.rig.s->seg[CS] = rig_seg(0x23, 0xa0fb);
+			s.rig.s->seg[SS] = rig_seg(0x1b, 0xc0f3);
+			s.rig.vm->engine->set_state(s.rig.vcpu);
+		}
 		start(&s);
 		ask(&s, "?");
 		for (unsigned i = 0; i < 3; i++) {
