@@ -115,7 +115,7 @@ static bool stop_all(struct gdb *g)
 	g->stop_signal = SIGNAL_INT;
 	if (debug_take(g->debug, &g->stop_cpu, &g->stop))
 		g->stop_signal = g->stop.why == DEBUG_CRASHED ? SIGNAL_SEGV : SIGNAL_TRAP;
-	g->cpu = g->stop_cpu;
+	g->cpu = g->mon_cpu = g->stop_cpu;
 	return true;
 }
 
@@ -764,7 +764,7 @@ static void drop_client(struct gdb *g, const char *why)
 	g->attached = false;
 	if (g->running) {
 		debug_detach(g->debug);
-	} else {
+	} else if (g->vm->end == VM_RUNNING) {
 		debug_points_clear(g->debug);
 		plat_log(LOG_WARN, "the debugger has gone, the guest stays stopped: attach again, "
 				   "or vigia resume");

@@ -41,10 +41,11 @@ struct gdb {
 	bool no_ack_next; /* from the next packet on */
 	bool by_phys;     /* addresses of memory packets are physical */
 	bool closing;
-	unsigned sstep; /* GDB_SSTEP_* */
-	unsigned cpu;   /* of Hg */
-	int cont_cpu;   /* of Hc; -1: all */
-	int want_arch;  /* enum gdb_arch, or -1: by the guest's mode */
+	unsigned sstep;   /* GDB_SSTEP_* */
+	unsigned cpu;     /* of Hg */
+	int cont_cpu;     /* of Hc; -1: all */
+	unsigned mon_cpu; /* of "monitor" */
+	int want_arch;    /* enum gdb_arch, or -1: by the guest's mode */
 	enum gdb_arch arch;
 	unsigned stop_cpu; /* who stopped last, and why */
 	int stop_signal;

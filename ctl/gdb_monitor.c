@@ -45,7 +45,7 @@ static bool do_xlate(struct answer *a, const char *arg)
 
 	if (!number(arg, &gva))
 		return false;
-	if (debug_translate(a->g->debug, a->g->cpu, gva, &gpa))
+	if (debug_translate(a->g->debug, a->g->mon_cpu, gva, &gpa))
 		say(a, "0x%llx is not mapped\n", (unsigned long long)gva);
 	else
 		say(a, "0x%llx is at physical 0x%llx%s\n", (unsigned long long)gva,
@@ -55,7 +55,7 @@ static bool do_xlate(struct answer *a, const char *arg)
 
 static bool do_msr(struct answer *a, const char *arg)
 {
-	struct cpu *cpu = debug_load(a->g->debug, a->g->cpu);
+	struct cpu *cpu = debug_load(a->g->debug, a->g->mon_cpu);
 	uint64_t index, v;
 
 	if (!number(arg, &index) || index > UINT32_MAX)
@@ -90,30 +90,34 @@ static bool do_arch(struct answer *a, const char *arg)
 
 static bool do_nmi(struct answer *a, const char *arg)
 {
-	vcpu_request(a->g->vm->vcpu[a->g->cpu], REQ_NMI);
-	say(a, "CPU %u gets an NMI when it goes on\n", a->g->cpu);
+	vcpu_request(a->g->vm->vcpu[a->g->mon_cpu], REQ_NMI);
+	say(a, "CPU %u gets an NMI when it goes on\n", a->g->mon_cpu);
 	return !*arg;
 }
 
-/* Done by the bootstrap processor's thread, which waits for us. */
+static unsigned pauses(struct vm *vm)
+{
+	unsigned n;
+
+	plat_mutex_lock(&vm->lock);
+	n = vm->paused;
+	plat_mutex_unlock(&vm->lock);
+	return n;
+}
+
+/* The bootstrap processor's thread does it, parked; until then the request holds a pause of its own. */
 static bool do_reset(struct answer *a, const char *arg)
 {
 	struct vm *vm = a->g->vm;
 	uint64_t deadline = plat_now() + 5 * NS_PER_SEC;
-	bool waits = true;
+	unsigned before = pauses(vm);
 
 	vm_request_reset(vm);
-	while (waits && vm->end == VM_RUNNING && plat_now() < deadline) {
+	while (pauses(vm) > before && vm->end == VM_RUNNING && plat_now() < deadline)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-		plat_mutex_lock(&vm->lock);
-		waits = vm->reset_wanted;
-		plat_mutex_unlock(&vm->lock);
-	}
-	debug_stop(a->g->debug);
-	say(a, "%s\n",
-	    waits ? "the guest does not come to rest"
-		  : "reset; see \"maintenance flush "
-		    "register-cache\"");
+	say(a, pauses(vm) > before
+		       ? "the guest does not come to rest\n"
+		       : "reset; gdb sees it after \"maintenance flush register-cache\"\n");
 	return !*arg;
 }
 
@@ -132,6 +136,17 @@ static bool do_quit(struct answer *a, const char *arg)
 	return !*arg;
 }
 
+static bool do_cpu(struct answer *a, const char *arg)
+{
+	uint64_t n = a->g->mon_cpu;
+
+	if (*arg && (!number(arg, &n) || n >= a->g->vm->n_vcpus))
+		return false;
+	a->g->mon_cpu = (unsigned)n;
+	say(a, "CPU %u\n", a->g->mon_cpu);
+	return true;
+}
+
 static bool do_help(struct answer *a, const char *arg);
 
 static const struct {
@@ -139,10 +154,12 @@ static const struct {
 	bool (*fn)(struct answer *a, const char *arg);
 } commands[] = {
 	{"help", "", "this list", do_help},
+	{"cpu", "[N]", "which CPU the commands here mean; at first the one that has stopped",
+	 do_cpu},
 	{"xlate", "ADDRESS", "where a virtual address leads", do_xlate},
 	{"phys", "[on|off]", "read and write memory by physical addresses", do_phys},
 	{"msr", "INDEX", "read a model-specific register", do_msr},
-	{"nmi", "", "send an NMI to the CPU at hand", do_nmi},
+	{"nmi", "", "send an NMI", do_nmi},
 	{"arch", "auto|x86-64|i386|i8086", "what gdb is told to be talking to", do_arch},
 	{"system_reset", "", "reset the machine", do_reset},
 	{"system_powerdown", "", "press the power button", do_powerdown},

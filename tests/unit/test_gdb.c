@@ -683,6 +683,10 @@ static void monitors(void **state)
 		{"msr 0xdead", "there is no MSR 0xdead\n"},
 		{"phys on", "gdb's addresses are physical\n"},
 		{"phys off", "gdb's addresses are virtual\n"},
+		{"cpu", "CPU 0\n"},
+		{"cpu 7", "not understood: monitor help lists what there is\n"},
+		{"system_reset", "reset; gdb sees it after \"maintenance flush register-cache\"\n"},
+		{"nmi", "CPU 0 gets an NMI when it goes on\n"},
 		{"arch i386", "i386, from the next connection on\n"},
 		{"nonsense", "not understood: monitor help lists what there is\n"},
 		{"xlate", "not understood: monitor help lists what there is\n"},
@@ -694,6 +698,13 @@ static void monitors(void **state)
 	*rig_pte(&s.rig, 0x401000) = 0;
 	*rig_pte(&s.rig, 0x402000) = 0x500000 | 5;
 	start(&s);
+	ask(&s, "qRcmd,6e6d69"); /* nmi: steps hold it back, then it leads to its handler, a HLT */
+	ask(&s, "s");
+	assert_true(get(&s, "rip") < RIG_CODE + sizeof(prog));
+	ask(&s, "Z0,100003,1");
+	ask(&s, "Z0,20020,1");
+	assert_string_equal(ask(&s, "c"), "T05thread:1;swbreak:;");
+	assert_int_equal(get(&s, "rip"), RIG_HANDLER + 2 * 16);
 	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
 		const char *p;
 		char text[256];
