@@ -178,6 +178,51 @@ static void put(struct prog *p, const void *b, unsigned n)
 	p->len += n;
 }
 
+static unsigned pick_pointer(const struct prog *p)
+{
+	unsigned reg;
+
+	do
+		reg = below(16);
+	while (!is_pointer(p, (int)reg));
+	return reg;
+}
+
+/* Pointers move by constants, and are copied: what group.c follows. RSP stays a multiple of 8. */
+static unsigned move_pointer(const struct prog *p, uint8_t *b)
+{
+	unsigned dst = pick_pointer(p), src = pick_pointer(p), n = 0, kind = below(4);
+	uint8_t by = (uint8_t)((below(17) - 8) * 8);
+
+	if (dst == RSP && kind == 3)
+		kind = 0;
+	b[n++] = (uint8_t)(0x48 | dst >> 3);
+	switch (kind) {
+	case 0: /* add or sub dst, imm8 */
+		b[n++] = 0x83;
+		b[n++] = (uint8_t)((below(2) ? 0xc0 : 0xe8) | (dst & 7));
+		b[n++] = by;
+		break;
+	case 1: /* mov dst, src */
+		b[0] |= (uint8_t)(src >> 3 << 2);
+		b[n++] = 0x89;
+		b[n++] = (uint8_t)(0xc0 | (src & 7) << 3 | (dst & 7));
+		break;
+	case 2: /* lea dst, [src + disp8] */
+		b[0] = (uint8_t)(0x48 | dst >> 3 << 2 | src >> 3);
+		b[n++] = 0x8d;
+		b[n++] = (uint8_t)(0x40 | (dst & 7) << 3 | (src & 7));
+		if ((src & 7) == RSP)
+			b[n++] = 0x24;
+		b[n++] = by;
+		break;
+	default: /* inc or dec dst */
+		b[n++] = 0xff;
+		b[n++] = (uint8_t)((below(2) ? 0xc0 : 0xc8) | (dst & 7));
+	}
+	return n;
+}
+
 /* A forward jump over the next few instructions is resolved when they are there. */
 static void generate(struct prog *p, struct cpu *cpu)
 {
@@ -205,6 +250,13 @@ static void generate(struct prog *p, struct cpu *cpu)
 			jump_at = p->len;
 			jump_left = 1 + below(4);
 			p->n++;
+			continue;
+		}
+		if (!below(10)) {
+			put(p, b, move_pointer(p, b));
+			p->n++;
+			if (jump_left && !--jump_left)
+				p->bytes[jump_at - 1] = (uint8_t)(p->len - jump_at);
 			continue;
 		}
 		propose(b);
@@ -259,9 +311,11 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 	for (unsigned i = 0; i < 16; i++)
 		if (is_pointer(p, (int)i))
 			s->gpr[i] = RIG_DATA + below(DATA_PAGES) * 4096 +
-				    (below(4) ? 512 + below(220) * 16 : below(4096));
+				    (below(4)   ? 512 + below(220) * 16
+				     : below(2) ? 4096 - below(80)
+						: below(4096));
 	s->gpr[p->index] = below(4) ? below(64) : -(uint64_t)below(64);
-	s->gpr[RSP] = RIG_STACK + 8 * below(1024);
+	s->gpr[RSP] = RIG_STACK + 8 * (below(3) ? below(1024) : below(2) * 512 + below(12));
 	if (!(p->pointers >> RSI & 1))
 		s->gpr[RSI] = RIG_DATA + below(8192);
 	if (!(p->pointers >> RDI & 1))
