@@ -8,6 +8,9 @@
 #include "engine/soft/enter.h"
 #include "engine/soft/tlb.h"
 
+/* One REP of the host; interrupts wait for its end. */
+#define RUN_MAX (64 * KIB)
+
 /* The host's own REP of the same element size: each element is one access. */
 static void move(hva_t d, hva_t s, uint64_t n, unsigned log)
 {
@@ -48,6 +51,18 @@ static uint64_t room(uint64_t va)
 	return PAGE_SIZE - (va & PAGE_MASK);
 }
 
+/* Pages that follow each other in the guest often do so in the host: one REP for all of them is much
+ * faster than one for each. bytes: what is known to be there; want: at most this. A page that is
+ * not entered ends it, so that it faults in its turn. */
+static uint64_t extend(struct soft_vcpu *v, uint64_t va, hva_t host, bool write, uint64_t bytes,
+		       uint64_t want)
+{
+	want = MIN(want, (uint64_t)RUN_MAX);
+	while (bytes < want && soft_tlb_peek(v, va + bytes, write) == host + bytes)
+		bytes += PAGE_SIZE;
+	return MIN(bytes, want);
+}
+
 const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 {
 	struct soft_block *b = &v->sv->cache->block[site_block(arg)];
@@ -63,10 +78,15 @@ const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 	while (count) {
 		hva_t d = soft_tlb_host(v, g[RDI], true);
 		hva_t s = movs && d ? soft_tlb_host(v, g[RSI], false) : d;
-		uint64_t bytes = movs ? MIN(room(g[RDI]), room(g[RSI])) : room(g[RDI]);
-		uint64_t n = MIN(count, bytes >> log);
+		uint64_t want = MIN(count, (uint64_t)RUN_MAX) << log, bytes, n;
 
-		if (unlikely(!s || !n))
+		if (unlikely(!s))
+			return soft_exec_site(v, where);
+		bytes = extend(v, g[RDI], d, true, room(g[RDI]), want);
+		if (movs)
+			bytes = extend(v, g[RSI], s, false, room(g[RSI]), bytes);
+		n = bytes >> log;
+		if (unlikely(!n))
 			return soft_exec_site(v, where);
 		if (movs) {
 			move(d, s, n, log);

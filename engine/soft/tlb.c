@@ -271,14 +271,20 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 	return enter(v, ctx, gva, &x, write);
 }
 
-hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write)
+hva_t soft_tlb_peek(struct soft_vcpu *v, gva_t gva, bool write)
 {
 	uint32_t table = (v->mode & MODE_CTX) * 2 + write, index = TLB_INDEX(gva);
 
-	if (*ntag_of(v->view->gs, table, index) != -(gva & ~PAGE_MASK) &&
-	    !soft_tlb_fill(v, gva, write))
+	if (*ntag_of(v->view->gs, table, index) != -(gva & ~PAGE_MASK))
 		return NULL;
 	return (hva_t)(gva + *addend_of(v->view->gs, table, index) - TLB_BIAS);
+}
+
+hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write)
+{
+	hva_t host = soft_tlb_peek(v, gva, write);
+
+	return host || !soft_tlb_fill(v, gva, write) ? host : soft_tlb_peek(v, gva, write);
 }
 
 int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,

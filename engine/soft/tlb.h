@@ -18,6 +18,8 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write);
 /* Host address of the byte at gva for an access in the current context, entered if need be; NULL: ask
  * the interpreter. */
 hva_t soft_tlb_host(struct soft_vcpu *v, gva_t gva, bool write);
+/* The same of a page's first byte, or NULL, if it is entered already. */
+hva_t soft_tlb_peek(struct soft_vcpu *v, gva_t gva, bool write);
 /* Drops write entries that lead to the host page at hva. Own thread. */
 void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva);
 /* The context of data accesses in the current state */

@@ -380,9 +380,10 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	p->n_sites += t->n + 1;
 	c->translations++;
 	if (sv->cfg.log_blocks)
-		plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u",
+		plat_log(LOG_DEBUG,
+			 "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u at %x",
 			 t->id, (unsigned long long)rip, (unsigned long long)gpa, mode, t->n,
-			 t->b->len, t->b->code_size);
+			 t->b->len, t->b->code_size, t->b->code);
 	atomic_store(&p->n_blocks, t->id + 1 - p->block);
 	soft_block_insert(sv, v, t->b);
 	*out = t->b;
