@@ -176,6 +176,11 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 				"guests cannot be debugged on the engine %s: start the VM without "
 				"--gdb to move it",
 				engine->name);
+	if (r->vm->debug_set && engine->debug_can && !engine->debug_can(r->vm, r->vm->debug_set))
+		return msg_fail(msg, ERR_NOSYS,
+				"the debugger has more breakpoints than the engine %s can do with: "
+				"delete some",
+				engine->name);
 	if (vm_def_is_pc(r->def) && engine == &engine_kvm)
 		return msg_fail(msg, ERR_NOSYS,
 				"a PC's shadow memory is not there under kvm yet: --board micro");

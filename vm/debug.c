@@ -218,35 +218,6 @@ bool debug_take(struct debug *d, unsigned *vcpu, struct debug_stop *out)
 
 /* ---- points ----------------------------------------------------------------------------------- */
 
-int debug_point(struct debug *d, bool set, enum debug_kind kind, gva_t addr, uint64_t len)
-{
-	bool is_break = kind <= DEBUG_HARD_BREAK;
-	uint32_t i = 0, same = 0;
-
-	if (is_break)
-		len = 1;
-	if (!len || addr + (len - 1) < addr || addr + len == 0)
-		return err_here(ERR_INVAL);
-	for (; i < d->n; i++) {
-		const struct point *p = &d->point[i];
-
-		if (p->kind == kind && p->addr == addr && p->len == len)
-			break;
-		same += (p->kind <= DEBUG_HARD_BREAK) == is_break;
-	}
-	if (set == (i < d->n))
-		return 0;
-	if (set) {
-		if (same == (is_break ? DEBUG_BREAKS : DEBUG_WATCHES))
-			return err_here(ERR_NOMEM);
-		d->point[d->n++] = (struct point){kind, addr, len};
-	} else {
-		d->point[i] = d->point[--d->n];
-	}
-	d->changed = true;
-	return 0;
-}
-
 void debug_points_clear(struct debug *d)
 {
 	d->changed |= d->n > 0;
@@ -267,15 +238,8 @@ static void add_break(struct debug_set *set, gva_t addr)
 	set->offsets[(addr & PAGE_MASK) / 8] |= (uint8_t)BIT(addr % 8);
 }
 
-/* All points to the engine. */
-static void apply(struct debug *d)
+static void make_set(const struct debug *d, struct debug_set *set)
 {
-	struct debug_set *set = &d->next;
-	bool breaks = false, watches;
-
-	if (!d->changed)
-		return;
-	d->changed = false;
 	memset(set, 0, sizeof(*set));
 	for (uint32_t i = 0; i < d->n; i++) {
 		const struct point *p = &d->point[i];
@@ -290,6 +254,53 @@ static void apply(struct debug *d)
 				.write = p->kind != DEBUG_WATCH_READ,
 			};
 	}
+}
+
+int debug_point(struct debug *d, bool set, enum debug_kind kind, gva_t addr, uint64_t len)
+{
+	const struct engine_ops *engine = d->vm->engine;
+	bool is_break = kind <= DEBUG_HARD_BREAK;
+	uint32_t i = 0, same = 0;
+
+	if (is_break)
+		len = 1;
+	if (!len || addr + (len - 1) < addr || addr + len == 0)
+		return err_here(ERR_INVAL);
+	for (; i < d->n; i++) {
+		const struct point *p = &d->point[i];
+
+		if (p->kind == kind && p->addr == addr && p->len == len)
+			break;
+		same += (p->kind <= DEBUG_HARD_BREAK) == is_break;
+	}
+	if (set == (i < d->n))
+		return 0;
+	d->changed = true;
+	if (!set) {
+		d->point[i] = d->point[--d->n];
+		return 0;
+	}
+	if (same == (is_break ? DEBUG_BREAKS : DEBUG_WATCHES))
+		return err_here(ERR_NOMEM);
+	d->point[d->n++] = (struct point){kind, addr, len};
+	make_set(d, &d->next);
+	if (engine->debug_can && !engine->debug_can(d->vm, &d->next)) {
+		d->n--;
+		return err_here(ERR_NOMEM);
+	}
+	return 0;
+}
+
+/* All points to the engine. */
+static void apply(struct debug *d)
+{
+	struct debug_set *set = &d->next;
+	bool breaks = false, watches;
+
+	if (!d->changed)
+		return;
+	d->changed = false;
+	make_set(d, set);
 	for (uint32_t i = 0; i < set->n_breaks && !breaks; i++)
 		breaks = !debug_breaks(&d->set, set->at[i]);
 	watches = memcmp(set->watch, d->set.watch, sizeof(set->watch));

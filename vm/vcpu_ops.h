@@ -64,6 +64,8 @@ struct engine_ops {
 	/* vm->debug_set has changed, all vCPUs are parked: breaks have come, watches have changed.
 	 * vcpu->debug says how each runs next. NULL: this engine cannot be debugged. */
 	void (*debug_changed)(struct vm *vm, bool breaks, bool watches);
+	/* Could it do with this set? NULL: with any. */
+	bool (*debug_can)(struct vm *vm, const struct debug_set *set);
 };
 
 extern const struct engine_ops engine_soft;

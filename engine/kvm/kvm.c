@@ -36,7 +36,7 @@
 
 /* ---- the VM's part --------------------------------------------------------------------------- */
 
-static int host_err(const char *what)
+int kvm_host_err(const char *what)
 {
 	plat_log(LOG_ERROR, "kvm: %s: %s", what, strerror(errno));
 	return err_here(errno == ENOMEM ? ERR_NOMEM : errno == EACCES ? ERR_ACCES : ERR_NOSYS);
@@ -65,7 +65,8 @@ static int filter_msrs(struct kvm_vm *kv)
 							    .nmsrs = ours[i].n,
 							    .bitmap = none};
 	if (ioctl(kv->fd, KVM_ENABLE_CAP, &cap) || ioctl(kv->fd, KVM_X86_SET_MSR_FILTER, &f))
-		return host_err("this kernel's KVM does not let MSRs be handled here (5.10 does)");
+		return kvm_host_err(
+			"this kernel's KVM does not let MSRs be handled here (5.10 does)");
 	return 0;
 }
 
@@ -77,14 +78,16 @@ static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 	kv->dev_fd = vm->kvm_fd > 0 ? fcntl(vm->kvm_fd, F_DUPFD_CLOEXEC, 0)
 				    : open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kv->dev_fd < 0)
-		return host_err("/dev/kvm");
+		return kvm_host_err("/dev/kvm");
 	kv->fd = ioctl(kv->dev_fd, KVM_CREATE_VM, 0);
 	if (kv->fd < 0)
-		return host_err("a VM cannot be created");
+		return kvm_host_err("a VM cannot be created");
 	size = ioctl(kv->dev_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run))
-		return host_err("KVM_GET_VCPU_MMAP_SIZE");
+		return kvm_host_err("KVM_GET_VCPU_MMAP_SIZE");
 	kv->run_size = (size_t)size;
+	kv->can_block_irqs = ioctl(kv->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2) &
+			     KVM_GUESTDBG_BLOCKIRQ;
 	/* Absent on AMD's; where they are needed KVM complains later by itself. */
 	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
@@ -121,7 +124,7 @@ static int kvm_vm_init(struct vm *vm)
 	kv->fd = kv->dev_fd = -1;
 	plat_mutex_init(&kv->lock, RANK_ENGINE);
 	vm->engine_data = kv;
-	err = sigaction(KICK_SIGNAL, &sa, NULL) ? host_err("sigaction") : kvm_open(vm, kv);
+	err = sigaction(KICK_SIGNAL, &sa, NULL) ? kvm_host_err("sigaction") : kvm_open(vm, kv);
 	if (err)
 		kvm_vm_fini(vm);
 	return err;
@@ -145,7 +148,7 @@ static int slots_sync(struct vm *vm)
 		};
 
 		if (ioctl(kv->fd, KVM_SET_USER_MEMORY_REGION, &r))
-			err = host_err("KVM_SET_USER_MEMORY_REGION");
+			err = kvm_host_err("KVM_SET_USER_MEMORY_REGION");
 	}
 	plat_mutex_unlock(&kv->lock);
 	return err;
@@ -196,12 +199,12 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 	v->fd = ioctl(kv->fd, KVM_CREATE_VCPU, (unsigned long)vcpu->index);
 	if (v->fd < 0) {
 		kvm_vcpu_fini(vcpu);
-		return host_err("a vCPU cannot be created");
+		return kvm_host_err("a vCPU cannot be created");
 	}
 	run = mmap(NULL, kv->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (run == MAP_FAILED) {
 		kvm_vcpu_fini(vcpu);
-		return host_err("mmap");
+		return kvm_host_err("mmap");
 	}
 	v->run = run;
 	vcpu->state = &v->cpu.s;
@@ -219,7 +222,7 @@ static int thread_prepare(struct kvm_vcpu *v)
 	sigemptyset(&set);
 	sigaddset(&set, KICK_SIGNAL);
 	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL))
-		return host_err("pthread_sigmask");
+		return kvm_host_err("pthread_sigmask");
 	err = kvm_set_state(v->vcpu);
 	v->thread_ready = !err;
 	atomic_store(&v->tid, (int)syscall(SYS_gettid));
@@ -335,7 +338,13 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 	case KVM_EXIT_HLT:
 		vcpu->state->activity = ACT_HLT;
 		exit->kind = EXIT_HLT;
+		if (v->stepping) /* whose own exit is lost */
+			kvm_debug_exit(v, 0, exit);
+		if (exit->kind == EXIT_NONE)
+			exit->kind = EXIT_HLT;
 		return false;
+	case KVM_EXIT_DEBUG:
+		return !kvm_debug_exit(v, run->debug.arch.dr6, exit);
 	case KVM_EXIT_SHUTDOWN:
 		kvm_get_state(vcpu);
 		exit->kind = EXIT_SHUTDOWN;
@@ -366,6 +375,8 @@ static int inject(struct kvm_vcpu *v)
 	int vector;
 
 	run->request_interrupt_window = 0;
+	if (v->stepping == DEBUG_STEP_NO_IRQ)
+		return 0;
 	if (!vcpu->intc || vcpu->intc->pending(vcpu->intc_chip) < 0)
 		return 0;
 	/* an exit that is still open comes first */
@@ -378,7 +389,7 @@ static int inject(struct kvm_vcpu *v)
 		return 0;
 	irq.irq = (uint32_t)vector;
 	if (ioctl(v->fd, KVM_INTERRUPT, &irq))
-		return host_err("KVM_INTERRUPT");
+		return kvm_host_err("KVM_INTERRUPT");
 	run->ready_for_interrupt_injection = 0;
 	run->request_interrupt_window = vcpu->intc->pending(vcpu->intc_chip) >= 0;
 	return 0;
@@ -411,7 +422,7 @@ static int enter(struct kvm_vcpu *v)
 		v->incomplete = false;
 		return 0;
 	}
-	return host_err("KVM_RUN");
+	return kvm_host_err("KVM_RUN");
 }
 
 static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
@@ -421,6 +432,8 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 
 	exit->kind = EXIT_NONE;
 	exit->err = v->thread_ready ? 0 : thread_prepare(v);
+	if (!exit->err)
+		exit->err = kvm_debug_enter(v);
 	while (!exit->err) {
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
 		if (atomic_load(&vcpu->requests)) {
@@ -450,4 +463,6 @@ const struct engine_ops engine_kvm = {
 	.kick = kvm_kick,
 	.get_state = kvm_get_state,
 	.set_state = kvm_set_state,
+	.debug_changed = kvm_debug_changed,
+	.debug_can = kvm_debug_can,
 };

@@ -13,6 +13,7 @@ struct kvm_vm {
 	int fd;
 	size_t run_size;
 	bool tsc_offset_attr; /* KVM_VCPU_TSC_OFFSET is there */
+	bool can_block_irqs;  /* KVM_GUESTDBG_BLOCKIRQ is there */
 	struct plat_mutex lock;
 	unsigned slots; /* of the VM's memory map that KVM knows */
 };
@@ -26,8 +27,10 @@ struct kvm_vcpu {
 	bool incomplete;  /* an access was answered, and KVM_RUN has not heard of it yet */
 	bool wants_state; /* KVM's registers are newer than state */
 	bool cpuid_set;
-	_Atomic int tid; /* of its thread; 0: not running yet */
-	struct cpu cpu;  /* for CPUID only; its state is the vCPU's */
+	bool debugged;            /* KVM_SET_GUEST_DEBUG is in force */
+	enum debug_step stepping; /* as it was last set */
+	_Atomic int tid;          /* of its thread; 0: not running yet */
+	struct cpu cpu;           /* for CPUID only; its state is the vCPU's */
 };
 
 /* state.c */
@@ -35,6 +38,14 @@ int kvm_get_state(struct vcpu *vcpu);
 int kvm_set_state(struct vcpu *vcpu);
 /* cpuid.c */
 int kvm_set_cpuid(struct kvm_vcpu *v);
+/* debug.c */
+bool kvm_debug_can(struct vm *vm, const struct debug_set *set);
+void kvm_debug_changed(struct vm *vm, bool breaks, bool watches);
+int kvm_debug_enter(struct kvm_vcpu *v); /* before run() enters the guest */
+/* A debug exit. False: go on. */
+bool kvm_debug_exit(struct kvm_vcpu *v, uint64_t dr6, struct vcpu_exit *exit);
+/* kvm.c: logs errno. */
+int kvm_host_err(const char *what);
 /* probe.c */
 int kvm_probe(struct engine_probe *out);
 

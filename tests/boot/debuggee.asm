@@ -79,7 +79,9 @@ ap_pm:	mov eax, DATA
 
 	BITS 64
 ap_long: mov rax, 0x0123456789abcdef
+%ifndef NO_SSE				; which an emulating KVM may not know
 	movq xmm1, rax
+%endif
 ap_loop: inc qword [rel ap_count]
 	pause
 	jmp ap_loop

@@ -3,6 +3,7 @@
 """Debian's gdb on guests: a small one from its first instruction on (32-bit, 64-bit and real mode, two
 CPUs, breakpoints, watchpoints, steps, registers, memory, nonsense from another client), and the Debian kernel
 while it runs."""
+import json
 import os
 import re
 import select
@@ -74,10 +75,10 @@ def expect(said, script, **wanted):
         vt.check(said.get(key) == value, f"{key}: {value}" + ("" if said.get(key) == value else f", not {said.get(key)}"))
 
 
-def debuggee(d):
+def debuggee(d, *defines):
     image = d.file("debuggee.elf")
-    subprocess.run(["nasm", "-f", "bin", "-i", f"{vt.ROOT}/tests/guest/", "-o", image, f"{HERE}/debuggee.asm"],
-                   check=True)
+    subprocess.run(["nasm", "-f", "bin", *defines, "-i", f"{vt.ROOT}/tests/guest/", "-o", image,
+                    f"{HERE}/debuggee.asm"], check=True)
     with open(image, "rb") as f:
         data = f.read()
     at = data.index(b"DEBUGGEE") + 8
@@ -260,6 +261,56 @@ def narrow(d):
         vm.wait(20)
 
 
+def on_kvm(d):
+    """Breakpoints and steps by KVM's means. An emulating KVM, which will do, sees no watchpoints."""
+    rows = json.loads(vt.vigia("doctor", "--json")[1])["rows"]
+    found = [r["found"] for r in rows if r["name"] == "kvm"]
+    if not re.match("emulates|executes", (found + [""])[0]):
+        print(f"not tried on the engine kvm: {found}")
+        return
+    image, a = debuggee(d, "-DNO_SSE")
+    sock = d.file("kvm")
+    with vt.VM("--name", "onkvm", "--engine", "kvm", "--kernel", image, "--cpus", "2", "--memory", "64M", "--net", "none",
+               "--gdb", f"unix:{sock}", "--gdb-wait", "on") as vm:
+        while not os.path.exists(sock):
+            time.sleep(0.05)
+        g = Gdb(sock, f"""
+            hbreak *{a['pm']}
+            continue
+            {say("pm", "$rip", "$cs")}
+            stepi
+            {say("step", "$rip")}
+            delete
+            hbreak *{a['ap_real']}
+            continue
+            {say("real", "$_thread", "$rip", "$cs_base")}
+            hbreak *{a['ap_real'] + 1}
+            continue
+            {say("real2", "$_thread", "$rip")}
+            delete
+            break *{a['work']}
+            continue
+            set var $before = *(long*){a['count']}
+            continue
+            {say("work", "$_thread", "$rip", f"*(long*){a['count']} - $before", "(long)$efer & 0x400", "$fs_base")}
+            stepi
+            {say("read", "$rip", f"*(unsigned char*){a['work']}")}
+            set var $rip = {a['work']}
+            {say("set", "$rip")}
+            hbreak *1
+            hbreak *2
+            hbreak *3
+            hbreak *4
+            continue
+            """)
+        said = g.end()
+        expect(said, g, pm=f"{a['pm']:x} 10", step=f"{a['pm'] + 2:x}", real="2 5 8000", real2="2 6",
+               work=f"1 {a['work']:x} 1 400 5511223344", read=f"{a['read']:x} 48", set=f"{a['work']:x}")
+        vt.check("Cannot insert" in g.text or "Could not insert" in g.text, "a fifth breakpoint is refused")
+        Gdb(sock, "kill").end()
+        vm.wait(20)
+
+
 def kernel():
     port = vt.free_port()
     with vt.VM("--name", "kernel", "--cpus", "2", "--net", "none", "--gdb", f"tcp::{port}",
@@ -300,6 +351,7 @@ def main():
         small_guest(d, None)
         small_guest(d, {"VIGIA_SOFT_FLUSH": "50"})
         narrow(d)
+        on_kvm(d)
     kernel()
     status, _, err = vt.vigia("run", "--gdb", "serial", "--kernel", "x")
     vt.check(status == 1 and "tcp:HOST:PORT" in err, "a place that is none")
