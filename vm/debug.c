@@ -196,7 +196,6 @@ bool debug_crashed(struct debug *d, struct vcpu *vcpu)
 	return true;
 }
 
-/* Breakpoints that were not taken will be hit again; the rest would be lost. */
 bool debug_take(struct debug *d, unsigned *vcpu, struct debug_stop *out)
 {
 	for (unsigned i = 0; i < d->vm->n_vcpus; i++) {
@@ -350,6 +349,7 @@ bool debug_resume(struct debug *d, const struct debug_action *action)
 			vm_stop(vm, VM_CRASHED, 0);
 			return true;
 		}
+		/* Breakpoints that nobody has heard of will be hit again; the rest would be lost. */
 		if (stop->why == DEBUG_POINT && stop->kind <= DEBUG_HARD_BREAK)
 			stop->why = DEBUG_NOTHING;
 		else if (stop->why != DEBUG_NOTHING)

@@ -77,7 +77,10 @@ static int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size,
 {
 	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, acc, gva))
 		return CPU_FAULT;
-	return IS_ALIGNED(*gva, (gva_t)align) ? 0 : raise_gp0(cpu);
+	if (!IS_ALIGNED(*gva, (gva_t)align))
+		return raise_gp0(cpu);
+	watch_check(cpu, *gva, size, acc == ACCESS_WRITE); /* forgotten if it faults */
+	return 0;
 }
 
 /* ---- FXSAVE, FXRSTOR ---- */

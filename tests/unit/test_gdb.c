@@ -542,6 +542,13 @@ static void watchpoints(void **state)
 			}
 			expect(&s, tests[i].clear, "OK");
 		}
+		/* in what FXSAVE writes */
+		memcpy(s.rig.ram + 0x600000, "\x0f\xae\x07\xeb\xfe", 5);
+		expect(&s, "Z2,200190,1", "OK");
+		assert_string_equal(ask(&s, "c600000"), "T05thread:1;watch:200190;");
+		assert_int_equal(get(&s, "rip"), 0x600003);
+		expect(&s, "z2,200190,1", "OK");
+		set(&s, "rip", "0000100000000000");
 		/* beside it, and of the other kind: nothing */
 		expect(&s, "Z2,200008,8", "OK");
 		expect(&s, "Z3,200010,100", "OK");
