@@ -207,6 +207,15 @@ static int open_pc(struct backends *be, const struct vm_def *def, struct msg *ms
 	return err;
 }
 
+static int open_vnc(struct backends *be, const struct vm_def *def, struct msg *msg)
+{
+	char text[400] = "";
+	int err = vnc_open(be->loop, def->vnc, def->name, &be->display, &be->input, &be->vnc, text,
+			   sizeof(text));
+
+	return err ? msg_fail(msg, err, "--display vnc:%s: %s", def->vnc, text) : 0;
+}
+
 static int open_net(struct backends *be, const char *spec, struct msg *msg)
 {
 	char text[400] = "";
@@ -351,6 +360,8 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 		err = open_net(be, "user", msg);
 	for (unsigned i = 0; i < def->n_nets && !err; i++)
 		err = open_net(be, def->net[i], msg);
+	if (!err && def->vnc)
+		err = open_vnc(be, def, msg);
 	/* The terminal last: messages before this find it as it was. */
 	return err ? err : open_consoles(be, def, keys, n_keys, msg);
 }
@@ -434,6 +445,9 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 void backends_quiet(struct backends *be)
 {
 	typist_fini(&be->typist);
+	if (be->vnc)
+		vnc_close(be->vnc);
+	be->vnc = NULL;
 }
 
 void backends_close(struct backends *be)

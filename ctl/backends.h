@@ -11,6 +11,7 @@
 #include "plat/plat.h"
 #include "ui/display.h"
 #include "ui/typist.h"
+#include "ui/vnc.h"
 
 struct mapped_file {
 	void *data; /* NULL: none */
@@ -25,6 +26,7 @@ struct backends {
 	struct display display;
 	struct input input;
 	struct typist typist;
+	struct vnc *vnc;              /* NULL: none */
 	struct chr *serial, *console; /* what the user has named; NULL: none */
 	struct chr *mux;              /* between the main console and all who look at it */
 	bool mux_is_serial;

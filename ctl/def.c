@@ -162,14 +162,19 @@ static int set_input(void *target, const char *value, struct msg *msg)
 
 static int set_display(void *target, const char *value, struct msg *msg)
 {
-	if (!strncmp(value, "vnc", 3))
-		return msg_fail(msg, ERR_NOSYS,
-				"--display %s: there is no screen over VNC in this version "
-				"yet: use --display vga and vigia screenshot",
+	struct vm_def *def = target;
+	bool vnc = !strncmp(value, "vnc:", 4);
+
+	if (strcmp(value, "none") && strcmp(value, "vga") && !vnc)
+		return msg_fail(msg, ERR_INVAL,
+				"--display %s: there is none, vga and vnc:ADDRESS, such as "
+				"vnc:127.0.0.1",
 				value);
-	if (strcmp(value, "none") && strcmp(value, "vga"))
-		return msg_fail(msg, ERR_INVAL, "--display %s: there is none and vga", value);
-	((struct vm_def *)target)->screen = !strcmp(value, "vga");
+	def->screen = strcmp(value, "none");
+	if (vnc)
+		return set_string(&def->vnc, value + 4, msg);
+	free(def->vnc);
+	def->vnc = NULL;
 	return 0;
 }
 
@@ -359,8 +364,9 @@ static const struct opt run_opts[] = {
 	 NULL, OPT_DEF, set_serial},
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
 	 set_console},
-	{"display", "none|vga", "a screen, for vigia screenshot; needs the PC (none)", NULL, OPT_DEF,
-	 set_display},
+	{"display", "none|vga|vnc:…", "a screen, which needs the PC: vga for vigia screenshot only, "
+	 "vnc:ADDRESS[:PORT][,password=FILE] or vnc:unix:SOCKET[,password=FILE] for viewers too (none)",
+	 NULL, OPT_DEF, set_display},
 	{"input", "ps2|virtio", "the PC's keyboard and mouse; virtio: a virtio keyboard and tablet too, "
 	 "which a guest with drivers for them uses (ps2)", "ps2|virtio", OPT_DEF, set_input},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
@@ -406,10 +412,10 @@ void vm_def_init(struct vm_def *def)
 
 void vm_def_fini(struct vm_def *def)
 {
-	char **strings[] = {&def->history,   &def->policy,    &def->engine,   &def->board,
-			    &def->cpu,       &def->kernel,    &def->initrd,   &def->append,
-			    &def->serial,    &def->console,   &def->firmware, &def->vars,
-			    &def->floppy[0], &def->floppy[1], &def->gdb};
+	char **strings[] = {&def->history, &def->policy,    &def->engine,    &def->board,
+			    &def->cpu,     &def->kernel,    &def->initrd,    &def->append,
+			    &def->vnc,     &def->serial,    &def->console,   &def->firmware,
+			    &def->vars,    &def->floppy[0], &def->floppy[1], &def->gdb};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
@@ -490,7 +496,7 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 static int check_micro(const struct vm_def *def, struct msg *msg)
 {
 	if (def->screen)
-		return msg_fail(msg, ERR_INVAL, "--display vga needs a PC: add --board pc");
+		return msg_fail(msg, ERR_INVAL, "--display needs a PC: add --board pc");
 	if (!def->kernel)
 		return msg_fail(msg, ERR_INVAL,
 				"no kernel to boot: give --kernel FILE (a Linux bzImage or PVH "

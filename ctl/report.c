@@ -90,6 +90,8 @@ void report_status(const struct report_source *src, json_t *out)
 	json_object_set_new(out, "engine", json_string(vm->engine->name));
 	json_object_set_new(out, "cpus", json_integer(vm->n_vcpus));
 	json_object_set_new(out, "memory", json_integer((json_int_t)vm->ram.size));
+	if (src->screen)
+		json_object_set_new(out, "screen", json_string(src->screen));
 	json_object_set_new(out, "uptime", json_integer((json_int_t)(up / NS_PER_SEC)));
 }
 

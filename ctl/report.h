@@ -14,8 +14,9 @@ void report_crash(FILE *f, const struct vm *vm, const struct recorder *rec);
 
 struct report_source {
 	struct vm *vm;
-	uint64_t started; /* plat_now() */
-	int statm_fd;     /* /proc/self/statm, opened before the sandbox closes /proc; or -1 */
+	uint64_t started;   /* plat_now() */
+	const char *screen; /* where viewers connect; NULL: nowhere */
+	int statm_fd;       /* /proc/self/statm, opened before the sandbox closes /proc; or -1 */
 	bool stopping;
 };
 /* "starting", "running", "paused", "stopping", "ended" */

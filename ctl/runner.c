@@ -548,6 +548,7 @@ static int set_up(struct runner *r, struct msg *msg)
 	r->src = (struct report_source){
 		.vm = r->vm,
 		.started = plat_now(),
+		.screen = r->be.vnc ? vnc_address(r->be.vnc) : NULL,
 		.statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC),
 	};
 	err = r->def->no_sandbox ? 0 : sandbox_enter(msg);
@@ -674,6 +675,21 @@ static int ended(struct runner *r)
 	}
 }
 
+/* How to connect. Viewers take ADDRESS::PORT, and a WebSocket is known by how it begins. */
+static void say_screen(struct runner *r)
+{
+	const char *at = vnc_address(r->be.vnc), *port = strrchr(at, ':');
+	char host[160];
+
+	if (!strncmp(at, "unix:", 5)) {
+		plat_log(LOG_INFO, "the screen: vncviewer %s", at + 5);
+		return;
+	}
+	snprintf(host, sizeof(host), "%.*s", (int)(port - at), at);
+	plat_log(LOG_INFO, "the screen: vncviewer %s:%s, or a browser's client at ws://%s", host,
+		 port, at);
+}
+
 static int start_and_run(struct runner *r, struct msg *msg)
 {
 	struct plat_thread *waiter;
@@ -688,6 +704,8 @@ static int start_and_run(struct runner *r, struct msg *msg)
 	if (r->def->gdb_wait)
 		gdb_hold(&r->gdb);
 	err = vm_start(r->vm);
+	if (!err && r->be.vnc)
+		say_screen(r);
 	if (err)
 		msg_fail(msg, err, "cannot start the virtual CPUs: %s", err_str(err));
 	else

@@ -227,14 +227,34 @@ static void raster_line(struct vga *vga, const struct raster *g, uint32_t count,
 	}
 }
 
-static void draw_raster(struct vga *vga, struct display *d)
+/* Does this row of a text screen have something that comes and goes? */
+static bool row_blinks(const struct vga *vga, const struct raster *g, uint32_t count)
+{
+	const struct vga_regs *r = &vga->shown;
+	const uint8_t *c = r->crtc;
+	uint32_t cursor = (uint32_t)c[CRTC_CURSOR_HIGH] << 8 | c[CRTC_CURSOR_HIGH + 1];
+
+	for (unsigned i = 0; i <= g->chars; i++) {
+		if (((count + i) & 0xffff) == cursor)
+			return true;
+		if ((r->attr[ATTR_MODE] & 8) && plane(vga, address(r, count + i, 0), 1) & 0x80)
+			return true;
+	}
+	return false;
+}
+
+/* only_phase: nothing has changed but the phase in which things blink. */
+static void draw_raster(struct vga *vga, struct display *d, bool only_phase)
 {
 	const struct vga_regs *r = &vga->shown;
 	struct raster g;
 	uint32_t count;
 	unsigned scan, pan;
+	bool blinks = true, row_known = false;
 
 	raster_of(r, &g);
+	if (only_phase && !g.text)
+		return;
 	resize(vga, d, g.width, g.height);
 	if (g.color256)
 		palette256(vga);
@@ -244,11 +264,18 @@ static void draw_raster(struct vga *vga, struct display *d)
 	scan = g.preset;
 	pan = g.pan;
 	for (unsigned y = 0; y < g.height; y++) {
-		raster_line(vga, &g, count, scan, pan);
-		store_row(vga, d, y, vga->line + pan * g.stretch);
+		if (only_phase && !row_known) {
+			blinks = row_blinks(vga, &g, count);
+			row_known = true;
+		}
+		if (blinks) {
+			raster_line(vga, &g, count, scan, pan);
+			store_row(vga, d, y, vga->line + pan * g.stretch);
+		}
 		if (y == g.split) { /* the lower part starts at address 0 */
 			count = 0;
 			scan = 0;
+			row_known = false;
 			if (r->attr[ATTR_MODE] & 0x20)
 				pan = 0;
 			continue;
@@ -258,6 +285,7 @@ static void draw_raster(struct vga *vga, struct display *d)
 		if (++scan >= g.scans || scan >= 32) {
 			scan = 0;
 			count += g.pitch;
+			row_known = false;
 		}
 	}
 }
@@ -299,6 +327,22 @@ static void linear_line(struct vga *vga, const uint8_t *src, unsigned width, uns
 	}
 }
 
+/* The mode that systems use: two dots at a time, and only what has changed is written. */
+static void linear_row32(struct vga *vga, struct display *d, unsigned y, const uint8_t *src)
+{
+	const uint64_t *in = (const void *)src, mask = UINT64_C(0x00ffffff00ffffff);
+	uint64_t *row = (void *)(vga->pixels + (size_t)y * d->width);
+	unsigned n = d->width / 2, x = 0; /* widths are multiples of 8 */
+
+	while (x < n && (in[x] & mask) == row[x])
+		x++;
+	if (x == n)
+		return;
+	d->row_dirty[y] = 1;
+	for (; x < n; x++)
+		row[x] = in[x] & mask;
+}
+
 static void planar_line(struct vga *vga, uint32_t addr, unsigned width)
 {
 	struct raster g = {.char_dots = 8};
@@ -330,6 +374,10 @@ static void draw_linear(struct vga *vga, struct display *d)
 			at += xo * ((bpp + 7) / 8);
 			if (at + w * ((bpp + 7) / 8) > VGA_VRAM_SIZE)
 				break;
+			if (bpp == 32 && at % 8 == 0) {
+				linear_row32(vga, d, y, vga->vram.hva + at);
+				continue;
+			}
 			linear_line(vga, vga->vram.hva + at, w, bpp);
 		}
 		store_row(vga, d, y, vga->line);
@@ -352,6 +400,7 @@ void vga_refresh(void *dev, struct display *d)
 	struct vga *vga = dev;
 	uint64_t phase = plat_now() / BLINK_NS;
 	uint32_t changes;
+	bool only_phase;
 
 	plat_mutex_lock(&vga->lock);
 	changes = vga->changes;
@@ -360,8 +409,8 @@ void vga_refresh(void *dev, struct display *d)
 	plat_mutex_unlock(&vga->lock);
 
 	/* Nothing but the guest's stores into its frame buffer happens unseen. */
-	if (!vga_dispi_on(&vga->shown) && changes == vga->shown_changes &&
-	    phase == vga->shown_phase && d->width)
+	only_phase = !vga_dispi_on(&vga->shown) && changes == vga->shown_changes && d->width;
+	if (only_phase && phase == vga->shown_phase)
 		return;
 	vga->shown_changes = changes;
 	vga->shown_phase = phase;
@@ -370,5 +419,5 @@ void vga_refresh(void *dev, struct display *d)
 	else if (!(vga->shown.attr_index & 0x20) || vga->shown.seq[SEQ_CLOCKING] & 0x20)
 		draw_blank(vga, d);
 	else
-		draw_raster(vga, d);
+		draw_raster(vga, d, only_phase);
 }

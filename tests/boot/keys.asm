@@ -53,6 +53,13 @@ key:	xor	ah, ah
 	pop	ax
 	cmp	ah, 0x44		; F10
 	je	end
+	cmp	ah, 0x3f		; F5
+	jne	.f6
+	mov	ax, 0x13
+	int	0x10
+	jmp	next
+.f6:	cmp	ah, 0x40
+	je	draw
 	test	al, al
 	jz	next
 	mov	ah, 0x0e
@@ -66,6 +73,20 @@ key:	xor	ah, ah
 end:	mov	al, 0x10
 	out	0xf4, al
 	hlt
+
+draw:	push	es
+	push	0xa000
+	pop	es
+.frame:	inc	bx
+	mov	al, bl
+	xor	di, di
+	mov	cx, 64000
+	rep	stosb
+	mov	ah, 1
+	int	0x16
+	jz	.frame
+	pop	es
+	jmp	next
 
 ; Called far by the BIOS: status, x, y, z are words on the stack.
 packet:	push	bp

@@ -98,4 +98,5 @@ def main():
         refused("no VM", "type", name, "x")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: ISC */
+/* vnc_viewer.c: one viewer: a thread that reads what its client sends and sends what has changed.
+ *
+ * The library's screen here has a copy of the pixels. When the client has asked for an update, the
+ * thread has the display drawn, copies the rows that have changed since its last look, and leaves the
+ * rest to the library. While nothing changes it looks ever more seldom, ten times a second at last; what
+ * the client sends wakes it at once. Nothing of the VM is locked while the library sends or receives.
+ *
+ * Keys come as X keysyms and become those of a US keyboard. Where the client's own layout has a
+ * character with Shift and that keyboard without, or the other way round, Shift is put right. */
+#include <rfb/rfb.h>
+#include <rfb/rfbregion.h>
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ui/keys.h"
+#include "ui/vnc_impl.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+#define FRAME_NS  (16 * NS_PER_MS)  /* from one look to the next, while something moves */
+#define IDLE_NS   (100 * NS_PER_MS) /* … and when nothing has for a while */
+#define WAIT_MS   2000 /* for the rest of a message, and for a client that does not read */
+
+#define WHEEL_UP   BIT(3)
+#define WHEEL_DOWN BIT(4)
+
+struct vnc_viewer {
+	struct vnc *v;
+	int fd;      /* the library's, which closes it */
+	int hang_up; /* a copy, to shut it down */
+	struct plat_thread *thread;
+	_Atomic bool ended;
+
+	/* the thread's */
+	rfbScreenInfoPtr screen;
+	rfbClientPtr client; /* NULL: gone */
+	uint32_t *pixels;
+	unsigned width, height;
+	uint64_t seen; /* of v->change */
+	bool active;   /* the client has sent something */
+	uint8_t down[(KEY_COUNT + 7) / 8];
+	int x, y;
+	unsigned mask; /* buttons as the client says it */
+};
+
+/* ---- picture --------------------------------------------------------------------------------------------- */
+
+static void set_format(rfbScreenInfoPtr s)
+{
+	s->serverFormat.redShift = 16;
+	s->serverFormat.greenShift = 8;
+	s->serverFormat.blueShift = 0;
+}
+
+/* Display locked. */
+static void note_changes(struct vnc *v, struct display *d)
+{
+	bool any = d->resized;
+
+	for (unsigned y = 0; y < d->height; y++) {
+		if (d->row_dirty[y] || d->resized) {
+			v->row_change[y] = v->change + 1;
+			any = true;
+		}
+	}
+	if (any)
+		v->change++;
+	display_take(d);
+}
+
+/* Display locked: the library's screen takes another size. */
+static void resize(struct vnc_viewer *w, const struct display *d)
+{
+	w->width = d->width;
+	w->height = d->height;
+	memcpy(w->pixels, d->pixels, (size_t)d->width * d->height * sizeof(*d->pixels));
+	if (!w->client) {
+		return;
+	}
+	rfbNewFramebuffer(w->screen, (char *)w->pixels, (int)w->width, (int)w->height, 8, 3, 4);
+	set_format(w->screen); /* which that has put back */
+	w->screen->setTranslateFunction(w->client);
+}
+
+/* Display locked: rows that have changed since the last look. */
+static bool copy_rows(struct vnc_viewer *w, const struct display *d)
+{
+	size_t row = d->width * sizeof(*d->pixels);
+	unsigned y = 0, from;
+	bool any = false;
+
+	while (y < d->height) {
+		if (w->v->row_change[y] <= w->seen) {
+			y++;
+			continue;
+		}
+		for (from = y; y < d->height && w->v->row_change[y] > w->seen; y++)
+			;
+		memcpy(w->pixels + (size_t)from * d->width, d->pixels + (size_t)from * d->width,
+		       row * (y - from));
+		if (w->client)
+			rfbMarkRectAsModified(w->screen, 0, (int)from, (int)d->width, (int)y);
+		any = true;
+	}
+	return any;
+}
+
+/* Brings the copy up to date. False: nothing has changed. */
+static bool look(struct vnc_viewer *w)
+{
+	struct display *d = w->v->display;
+	bool any = true;
+
+	if (!display_begin(d))
+		return false;
+	note_changes(w->v, d);
+	if (d->width != w->width || d->height != w->height)
+		resize(w, d);
+	else
+		any = copy_rows(w, d);
+	w->seen = w->v->change;
+	display_done(d);
+	return any;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------------------- */
+
+static void press(struct vnc_viewer *w, unsigned key, bool down)
+{
+	uint8_t bit = (uint8_t)(1u << key % 8);
+
+	if (down)
+		w->down[key / 8] |= bit;
+	else
+		w->down[key / 8] &= (uint8_t)~bit;
+	input_key(w->v->input, key, down);
+}
+
+static bool holds(const struct vnc_viewer *w, unsigned key)
+{
+	return w->down[key / 8] >> key % 8 & 1;
+}
+
+static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
+{
+	struct vnc_viewer *w = cl->screen->screenData;
+	int shift;
+	unsigned key = keys_of_keysym(sym, &shift);
+	bool left = holds(w, KEY_LSHIFT), right = holds(w, KEY_RSHIFT);
+
+	w->active = true;
+	if (!key)
+		return;
+	if (!down || shift < 0 || shift == (left || right)) {
+		press(w, key, down);
+		return;
+	}
+	if (shift) {
+		press(w, KEY_LSHIFT, true);
+		press(w, key, true);
+		press(w, KEY_LSHIFT, false);
+		return;
+	}
+	if (left)
+		press(w, KEY_LSHIFT, false);
+	if (right)
+		press(w, KEY_RSHIFT, false);
+	press(w, key, true);
+	if (left)
+		press(w, KEY_LSHIFT, true);
+	if (right)
+		press(w, KEY_RSHIFT, true);
+}
+
+static void release_keys(struct vnc_viewer *w)
+{
+	for (unsigned key = 0; key < KEY_COUNT; key++)
+		if (holds(w, key))
+			press(w, key, false);
+}
+
+static void on_release_all(rfbClientPtr cl)
+{
+	release_keys(cl->screen->screenData);
+}
+
+/* ---- pointer ----------------------------------------------------------------------------------------------- */
+
+static unsigned buttons_of(unsigned mask)
+{
+	return (mask & 1 ? BUTTON_LEFT : 0) | (mask & 2 ? BUTTON_MIDDLE : 0) |
+	       (mask & 4 ? BUTTON_RIGHT : 0);
+}
+
+static void on_pointer(int mask, int x, int y, rfbClientPtr cl)
+{
+	struct vnc_viewer *w = cl->screen->screenData;
+	unsigned pressed = (unsigned)mask & ~w->mask, b = buttons_of((unsigned)mask);
+	int dz = (pressed & WHEEL_DOWN ? 1 : 0) - (pressed & WHEEL_UP ? 1 : 0);
+	int right = MAX((int)w->width - 1, 1), bottom = MAX((int)w->height - 1, 1);
+
+	w->active = true;
+	x = MAX(0, MIN(x, right));
+	y = MAX(0, MIN(y, bottom));
+	if (!input_point(w->v->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
+			 (unsigned)((int64_t)y * INPUT_ABS_MAX / bottom), dz, b))
+		input_move(w->v->input, x - w->x, y - w->y, dz, b);
+	w->x = x;
+	w->y = y;
+	w->mask = (unsigned)mask;
+}
+
+/* ---- connection ---------------------------------------------------------------------------------------------- */
+
+static void on_gone(rfbClientPtr cl)
+{
+	struct vnc_viewer *w = cl->screen->screenData;
+
+	w->client = NULL;
+}
+
+static void on_text(char *text, int len, rfbClientPtr cl)
+{
+}
+
+static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
+{
+	rfbScreenInfoPtr s = rfbGetScreen(NULL, NULL, (int)w->width, (int)w->height, 8, 3, 4);
+
+	if (!s)
+		return NULL;
+	set_format(s);
+	s->screenData = w;
+	s->desktopName = w->v->title;
+	s->frameBuffer = (char *)w->pixels;
+	s->cursor = NULL; /* the guest draws its own */
+	s->alwaysShared = TRUE;
+	s->maxClientWait = WAIT_MS;
+	s->deferUpdateTime = 0;
+	s->deferPtrUpdateTime = 0;
+	s->kbdAddEvent = on_key;
+	s->kbdReleaseAllKeys = on_release_all;
+	s->ptrAddEvent = on_pointer;
+	s->setXCutText = on_text;
+	if (w->v->passwords[0]) {
+		s->authPasswdData = (void *)w->v->passwords;
+		s->passwordCheck = rfbCheckPasswordByList;
+	}
+	return s;
+}
+
+static bool asks(const struct vnc_viewer *w)
+{
+	return w->client && w->client->state == RFB_NORMAL &&
+	       !sraRgnEmpty(w->client->requestedRegion);
+}
+
+static void serve(struct vnc_viewer *w)
+{
+	uint64_t interval = FRAME_NS, last = 0;
+
+	while (w->client && !atomic_load(&w->v->stop)) {
+		uint64_t now = plat_now(), wait = IDLE_NS;
+
+		if (asks(w))
+			wait = last + interval > now ? last + interval - now : 0;
+		w->active = false;
+		rfbProcessEvents(w->screen, (long)(wait / 1000));
+		if (w->active)
+			interval = FRAME_NS;
+		now = plat_now();
+		if (!asks(w) || now < last + interval)
+			continue;
+		last = now;
+		if (look(w)) {
+			interval = FRAME_NS;
+			rfbProcessEvents(w->screen, 0);
+		} else {
+			interval = MIN(interval + interval / 4, IDLE_NS);
+		}
+	}
+}
+
+static void viewer_thread(void *arg)
+{
+	struct vnc_viewer *w = arg;
+
+	look(w);
+	w->screen = make_screen(w);
+	if (w->screen) {
+		w->client = rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
+		if (w->client) {
+			w->client->clientGoneHook = on_gone;
+			serve(w);
+		}
+		rfbScreenCleanup(w->screen);
+	} else {
+		close(w->fd);
+	}
+	w->client = NULL;
+	release_keys(w);
+	if (w->mask && !input_has(w->v->input, INPUT_TABLET))
+		input_move(w->v->input, 0, 0, 0, 0);
+	atomic_store(&w->ended, true);
+}
+
+bool vnc_viewer_ended(const struct vnc_viewer *w)
+{
+	return atomic_load(&w->ended);
+}
+
+void vnc_viewer_end(struct vnc_viewer *w)
+{
+	shutdown(w->hang_up, SHUT_RDWR);
+	plat_thread_join(w->thread);
+	close(w->hang_up);
+	plat_pages_free(w->pixels, DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
+	plat_free(w);
+}
+
+int vnc_viewer_start(struct vnc *v, int fd, struct vnc_viewer **out)
+{
+	struct vnc_viewer *w = plat_alloc(sizeof(*w));
+	int err = ERR_NOMEM;
+
+	rfbLogEnable(FALSE);
+	if (!w) {
+		close(fd);
+		return err_here(ERR_NOMEM);
+	}
+	w->v = v;
+	w->fd = fd;
+	w->width = 640; /* until there is a picture */
+	w->height = 480;
+	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	w->pixels = plat_pages_alloc(DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
+	if (w->hang_up >= 0 && w->pixels)
+		err = plat_thread_create("viewer", viewer_thread, w, &w->thread);
+	if (!err) {
+		*out = w;
+		return 0;
+	}
+	close(fd);
+	if (w->hang_up >= 0)
+		close(w->hang_up);
+	if (w->pixels)
+		plat_pages_free(w->pixels, DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
+	plat_free(w);
+	return err_here(err);
+}
