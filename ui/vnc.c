@@ -196,23 +196,29 @@ static int listen_unix(struct vnc *v, const char *path, char *errbuf, size_t siz
 static void on_connect(void *arg, uint32_t events)
 {
 	struct vnc *v = arg;
-	unsigned i, room = VNC_VIEWERS;
 	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	unsigned i = 0;
 
-	for (i = 0; i < VNC_VIEWERS; i++) {
-		if (v->viewer[i] && vnc_viewer_ended(v->viewer[i])) {
-			vnc_viewer_end(v->viewer[i]);
-			v->viewer[i] = NULL;
-		}
-		if (!v->viewer[i])
-			room = i;
-	}
 	if (fd < 0)
 		return;
-	if (room == VNC_VIEWERS)
+	while (i < VNC_VIEWERS && !vnc_viewer_free(v->viewer[i]))
+		i++;
+	if (i == VNC_VIEWERS) {
 		close(fd);
-	else if (vnc_viewer_start(v, fd, &v->viewer[room]))
-		v->viewer[room] = NULL;
+		return;
+	}
+	vnc_viewer_end(v->viewer[i]);
+	if (vnc_viewer_start(v->viewer[i], fd))
+		plat_log(LOG_WARN, "a viewer was turned away: no thread, or no descriptor");
+}
+
+static int make_place(struct vnc *v, unsigned i, char *errbuf, size_t size)
+{
+	int err = vnc_viewer_create(v, &v->viewer[i]);
+
+	if (err)
+		str_format(errbuf, size, "out of memory");
+	return err;
 }
 
 const char *vnc_address(const struct vnc *v)
@@ -229,9 +235,10 @@ void vnc_close(struct vnc *v)
 {
 	plat_loop_call(v->loop, stop_listening, v);
 	atomic_store(&v->stop, true);
-	for (unsigned i = 0; i < VNC_VIEWERS; i++)
-		if (v->viewer[i])
-			vnc_viewer_end(v->viewer[i]);
+	for (unsigned i = 0; i < VNC_VIEWERS && v->viewer[i]; i++)
+		vnc_viewer_end(v->viewer[i]);
+	for (unsigned i = 0; i < VNC_VIEWERS && v->viewer[i]; i++)
+		vnc_viewer_destroy(v->viewer[i]);
 	if (v->listen_fd >= 0)
 		close(v->listen_fd);
 	if (v->path[0])
@@ -271,6 +278,8 @@ int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct 
 		err = !strncmp(copy, "unix:", 5) ? listen_unix(v, copy + 5, errbuf, size)
 						 : listen_inet(v, copy, errbuf, size);
 	free(copy);
+	for (unsigned i = 0; i < VNC_VIEWERS && !err; i++)
+		err = make_place(v, i, errbuf, size);
 	if (!err) {
 		err = plat_fd_add(&v->listener, loop, v->listen_fd, EPOLLIN, on_connect, v);
 		if (err)

@@ -18,7 +18,8 @@ struct vnc {
 	const char *passwords[2]; /* as the library wants it; NULL where everybody may */
 	int listen_fd;
 	struct plat_fd listener;
-	struct vnc_viewer *viewer[VNC_VIEWERS]; /* loop's thread */
+	struct vnc_viewer
+		*viewer[VNC_VIEWERS]; /* places; they start and end on the loop's thread */
 	_Atomic bool stop;
 
 	/* under display->lock */
@@ -26,11 +27,16 @@ struct vnc {
 	uint64_t row_change[DISPLAY_MAX_H]; /* when a row has changed last */
 };
 
+/* A place for a viewer. Before there are threads: the library initialises something global each time. */
+int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out) attr_must_check;
+/* Nobody must be there any more. */
+void vnc_viewer_destroy(struct vnc_viewer *w);
+
+/* Nobody is there, or the connection has ended, and vnc_viewer_end() is still to be called. */
+bool vnc_viewer_free(const struct vnc_viewer *w);
 /* Starts a thread that serves fd, which is its own from now on, also on errors. */
-int vnc_viewer_start(struct vnc *v, int fd, struct vnc_viewer **out) attr_must_check;
-/* Its connection has ended. */
-bool vnc_viewer_ended(const struct vnc_viewer *w);
-/* Hangs up, waits for the thread and frees. */
+int vnc_viewer_start(struct vnc_viewer *w, int fd) attr_must_check;
+/* Hangs up and waits for the thread. Nothing where nobody is. */
 void vnc_viewer_end(struct vnc_viewer *w);
 
 #endif

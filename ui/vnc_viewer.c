@@ -27,18 +27,22 @@
 #define IDLE_NS   (100 * NS_PER_MS) /* … and when nothing has for a while */
 #define WAIT_MS   2000 /* for the rest of a message, and for a client that does not read */
 
+#define FIRST_W     640
+#define FIRST_H     480
+#define PIXEL_BYTES (DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(uint32_t))
+
 #define WHEEL_UP   BIT(3)
 #define WHEEL_DOWN BIT(4)
 
 struct vnc_viewer {
 	struct vnc *v;
-	int fd;      /* the library's, which closes it */
-	int hang_up; /* a copy, to shut it down */
-	struct plat_thread *thread;
+	rfbScreenInfoPtr screen;
+	int fd;                     /* the library's, which closes it */
+	int hang_up;                /* a copy, to shut it down */
+	struct plat_thread *thread; /* NULL: nobody is there */
 	_Atomic bool ended;
 
 	/* the thread's */
-	rfbScreenInfoPtr screen;
 	rfbClientPtr client; /* NULL: gone */
 	uint32_t *pixels;
 	unsigned width, height;
@@ -53,9 +57,20 @@ struct vnc_viewer {
 
 static void set_format(rfbScreenInfoPtr s)
 {
+	s->serverFormat.depth = 24;
 	s->serverFormat.redShift = 16;
 	s->serverFormat.greenShift = 8;
 	s->serverFormat.blueShift = 0;
+}
+
+static void set_size(struct vnc_viewer *w, unsigned width, unsigned height)
+{
+	w->width = width;
+	w->height = height;
+	rfbNewFramebuffer(w->screen, (char *)w->pixels, (int)width, (int)height, 8, 3, 4);
+	set_format(w->screen); /* which that has put back */
+	if (w->client)
+		w->screen->setTranslateFunction(w->client);
 }
 
 /* Display locked. */
@@ -77,15 +92,8 @@ static void note_changes(struct vnc *v, struct display *d)
 /* Display locked: the library's screen takes another size. */
 static void resize(struct vnc_viewer *w, const struct display *d)
 {
-	w->width = d->width;
-	w->height = d->height;
 	memcpy(w->pixels, d->pixels, (size_t)d->width * d->height * sizeof(*d->pixels));
-	if (!w->client) {
-		return;
-	}
-	rfbNewFramebuffer(w->screen, (char *)w->pixels, (int)w->width, (int)w->height, 8, 3, 4);
-	set_format(w->screen); /* which that has put back */
-	w->screen->setTranslateFunction(w->client);
+	set_size(w, d->width, d->height);
 }
 
 /* Display locked: rows that have changed since the last look. */
@@ -198,22 +206,27 @@ static unsigned buttons_of(unsigned mask)
 	       (mask & 4 ? BUTTON_RIGHT : 0);
 }
 
+/* To where that is for a tablet; a mouse is moved as far. */
+static void point(struct vnc_viewer *w, int x, int y, int dz, unsigned buttons)
+{
+	int right = MAX((int)w->width - 1, 1), bottom = MAX((int)w->height - 1, 1);
+
+	if (!input_point(w->v->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
+			 (unsigned)((int64_t)y * INPUT_ABS_MAX / bottom), dz, buttons))
+		input_move(w->v->input, x - w->x, y - w->y, dz, buttons);
+	w->x = x;
+	w->y = y;
+}
+
 static void on_pointer(int mask, int x, int y, rfbClientPtr cl)
 {
 	struct vnc_viewer *w = cl->screen->screenData;
 	unsigned pressed = (unsigned)mask & ~w->mask, b = buttons_of((unsigned)mask);
 	int dz = (pressed & WHEEL_DOWN ? 1 : 0) - (pressed & WHEEL_UP ? 1 : 0);
-	int right = MAX((int)w->width - 1, 1), bottom = MAX((int)w->height - 1, 1);
 
 	w->active = true;
-	x = MAX(0, MIN(x, right));
-	y = MAX(0, MIN(y, bottom));
-	if (!input_point(w->v->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
-			 (unsigned)((int64_t)y * INPUT_ABS_MAX / bottom), dz, b))
-		input_move(w->v->input, x - w->x, y - w->y, dz, b);
-	w->x = x;
-	w->y = y;
 	w->mask = (unsigned)mask;
+	point(w, MAX(0, MIN(x, (int)w->width - 1)), MAX(0, MIN(y, (int)w->height - 1)), dz, b);
 }
 
 /* ---- connection ---------------------------------------------------------------------------------------------- */
@@ -231,11 +244,10 @@ static void on_text(char *text, int len, rfbClientPtr cl)
 
 static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
 {
-	rfbScreenInfoPtr s = rfbGetScreen(NULL, NULL, (int)w->width, (int)w->height, 8, 3, 4);
+	rfbScreenInfoPtr s = rfbGetScreen(NULL, NULL, FIRST_W, FIRST_H, 8, 3, 4);
 
 	if (!s)
 		return NULL;
-	set_format(s);
 	s->screenData = w;
 	s->desktopName = w->v->title;
 	s->frameBuffer = (char *)w->pixels;
@@ -291,66 +303,82 @@ static void viewer_thread(void *arg)
 {
 	struct vnc_viewer *w = arg;
 
+	set_size(w, FIRST_W, FIRST_H); /* until there is a picture */
 	look(w);
-	w->screen = make_screen(w);
-	if (w->screen) {
-		w->client = rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
-		if (w->client) {
-			w->client->clientGoneHook = on_gone;
-			serve(w);
-		}
-		rfbScreenCleanup(w->screen);
-	} else {
-		close(w->fd);
+	w->client = rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
+	if (w->client) {
+		w->client->clientGoneHook = on_gone;
+		serve(w);
 	}
-	w->client = NULL;
+	if (w->client)
+		rfbClientConnectionGone(w->client);
 	release_keys(w);
-	if (w->mask && !input_has(w->v->input, INPUT_TABLET))
-		input_move(w->v->input, 0, 0, 0, 0);
+	if (buttons_of(w->mask))
+		point(w, w->x, w->y, 0, 0);
+	plat_pages_discard(w->pixels, PIXEL_BYTES);
 	atomic_store(&w->ended, true);
 }
 
-bool vnc_viewer_ended(const struct vnc_viewer *w)
+bool vnc_viewer_free(const struct vnc_viewer *w)
 {
-	return atomic_load(&w->ended);
+	return !w->thread || atomic_load(&w->ended);
 }
 
 void vnc_viewer_end(struct vnc_viewer *w)
 {
+	if (!w->thread)
+		return;
 	shutdown(w->hang_up, SHUT_RDWR);
 	plat_thread_join(w->thread);
 	close(w->hang_up);
-	plat_pages_free(w->pixels, DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
+	w->thread = NULL;
+}
+
+int vnc_viewer_start(struct vnc_viewer *w, int fd)
+{
+	int err;
+
+	w->fd = fd;
+	w->seen = 0;
+	w->mask = 0;
+	w->x = w->y = 0;
+	w->ended = false;
+	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	err = w->hang_up < 0 ? err_here(ERR_IO)
+			     : plat_thread_create("viewer", viewer_thread, w, &w->thread);
+	if (err) {
+		w->thread = NULL;
+		close(fd);
+		if (w->hang_up >= 0)
+			close(w->hang_up);
+	}
+	return err;
+}
+
+void vnc_viewer_destroy(struct vnc_viewer *w)
+{
+	if (w->screen)
+		rfbScreenCleanup(w->screen);
+	if (w->pixels)
+		plat_pages_free(w->pixels, PIXEL_BYTES);
 	plat_free(w);
 }
 
-int vnc_viewer_start(struct vnc *v, int fd, struct vnc_viewer **out)
+int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out)
 {
 	struct vnc_viewer *w = plat_alloc(sizeof(*w));
-	int err = ERR_NOMEM;
 
+	if (!w)
+		return err_here(ERR_NOMEM);
 	rfbLogEnable(FALSE);
-	if (!w) {
-		close(fd);
+	w->v = v;
+	w->pixels = plat_pages_alloc(PIXEL_BYTES);
+	if (w->pixels)
+		w->screen = make_screen(w);
+	if (!w->screen) {
+		vnc_viewer_destroy(w);
 		return err_here(ERR_NOMEM);
 	}
-	w->v = v;
-	w->fd = fd;
-	w->width = 640; /* until there is a picture */
-	w->height = 480;
-	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	w->pixels = plat_pages_alloc(DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
-	if (w->hang_up >= 0 && w->pixels)
-		err = plat_thread_create("viewer", viewer_thread, w, &w->thread);
-	if (!err) {
-		*out = w;
-		return 0;
-	}
-	close(fd);
-	if (w->hang_up >= 0)
-		close(w->hang_up);
-	if (w->pixels)
-		plat_pages_free(w->pixels, DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*w->pixels));
-	plat_free(w);
-	return err_here(err);
+	*out = w;
+	return 0;
 }
