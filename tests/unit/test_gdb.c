@@ -339,6 +339,34 @@ static void describes(void **state)
 	}
 }
 
+/* A guest that has not run yet, and which description it gets by its mode */
+static void holds(void **state)
+{
+	static const struct {
+		uint64_t cr0, efer;
+		enum gdb_arch arch;
+	} tests[] = {
+		{CR0_PE | CR0_PG, EFER_LMA | EFER_LME, GDB_X86_64},
+		{CR0_PE | CR0_PG, 0, GDB_I386},
+		{CR0_PE, 0, GDB_X86_64},
+		{0, 0, GDB_X86_64},
+	};
+	static struct session s;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
+		setup(&s, 2, false);
+		s.rig.s->cr0 = tests[i].cr0;
+		s.rig.s->efer = tests[i].efer;
+		gdb_hold(&s.gdb);
+		assert_int_equal(vm_start(s.rig.vm), 0);
+		expect(&s, "?", "T05thread:1;");
+		assert_int_equal(s.gdb.arch, tests[i].arch);
+		assert_int_equal(get(&s, tests[i].arch == GDB_I386 ? "eip" : "rip"), RIG_CODE);
+		assert_int_equal(counter(&s, 0) + counter(&s, 1), 0);
+		teardown(&s);
+	}
+}
+
 static void registers(void **state)
 {
 	static struct session s;
@@ -731,10 +759,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stops_and_goes), cmocka_unit_test(describes),
-		cmocka_unit_test(registers),      cmocka_unit_test(memory),
-		cmocka_unit_test(breakpoints),    cmocka_unit_test(steps),
-		cmocka_unit_test(watchpoints),    cmocka_unit_test(crashes),
-		cmocka_unit_test(refuses),        cmocka_unit_test(monitors),
+		cmocka_unit_test(holds),          cmocka_unit_test(registers),
+		cmocka_unit_test(memory),         cmocka_unit_test(breakpoints),
+		cmocka_unit_test(steps),          cmocka_unit_test(watchpoints),
+		cmocka_unit_test(crashes),        cmocka_unit_test(refuses),
+		cmocka_unit_test(monitors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
