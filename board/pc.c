@@ -15,6 +15,8 @@
 #include "dev/pc/fwcfg.h"
 #include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
+#include "dev/pc/i82078.h"
+#include "dev/pc/i8237.h"
 #include "dev/pc/i8254.h"
 #include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
@@ -56,6 +58,7 @@
 #define GSI_PIT   0
 #define GSI_KBD   1
 #define GSI_COM1  4
+#define GSI_FDC   6
 #define GSI_RTC   8
 #define GSI_SCI   9
 #define GSI_MOUSE 12
@@ -81,6 +84,7 @@ struct pc {
 	struct mc146818 *rtc;
 	struct fwcfg *fw;
 	struct ide *ide;
+	struct i82078 *fdc;
 	struct plat_ram rom;
 
 	/* files for the firmware */
@@ -126,6 +130,26 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 		err = mc146818_create(vm, &rtc_w, &pc->rtc);
 	if (!err)
 		err = debugcon_create(vm, &con_w, &con);
+	return err;
+}
+
+/* A drive for each image. */
+static int wire_floppy(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct i82078_wiring w = {.irq = gsi_line(vm, GSI_FDC)};
+	int err = i8237_create(vm, &w.dma);
+
+	for (unsigned i = 0; i < I82078_DRIVES; i++) {
+		w.drive[i].present = cfg->floppy[i].present;
+		w.drive[i].block = cfg->floppy[i].block;
+	}
+	if (err || !w.drive[0].present)
+		return err;
+	err = i82078_create(vm, &w, &pc->fdc);
+	mc146818_set(
+		pc->rtc, CMOS_FLOPPY,
+		err ? 0
+		    : (uint8_t)(i82078_cmos_type(pc->fdc, 0) << 4 | i82078_cmos_type(pc->fdc, 1)));
 	return err;
 }
 
@@ -304,7 +328,7 @@ static void boot_order(struct pc *pc, const struct pc_config *cfg)
 			break;
 		case PC_BOOT_FLOPPY:
 			for (unsigned i = 0; i < 2; i++)
-				if (cfg->floppy[i])
+				if (cfg->floppy[i].present)
 					boot_path(pc, "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x\n",
 						  PIIX_SLOT, i);
 			break;
@@ -436,7 +460,10 @@ static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 		order |= (uint32_t)cmos_code[cfg->boot[i]] << (4 * i);
 	mc146818_set(pc->rtc, CMOS_BOOT_HIGH, (uint8_t)order);
 	mc146818_set(pc->rtc, CMOS_BOOT_LOW, (uint8_t)(order >> 4 & 0xf0) | 1);
-	mc146818_set(pc->rtc, CMOS_EQUIPMENT, 0x06 | (cfg->floppy[0] ? 1 : 0)); /* FPU, mouse */
+	/* FPU, mouse, and how many floppy drives */
+	mc146818_set(pc->rtc, CMOS_EQUIPMENT,
+		     (uint8_t)(0x06 | (cfg->floppy[0].present ? 0x01 : 0) |
+			       (cfg->floppy[1].present ? 0x40 : 0)));
 	boot_order(pc, cfg);
 	if (pc->bootorder_len) /* with its terminating zero */
 		err = fwcfg_add_file(pc->fw, "bootorder", pc->bootorder,
@@ -549,6 +576,8 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 		e = intr_create(vm, &pc->intr);
 	if (!e)
 		e = wire_legacy(vm, pc, cfg);
+	if (!e)
+		e = wire_floppy(vm, pc, cfg);
 	if (!e)
 		e = wire_serial(vm, cfg);
 	if (!e)

@@ -46,7 +46,10 @@ struct pc_config {
 		bool cdrom;
 	} disk[PC_MAX_DISKS];
 	unsigned n_disks;
-	struct block *floppy[2];
+	struct {
+		bool present;
+		struct block *block; /* NULL: an empty drive */
+	} floppy[2];
 	struct {
 		struct net *net;
 		uint8_t mac[6];

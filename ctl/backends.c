@@ -14,6 +14,7 @@
 #include "block/block.h"
 #include "chr/mux.h"
 #include "chr/open.h"
+#include "dev/pc/i82078.h"
 #include "net/open.h"
 #include "plat/linux/loop_fd.h"
 
@@ -186,11 +187,20 @@ static int open_floppy(struct backends *be, const char *path, unsigned n, struct
 	const struct block_open_opts opts = {
 		.path = path, .format = BLOCK_RAW, .read_only = access(path, W_OK) != 0};
 	char text[400] = "";
-	int err = block_open(be->loop, &opts, &be->floppy[n], text, sizeof(text));
+	int err;
 
+	if (!strcmp(path, "none")) /* an empty drive */
+		return 0;
+	err = block_open(be->loop, &opts, &be->floppy[n], text, sizeof(text));
 	if (err)
 		return msg_fail(msg, err, "the floppy %s%s", text[0] ? text : path,
 				text[0] ? "" : " cannot be opened");
+	if (!i82078_size_ok(be->floppy[n]->size))
+		return msg_fail(
+			msg, ERR_FORMAT,
+			"%s is no image of a floppy disk: its size must be 160, 180, 320, 360, "
+			"720, 1200, 1440, 1680, 1722 or 2880 KiB",
+			path);
 	return 0;
 }
 
@@ -423,13 +433,16 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
 		.n_disks = be->n_disks,
-		.floppy = {be->floppy[0], be->floppy[1]},
 		.n_nics = be->n_nets,
 		.rng = !def->no_rng,
 		.exit_port = def->exit_port,
 	};
 	for (unsigned i = 0; i < PC_BOOT_MAX; i++)
 		cfg->boot[i] = boot_code((def->boot[0] ? def->boot : "fcdn")[i]);
+	for (unsigned i = 0; i < def->n_floppies; i++) {
+		cfg->floppy[i].present = true;
+		cfg->floppy[i].block = be->floppy[i];
+	}
 	for (unsigned i = 0; i < be->n_disks; i++) {
 		cfg->disk[i].block = be->disk[i];
 		cfg->disk[i].iface = (enum pc_disk_if)def->disk[i].iface;

@@ -353,7 +353,7 @@ static const struct opt run_opts[] = {
 	 "(floppy,cdrom,disk,net)", NULL, OPT_DEF, set_boot},
 	{"cdrom", "FILE|none", "a CD drive with this image, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_cdrom},
-	{"floppy", "FILE", "a floppy disk, 160 KiB to 2.88 MiB", NULL,
+	{"floppy", "FILE|none", "a floppy drive with this disk of 160 KiB to 2.88 MiB, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_floppy},
 	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2][,serial=S]"
 	 "[,ro][,snapshot]; with snapshot FILE is not changed", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
@@ -485,9 +485,6 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 					"--disk %s: if=ahci is not in this version yet: virtio, "
 					"ide and nvme are",
 					def->disk[i].path);
-	if (def->n_floppies)
-		return msg_fail(msg, ERR_NOSYS,
-				"--floppy is not in this version yet: use --cdrom or --disk");
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;

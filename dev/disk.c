@@ -6,7 +6,8 @@
 #include "base/str.h"
 #include "vm/vm.h"
 
-#define RETRY_NS NS_PER_SEC
+#define RETRY_NS   NS_PER_SEC
+#define QUIESCE_NS (20 * NS_PER_SEC)
 
 static void request_done(struct block_req *req, int err)
 {
@@ -78,6 +79,24 @@ void disk_init(struct disk *d, struct vm *vm, struct block *block)
 	d->block = block;
 	plat_mutex_init(&d->lock, RANK_BACKEND);
 	plat_timer_init(&d->timer, vm->loop, retry, d);
+}
+
+int disk_quiesce(struct disk *d)
+{
+	uint64_t deadline = plat_now() + QUIESCE_NS;
+	unsigned n;
+
+	for (;;) {
+		plat_mutex_lock(&d->lock);
+		n = d->in_flight;
+		if (n)
+			plat_event_clear(&d->idle);
+		plat_mutex_unlock(&d->lock);
+		if (!n)
+			return 0;
+		if (!plat_event_wait(&d->idle, deadline))
+			return err_here(ERR_TIMEOUT);
+	}
 }
 
 void disk_fini(struct disk *d)

@@ -37,6 +37,9 @@ struct disk {
 };
 
 void disk_init(struct disk *d, struct vm *vm, struct block *block);
+/* Waits until nothing is in flight, for a saved state: vCPUs are parked, so nothing new begins but what
+ * completions begin. ERR_TIMEOUT: the host's disk is full, or stuck. */
+int disk_quiesce(struct disk *d) attr_must_check;
 /* Waits until nothing is in flight. */
 void disk_fini(struct disk *d);
 /* Without a lock of rank RANK_DEVICE or more that done() takes. */

@@ -51,6 +51,7 @@ enum lock_rank {
 	RANK_PCI,     /* configuration space, BARs */
 	RANK_BUS,     /* bus maps */
 	RANK_DEVICE,  /* one device */
+	RANK_DMA,     /* the DMA controller that devices call */
 	RANK_MUX,     /* chr/mux: stands on back ends */
 	RANK_BACKEND, /* block, net, chr */
 	RANK_INTX,    /* PCI interrupt pins, MSI tables */

@@ -35,10 +35,25 @@ begin:	xor ax, ax
 	mov si, t_high
 	call word_of
 
+%ifdef FLOPPY
+	mov ax, 0x0201		; two sides and the far end of the first track
+	mov bx, 0x8000
+	mov cx, FLOPPY
+	mov dh, 1
+	mov dl, [drive]
+	int 0x13
+	jc fail
+	mov ax, 0x0201
+	mov cx, 2
+	xor dh, dh
+	mov dl, [drive]
+	int 0x13
+%else
 	mov si, dap		; a sector by its number
 	mov ah, 0x42
 	mov dl, [drive]
 	int 0x13
+%endif
 	jc fail
 	mov si, t_text
 	call print
@@ -58,12 +73,20 @@ begin:	xor ax, ax
 	mov cx, 256
 	repe cmpsw
 	jne fail
+%ifdef FLOPPY
+	mov ax, 0x0301		; and written to the next one
+	mov cx, 3
+	mov dl, [drive]
+	int 0x13
+	jc fail
+%else
 	mov word [dap + 8], 2	; and written to the next one
 	mov si, dap
 	mov ax, 0x4300
 	mov dl, [drive]
 	int 0x13
 	jc fail
+%endif
 %endif
 
 	mov ax, 0x2401		; A20 on: 1 MiB away is not the same

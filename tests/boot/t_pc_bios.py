@@ -14,9 +14,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BIOS = "/usr/share/seabios/bios-256k.bin"
 
 
-def assemble(w, sector):
+def assemble(w, sector, *options):
     out = w.file(f"boot{sector}.bin")
-    subprocess.run(["nasm", "-f", "bin", f"-DSECTOR={sector}", "-o", out, os.path.join(HERE, "bootsect.asm")],
+    subprocess.run(["nasm", "-f", "bin", f"-DSECTOR={sector}", *options, "-o", out, os.path.join(HERE, "bootsect.asm")],
                    check=True)
     with open(out, "rb") as f:
         return f.read()
@@ -25,6 +25,11 @@ def assemble(w, sector):
 def disk(w, name, sector_text):
     image = assemble(w, 512) + sector_text.ljust(512, b"\0") + bytes(512)
     return w.file(name, image, 1 << 20)
+
+
+def floppy(w, kib, spt, sector_text):
+    image = assemble(w, 512, f"-DFLOPPY={spt}") + sector_text.ljust(512, b"\0")
+    return w.file("floppy", image, kib << 10)
 
 
 def iso(w, sector_text):
@@ -67,6 +72,16 @@ def main():
                 vt.check(f.read(len(text)) == text, f"{kind}: the sector is written")
         cd = iso(w, b"text-on-cd")
         boot("--cdrom", cd, expect="text-on-cd", drive="E0")
+        for kib, spt in ((360, 9), (720, 9), (1200, 15), (1440, 18), (2880, 36)):
+            text = f"floppy-{kib}".encode()
+            path = floppy(w, kib, spt, text)
+            boot("--floppy", path, "--boot", "floppy", expect=text.decode(), drive="00")
+            with open(path, "rb") as f:
+                f.seek(1024)
+                vt.check(f.read(len(text)) == text, f"floppy {kib}: the sector is written")
+        with vt.VM("--floppy", w.file("odd", size=1000 << 10), "--net", "none") as vm:
+            vm.wait(20, 1)
+            vt.check("no image of a floppy disk" in vm.stderr(), "a floppy of an odd size")
         # The order that was asked for, not the first that is there.
         path = disk(w, "second", b"from-disk")
         boot("--cdrom", cd, "--disk", f"{path},if=ide,format=raw", "--boot", "disk,cdrom",

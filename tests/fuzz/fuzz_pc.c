@@ -5,11 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "chr/chr.h"
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/i8042.h"
+#include "dev/pc/i82078.h"
+#include "dev/pc/i8237.h"
 #include "dev/pc/i8254.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
@@ -60,11 +63,25 @@ static const struct chr_ops sink_ops = {
 
 static const struct {
 	uint16_t base, len;
-} ports[] = {{0x20, 2}, {0x40, 4}, {0x60, 1},  {0x61, 1},  {0x64, 1},  {0x70, 2},
-	     {0x92, 1}, {0xa0, 2}, {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
-	     {0x500, 4}};
+} ports[] = {{0x20, 2},  {0x40, 4},  {0x60, 1},  {0x61, 1},  {0x64, 1},  {0x70, 2},
+	     {0x92, 1},  {0xa0, 2},  {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
+	     {0x500, 4}, {0x00, 16}, {0x80, 16}, {0xc0, 32}, {0x3f0, 8}, {0x3f5, 1}};
 
 static struct input people;
+
+/* A floppy disk on which every byte is another. */
+static void floppy_submit(struct block *b, struct block_req *req)
+{
+	if (req->offset > b->size || req->len > b->size - req->offset)
+		abort();
+	for (unsigned i = 0; i < req->n_vec; i++)
+		if (req->op == BLOCK_READ)
+			memset(req->vec[i].base, (int)(req->offset >> 9), req->vec[i].len);
+	req->done(req, 0);
+}
+
+static const struct block_ops floppy_ops = {.name = "floppy", .submit = floppy_submit};
+static struct block floppy = {.ops = &floppy_ops, .size = 1440 * KIB, .name = "floppy"};
 
 static struct vm *build(struct chr *chr)
 {
@@ -83,6 +100,8 @@ static struct vm *build(struct chr *chr)
 	struct debugexit *dbg;
 	struct pvclock *clock;
 	struct pcspk *speaker;
+	struct i82078_wiring fdc_w = {0};
+	struct i82078 *fdc;
 
 	input_init(&people);
 
@@ -108,6 +127,11 @@ static struct vm *build(struct chr *chr)
 			 &kbc) ||
 	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
 	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+		abort();
+	fdc_w.irq = gsi_line(vm, 6);
+	fdc_w.drive[0].present = fdc_w.drive[1].present = true;
+	fdc_w.drive[0].block = &floppy;
+	if (i8237_create(vm, &fdc_w.dma) || i82078_create(vm, &fdc_w, &fdc))
 		abort();
 	intr_virtual_wire(intr);
 	return vm;

@@ -10,6 +10,8 @@
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/i8042.h"
+#include "dev/pc/i82078.h"
+#include "dev/pc/i8237.h"
 #include "dev/pc/i8254.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
@@ -67,6 +69,8 @@ static inline struct vm *srig_build(void)
 	struct acpi_pm *pm;
 	static struct input people;
 	struct i8042 *kbc;
+	struct i82078_wiring fdc_w = {.drive[0].present = true};
+	struct i82078 *fdc;
 	struct pvclock *clock;
 	struct pcspk *speaker;
 	struct intr *intr;
@@ -87,6 +91,9 @@ static inline struct vm *srig_build(void)
 						.input = &people},
 			 &kbc) ||
 	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+		abort();
+	fdc_w.irq = gsi_line(vm, 6);
+	if (i8237_create(vm, &fdc_w.dma) || i82078_create(vm, &fdc_w, &fdc))
 		abort();
 	for (unsigned i = 0; i < 4; i++)
 		pci.pirq[i] = gsi_line(vm, 16 + i);

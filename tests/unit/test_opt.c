@@ -91,7 +91,7 @@ static const struct {
 	{"--board pc --boot tape", "each once"},
 	{"--board pc --vars v", "add --firmware uefi"},
 	{"--floppy a --floppy b --floppy c", "at most 2"},
-	{"--board pc --floppy a", "not in this version"},
+	{"--kernel k --floppy a", "need a PC"},
 	{"--disk d,if=ahci", "not in this version"},
 	{"--kernel k --display vnc:127.0.0.1", "needs a PC"},
 	{"--board pc --display sdl", "vnc:ADDRESS"},
