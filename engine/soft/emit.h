@@ -57,6 +57,7 @@ struct tr {
 	bool by_interp[BLOCK_INSNS];   /* cannot be translated */
 	bool flags_dead[BLOCK_INSNS];  /* before the instruction */
 	struct tr_groups groups;
+	int t1_slot; /* whose addend T1 holds when this instruction begins, or -1 */
 	struct stub stub[MAX_STUBS];
 	unsigned n_stubs;
 };

@@ -202,6 +202,7 @@ void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, s
 		probe_group(t, g, shift, out);
 		return;
 	}
+	t->t1_slot = -1;
 	if (t->flags_dead[t->i]) {
 		probe_a(t, write, size, STUB_SLOW, slow_site(t, write, size));
 	} else if (t->sv->bmi2) {
@@ -224,6 +225,7 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 
 	if ((ea & PAGE_MASK) + size > PAGE_SIZE)
 		return false;
+	t->t1_slot = -1;
 	if (t->flags_dead[t->i]) {
 		asm_mov_ri(a, T2, -page);
 		asm_gs(a, OPC_CMP, 8, T2, -1, (int32_t)GS_NTAG(t->ctx, write) + index);

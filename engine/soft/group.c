@@ -323,10 +323,43 @@ struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift)
 	return g;
 }
 
+/* Nothing of it can leave the block and come back, or change T1, other than by a probe. */
+static bool calm(const struct insn *in)
+{
+	const uint64_t other = AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512;
+
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_GPR &&
+		    (in->opnd[i].high8 || STOLEN >> in->opnd[i].reg & 1))
+			return false;
+	switch (in->row->cls) {
+	case CLS_JCC:
+		return true;
+	case CLS_PUSH:
+	case CLS_POP:
+		return !in->has_mem;
+	case CLS_COPY:
+		if (in->has_mem)
+			return in->mnem == I_MOV && in->mem.index < 0 && in->mem.seg != FS &&
+			       in->mem.seg != GS && in->mem.base >= 0 &&
+			       !(STOLEN >> in->mem.base & 1);
+		return !(in->row->attr & other) && in->mnem != I_DIV && in->mnem != I_IDIV;
+	default:
+		return false;
+	}
+}
+
+void group_next(struct tr *t, bool emitted)
+{
+	if (!emitted || !calm(&t->insn[t->i]))
+		t->t1_slot = -1;
+}
+
 void group_begin(struct tr *t, struct tr_group *g)
 {
 	asm_st_gs(&t->a, T1, slot_of(g));
 	g->begun = true;
+	t->t1_slot = g->slot;
 }
 
 void groups_cancel(struct tr *t)
@@ -345,5 +378,11 @@ bool group_member(struct tr *t, enum tr_access which)
 
 void group_addend(struct tr *t, enum tr_access which)
 {
-	asm_ld_gs(&t->a, T1, slot_of(group_of(t, which)));
+	const struct tr_group *g = group_of(t, which);
+
+	/* One that may be retried from its start finds nothing in T1. */
+	if (t->t1_slot == g->slot && calm(&t->insn[t->i]))
+		return;
+	asm_ld_gs(&t->a, T1, slot_of(g));
+	t->t1_slot = g->slot;
 }

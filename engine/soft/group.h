@@ -48,7 +48,9 @@ struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift);
 void group_begin(struct tr *t, struct tr_group *g);
 /* The current instruction goes to the interpreter: what it was to begin is not there. */
 void groups_cancel(struct tr *t);
-/* Has the access been probed by an earlier one? Then group_addend() loads T1. */
+/* The current instruction is done, by code of its own or by the interpreter. */
+void group_next(struct tr *t, bool emitted);
+/* Has the access been probed by an earlier one? Then group_addend() sees to T1. */
 bool group_member(struct tr *t, enum tr_access which);
 void group_addend(struct tr *t, enum tr_access which);
 

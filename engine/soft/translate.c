@@ -211,12 +211,14 @@ static void emit_one(struct tr *t)
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {
 		if (ends_block(t, t->i))
 			t->ended = true;
+		group_next(t, true);
 		return;
 	}
 	/* It may be that the address was half computed: start again. Exits are made last. */
 	t->a.p = start;
 	t->n_stubs = n_stubs;
 	groups_cancel(t);
+	group_next(t, false);
 	emit_exec(t);
 }
 
@@ -238,6 +240,7 @@ static void emit_block(struct tr *t)
 
 	emit_poll(t);
 	b->body = (uint8_t)code_off(t);
+	t->t1_slot = -1;
 	for (t->i = 0; t->i < t->n; t->i++)
 		emit_one(t);
 	end->host = (uint16_t)code_off(t);
