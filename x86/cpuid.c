@@ -4,8 +4,8 @@
  * A model is a list of features. Those whose instructions run natively are there only if the host
  * has them; the others are the interpreter's own. Feature bits are put into leaves by feature.h.
  * The vendor is the host's, so that guests pick the quirks that fit the processor underneath; the
- * family is one that kernels know to need the fewest work-arounds: speculation across the guest's
- * privilege levels is not what translated code does, so mitigations would only cost time.
+ * family is nobody's. Speculation across the guest's privilege levels is not what translated code
+ * does, so that mitigations would only cost time: the feature bits say that none is needed.
  * Constant data and the CPU's own thread. */
 #include "x86/cpuid.h"
 
@@ -65,8 +65,9 @@ struct x86_model {
 static const struct x86_model models[] = {
 	{"x86-64-v1", 1}, {"x86-64-v2", 2}, {"x86-64-v3", 3}, {"host", 4}};
 
-/* Intel's only: AMD says it by family and leaf 80000021H */
-static const feature_id intel_set[] = {FEAT(SPEC_CTRL), FEAT(ARCH_CAPS)};
+/* Intel's only: AMD says it by family and leaf 80000021H. With BHI_CTRL Linux sets a bit once; without, it
+ * clears the branch history in a loop at each system call, whatever ARCH_CAPABILITIES says. */
+static const feature_id intel_set[] = {FEAT(SPEC_CTRL), FEAT(ARCH_CAPS), FEAT(BHI_CTRL)};
 
 static const struct {
 	const feature_id *f;
@@ -259,10 +260,10 @@ uint64_t x86_xcr0_mask(const struct cpu *cpu)
 }
 
 /* RDCL_NO, IBRS_ALL, no L1D flush, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO,
- * PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO */
+ * PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO */
 uint64_t x86_arch_caps(const struct cpu *cpu)
 {
-	return 0x0d10e17b;
+	return UINT64_C(0x400000000d10e17b);
 }
 
 static unsigned xsave_size(uint64_t xcr0)
@@ -270,16 +271,12 @@ static unsigned xsave_size(uint64_t xcr0)
 	return xcr0 & XCR0_AVX ? XS_AVX + 256 : XS_AVX;
 }
 
-/* Family, model, stepping */
+/* Model 107 of AMD's family 15 and of Intel's family 6: none that programs have special code for.
+ * Compilers' function multi-versioning (GCC's target_clones) goes by family and model alone, so the
+ * host's would promise instructions that are not there. */
 static uint32_t signature(const struct cpu *cpu)
 {
-	uint32_t r[4];
-
-	if (cpu->model->level == 4) {
-		host_cpuid(1, 0, r);
-		return r[0];
-	}
-	return cpu->i.amd ? 0x00b00f21 : 0x000806f8;
+	return cpu->i.amd ? 0x00060fb1 : 0x000606b1;
 }
 
 static void brand(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
@@ -395,8 +392,10 @@ static void leaf_basic(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[
 			leaf_cache(sub, r);
 		break;
 	case 7:
-		if (sub == 0)
-			r[1] |= BIT(13); /* no FPU CS and DS */
+		if (sub == 0) {
+			r[0] = cpu_has(cpu, X_FEAT_BHI_CTRL) ? 2 : 0; /* the last subleaf */
+			r[1] |= BIT(13);                              /* no FPU CS and DS */
+		}
 		break;
 	case 0xd:
 		leaf_xsave(cpu, sub, r);

@@ -190,7 +190,7 @@ static const struct msr_row rows[] = {
 	CONST(0x00000034, 0),				/* SMI_COUNT */
 	CONST(0x0000003a, 1),				/* IA32_FEATURE_CONTROL: locked */
 	CODE(0x0000003b, TSC_ADJUST, get_tsc_adjust, set_tsc_adjust),
-	STATE(0x00000048, SPEC_CTRL, spec_ctrl, 7),
+	STATE(0x00000048, SPEC_CTRL, spec_ctrl, 0x407), /* IBRS, STIBP, SSBD, BHI_DIS_S */
 	CODE(0x00000049, SPEC_CTRL, NULL, set_command),	/* IA32_PRED_CMD */
 	FIXED(0x00000079, 0),				/* IA32_BIOS_UPDT_TRIG */
 	FIXED(0x0000008b, UINT64_C(0x100000000)),	/* IA32_BIOS_SIGN_ID */

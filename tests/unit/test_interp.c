@@ -469,6 +469,10 @@ static void test_cpuid(void **state)
 		assert_false(x86_has(m, X_FEAT_VMX));
 		assert_false(x86_has(m, X_FEAT_MONITOR));
 		assert_int_equal(x86_has(m, X_FEAT_XSAVE), i >= 2);
+		/* not one from which programs conclude what instructions there are */
+		r->cpu.model = m;
+		x86_cpuid(&r->cpu, 1, 0, v);
+		assert_int_equal(v[0], r->cpu.i.amd ? 0x00060fb1 : 0x000606b1);
 	}
 	assert_null(x86_model_find("pentium"));
 	x86_cpuid(&r->cpu, 1, 0, v);
