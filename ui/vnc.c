@@ -17,6 +17,7 @@
 
 #include "ui/vnc_impl.h"
 
+#define BACKLOG    64
 #define PORT_FIRST 5900u
 #define PORT_LAST  5999u
 #define PORT_NONE  65536u /* not given: the first one that is free */
@@ -98,7 +99,7 @@ static int bind_port(int fd, struct addrinfo *ai, unsigned port)
 
 	for (unsigned p = first; p <= last; p++) {
 		set_port(ai, p);
-		if (!bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, VNC_VIEWERS))
+		if (!bind(fd, ai->ai_addr, ai->ai_addrlen) && !listen(fd, BACKLOG))
 			return 0;
 		if (errno != EADDRINUSE)
 			break;
@@ -179,7 +180,7 @@ static int listen_unix(struct vnc *v, const char *path, char *errbuf, size_t siz
 		unlink(path);
 	old = umask(0177);
 	err = bind(v->listen_fd, (struct sockaddr *)&sa, sizeof(sa)) ||
-	      listen(v->listen_fd, VNC_VIEWERS);
+	      listen(v->listen_fd, BACKLOG);
 	umask(old);
 	if (err) {
 		str_format(errbuf, size, "cannot listen on %s: %s", path, strerror(errno));
@@ -243,6 +244,7 @@ void vnc_close(struct vnc *v)
 		close(v->listen_fd);
 	if (v->path[0])
 		unlink(v->path); /* refused in the sandbox; the next one to listen there removes it */
+	plat_free(v->lib);
 	plat_free(v);
 }
 
@@ -278,6 +280,8 @@ int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct 
 		err = !strncmp(copy, "unix:", 5) ? listen_unix(v, copy + 5, errbuf, size)
 						 : listen_inet(v, copy, errbuf, size);
 	free(copy);
+	if (!err)
+		err = vnc_lib_load(v, errbuf, size);
 	for (unsigned i = 0; i < VNC_VIEWERS && !err; i++)
 		err = make_place(v, i, errbuf, size);
 	if (!err) {

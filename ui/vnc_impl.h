@@ -9,9 +9,11 @@
 #define VNC_PASSWORD_MAX 8 /* the protocol's */
 
 struct vnc_viewer;
+struct vnc_lib;
 
 struct vnc {
 	struct plat_loop *loop;
+	struct vnc_lib *lib;
 	struct display *display;
 	struct input *input;
 	char title[96], address[160], path[108], password[VNC_PASSWORD_MAX + 1];
@@ -26,6 +28,10 @@ struct vnc {
 	uint64_t change;                    /* counts refreshes that brought something */
 	uint64_t row_change[DISPLAY_MAX_H]; /* when a row has changed last */
 };
+
+/* libvncserver, when the first screen wants it: it brings GnuTLS and more along, which would make every
+ * command start some 9 ms later. Before the sandbox. */
+int vnc_lib_load(struct vnc *v, char *errbuf, size_t size) attr_must_check;
 
 /* A place for a viewer. Before there are threads: the library initialises something global each time. */
 int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out) attr_must_check;

@@ -11,6 +11,7 @@
 #include <rfb/rfb.h>
 #include <rfb/rfbregion.h>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,8 +35,29 @@
 #define WHEEL_UP   BIT(3)
 #define WHEEL_DOWN BIT(4)
 
+/* What is used of the library. */
+/* clang-format off */
+#define VNC_LIB(F)           \
+	F(rfbGetScreen)          \
+	F(rfbScreenCleanup)      \
+	F(rfbNewFramebuffer)     \
+	F(rfbMarkRectAsModified) \
+	F(rfbNewClient)          \
+	F(rfbClientConnectionGone) \
+	F(rfbProcessEvents)      \
+	F(rfbLogEnable)          \
+	F(rfbCheckPasswordByList) \
+	F(sraRgnEmpty)
+/* clang-format on */
+struct vnc_lib {
+#define F(name) __typeof__(&name) name;
+	VNC_LIB(F)
+#undef F
+};
+
 struct vnc_viewer {
 	struct vnc *v;
+	const struct vnc_lib *lib;
 	rfbScreenInfoPtr screen;
 	int fd;                     /* the library's, which closes it */
 	int hang_up;                /* a copy, to shut it down */
@@ -67,7 +89,7 @@ static void set_size(struct vnc_viewer *w, unsigned width, unsigned height)
 {
 	w->width = width;
 	w->height = height;
-	rfbNewFramebuffer(w->screen, (char *)w->pixels, (int)width, (int)height, 8, 3, 4);
+	w->lib->rfbNewFramebuffer(w->screen, (char *)w->pixels, (int)width, (int)height, 8, 3, 4);
 	set_format(w->screen); /* which that has put back */
 	if (w->client)
 		w->screen->setTranslateFunction(w->client);
@@ -113,7 +135,8 @@ static bool copy_rows(struct vnc_viewer *w, const struct display *d)
 		memcpy(w->pixels + (size_t)from * d->width, d->pixels + (size_t)from * d->width,
 		       row * (y - from));
 		if (w->client)
-			rfbMarkRectAsModified(w->screen, 0, (int)from, (int)d->width, (int)y);
+			w->lib->rfbMarkRectAsModified(w->screen, 0, (int)from, (int)d->width,
+						      (int)y);
 		any = true;
 	}
 	return any;
@@ -244,7 +267,7 @@ static void on_text(char *text, int len, rfbClientPtr cl)
 
 static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
 {
-	rfbScreenInfoPtr s = rfbGetScreen(NULL, NULL, FIRST_W, FIRST_H, 8, 3, 4);
+	rfbScreenInfoPtr s = w->lib->rfbGetScreen(NULL, NULL, FIRST_W, FIRST_H, 8, 3, 4);
 
 	if (!s)
 		return NULL;
@@ -262,7 +285,7 @@ static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
 	s->setXCutText = on_text;
 	if (w->v->passwords[0]) {
 		s->authPasswdData = (void *)w->v->passwords;
-		s->passwordCheck = rfbCheckPasswordByList;
+		s->passwordCheck = w->lib->rfbCheckPasswordByList;
 	}
 	return s;
 }
@@ -270,7 +293,7 @@ static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
 static bool asks(const struct vnc_viewer *w)
 {
 	return w->client && w->client->state == RFB_NORMAL &&
-	       !sraRgnEmpty(w->client->requestedRegion);
+	       !w->lib->sraRgnEmpty(w->client->requestedRegion);
 }
 
 static void serve(struct vnc_viewer *w)
@@ -283,7 +306,7 @@ static void serve(struct vnc_viewer *w)
 		if (asks(w))
 			wait = last + interval > now ? last + interval - now : 0;
 		w->active = false;
-		rfbProcessEvents(w->screen, (long)(wait / 1000));
+		w->lib->rfbProcessEvents(w->screen, (long)(wait / 1000));
 		if (w->active)
 			interval = FRAME_NS;
 		now = plat_now();
@@ -292,7 +315,7 @@ static void serve(struct vnc_viewer *w)
 		last = now;
 		if (look(w)) {
 			interval = FRAME_NS;
-			rfbProcessEvents(w->screen, 0);
+			w->lib->rfbProcessEvents(w->screen, 0);
 		} else {
 			interval = MIN(interval + interval / 4, IDLE_NS);
 		}
@@ -305,13 +328,13 @@ static void viewer_thread(void *arg)
 
 	set_size(w, FIRST_W, FIRST_H); /* until there is a picture */
 	look(w);
-	w->client = rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
+	w->client = w->lib->rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
 	if (w->client) {
 		w->client->clientGoneHook = on_gone;
 		serve(w);
 	}
 	if (w->client)
-		rfbClientConnectionGone(w->client);
+		w->lib->rfbClientConnectionGone(w->client);
 	release_keys(w);
 	if (buttons_of(w->mask))
 		point(w, w->x, w->y, 0, 0);
@@ -358,7 +381,7 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 void vnc_viewer_destroy(struct vnc_viewer *w)
 {
 	if (w->screen)
-		rfbScreenCleanup(w->screen);
+		w->lib->rfbScreenCleanup(w->screen);
 	if (w->pixels)
 		plat_pages_free(w->pixels, PIXEL_BYTES);
 	plat_free(w);
@@ -370,8 +393,8 @@ int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out)
 
 	if (!w)
 		return err_here(ERR_NOMEM);
-	rfbLogEnable(FALSE);
 	w->v = v;
+	w->lib = v->lib;
 	w->pixels = plat_pages_alloc(PIXEL_BYTES);
 	if (w->pixels)
 		w->screen = make_screen(w);
@@ -380,5 +403,27 @@ int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out)
 		return err_here(ERR_NOMEM);
 	}
 	*out = w;
+	return 0;
+}
+
+int vnc_lib_load(struct vnc *v, char *errbuf, size_t size)
+{
+	struct vnc_lib *lib = plat_alloc(sizeof(*lib));
+	void *so = dlopen("libvncserver.so.1", RTLD_NOW | RTLD_LOCAL);
+	bool all = lib && so;
+
+#define F(name)  \
+	if (all) \
+		all = (lib->name = (__typeof__(&name))dlsym(so, #name)) != NULL;
+	VNC_LIB(F)
+#undef F
+	if (!all) {
+		str_format(errbuf, size, "install the package libvncserver1: %s",
+			   so ? "the one that is there is another version" : dlerror());
+		plat_free(lib);
+		return err_here(ERR_NOSYS);
+	}
+	lib->rfbLogEnable(FALSE);
+	v->lib = lib;
 	return 0;
 }

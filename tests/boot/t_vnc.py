@@ -132,6 +132,9 @@ def garbage(vm, port, rng):
 
 def stalled(vm, port, name):
     """One that reads nothing while the screen moves, and one that stops in the middle of a message."""
+    deadline = time.monotonic() + 20 * vt.PATIENCE
+    while viewer("127.0.0.1", port, "watch", "1", password=PASSWORD).returncode:  # those of before still leave
+        vt.check(time.monotonic() < deadline, "a place is free")
     lazy = subprocess.Popen([CLIENT, "-p", PASSWORD, "127.0.0.1", str(port), "key", "ffc3", "stall", "15000"])
     half = socket.create_connection(("127.0.0.1", port), timeout=5)
     half.sendall(b"RFB 003")
@@ -143,6 +146,7 @@ def stalled(vm, port, name):
     vt.check(status == 0, f"and the VM: {err}")
     vm.expect("K2C7A\n", 5)
     vt.check(time.monotonic() - before < 6 * vt.PATIENCE, "nobody was held up")
+    vt.check(lazy.poll() is None, "the stalled viewer is still there")
     lazy.kill()
     lazy.wait()
     half.close()
@@ -175,8 +179,8 @@ def inside(path, rng):
     for _ in range(40):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(5)
-            s.connect(path)
             try:
+                s.connect(path)
                 s.sendall(b"RFB 003.008\n\1\1")
                 for _ in range(10):
                     s.sendall(bytes([rng.choice((0, 2, 3, 4, 5, 6, 7, 8, 250, 251, 255))]) + rng.randbytes(40))
