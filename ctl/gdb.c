@@ -224,6 +224,7 @@ static void drop_client(struct gdb *g, const char *why)
 		return;
 	g->attached = false;
 	if (g->running) {
+		g->running = false;
 		debug_detach(g->debug);
 	} else if (g->vm->end == VM_RUNNING) {
 		debug_points_clear(g->debug);
@@ -362,6 +363,8 @@ void gdb_close(struct gdb *g)
 		close(g->fd);
 	if (g->listen_fd >= 0)
 		close(g->listen_fd);
+	if (g->path[0])
+		unlink(g->path); /* in the sandbox it stays, and the next one takes its place */
 	if (g->event_fd >= 0)
 		close(g->event_fd);
 	g->fd = g->listen_fd = g->event_fd = -1;

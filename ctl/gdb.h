@@ -32,6 +32,7 @@ struct gdb {
 	int listen_fd, fd; /* -1: none */
 	int event_fd;      /* a vCPU has stopped */
 	bool local;        /* listens on a Unix socket: peers are checked */
+	char path[108];    /* of that socket */
 	struct gdb_stats stats;
 
 	/* the session */

@@ -42,13 +42,17 @@ static int parse(const char *text, struct spec *sp, struct msg *msg)
 	return err;
 }
 
-static int listen_unix(const char *path, struct msg *msg)
+static int listen_unix(struct gdb *g, const char *path, struct msg *msg)
 {
 	struct sockaddr_un addr;
 	char text[256];
 	int fd = unix_listen(path, &addr, text, sizeof(text));
 
-	return fd < 0 ? msg_fail(msg, fd, "--gdb unix:%s: %s", path, text) : fd;
+	if (fd < 0)
+		return msg_fail(msg, fd, "--gdb unix:%s: %s", path, text);
+	snprintf(g->path, sizeof(g->path), "%s", path);
+	g->local = true;
+	return fd;
 }
 
 /* The first address of the name that can be had. */
@@ -113,9 +117,9 @@ int gdb_open(struct gdb *g, const char *text, struct vm *vm, const struct gdb_op
 	err = parse(text, &sp, msg);
 	if (!err) {
 		g->want_arch = sp.arch;
-		g->local = !strncmp(sp.address, "unix:", 5);
-		err = g->listen_fd = g->local ? listen_unix(sp.address + 5, msg)
-					      : listen_tcp(sp.address + 4, msg);
+		err = g->listen_fd = !strncmp(sp.address, "unix:", 5)
+					     ? listen_unix(g, sp.address + 5, msg)
+					     : listen_tcp(sp.address + 4, msg);
 	}
 	free(sp.address);
 	return MIN(err, 0);
