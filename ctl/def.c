@@ -9,9 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vm/vm.h"
+
 #define MEMORY_MIN (16 * MIB)
 #define MEMORY_MAX (1024 * GIB)
-#define CPUS_MAX   8
 
 bool vm_name_valid(const char *name)
 {
@@ -80,7 +81,7 @@ static int set_name(void *target, const char *value, struct msg *msg)
 static int set_cpus(void *target, const char *value, struct msg *msg)
 {
 	uint64_t v;
-	int err = opt_u64(value, 1, CPUS_MAX, "--cpus", &v, msg);
+	int err = opt_u64(value, 1, VM_MAX_VCPUS, "--cpus", &v, msg);
 
 	if (!err)
 		((struct vm_def *)target)->cpus = (unsigned)v;
@@ -339,7 +340,7 @@ static const struct opt run_opts[] = {
 	 "a full PC with firmware (micro with --kernel, else pc)", "micro|pc", OPT_DEF, set_board},
 	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3 or host (the best of these that the host "
 	 "can execute)", NULL, OPT_DEF, set_cpu},
-	{"cpus", "N", "virtual processors, 1 to 8 (1)", NULL, OPT_DEF, set_cpus},
+	{"cpus", "N", "virtual processors, 1 to 32 (1)", NULL, OPT_DEF, set_cpus},
 	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,
 	 set_memory},
 	{"kernel", "FILE", "Linux bzImage or PVH ELF to boot", NULL, OPT_DEF | OPT_FILE, set_kernel},

@@ -63,7 +63,7 @@ with vt.Workdir() as dir_:
     expect_refusal(["--kernel", kernel, "--memory", "4M"], "from 16")
     expect_refusal(["--kernel", kernel, "--append", "x" * 5000], "command line")
     expect_refusal(["--kernel", kernel, "--frobnicate"], "unknown option")
-    expect_refusal(["--kernel", kernel, "--cpus", "99"], "1 to 8")
+    expect_refusal(["--kernel", kernel, "--cpus", "99"], "1 to 32")
     expect_refusal(["--kernel", kernel, "--engine", "kwm"], "auto|soft|kvm")
     expect_refusal(["--kernel", kernel, "--disk", "/nonexistent/disk"], "no such file")
     expect_refusal(["--kernel", kernel, "--disk", dir_.path], "director|regular|is not")
