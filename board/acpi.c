@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* acpi.c: RSDP, XSDT, FADT, FACS, MADT, MCFG and DSDT (ACPI 6.4, section 5.2). Creation time only. */
+/* acpi.c: RSDP, XSDT, FADT, FACS, MADT, MCFG, HPET and DSDT (ACPI 6.4, section 5.2). Creation time only. */
 #include "board/acpi.h"
 
 #include "base/str.h"
@@ -187,6 +187,24 @@ static void dsdt_ecam(struct builder *b)
 	aml_close(a, dev);
 }
 
+static void dsdt_hpet(struct builder *b)
+{
+	struct aml *a = &b->out;
+	uint8_t space[64];
+	struct aml r = {space, sizeof(space), 0, false};
+	size_t dev = aml_open_device(a, "HPET");
+
+	aml_name(a, "_HID");
+	aml_eisaid(a, "PNP0103");
+	aml_name(a, "_UID");
+	aml_int(a, 0);
+	aml_res_mem_fixed(&r, (uint32_t)b->cfg->hpet_base, 0x400);
+	aml_res_end(&r);
+	aml_name(a, "_CRS");
+	aml_buffer(a, r.buf, r.len);
+	aml_close(a, dev);
+}
+
 static gpa_t build_dsdt(struct builder *b)
 {
 	const struct acpi_config *c = b->cfg;
@@ -199,6 +217,8 @@ static gpa_t build_dsdt(struct builder *b)
 	dsdt_pci(b);
 	if (c->ecam_base)
 		dsdt_ecam(b);
+	if (c->hpet_base)
+		dsdt_hpet(b);
 	if (c->has_serial)
 		dsdt_isa_device(b, &isa_com1);
 	if (c->has_rtc)
@@ -371,6 +391,23 @@ static gpa_t build_mcfg(struct builder *b)
 	return table_close(b, at);
 }
 
+/* IA-PC HPET specification 1.0a, 3.2.4 */
+static gpa_t build_hpet(struct builder *b)
+{
+	struct aml *a = &b->out;
+	size_t at = table_open(b, "HPET", 1);
+
+	aml_le(a, 4, b->cfg->hpet_id);
+	aml_le(a, 1, 0); /* address: memory, 64 bits */
+	aml_le(a, 1, 64);
+	aml_le(a, 2, 0);
+	aml_le(a, 8, b->cfg->hpet_base);
+	aml_le(a, 1, 0);      /* sequence number */
+	aml_le(a, 2, 0x2710); /* least period without lost interrupts: 100 us */
+	aml_le(a, 1, 0);
+	return table_close(b, at);
+}
+
 static void build_rsdp(uint8_t *p, gpa_t xsdt)
 {
 	uint32_t len = 36;
@@ -401,6 +438,8 @@ int acpi_build(const struct acpi_config *cfg, gpa_t gpa, uint8_t *buf, size_t si
 	table[n++] = build_madt(&b);
 	if (cfg->ecam_base)
 		table[n++] = build_mcfg(&b);
+	if (cfg->hpet_base)
+		table[n++] = build_hpet(&b);
 	at = table_open(&b, "XSDT", 1);
 	for (unsigned i = 0; i < n; i++)
 		aml_le(&b.out, 8, table[i]);

@@ -10,6 +10,7 @@
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/debugexit.h"
+#include "dev/pc/hpet.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i8254.h"
 #include "dev/pc/mc146818.h"
@@ -44,7 +45,6 @@
 #define GSI_PIT  0
 #define GSI_KBD  1
 #define GSI_COM1 4
-#define GSI_RTC  8
 #define GSI_SCI  9
 #define GSI_PCI  16 /* four of them */
 
@@ -63,18 +63,21 @@ static unsigned pci_gsi(unsigned slot, unsigned pin)
 /* The chips that every PC has at fixed ports. */
 static int wire_legacy(struct vm *vm, struct micro *m)
 {
-	struct i8254_wiring pit_w = {.irq = gsi_line(vm, GSI_PIT),
-				     .waiting = intr_gsi_waiting,
-				     .waiting_arg = m->intr,
-				     .gsi = GSI_PIT};
-	struct mc146818_wiring rtc_w = {.irq = gsi_line(vm, GSI_RTC)};
+	struct i8254_wiring pit_w = {
+		.waiting = intr_gsi_waiting, .waiting_arg = m->intr, .gsi = GSI_PIT};
+	struct mc146818_wiring rtc_w = {0};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD)};
 	struct pcspk_wiring spk_w = {0};
 	struct mc146818 *rtc;
+	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct pcspk *spk;
-	int err;
+	int err = hpet_create(vm, &hpet);
 
+	if (err)
+		return err;
+	pit_w.irq = hpet_legacy_line(hpet, 0);
+	rtc_w.irq = hpet_legacy_line(hpet, 1);
 	err = i8254_create(vm, &pit_w, &spk_w.pit);
 	if (!err)
 		err = pcspk_create(vm, &spk_w, &spk);
@@ -175,6 +178,8 @@ static int write_acpi(struct vm *vm)
 		.gpe0 = PM_BASE + ACPI_GPE0,
 		.gpe0_len = ACPI_GPE0_LEN,
 		.s5_type = ACPI_S5_TYPE,
+		.hpet_base = HPET_BASE,
+		.hpet_id = HPET_BLOCK_ID,
 		.reset_port = PM_BASE + ACPI_RESET,
 		.reset_value = ACPI_RESET_VALUE,
 		.ecam_base = ECAM_BASE,

@@ -13,6 +13,7 @@
 #include "dev/pc/debugcon.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/fwcfg.h"
+#include "dev/pc/hpet.h"
 #include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
@@ -59,7 +60,6 @@
 #define GSI_KBD   1
 #define GSI_COM1  4
 #define GSI_FDC   6
-#define GSI_RTC   8
 #define GSI_SCI   9
 #define GSI_MOUSE 12
 #define GSI_IDE   14 /* and 15 */
@@ -106,21 +106,24 @@ struct pc {
 /* The chips that every PC has at fixed ports. */
 static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
-	struct i8254_wiring pit_w = {.irq = gsi_line(vm, GSI_PIT),
-				     .waiting = intr_gsi_waiting,
-				     .waiting_arg = pc->intr,
-				     .gsi = GSI_PIT};
-	struct mc146818_wiring rtc_w = {.irq = gsi_line(vm, GSI_RTC)};
+	struct i8254_wiring pit_w = {
+		.waiting = intr_gsi_waiting, .waiting_arg = pc->intr, .gsi = GSI_PIT};
+	struct mc146818_wiring rtc_w = {0};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD),
 				     .irq_aux = gsi_line(vm, GSI_MOUSE),
 				     .input = cfg->input};
 	struct debugcon_wiring con_w = {.base = DEBUG_PORT, .ident = 0xe9};
 	struct pcspk_wiring spk_w = {0};
 	struct debugcon *con;
+	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct pcspk *spk;
-	int err;
+	int err = hpet_create(vm, &hpet);
 
+	if (err)
+		return err;
+	pit_w.irq = hpet_legacy_line(hpet, 0);
+	rtc_w.irq = hpet_legacy_line(hpet, 1);
 	err = i8254_create(vm, &pit_w, &spk_w.pit);
 	if (!err)
 		err = pcspk_create(vm, &spk_w, &spk);
@@ -404,6 +407,8 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 		.gpe0 = (uint16_t)(pc->pm_base + ACPI_GPE0),
 		.gpe0_len = ACPI_GPE0_LEN,
 		.s5_type = S5_TYPE,
+		.hpet_base = HPET_BASE,
+		.hpet_id = HPET_BLOCK_ID,
 		.reset_port = (uint16_t)(pc->pm_base + ACPI_RESET),
 		.reset_value = ACPI_RESET_VALUE,
 		.pci_io_first = PCI_IO_FIRST,

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Board details: PVH boot of the kernel's ELF, memory sizes, 8 CPUs, CPU models, virtio console."""
+"""Board details: PVH boot of the kernel's ELF, memory sizes, 32 CPUs, CPU models, HPET, virtio console."""
 import lzma
 import tempfile
 import zlib
@@ -18,6 +18,11 @@ def boot(*args, cmd="vigia.run=cpus", expect=r"VIGIA cpus=(\d+)"):
 
 kernel, initrd = vt.kernel(), vt.initramfs()
 vt.check(boot("--cpus", "8", "--memory", "1G").group(1) == b"8", "8 CPUs")
+m = boot("--cpus", "32", "--memory", "1G", cmd="vigia.run=smp", expect=r"VIGIA smp results=(\d+) distinct=(\d+)")
+vt.check(m.groups() == (b"32", b"1"), "32 CPUs, all of them compute")
+m = boot("--cpus", "2", cmd="no-kvmclock tsc=unstable clocksource=hpet vigia.run=clock",
+         expect=r"VIGIA clock source=(\w+) seconds=(\d+)")
+vt.check(m.group(1) == b"hpet" and m.group(2) in (b"2", b"3"), "HPET as the clock")
 boot("--memory", "128M")
 print("ok: 128 MiB")
 boot("--memory", "5G")

@@ -9,6 +9,7 @@
 #include "chr/chr.h"
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/hpet.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
@@ -96,6 +97,7 @@ static struct vm *build(struct chr *chr)
 	struct mc146818 *rtc;
 	struct ns16550 *uart;
 	struct acpi_pm *pm;
+	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct debugexit *dbg;
 	struct pvclock *clock;
@@ -109,7 +111,8 @@ static struct vm *build(struct chr *chr)
 		abort();
 	struct i8254_wiring pit = {
 		.irq = gsi_line(vm, 0), .waiting = intr_gsi_waiting, .waiting_arg = intr};
-	if (i8254_create(vm, &pit, &spk.pit) || pcspk_create(vm, &spk, &speaker) ||
+	if (hpet_create(vm, &hpet) || i8254_create(vm, &pit, &spk.pit) ||
+	    pcspk_create(vm, &spk, &speaker) ||
 	    mc146818_create(vm, &(struct mc146818_wiring){.irq = gsi_line(vm, 8)}, &rtc) ||
 	    ns16550_create(
 		    vm, &(struct ns16550_wiring){.base = 0x3f8, .irq = gsi_line(vm, 4), .chr = chr},
@@ -150,7 +153,8 @@ static void port_access(struct vm *vm, uint8_t how, uint16_t where, uint32_t val
 
 static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t value)
 {
-	uint64_t addr = (where & 0x8000 ? 0xfec00000 : 0xfee00000) + (where & 0xfff);
+	static const uint32_t page[] = {0xfee00000, 0xfed00000, 0xfec00000, 0xfec00000};
+	uint64_t addr = page[where >> 14] + (where & 0xfff);
 	unsigned size = 1u << (how >> 4) % 4;
 
 	if (how & 8)

@@ -30,6 +30,8 @@ static const struct acpi_config acpi = {
 	.s5_type = 5,
 	.reset_port = 0xcf9,
 	.reset_value = 6,
+	.hpet_base = 0xfed00000,
+	.hpet_id = 0x8086a301,
 	.ecam_base = 0xe0000000,
 	.pci_io_first = 0xc000,
 	.pci_io_last = 0xffff,
@@ -102,7 +104,7 @@ static void test_acpi(void **state)
 	memcpy(&len, x + 4, 4);
 	assert_int_equal(sum(x, len), 0);
 	n = (len - 36) / 8;
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	for (uint32_t i = 0; i < n; i++) {
 		memcpy(&entry, x + 36 + 8 * i, 8);
 		t = table_at(buf, sizeof(buf), entry);
@@ -121,9 +123,12 @@ static void test_acpi(void **state)
 			seen |= 2;
 		} else if (!memcmp(t, "MCFG", 4)) {
 			seen |= 4;
+		} else if (!memcmp(t, "HPET", 4)) {
+			seen |= 8;
+			assert_int_equal(len, 56);
 		}
 	}
-	assert_int_equal(seen, 7);
+	assert_int_equal(seen, 15);
 	/* Too small a buffer is an error, never an overrun. */
 	memcpy(&len, x + 4, 4);
 	for (size_t size = 0; size < xsdt - 0xe0000 + len; size += 61)

@@ -79,7 +79,7 @@ static const struct {
 	{"--kernel k --memory 100000000T", "give a size"},
 	{"--kernel k --memory 17000K", "whole MiB"},
 	{"--kernel k --memory -5M", "give a size"},
-	{"--kernel k --cpus 0", "from 1 to 8"},
+	{"--kernel k --cpus 0", "from 1 to 32"},
 	{"--kernel k --cpus 33", "from 1 to 32"},
 	{"--kernel k --cpus 1x", "from 1 to 8"},
 	{"--kernel k --engine turbo", "auto|soft|kvm"},
