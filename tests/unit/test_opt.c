@@ -81,7 +81,7 @@ static const struct {
 	{"--kernel k --memory -5M", "give a size"},
 	{"--kernel k --cpus 0", "from 1 to 32"},
 	{"--kernel k --cpus 33", "from 1 to 32"},
-	{"--kernel k --cpus 1x", "from 1 to 8"},
+	{"--kernel k --cpus 1x", "from 1 to 32"},
 	{"--kernel k --engine turbo", "auto|soft|kvm"},
 	{"--kernel k --board pc", "leave --kernel out"},
 	{"--kernel k --board toaster", "there is only micro|pc"},
