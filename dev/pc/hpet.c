@@ -37,7 +37,7 @@
 #define T_FSB       BIT(14)
 #define T_WRITABLE  (T_LEVEL | T_ENABLE | T_PERIODIC | T_SET | T_32 | 31u << 9 | T_FSB)
 #define T_CAN       (BIT(4) | BIT(5) | BIT(15)) /* periodic, 64 bits, messages */
-#define FIRST_ROUTE 20 /* I/O APIC pins that are wired to the timers */
+#define FIRST_ROUTE 20                          /* I/O APIC pins that are wired to the timers */
 #define ROUTES      4
 #define ROUTE_CAP   (UINT64_C(0xf) << FIRST_ROUTE)
 
@@ -257,7 +257,8 @@ static void timer_conf_write(struct hpet_timer *t, uint32_t v)
 }
 
 /* One-shot: where it matches. Periodic: the period, and with T_SET where it matches first. */
-static void match_write(struct hpet *h, struct hpet_timer *t, uint64_t v, uint64_t mask, uint64_t now)
+static void match_write(struct hpet *h, struct hpet_timer *t, uint64_t v, uint64_t mask,
+			uint64_t now)
 {
 	bool periodic = t->conf & T_PERIODIC;
 

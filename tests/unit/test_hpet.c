@@ -6,16 +6,16 @@
 #include "dev/pc/hpet.h"
 #include "vm/stream.h"
 
-#define T(n)     (0x100 + 0x20 * (n))
-#define LEVEL    0x02u
-#define ENABLE   0x04u
-#define PERIODIC 0x08u
-#define SET      0x40u
-#define MODE32   0x100u
-#define FSB      0x4000u
-#define ROUTE(n) ((n) << 9)
+#define T(n)      (0x100 + 0x20 * (n))
+#define LEVEL     0x02u
+#define ENABLE    0x04u
+#define PERIODIC  0x08u
+#define SET       0x40u
+#define MODE32    0x100u
+#define FSB       0x4000u
+#define ROUTE(n)  ((n) << 9)
 #define NS_PER_MS UINT64_C(1000000)
-#define MS(n)    (UINT64_C(100000) * (n)) /* ticks */
+#define MS(n)     (UINT64_C(100000) * (n)) /* ticks */
 
 static struct rig_line pin[24];
 static struct hpet *hpet;
