@@ -5,15 +5,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CLONES \
-	"default", "arch=nehalem", "arch=haswell", "arch=skylake-avx512", "arch=cascadelake", \
-		"arch=icelake-server", "arch=sapphirerapids", "arch=alderlake", "arch=znver1",  \
+#define CLONES                                                                                 \
+	"default", "arch=nehalem", "arch=haswell", "arch=skylake-avx512", "arch=cascadelake",  \
+		"arch=icelake-server", "arch=sapphirerapids", "arch=alderlake", "arch=znver1", \
 		"arch=znver3"
 
 static uint32_t words[4099];
 
 __attribute__((target_clones(CLONES), optimize("O3"), noinline)) uint64_t mix(const uint32_t *w,
-									       unsigned n)
+									      unsigned n)
 {
 	uint64_t sum = 0;
 
