@@ -223,7 +223,7 @@ static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *
 		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
 				err_str(err));
 	for (unsigned i = 0; i < r->be.n_disks && !err; i++)
-		if (!r->be.disk[i]->read_only && block_flush_sync(r->be.disk[i]))
+		if (r->be.disk[i] && !r->be.disk[i]->read_only && block_flush_sync(r->be.disk[i]))
 			err = msg_fail(msg, ERR_IO, "the disk %s cannot be flushed",
 				       r->be.disk[i]->name);
 	if (!err)

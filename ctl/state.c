@@ -16,7 +16,7 @@
 #include "ctl/def.h"
 #include "vm/save.h"
 
-#define RAM_OFFSET (16 * MIB) /* sections are before it */
+#define RAM_OFFSET (64 * MIB) /* sections, video memory too, are before it */
 #define CHUNK      (2 * MIB)  /* has a checksum */
 #define CHUNKS_MAX (STATE_SECTION_MAX / 4 - 64)
 #define ORIGIN_MAX (128 * 1024u)

@@ -12,10 +12,12 @@
 #include "dev/disk.h"
 #include "dev/pci/pci.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
-#define NVME_QUEUES 8   /* I/O pairs; admin is number 0 */
-#define QUEUE_MAX   256 /* entries (CAP.MQES + 1) */
+#define NVME_QUEUES 8    /* I/O pairs; admin is number 0 */
+#define QUEUE_MAX   256  /* entries (CAP.MQES + 1) */
+#define QUEUE_ROOM  4096 /* the admin queues may be larger */
 #define REQUESTS    64
 #define MDTS        8 /* log2 of pages: 1 MiB a command */
 #define SEGMENTS    (BIT(MDTS) + 1)
@@ -747,6 +749,68 @@ static void nvme_reset(struct dev *dev)
 	plat_mutex_unlock(&n->lock);
 }
 
+#define N struct nvme
+static const struct st_field nvme_fields[] = {
+	ST_U(N, cc),  ST_U(N, csts), ST_U(N, aqa), ST_U(N, intms),
+	ST_U(N, asq), ST_U(N, acq),  ST_B(N, pin), ST_UMAX(N, aers, 4),
+};
+#undef N
+
+static const struct st_field sq_fields[] = {
+	ST_U(struct sq, base), ST_UMAX(struct sq, size, QUEUE_ROOM), ST_U(struct sq, head),
+	ST_U(struct sq, tail), ST_UMAX(struct sq, cq, NVME_QUEUES),
+};
+
+static const struct st_field cq_fields[] = {
+	ST_U(struct cq, base),
+	ST_UMAX(struct cq, size, QUEUE_ROOM),
+	ST_U(struct cq, head),
+	ST_U(struct cq, tail),
+	ST_B(struct cq, phase),
+	ST_B(struct cq, irq),
+	ST_UMAX(struct cq, vector, NVME_QUEUES),
+};
+
+static int nvme_state(struct dev *dev, struct state_stream *st)
+{
+	struct nvme *n = container_of(dev, struct nvme, dev);
+
+	if (pci_dev_state(&n->pd, st))
+		return st->err;
+	plat_mutex_lock(&n->lock);
+	ST_SYNC(st, "controller", 0, nvme_fields, n);
+	for (unsigned i = 0; i <= NVME_QUEUES; i++) {
+		struct sq *sq = &n->sq[i];
+		struct cq *cq = &n->cq[i];
+
+		ST_SYNC(st, "submission", i, sq_fields, sq);
+		ST_SYNC(st, "completion", i, cq_fields, cq);
+		if (st->loading && ((sq->size && (sq->head >= sq->size || sq->tail >= sq->size)) ||
+				    (cq->size && (cq->head >= cq->size || cq->tail >= cq->size))))
+			state_fail(st, err_here(ERR_FORMAT), "nvme: queue %u makes no sense", i);
+	}
+	if (st->err && st->loading) {
+		memset(n->sq, 0, sizeof(n->sq));
+		memset(n->cq, 0, sizeof(n->cq));
+	}
+	plat_mutex_unlock(&n->lock);
+	return st->err;
+}
+
+/* off: what has come meanwhile */
+static int nvme_freeze(struct dev *dev, bool on)
+{
+	struct nvme *n = container_of(dev, struct nvme, dev);
+
+	if (on)
+		return disk_quiesce(&n->disk);
+	plat_mutex_lock(&n->lock);
+	ring(n);
+	plat_mutex_unlock(&n->lock);
+	drain(n);
+	return 0;
+}
+
 static void nvme_destroy(struct dev *dev)
 {
 	struct nvme *n = container_of(dev, struct nvme, dev);
@@ -764,6 +828,8 @@ static void nvme_destroy(struct dev *dev)
 static const struct dev_class nvme_class = {
 	.name = "nvme",
 	.reset = nvme_reset,
+	.state = nvme_state,
+	.freeze = nvme_freeze,
 	.destroy = nvme_destroy,
 };
 

@@ -69,6 +69,7 @@ static void debugcon_destroy(struct dev *dev)
 
 static const struct dev_class debugcon_class = {
 	.name = "debugcon",
+	.stateless = true,
 	.destroy = debugcon_destroy,
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define KEY_SIGNATURE 0x00
@@ -232,6 +233,22 @@ static void fwcfg_reset(struct dev *dev)
 	plat_mutex_unlock(&fw->lock);
 }
 
+static const struct st_field fwcfg_fields[] = {
+	ST_U(struct fwcfg, key),
+	ST_U(struct fwcfg, at),
+	ST_U(struct fwcfg, dma_addr),
+};
+
+static int fwcfg_state(struct dev *dev, struct state_stream *st)
+{
+	struct fwcfg *fw = container_of(dev, struct fwcfg, dev);
+
+	plat_mutex_lock(&fw->lock);
+	ST_SYNC(st, "selector", 0, fwcfg_fields, fw);
+	plat_mutex_unlock(&fw->lock);
+	return st->err;
+}
+
 static void fwcfg_destroy(struct dev *dev)
 {
 	plat_free(container_of(dev, struct fwcfg, dev));
@@ -240,6 +257,7 @@ static void fwcfg_destroy(struct dev *dev)
 static const struct dev_class fwcfg_class = {
 	.name = "fwcfg",
 	.reset = fwcfg_reset,
+	.state = fwcfg_state,
 	.destroy = fwcfg_destroy,
 };
 

@@ -11,6 +11,7 @@
 #include "dev/pc/acpi_pm.h"
 #include "dev/pci/pci.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 /* 82441FX */
@@ -235,6 +236,26 @@ static void i440fx_reset(struct dev *dev)
 			 chip->w.pm_base);
 }
 
+static const struct st_field pam_fields[] = {ST_RAW(struct i440fx, pam)};
+
+/* The wires' levels come back with the functions that drive them. */
+static int i440fx_state(struct dev *dev, struct state_stream *st)
+{
+	struct i440fx *chip = container_of(dev, struct i440fx, dev);
+
+	plat_mutex_lock(&chip->lock);
+	ST_SYNC(st, "pam", 0, pam_fields, chip);
+	for (unsigned r = 0; r < PAM_COUNT && st->loading && !st->err; r++)
+		pam_apply(chip, r, chip->pam[r], true);
+	plat_mutex_unlock(&chip->lock);
+	if (!st->err && !pci_dev_state(&chip->isa, st) && !pci_dev_state(&chip->pm, st) &&
+	    st->loading) {
+		isa_written(&chip->isa, PIRQRC, 4);
+		pm_written(&chip->pm, PMBA, 4);
+	}
+	return st->err;
+}
+
 static void i440fx_destroy(struct dev *dev)
 {
 	plat_free(container_of(dev, struct i440fx, dev));
@@ -243,6 +264,7 @@ static void i440fx_destroy(struct dev *dev)
 static const struct dev_class i440fx_class = {
 	.name = "i440fx",
 	.reset = i440fx_reset,
+	.state = i440fx_state,
 	.destroy = i440fx_destroy,
 };
 

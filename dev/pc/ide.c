@@ -9,6 +9,7 @@
 #include "dev/pc/ide_impl.h"
 
 #include "base/str.h"
+#include "vm/stream.h"
 
 #define CFG_TIMING 0x40
 
@@ -478,6 +479,130 @@ static void ide_reset(struct dev *dev)
 	}
 }
 
+#define C struct ide_chan
+static const struct st_field chan_fields[] = {
+	ST_A(C, feature),
+	ST_A(C, count),
+	ST_A(C, lba[0]),
+	ST_A(C, lba[1]),
+	ST_A(C, lba[2]),
+	ST_U(C, device),
+	ST_U(C, status),
+	ST_U(C, error),
+	ST_U(C, control),
+	ST_U(C, command),
+	ST_B(C, irq),
+	ST_UMAX(C, pos, IDE_BUFFER),
+	ST_UMAX(C, end, IDE_BUFFER),
+	ST_UMAX(C, filled, IDE_BUFFER),
+	ST_UMAX(C, block, IDE_SECTOR *MULTIPLE_MAX),
+	ST_U(C, at),
+	ST_U(C, left),
+	ST_B(C, write),
+	ST_B(C, dma),
+	ST_B(C, ext),
+	ST_UMAX(C, limit, 0xfffe),
+	ST_U(C, bm_command),
+	ST_U(C, bm_status),
+	ST_U(C, bm_table),
+	ST_U(C, bm_next),
+	ST_U(C, bm_addr),
+	ST_UMAX(C, bm_left, 0x10000),
+	ST_B(C, bm_last),
+};
+#undef C
+
+#define D struct ide_drive
+static const struct st_field drive_fields[] = {
+	ST_UMAX(D, multiple, MULTIPLE_MAX),
+	ST_UMAX(D, heads, 16),
+	ST_UMAX(D, spt, 255),
+	ST_U(D, mode_pio),
+	ST_U(D, mode_mwdma),
+	ST_U(D, mode_udma),
+	ST_U(D, sense),
+	ST_U(D, asc),
+	ST_U(D, ascq),
+	ST_B(D, attention),
+	ST_B(D, locked),
+	ST_B(D, media_event),
+	ST_B(D, eject_event),
+};
+#undef D
+
+struct saved_phase {
+	uint8_t phase;
+};
+static const struct st_field phase_fields[] = {ST_UMAX(struct saved_phase, phase, PHASE_DMA)};
+
+/* A command that a file claims to be going on must be one that could be. */
+static bool chan_sane(struct ide_chan *c)
+{
+	struct ide_drive *d = ide_selected(c);
+
+	for (unsigned k = 0; k < 2; k++)
+		if (c->drive[k].present && (!c->drive[k].heads || !c->drive[k].spt))
+			return false;
+	if (c->phase == PHASE_IDLE)
+		return true;
+	if (!d->present || (c->left && (c->left > d->sectors || c->at > d->sectors - c->left)))
+		return false;
+	if (!d->cdrom && !c->write && c->left && c->filled / IDE_SECTOR > c->left)
+		return false;
+	if (c->phase == PHASE_DMA)
+		return c->dma;
+	/* A drive that answers gives blocks, even ones. */
+	return c->pos < c->end && (c->block || d->cdrom) && (c->limit || !d->cdrom) &&
+	       !(c->limit & 1) && (c->phase != PHASE_PACKET || (d->cdrom && c->end == 12)) &&
+	       (c->phase != PHASE_PIO_OUT || !d->cdrom);
+}
+
+static void chan_state(struct ide_chan *c, struct state_stream *st)
+{
+	struct saved_phase p = {(uint8_t)c->phase};
+	uint32_t len = IDE_BUFFER;
+
+	ST_SYNC(st, "channel", c->index, chan_fields, c);
+	ST_SYNC(st, "phase", c->index, phase_fields, &p);
+	for (unsigned k = 0; k < 2; k++)
+		ST_SYNC(st, "drive", 2 * c->index + k, drive_fields, &c->drive[k]);
+	if (!st->loading) {
+		st_put_bytes(st, "buffer", c->buf, p.phase == PHASE_IDLE ? 0 : len);
+		return;
+	}
+	st_get_bytes(st, "buffer", c->buf, &len);
+	c->phase = p.phase;
+	if (!st->err && !chan_sane(c))
+		state_fail(st, err_here(ERR_FORMAT), "ide: an impossible command");
+	if (st->err)
+		chan_reset(c, true);
+	irq_set(&c->line, c->irq && !(c->control & CTL_NIEN));
+}
+
+static int ide_state(struct dev *dev, struct state_stream *st)
+{
+	struct ide *ide = container_of(dev, struct ide, dev);
+
+	if (pci_dev_state(&ide->pd, st))
+		return st->err;
+	for (unsigned i = 0; i < 2 && !st->err; i++) {
+		plat_mutex_lock(&ide->chan[i].lock);
+		chan_state(&ide->chan[i], st);
+		plat_mutex_unlock(&ide->chan[i].lock);
+	}
+	return st->err;
+}
+
+static int ide_freeze(struct dev *dev, bool on)
+{
+	struct ide *ide = container_of(dev, struct ide, dev);
+	int err = 0;
+
+	for (unsigned i = 0; i < IDE_DRIVES && on && !err; i++)
+		err = disk_quiesce(&ide->chan[i / 2].drive[i % 2].disk);
+	return err;
+}
+
 static void ide_destroy(struct dev *dev)
 {
 	struct ide *ide = container_of(dev, struct ide, dev);
@@ -499,6 +624,8 @@ static void ide_destroy(struct dev *dev)
 static const struct dev_class ide_class = {
 	.name = "ide",
 	.reset = ide_reset,
+	.state = ide_state,
+	.freeze = ide_freeze,
 	.destroy = ide_destroy,
 };
 

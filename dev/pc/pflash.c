@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "dev/disk.h"
 #include "vm/dev.h"
+#include "vm/stream.h"
 #include "vm/vm.h"
 
 #define SECTORS (PFLASH_MAX / PFLASH_SECTOR)
@@ -311,6 +312,55 @@ static void pflash_reset(struct dev *dev)
 	unlock(f);
 }
 
+static const struct st_field pflash_fields[] = {
+	ST_U(struct pflash, mode),
+	ST_U(struct pflash, pending),
+	ST_U(struct pflash, status),
+	ST_U(struct pflash, left),
+};
+
+/* Takes a sector of the saved contents; the file gets what differs from it. */
+static void load_sector(struct pflash *f, struct state_stream *st, uint32_t off, uint8_t *buf)
+{
+	uint32_t len = PFLASH_SECTOR;
+
+	if (st_get_bytes(st, "sector", buf, &len))
+		return;
+	if (len != PFLASH_SECTOR) {
+		state_fail(st, err_here(ERR_FORMAT), "flash: sectors of another size");
+	} else if (memcmp(f->data + off, buf, PFLASH_SECTOR)) {
+		memcpy(f->data + off, buf, PFLASH_SECTOR);
+		touch(f, off);
+	}
+}
+
+static int pflash_state(struct dev *dev, struct state_stream *st)
+{
+	struct pflash *f = container_of(dev, struct pflash, dev);
+	uint8_t *buf = plat_pages_alloc(ALIGN_UP(PFLASH_SECTOR, PAGE_SIZE));
+
+	if (!buf)
+		return state_fail(st, err_here(ERR_NOMEM), "out of memory");
+	plat_mutex_lock(&f->lock);
+	ST_SYNC(st, "flash", 0, pflash_fields, f);
+	if (st->loading && f->left > BUFFER && f->left != UINT32_MAX)
+		state_fail(st, err_here(ERR_FORMAT), "flash: an impossible buffer");
+	for (uint32_t off = 0; off < f->size && !st->err; off += PFLASH_SECTOR) {
+		if (st->loading)
+			load_sector(f, st, off, buf);
+		else
+			st_put_bytes(st, "sector", f->data + off, PFLASH_SECTOR);
+	}
+	unlock(f);
+	plat_pages_free(buf, ALIGN_UP(PFLASH_SECTOR, PAGE_SIZE));
+	return st->err;
+}
+
+static int pflash_freeze(struct dev *dev, bool on)
+{
+	return on ? disk_quiesce(&container_of(dev, struct pflash, dev)->disk) : 0;
+}
+
 static void pflash_destroy(struct dev *dev)
 {
 	struct pflash *f = container_of(dev, struct pflash, dev);
@@ -324,6 +374,8 @@ static void pflash_destroy(struct dev *dev)
 static const struct dev_class pflash_class = {
 	.name = "pflash",
 	.reset = pflash_reset,
+	.state = pflash_state,
+	.freeze = pflash_freeze,
 	.destroy = pflash_destroy,
 };
 

@@ -290,15 +290,22 @@ static const struct dev_class vga_class = {
 	.destroy = vga_destroy,
 };
 
-/* Video memory is saved in pieces, as a section has a limit. */
+/* Video memory is saved in pieces, as a section has a limit; what was never drawn on is left out. */
 static int chunk_state(struct dev *dev, struct state_stream *st)
 {
 	struct vga_chunk *c = container_of(dev, struct vga_chunk, dev);
 	uint32_t len = VGA_CHUNK;
 
-	if (!st->loading)
+	if (!st->loading) {
+		if (!c->at[0] && !memcmp(c->at, c->at + 1, VGA_CHUNK - 1))
+			len = 0;
 		return st_put_bytes(st, "pixels", c->at, len);
-	if (st_get_bytes(st, "pixels", c->at, &len) == 0 && len != VGA_CHUNK)
+	}
+	if (st_get_bytes(st, "pixels", c->at, &len))
+		return st->err;
+	if (!len)
+		memset(c->at, 0, VGA_CHUNK);
+	else if (len != VGA_CHUNK)
 		return state_fail(st, ERR_FORMAT, "vga: video memory of another size");
 	return st->err;
 }

@@ -7,12 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "dev/irq/intr.h"
+#include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
 #include "dev/pc/i8237.h"
 #include "dev/pc/i8254.h"
+#include "dev/pc/fwcfg.h"
+#include "dev/pc/i440fx.h"
+#include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
 #include "dev/pc/pcspk.h"
@@ -51,6 +56,19 @@ static const struct engine_ops srig_engine = {.name = "none",
 					      .vcpu_init = srig_vcpu_init,
 					      .vcpu_fini = srig_vcpu_fini};
 
+/* Disks of zeros that forget. */
+static inline void srig_submit(struct block *b, struct block_req *req)
+{
+	if (req->offset > b->size || req->len > b->size - req->offset)
+		abort();
+	for (unsigned i = 0; i < req->n_vec && req->op == BLOCK_READ; i++)
+		memset(req->vec[i].base, 0, req->vec[i].len);
+	req->done(req, 0);
+}
+
+static const struct block_ops srig_block_ops = {.name = "zeros", .submit = srig_submit};
+static struct block srig_disk = {.ops = &srig_block_ops, .size = 1u << 20, .name = "zeros"};
+
 #define SRIG_RAM (UINT64_C(4) << 20)
 
 static inline struct vm *srig_build(void)
@@ -59,8 +77,10 @@ static inline struct vm *srig_build(void)
 				      .engine = &srig_engine,
 				      .cpus = 2,
 				      .memory = SRIG_RAM,
-				      .low_end = SRIG_RAM};
-	struct pci_host_wiring pci = {.mem = {0xc0000000, 0x10000000}, .preassign = true};
+				      .low_end = SRIG_RAM,
+				      .pc_low = true};
+	struct pci_host_wiring pci = {
+		.io = {0xc000, 0x1000}, .mem = {0xc0000000, 0x10000000}, .preassign = true};
 	struct pcspk_wiring spk = {0};
 	struct pci_host *host;
 	struct virtio_dev *vd;
@@ -75,6 +95,12 @@ static inline struct vm *srig_build(void)
 	struct pcspk *speaker;
 	struct intr *intr;
 	struct vm *vm;
+	struct ide_wiring ide_w = {.slot = PIIX_SLOT, .func = PIIX_IDE_FN};
+	struct i440fx_wiring chip_w = {.pm_base = 0x600};
+	struct i440fx *chip;
+	struct fwcfg *fw;
+	struct nvme *nvme;
+	struct ide *ide;
 
 	input_init(&people);
 	if (vm_create(&cfg, &vm) || intr_create(vm, &intr) ||
@@ -97,8 +123,24 @@ static inline struct vm *srig_build(void)
 		abort();
 	for (unsigned i = 0; i < 4; i++)
 		pci.pirq[i] = gsi_line(vm, 16 + i);
-	if (pci_host_create(vm, &pci, &host) ||
-	    virtio_rng_create(vm, host, &(struct virtio_rng_wiring){.slot = -1}, &vd) ||
+	if (pci_host_create(vm, &pci, &host))
+		abort();
+	chip_w.host = ide_w.host = host;
+	chip_w.pm = pm;
+	for (unsigned i = 0; i < 2; i++) {
+		ide_w.irq[i] = gsi_line(vm, 14 + i);
+		ide_w.drive[i].present = true;
+		ide_w.drive[i].cdrom = i;
+		ide_w.drive[i].block = &srig_disk;
+	}
+	if (i440fx_create(vm, &chip) || i440fx_attach(chip, &chip_w) || fwcfg_create(vm, &fw) ||
+	    ide_create(vm, &ide_w, &ide) ||
+	    nvme_create(
+		    vm,
+		    &(struct nvme_wiring){.host = host, .slot = PCI_ANY_SLOT, .block = &srig_disk},
+		    &nvme))
+		abort();
+	if (virtio_rng_create(vm, host, &(struct virtio_rng_wiring){.slot = -1}, &vd) ||
 	    virtio_balloon_create(vm, host, &(struct virtio_balloon_wiring){.slot = -1}, &vd) ||
 	    virtio_input_create(
 		    vm, host,
