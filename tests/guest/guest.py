@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
 
-  guest.py VIGIA SUITE.asm [--status N] [--qemu]
+  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--qemu]
 
 A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
 its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
@@ -20,6 +20,7 @@ p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDes
 p.add_argument("vigia")
 p.add_argument("suite")
 p.add_argument("--status", type=int, default=1)
+p.add_argument("--cpus", default="1")
 p.add_argument("--qemu", action="store_true")
 args = p.parse_args()
 here = os.path.dirname(os.path.abspath(args.suite))
@@ -53,8 +54,9 @@ with tempfile.TemporaryDirectory() as d:
     subprocess.run(["nasm", "-f", "bin", "-i", here + "/", "-o", image, args.suite], check=True)
     for way, env in WAYS.items():
         r = subprocess.run([args.vigia, "run", "--kernel", image, "--exit-port", "0xf4", "--serial", "stdio", "--net",
-                            "none", "--memory", "64M", "--append", "vigia test"], env={**os.environ, **env},
-                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+                            "none", "--memory", "64M", "--cpus", args.cpus, "--append",
+                            "vigia test"], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=300, check=False)
         text = r.stdout.decode(errors="replace")
         good = judge(way, r.returncode, text)
         lines = text.strip().splitlines()
@@ -65,7 +67,8 @@ with tempfile.TemporaryDirectory() as d:
             print(text + r.stderr.decode(errors="replace")[:3000])
     if args.qemu:
         r = subprocess.run(["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-kernel", image, "-display", "none",
-                            "-serial", "stdio", "-m", "64", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4"],
-                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False)
+                            "-serial", "stdio", "-m", "64", "-smp", args.cpus, "-no-reboot", "-device",
+                            "isa-debug-exit,iobase=0xf4"], stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=300, check=False)
         print(r.stdout.decode(errors="replace")[-3000:])
 sys.exit(bad)
