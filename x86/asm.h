@@ -24,6 +24,7 @@ enum asm_op {
 	OPC_CMP = 0x3b,
 	OPC_TEST = 0x85,
 	OPC_LOAD = 0x8b,
+	OPC_LOAD8 = 0x8a,
 	OPC_STORE = 0x89, /* r/m, reg */
 	OPC_STORE8 = 0x88,
 	OPC_LEA = 0x8d,

@@ -141,6 +141,8 @@ static inline struct soft_part *soft_cur(struct soft_cache *c)
 #define STRING_SIZE_SHIFT 27
 #define STRING_SIZE       BIT(26) /* above the site */
 #define STRING_REP        BIT(29)
+#define STRING_ADDR4      BIT(30) /* by ESI, EDI, ECX; ADDR2: SI, DI, CX */
+#define STRING_ADDR2      BIT(31)
 #define SITE_MAX_BLOCKS   BIT(SITE_INSN_SHIFT)
 static inline uint32_t site_block(uint32_t site)
 {
@@ -187,6 +189,7 @@ const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site)
 
 /* Jump caches and slots of a vCPU. global: the page is mapped so. */
 void soft_jumps_init(struct soft_vcpu *v);
+void soft_jumps_flush(struct soft_vcpu *v); /* forgets all that are there */
 void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global);
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,
 			 bool global);

@@ -13,14 +13,62 @@
 #define CR0_MMU (CR0_PE | CR0_PG | CR0_WP)
 #define CR4_MMU (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
 
-uint32_t soft_mode(const struct soft_vcpu *v)
+/* How many bytes from its start on may be accessed without asking; 0: better ask. */
+static uint64_t seg_room(const struct x86_state *s, const struct x86_seg *seg, bool write)
+{
+	bool prot = s->cr0 & CR0_PE && !(s->rflags & FL_VM), code = seg->attr & 8;
+
+	if (!code && seg->attr & 4) /* expands down */
+		return 0;
+	if (prot && (seg->attr & SEG_UNUSABLE ||
+		     (write ? code || !(seg->attr & 2) : code && !(seg->attr & 2))))
+		return 0;
+	return (uint64_t)seg->limit + 1;
+}
+
+static bool seg_flat(const struct soft_vcpu *v, unsigned sreg)
+{
+	return !v->cpu.s.seg[sreg].base && v->neg_room[1][sreg] == -(uint64_t)(4 * GIB);
+}
+
+/* 16- and 32-bit code */
+static uint32_t legacy_mode(struct soft_vcpu *v)
+{
+	const struct x86_state *s = &v->cpu.s;
+	const struct x86_seg *cs = &s->seg[CS];
+	uint32_t mode = MODE_LEGACY;
+
+	for (unsigned i = 0; i < 6; i++) {
+		v->neg_room[0][i] = -seg_room(s, &s->seg[i], false);
+		v->neg_room[1][i] = -seg_room(s, &s->seg[i], true);
+	}
+	v->neg_cs = -cs->base;
+	if (!(s->cr0 & CR0_PE) || s->rflags & FL_VM)
+		mode |= MODE_REAL;
+	if (s->seg[SS].attr & SEG_DB)
+		mode |= MODE_S32;
+	if (cs->attr & SEG_DB)
+		mode |= MODE_D32;
+	if (cs->limit < (cs->attr & SEG_DB ? UINT32_MAX : 0xffffu))
+		mode |= MODE_NEAR;
+	if (mode & MODE_D32 && !(mode & MODE_NEAR) && !cs->base && seg_flat(v, DS) &&
+	    seg_flat(v, ES) && seg_flat(v, SS)) {
+		mode |= MODE_FLAT;
+	} else if (cs->base != v->cs_base_seen || cs->limit != v->cs_limit_seen) {
+		v->cs_base_seen = cs->base;
+		v->cs_limit_seen = cs->limit;
+		soft_jumps_flush(v);
+	}
+	return mode;
+}
+
+uint32_t soft_mode(struct soft_vcpu *v)
 {
 	const struct x86_state *s = &v->cpu.s;
 	uint32_t mode = MODE_VALID | soft_ctx(v);
 	bool fp = !(s->cr0 & (CR0_EM | CR0_TS));
 
-	if (v->sv->cfg.interp || v->cpu.debug_step || !(s->efer & EFER_LMA) ||
-	    !(s->seg[CS].attr & SEG_L))
+	if (v->sv->cfg.interp || v->cpu.debug_step)
 		return MODE_INTERP;
 	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->a20_masked || s->smm)
 		return MODE_INTERP;
@@ -28,6 +76,8 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 		return MODE_INTERP;
 	if ((s->cr4 & CR4_PKE) || x86_cpl(s) == 1 || x86_cpl(s) == 2)
 		return MODE_INTERP;
+	if (!(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
+		mode |= legacy_mode(v);
 	if (s->cr4 & CR4_SMAP)
 		mode |= MODE_SMAP;
 	if (!(s->cr4 & CR4_TSD) || x86_cpl(s) == 0)
@@ -36,7 +86,7 @@ uint32_t soft_mode(const struct soft_vcpu *v)
 		mode |= MODE_FPU;
 	if (fp && (s->cr4 & CR4_OSFXSR))
 		mode |= MODE_SSE;
-	if (fp && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6)
+	if (fp && !(mode & MODE_REAL) && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6)
 		mode |= MODE_AVX;
 	return mode;
 }

@@ -33,7 +33,7 @@ struct stub {
 	uint64_t ea;
 };
 
-#define MAX_STUBS (BLOCK_INSNS * 3)
+#define MAX_STUBS (BLOCK_INSNS * 5)
 
 struct tr {
 	struct soft_vcpu *v;
@@ -67,6 +67,12 @@ static inline uint64_t tr_next_rip(const struct tr *t)
 	return t->rip + t->off[t->i + 1];
 }
 
+/* 16- or 32-bit code? */
+static inline bool tr_legacy(const struct tr *t)
+{
+	return t->mode & MODE_LEGACY;
+}
+
 struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg);
 
 /* ---- emit_mem.c: addresses and probes ---- */
@@ -87,6 +93,23 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 /* Both, for in's memory operand. */
 bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size,
 		  struct place *out);
+
+/* ---- emit_seg.c: the same for 16- and 32-bit code ---- */
+
+bool seg_translatable(const struct tr *t, const struct insn *in);
+bool emit_seg_operand(struct tr *t, const struct insn *in, bool write, unsigned size,
+		      struct place *out);
+/* The place of size bytes at (E)SP or (E)BP, plus disp */
+void emit_seg_stack(struct tr *t, unsigned reg, int32_t disp, bool write, unsigned size,
+		    struct place *out);
+/* (E)SP = reg + by */
+void emit_seg_move(struct tr *t, unsigned reg, int32_t by);
+bool emit_seg_lea(struct tr *t, const struct insn *in);
+bool emit_seg_movabs(struct tr *t, const struct insn *in);
+/* T0: EIP becomes a linear address. */
+void emit_seg_code(struct tr *t);
+/* The return address in at, of size bytes */
+void emit_seg_store_rip(struct tr *t, uint64_t linear, unsigned size, const struct place *at);
 
 /* ---- emit_copy.c ---- */
 

@@ -32,9 +32,25 @@ static void load_mem_regs(struct tr *t, const struct insn *in)
 		asm_ld_gs(&t->a, (unsigned)in->mem.index, GS_GPR((unsigned)in->mem.index));
 }
 
-/* The bytes as they are, each stolen register in its own place. */
-static void copy_verbatim(struct tr *t, const struct insn *in)
+/* The same in 64-bit mode: some encodings differ, and some are not there. */
+static bool copy_legacy(struct tr *t, const struct insn *in)
 {
+	struct insn_subst sub = {.base = -1, .index = -1};
+	unsigned len;
+
+	for (uint8_t r = 0; r < 16; r++)
+		sub.gpr[r] = r;
+	if (insn_encode(in, &sub, t->a.p, &len) != ENCODE_OK)
+		return false;
+	t->a.p += len;
+	return true;
+}
+
+/* The bytes as they are, each stolen register in its own place. */
+static bool copy_verbatim(struct tr *t, const struct insn *in)
+{
+	if (tr_legacy(t))
+		return copy_legacy(t, in);
 	for (unsigned i = 0; i < in->n_opnd; i++)
 		if (stolen(&in->opnd[i]) && needs_load(&in->opnd[i]))
 			asm_ld_gs(&t->a, in->opnd[i].reg, GS_GPR(in->opnd[i].reg));
@@ -43,6 +59,7 @@ static void copy_verbatim(struct tr *t, const struct insn *in)
 	for (unsigned i = 0; i < in->n_opnd; i++)
 		if (stolen(&in->opnd[i]) && (in->opnd[i].acc & ACC_W))
 			asm_st_gs(&t->a, in->opnd[i].reg, GS_GPR(in->opnd[i].reg));
+	return true;
 }
 
 static const struct insn_opnd *mem_opnd(const struct insn *in)
@@ -177,10 +194,8 @@ bool emit_copy(struct tr *t, const struct insn *in)
 {
 	const struct insn_opnd *m = mem_opnd(in);
 
-	if (!in->has_mem) {
-		copy_verbatim(t, in);
-		return true;
-	}
+	if (!in->has_mem)
+		return copy_verbatim(t, in);
 	if (!m || !m->size || m->size > 64 || (in->row->attr & AT_VSIB))
 		return false;
 	if ((in->row->attr & AT_BITSTR) && in->opnd[1].kind == OP_GPR)
@@ -192,6 +207,8 @@ bool emit_lea(struct tr *t, const struct insn *in)
 {
 	const struct insn_opnd *d = &in->opnd[0];
 
+	if (tr_legacy(t))
+		return emit_seg_lea(t, in);
 	if (in->mem.rip_rel) {
 		uint64_t ea = tr_next_rip(t) + (uint64_t)in->mem.disp;
 		unsigned dst = stolen(d) ? T0 : d->reg;
@@ -206,8 +223,7 @@ bool emit_lea(struct tr *t, const struct insn *in)
 		return true;
 	}
 	load_mem_regs(t, in);
-	copy_verbatim(t, in);
-	return true;
+	return copy_verbatim(t, in);
 }
 
 bool emit_nop(struct tr *t, const struct insn *in)
@@ -221,8 +237,7 @@ bool emit_nop(struct tr *t, const struct insn *in)
 	case I_LFENCE:
 	case I_MFENCE:
 	case I_SFENCE:
-		copy_verbatim(t, in);
-		break;
+		return copy_verbatim(t, in);
 	}
 	return true; /* hints */
 }

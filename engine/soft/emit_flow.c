@@ -21,9 +21,13 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 
 	if (t->pic) {
 		emit_rip(t, T0, target);
+		if (tr_legacy(t)) /* 4 GiB are round */
+			asm_rr(&t->a, OPC_LOAD, 4, T0, T0);
 		emit_lookup(t);
 		return true;
 	}
+	if (tr_legacy(t))
+		target = (uint32_t)target;
 	tgt = soft_tgt_get(t->sv, target, mode & ~MODE_PLAIN);
 	if (tgt < 0)
 		return false;
@@ -54,6 +58,9 @@ void emit_poll(struct tr *t)
 
 static bool same_page(const struct tr *t, uint64_t target)
 {
+	/* Where RIP is in its segment, only the vCPU knows. */
+	if (tr_legacy(t) && !(t->mode & MODE_FLAT))
+		return false;
 	/* What follows an instruction that didn't fit on the page is one that crosses. */
 	if (block_crosses(t->b) || (t->cut && target == t->rip + t->off[t->n]))
 		return false;
@@ -124,11 +131,34 @@ bool emit_jcc(struct tr *t, const struct insn *in)
 	return true;
 }
 
+/* By CX, for which the host has none */
+static bool emit_loop16(struct tr *t, const struct insn *in)
+{
+	struct asm_buf *a = &t->a;
+	uint64_t next = tr_next_rip(t), target = rel_target(t, in);
+	bool jcxz = in->mnem == I_JCXZ;
+	uint8_t *zero;
+
+	if (!jcxz)
+		asm_lea(a, 2, RCX, RCX, -1, 1, -1);
+	asm_mov_rr(a, T2, RCX);
+	asm_movzx16(a, RCX, RCX);
+	zero = asm_jrcxz(a);
+	asm_mov_rr(a, RCX, T2);
+	emit_branch(t, -1, jcxz ? next : target);
+	asm_patch8(zero, a->p);
+	asm_mov_rr(a, RCX, T2);
+	emit_branch(t, -1, jcxz ? target : next);
+	return true;
+}
+
 bool emit_loop(struct tr *t, const struct insn *in)
 {
 	uint8_t *taken;
 
-	if (in->mem.addr_size == 4 || in->addrsize_pfx)
+	if (in->mem.addr_size == 2)
+		return emit_loop16(t, in);
+	if (in->mem.addr_size == 4)
 		asm_u8(&t->a, 0x67);
 	asm_u16(&t->a, in->opcode);
 	taken = t->a.p - 1;
@@ -166,90 +196,138 @@ static void load_guest(struct tr *t, unsigned dst, unsigned reg)
 		asm_mov_rr(&t->a, dst, reg);
 }
 
-/* The 64-bit r/m operand into T0. */
+/* The r/m operand, of the code's own size, into T0. */
 static bool load_target(struct tr *t, const struct insn *in)
 {
+	unsigned size = mode_bytes(t->mode);
 	struct place at;
 
-	if (in->opnd[0].size != 8)
+	if (in->opnd[0].size != size)
 		return false;
 	if (in->opnd[0].kind == OP_GPR) {
 		load_guest(t, T0, in->opnd[0].reg);
-		return true;
+		if (size == 4)
+			asm_rr(&t->a, OPC_LOAD, 4, T0, T0);
+	} else {
+		if (!emit_operand(t, in, false, size, &at))
+			return false;
+		asm_rm(&t->a, OPC_LOAD, size, T0, at.base, at.index, 1, at.disp);
 	}
-	if (!emit_operand(t, in, false, 8, &at))
-		return false;
-	asm_rm(&t->a, OPC_LOAD, 8, T0, at.base, at.index, 1, at.disp);
+	if (size == 2)
+		asm_movzx16(&t->a, T0, T0);
 	return true;
+}
+
+/* To RIP in T0 */
+static void go_indirect(struct tr *t)
+{
+	if (tr_legacy(t))
+		emit_seg_code(t);
+	emit_lookup(t);
 }
 
 /* ---- stack ---------------------------------------------------------------------------------- */
 
-/* The place for a push of 8 bytes */
-static void push_place(struct tr *t, struct place *at)
+/* Can pushes and pops of this size be done? In 64-bit code that is 8. */
+static bool stack_size(const struct tr *t, unsigned size)
 {
-	emit_stack_place(t, RSP, -8, true, at);
+	return tr_legacy(t) ? size == 2 || size == 4 : size == 8;
 }
 
-static void push_imm(struct tr *t, uint64_t v)
+static void stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, unsigned size,
+			struct place *at)
+{
+	if (tr_legacy(t))
+		emit_seg_stack(t, reg, disp, write, size, at);
+	else
+		emit_stack_place(t, reg, disp, write, at);
+}
+
+/* RSP = reg + by */
+static void stack_move(struct tr *t, unsigned reg, int32_t by)
+{
+	if (tr_legacy(t))
+		emit_seg_move(t, reg, by);
+	else
+		asm_lea(&t->a, 8, RSP, (int)reg, -1, 1, by);
+}
+
+/* The place for a push */
+static void push_place(struct tr *t, unsigned size, struct place *at)
+{
+	stack_place(t, RSP, -(int32_t)size, true, size, at);
+}
+
+static void push_done(struct tr *t, unsigned size)
+{
+	stack_move(t, RSP, -(int32_t)size);
+}
+
+static void push_imm(struct tr *t, uint64_t v, unsigned size)
 {
 	struct place at;
 
-	push_place(t, &at);
-	asm_store_imm(&t->a, 8, at.base, at.index, at.disp, (int32_t)v);
-	asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
+	push_place(t, size, &at);
+	asm_store_imm(&t->a, size, at.base, at.index, at.disp, (int32_t)v);
+	push_done(t, size);
 }
 
 static void push_rip(struct tr *t, uint64_t rip)
 {
+	unsigned size = mode_bytes(t->mode);
 	struct place at;
 
-	if (!t->pic && asm_fits32((int64_t)rip)) {
-		push_imm(t, rip);
+	if (!t->pic && (tr_legacy(t) ? t->mode & MODE_FLAT : asm_fits32((int64_t)rip))) {
+		push_imm(t, rip, size);
 		return;
 	}
-	push_place(t, &at);
-	emit_rip(t, T2, rip);
-	asm_rm(&t->a, OPC_STORE, 8, T2, at.base, at.index, 1, at.disp);
-	asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
+	push_place(t, size, &at);
+	if (tr_legacy(t)) {
+		emit_seg_store_rip(t, rip, size, &at);
+	} else {
+		emit_rip(t, T2, rip);
+		asm_rm(&t->a, OPC_STORE, 8, T2, at.base, at.index, 1, at.disp);
+	}
+	push_done(t, size);
 }
 
-static void push_reg(struct tr *t, unsigned reg)
+static void push_reg(struct tr *t, unsigned reg, unsigned size)
 {
 	struct place at;
 
-	push_place(t, &at);
+	push_place(t, size, &at);
 	if (is_stolen(reg)) {
 		asm_ld_gs(&t->a, T2, GS_GPR(reg));
 		reg = T2;
 	}
-	asm_rm(&t->a, OPC_STORE, 8, reg, at.base, at.index, 1, at.disp);
-	asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
+	asm_rm(&t->a, OPC_STORE, size, reg, at.base, at.index, 1, at.disp);
+	push_done(t, size);
 }
 
 bool emit_push(struct tr *t, const struct insn *in)
 {
 	const struct insn_opnd *o = &in->opnd[0];
+	unsigned size = in->op_size;
 	struct place at;
 
-	if (in->op_size != 8)
+	if (!stack_size(t, size))
 		return false;
 	switch (o->kind) {
 	case OP_IMM:
-		push_imm(t, in->imm);
+		push_imm(t, in->imm, size);
 		return true;
 	case OP_GPR:
-		push_reg(t, o->reg);
+		push_reg(t, o->reg, size);
 		return true;
 	case OP_MEM:
-		if (!emit_operand(t, in, false, 8, &at))
+		if (!emit_operand(t, in, false, size, &at))
 			return false;
-		asm_rm(&t->a, OPC_LOAD, 8, T0, at.base, at.index, 1, at.disp);
+		asm_rm(&t->a, OPC_LOAD, size, T0, at.base, at.index, 1, at.disp);
 		asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
-		push_place(t, &at);
+		push_place(t, size, &at);
 		asm_ld_gs(&t->a, T2, GS_OFF(tmp[0]));
-		asm_rm(&t->a, OPC_STORE, 8, T2, at.base, at.index, 1, at.disp);
-		asm_lea(&t->a, 8, RSP, RSP, -1, 1, -8);
+		asm_rm(&t->a, OPC_STORE, size, T2, at.base, at.index, 1, at.disp);
+		push_done(t, size);
 		return true;
 	}
 	return false;
@@ -258,30 +336,30 @@ bool emit_push(struct tr *t, const struct insn *in)
 bool emit_pop(struct tr *t, const struct insn *in)
 {
 	const struct insn_opnd *o = &in->opnd[0];
-	unsigned dst = o->reg;
+	unsigned dst = o->reg, size = in->op_size;
 	struct place at;
 
-	if (in->op_size != 8 || o->kind != OP_GPR)
+	if (!stack_size(t, size) || o->kind != OP_GPR || (dst == RSP && tr_legacy(t)))
 		return false;
-	emit_stack_place(t, RSP, 0, false, &at);
+	stack_place(t, RSP, 0, false, size, &at);
 	if (is_stolen(dst))
 		dst = T2;
-	asm_rm(&t->a, OPC_LOAD, 8, dst, at.base, at.index, 1, at.disp);
+	asm_rm(&t->a, OPC_LOAD, size, dst, at.base, at.index, 1, at.disp);
 	if (dst != RSP)
-		asm_lea(&t->a, 8, RSP, RSP, -1, 1, 8);
+		stack_move(t, RSP, (int32_t)size);
 	if (dst == T2)
 		asm_st_gs(&t->a, T2, GS_GPR(o->reg));
 	return true;
 }
 
 /* Pushes RFLAGS: the host's arithmetic flags and DF, the rest from memory. */
-static bool emit_pushf(struct tr *t)
+static bool emit_pushf(struct tr *t, unsigned size)
 {
 	struct asm_buf *a = &t->a;
 	bool dead_after = t->i + 1 < t->n && t->flags_dead[t->i + 1];
 	struct place at;
 
-	push_place(t, &at);
+	push_place(t, size, &at);
 	asm_lea(a, 8, T0, at.base, at.index, 1, at.disp);
 	asm_st_gs(a, RSP, GS_OFF(tmp[0]));
 	asm_ld_gs(a, RSP, GS_OFF(host_rsp));
@@ -294,8 +372,8 @@ static bool emit_pushf(struct tr *t)
 	if (!dead_after)
 		asm_u8(a, 0x9d); /* popfq */
 	asm_ld_gs(a, RSP, GS_OFF(tmp[0]));
-	asm_rm(a, OPC_STORE, 8, T1, T0, -1, 1, 0);
-	asm_lea(a, 8, RSP, RSP, -1, 1, -8);
+	asm_rm(a, OPC_STORE, size, T1, T0, -1, 1, 0);
+	push_done(t, size);
 	return true;
 }
 
@@ -303,15 +381,15 @@ bool emit_stack(struct tr *t, const struct insn *in)
 {
 	struct place at;
 
-	if (in->op_size != 8)
+	if (!stack_size(t, in->op_size))
 		return false;
 	if (in->mnem == I_PUSHF)
-		return emit_pushf(t);
+		return emit_pushf(t, in->op_size);
 	if (in->mnem != I_LEAVE)
 		return false;
-	emit_stack_place(t, RBP, 0, false, &at);
-	asm_lea(&t->a, 8, RSP, RBP, -1, 1, 8);
-	asm_rm(&t->a, OPC_LOAD, 8, RBP, at.base, at.index, 1, at.disp);
+	stack_place(t, RBP, 0, false, in->op_size, &at);
+	stack_move(t, RBP, in->op_size);
+	asm_rm(&t->a, OPC_LOAD, in->op_size, RBP, at.base, at.index, 1, at.disp);
 	return true;
 }
 
@@ -328,7 +406,7 @@ bool emit_jmp_ind(struct tr *t, const struct insn *in)
 {
 	if (!load_target(t, in))
 		return false;
-	emit_lookup(t);
+	go_indirect(t);
 	return true;
 }
 
@@ -339,23 +417,26 @@ bool emit_call_ind(struct tr *t, const struct insn *in)
 	asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
 	push_rip(t, tr_next_rip(t));
 	asm_ld_gs(&t->a, T0, GS_OFF(tmp[0]));
-	emit_lookup(t);
+	go_indirect(t);
 	return true;
 }
 
 bool emit_ret(struct tr *t, const struct insn *in)
 {
+	unsigned size = mode_bytes(t->mode);
 	struct place at;
-	int32_t pop = 8;
+	int32_t pop = (int32_t)size;
 
-	if (in->op_size != 8)
+	if (in->op_size != size)
 		return false;
 	if (in->n_opnd && in->opnd[0].kind == OP_IMM)
 		pop += (int32_t)(in->imm & 0xffff);
-	emit_stack_place(t, RSP, 0, false, &at);
-	asm_rm(&t->a, OPC_LOAD, 8, T0, at.base, at.index, 1, at.disp);
-	asm_lea(&t->a, 8, RSP, RSP, -1, 1, pop);
-	emit_lookup(t);
+	stack_place(t, RSP, 0, false, size, &at);
+	asm_rm(&t->a, OPC_LOAD, size, T0, at.base, at.index, 1, at.disp);
+	if (size == 2)
+		asm_movzx16(&t->a, T0, T0);
+	stack_move(t, RSP, pop);
+	go_indirect(t);
 	return true;
 }
 

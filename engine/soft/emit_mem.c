@@ -274,6 +274,8 @@ bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size
 {
 	uint64_t ea;
 
+	if (tr_legacy(t))
+		return emit_seg_operand(t, in, write, size, out);
 	if (group_member(t, ACCESS_OPERAND)) {
 		member_place(t, in, out);
 		return true;

@@ -145,6 +145,8 @@ bool string_translatable(const struct insn *in)
 {
 	if (in->mnem != I_MOVS && in->mnem != I_STOS)
 		return false;
+	if (in->mode != 8)
+		return in->mnem == I_STOS || in->mem.seg == DS;
 	return in->addr_size == 8 &&
 	       !(in->mnem == I_MOVS && (in->mem.seg == FS || in->mem.seg == GS));
 }
@@ -158,6 +160,8 @@ bool emit_string(struct tr *t, const struct insn *in)
 		arg |= STRING_MOVS;
 	if (in->rep)
 		arg |= STRING_REP;
+	if (tr_legacy(t))
+		arg |= in->addr_size == 4 ? STRING_ADDR4 : STRING_ADDR2;
 	asm_mov_ri(&t->a, T2, arg);
 	asm_jmp(&t->a, t->c->code.rw + t->c->t_string);
 	return true;

@@ -19,10 +19,19 @@ static bool fetch_page(struct soft_vcpu *v, uint64_t rip, gpa_t *gpa, bool *glob
 	return true;
 }
 
+/* Does all of it lie in the code segment, and RIP not wrap at its end? */
+static bool in_segment(const struct soft_vcpu *v, const struct soft_block *b)
+{
+	uint64_t end = v->cpu.s.rip + b->len;
+
+	return !(v->mode & MODE_LEGACY) || (end <= (v->mode & MODE_D32 ? UINT32_MAX : 0xffffu) &&
+					    end - 1 <= v->cpu.s.seg[CS].limit);
+}
+
 struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global)
 {
 	struct soft_vm *sv = v->sv;
-	uint64_t rip = v->cpu.s.rip;
+	uint64_t rip = soft_linear(v);
 	gpa_t gpa, gpa2 = NO_GPA;
 	bool global2 = true;
 
@@ -44,6 +53,8 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 		}
 		if (!b)
 			r = soft_translate(v, mode, rip, gpa, gpa2, &b);
+		if (r == TR_OK && !in_segment(v, b))
+			r = TR_NONE;
 		if (r == TR_OK) {
 			*global &= !block_crosses(b) || global2;
 			if (!(mode & MODE_PLAIN))
@@ -69,12 +80,12 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 
 const uint8_t *soft_find(struct soft_vcpu *v)
 {
-	const uint8_t *code = soft_jumps_find(v, v->cpu.s.rip, v->mode);
-
-	v->vbase = v->cpu.s.rip & ~PAGE_MASK;
+	uint64_t rip = soft_linear(v);
+	const uint8_t *code = soft_jumps_find(v, rip, v->mode);
 	struct soft_block *b;
 	bool global;
 
+	v->vbase = rip & ~PAGE_MASK;
 	if (likely(code))
 		return code;
 	v->stats.misses++;

@@ -283,7 +283,7 @@ void groups_find(struct tr *t)
 
 	t->groups.n = 0;
 	memset(t->groups.access, 0, t->n * sizeof(t->groups.access[0]));
-	if (t->mode & MODE_PLAIN || !t->sv->bmi2)
+	if (t->mode & (MODE_PLAIN | MODE_LEGACY) || !t->sv->bmi2)
 		return;
 	forget(&k, 0xffff);
 	for (unsigned i = 0; i < t->n; i++) {

@@ -132,6 +132,15 @@ void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 	view->global_code = false;
 }
 
+void soft_jumps_flush(struct soft_vcpu *v)
+{
+	soft_jumps_flush_shared(v, false);
+	soft_jumps_flush_shared(v, true);
+	for (unsigned i = 0; i < VIEWS; i++)
+		if (v->views[i].log_jc.n)
+			soft_jumps_flush_view(v, &v->views[i]);
+}
+
 /* ---- filling ---------------------------------------------------------------------------------- */
 
 static void note_pages(uint8_t *map, const struct soft_block *b, uint64_t rip)

@@ -27,17 +27,23 @@ enum soft_ctx {
 };
 
 /* Mode word: everything besides the address that a translation depends on. Never 0. */
-#define MODE_CTX    3u     /* enum soft_ctx */
-#define MODE_FPU    BIT(2) /* x87 and MMX do not fault */
-#define MODE_SSE    BIT(3)
-#define MODE_AVX    BIT(4)
-#define MODE_32     BIT(5) /* flat 32-bit; else 64-bit */
-#define MODE_SMAP   BIT(7) /* SMAP is on */
-#define MODE_TSC    BIT(8) /* RDTSC does not fault */
-#define MODE_VALID  BIT(6)
+#define MODE_CTX   3u     /* enum soft_ctx */
+#define MODE_FPU   BIT(2) /* x87 and MMX do not fault */
+#define MODE_SSE   BIT(3)
+#define MODE_AVX   BIT(4)
+#define MODE_SMAP  BIT(7) /* SMAP is on */
+#define MODE_TSC   BIT(8) /* RDTSC does not fault */
+#define MODE_VALID BIT(6)
+/* 16- and 32-bit code, and what it depends on besides */
+#define MODE_LEGACY BIT(9)
+#define MODE_D32    BIT(10) /* CS.D: 32-bit code */
+#define MODE_S32    BIT(11) /* SS.B: ESP; else SP */
+#define MODE_FLAT   BIT(12) /* CS, DS, ES, SS: 32-bit, from 0 to 4 GiB, and nothing forbidden */
+#define MODE_REAL   BIT(13) /* real or virtual-8086 mode */
+#define MODE_NEAR   BIT(14) /* CS has a limit that near jumps can exceed */
 #define MODE_PLAIN  BIT(15) /* of blocks, not vCPUs: no shared probes (group.c) */
-#define MODE_COUNT  512u
-#define MODE_INTERP 0u /* not translated at all */
+#define MODE_COUNT  512u    /* of 64-bit code; with others RIP + mode is never 0 */
+#define MODE_INTERP 0u      /* not translated at all */
 /* Translations of user code do not depend on where the page is mapped: processes share them. */
 #define MODE_IS_PIC(mode) (((mode)&MODE_CTX) == CTX_USER)
 
@@ -123,9 +129,13 @@ struct soft_vcpu {
 	uint64_t group[GROUP_SLOTS]; /* addends of groups (group.c) */
 	uint64_t self;               /* address of this structure */
 	uint64_t vbase;              /* linear address of the page that runs (MODE_IS_PIC) */
-	_Atomic uint32_t poll;       /* nonzero: leave translated code at the next chance */
-	uint32_t irq_waits;          /* an interrupt is pending but masked */
-	uint8_t if_clear[256];       /* byte 1 of RFLAGS without IF */
+	/* Minus the bytes of each segment that may be read, written (MODE_LEGACY); 0: the interpreter
+	 * must look. Minus CS.base. */
+	uint64_t neg_room[2][6];
+	uint64_t neg_cs;
+	_Atomic uint32_t poll; /* nonzero: leave translated code at the next chance */
+	uint32_t irq_waits;    /* an interrupt is pending but masked */
+	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
 	uint8_t if_set[256];
 	uint32_t mode; /* current mode word */
 
@@ -139,6 +149,8 @@ struct soft_vcpu {
 	bool leave;        /* soft_next() wants run() to return, exit says why */
 	struct vcpu_exit *exit;
 	uint64_t cr0_seen, cr4_seen, efer_seen;
+	uint64_t cs_base_seen; /* of legacy code that is not flat: jump caches depend on it */
+	uint32_t cs_limit_seen;
 	_Atomic bool in_code;    /* between soft_next() and leaving: the cache must stay */
 	struct plat_code native; /* page for x86/native.c */
 	struct mem_slot *slot;   /* last one used */
@@ -201,13 +213,36 @@ void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one);
 /* soft.c */
 extern const struct cpu_ops soft_cpu_ops;
 /* dispatch.c */
-uint32_t soft_mode(const struct soft_vcpu *v); /* mode word of the current state */
-void soft_refresh_mode(struct soft_vcpu *v);   /* after mode_dirty */
+uint32_t soft_mode(struct soft_vcpu *v);     /* mode word of the current state */
+void soft_refresh_mode(struct soft_vcpu *v); /* after mode_dirty */
 void soft_after_step(struct soft_vcpu *v, enum cpu_step st);
+
+/* Bytes, as the decoder wants it */
+static inline unsigned mode_bytes(uint32_t mode)
+{
+	return !(mode & MODE_LEGACY) ? 8 : mode & MODE_D32 ? 4 : 2;
+}
 
 static inline struct soft_vcpu *soft_of(struct cpu *cpu)
 {
 	return (struct soft_vcpu *)cpu;
+}
+
+/* The linear address of the instruction at RIP */
+static inline uint64_t soft_linear(const struct soft_vcpu *v)
+{
+	const struct x86_state *s = &v->cpu.s;
+
+	return v->mode & MODE_LEGACY ? (uint32_t)(s->rip + s->seg[CS].base) : s->rip;
+}
+
+/* RIP for a linear address in the code segment, wrapped as near jumps do */
+static inline uint64_t soft_to_rip(const struct soft_vcpu *v, uint64_t linear)
+{
+	if (!(v->mode & MODE_LEGACY))
+		return linear;
+	linear -= v->cpu.s.seg[CS].base;
+	return v->mode & MODE_D32 ? (uint32_t)linear : (uint16_t)linear;
 }
 
 static inline uint64_t *soft_gs64(struct soft_vcpu *v, uint32_t off)

@@ -29,7 +29,7 @@ static bool decode_at(struct soft_vcpu *v, const struct soft_block *b, uint32_t 
 		return false;
 	if (first < len && mem_read(v->sv->vm, gpa2, buf + first, len - first))
 		return false;
-	return cpu_decode(&v->cpu, buf, len, 8, in) == DECODE_OK;
+	return cpu_decode(&v->cpu, buf, len, mode_bytes(b->mode), in) == DECODE_OK;
 }
 
 /* Nothing has happened that the block doesn't know of. */
@@ -55,7 +55,7 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 	uint64_t rip;
 
 	v->stats.exec++;
-	rip = soft_rip(v, b);
+	rip = soft_to_rip(v, soft_rip(v, b));
 	v->cpu.s.rip = rip + s->guest;
 	if (decode_at(v, b, s->guest, &in)) {
 		v->by_mnem[in.mnem]++;
@@ -139,7 +139,7 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 		return head_code(v, e);
 	}
 	v->last_ea = ~ea;
-	v->cpu.s.rip = soft_rip(v, from) + (uint64_t)(int64_t)e->target;
+	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, from) + (uint64_t)(int64_t)e->target);
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
 	if (unlikely(v->stored != NO_GPA)) /* the walk meant to store; it was not done */
@@ -156,13 +156,13 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 
 const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
-	v->cpu.s.rip = soft_rip(v, block_of(v, site));
+	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, block_of(v, site)));
 	return soft_next(v);
 }
 
 const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t arg, uint64_t rip)
 {
-	v->cpu.s.rip = rip;
+	v->cpu.s.rip = soft_to_rip(v, rip);
 	return soft_next(v);
 }
 
@@ -176,7 +176,7 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	bool global;
 
 	v->stats.exits++;
-	v->cpu.s.rip = soft_rip(v, from) + (uint64_t)(int64_t)e->target;
+	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, from) + (uint64_t)(int64_t)e->target);
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
 	to = soft_find_block(v, v->mode, &global);
@@ -205,11 +205,12 @@ const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea)
 	bool global;
 
 	v->stats.tgts++;
-	v->cpu.s.rip = c->tgt[tgt].rip;
+	v->cpu.s.rip = soft_to_rip(v, c->tgt[tgt].rip);
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
 	to = soft_find_block(v, v->mode, &global);
-	if (to && c->generation == generation && to->mode == c->tgt[tgt].mode) {
+	if (to && c->generation == generation && to->mode == c->tgt[tgt].mode &&
+	    soft_linear(v) == c->tgt[tgt].rip) {
 		plat_mutex_lock(&sv->lock);
 		if (!to->dead)
 			soft_jumps_fill_tgt(v, tgt, to, global);

@@ -63,6 +63,79 @@ static uint64_t extend(struct soft_vcpu *v, uint64_t va, hva_t host, bool write,
 	return MIN(bytes, want);
 }
 
+/* ---- 16- and 32-bit code --------------------------------------------------------------------- */
+
+/* Bytes of the segment from this offset on, before the offset wraps */
+static uint64_t seg_room(const struct soft_vcpu *v, unsigned sreg, bool write, uint64_t off,
+			 uint64_t mask)
+{
+	uint64_t end = MIN(-v->neg_room[write][sreg], mask + 1);
+
+	return end > off ? end - off : 0;
+}
+
+static uint64_t seg_linear(const struct soft_vcpu *v, unsigned sreg, uint64_t off)
+{
+	return (uint32_t)(v->cpu.s.seg[sreg].base + off);
+}
+
+/* A write of a register of 4 or 2 bytes */
+static void set_reg(uint64_t *g, uint64_t mask, uint64_t value)
+{
+	*g = (mask == 0xffff ? *g & ~mask : 0) | (value & mask);
+}
+
+static const uint8_t *legacy_string(struct soft_vcpu *v, struct soft_block *b,
+				    const struct soft_site *site, uint32_t arg)
+{
+	uint32_t where = arg & (STRING_SIZE - 1);
+	uint64_t *g = v->cpu.s.gpr, mask = arg & STRING_ADDR4 ? UINT32_MAX : 0xffff;
+	bool movs = arg & STRING_MOVS, rep = arg & STRING_REP;
+	unsigned log = arg >> STRING_SIZE_SHIFT & 3;
+	uint64_t count = rep ? g[RCX] & mask : 1;
+
+	while (count) {
+		uint64_t di = g[RDI] & mask, si = g[RSI] & mask;
+		uint64_t to = seg_linear(v, ES, di), from = seg_linear(v, DS, si);
+		uint64_t want =
+			MIN(MIN(count, (uint64_t)RUN_MAX) << log, seg_room(v, ES, true, di, mask));
+		uint64_t bytes, n;
+		hva_t d, s;
+
+		if (movs)
+			want = MIN(want, seg_room(v, DS, false, si, mask));
+		if (unlikely(!(want >> log)))
+			return soft_exec_site(v, where);
+		d = soft_tlb_host(v, to, true);
+		s = movs && d ? soft_tlb_host(v, from, false) : d;
+		if (unlikely(!s))
+			return soft_exec_site(v, where);
+		bytes = extend(v, to, d, true, room(to), want);
+		if (movs)
+			bytes = extend(v, from, s, false, room(from), bytes);
+		n = bytes >> log;
+		if (unlikely(!n))
+			return soft_exec_site(v, where);
+		if (movs) {
+			move(d, s, n, log);
+			set_reg(&g[RSI], mask, si + (n << log));
+		} else {
+			store(d, g[RAX], n, log);
+		}
+		set_reg(&g[RDI], mask, di + (n << log));
+		count -= n;
+		if (rep)
+			set_reg(&g[RCX], mask, count);
+		if (count && unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed))) {
+			v->cpu.s.rip = soft_to_rip(v, soft_rip(v, b)) + site->guest;
+			return soft_next(v);
+		}
+	}
+	return soft_rx(v->sv->cache, b->code + site[1].host);
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
 const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 {
 	struct soft_block *b = &v->sv->cache->block[site_block(arg)];
@@ -75,6 +148,8 @@ const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 
 	if (unlikely(v->cpu.s.rflags & FL_DF))
 		return soft_exec_site(v, where);
+	if (arg & (STRING_ADDR4 | STRING_ADDR2))
+		return legacy_string(v, b, site, arg);
 	while (count) {
 		hva_t d = soft_tlb_host(v, g[RDI], true);
 		hva_t s = movs && d ? soft_tlb_host(v, g[RSI], false) : d;

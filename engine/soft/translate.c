@@ -46,6 +46,8 @@ static bool available(const struct tr *t, const struct insn *in)
 		return false;
 	if ((attr & (AT_HOSTX | AT_AVX512)) || ((attr & AT_CPL0) && t->ctx == CTX_USER))
 		return false;
+	if ((attr & AT_PROT) && (t->mode & MODE_REAL))
+		return false;
 	if ((attr & (AT_X87 | AT_MMX)) && !(t->mode & MODE_FPU))
 		return false;
 	if ((attr & AT_SSE) && !(t->mode & MODE_SSE))
@@ -71,7 +73,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 	while (t->n < BLOCK_INSNS && pos < avail) {
 		struct insn *in = &t->insn[t->n];
 
-		r = cpu_decode(&t->v->cpu, p + pos, avail - pos, 8, in);
+		r = cpu_decode(&t->v->cpu, p + pos, avail - pos, mode_bytes(t->mode), in);
 		if (r != DECODE_OK || (t->n && has_break(t, pos)))
 			break;
 		t->off[t->n++] = (uint16_t)pos;
@@ -133,6 +135,8 @@ static bool emit_insn(struct tr *t, const struct insn *in)
 		return emit_nop(t, in);
 	case CLS_LEA:
 		return emit_lea(t, in);
+	case CLS_MOVABS:
+		return emit_seg_movabs(t, in);
 	case CLS_JMP:
 		return emit_jmp(t, in);
 	case CLS_JCC:
@@ -166,7 +170,7 @@ static bool translatable(const struct tr *t, unsigned n)
 {
 	const struct insn *in = &t->insn[n];
 
-	if (!available(t, in))
+	if (!available(t, in) || (tr_legacy(t) && !seg_translatable(t, in)))
 		return false;
 	switch (in->row->cls) {
 	case CLS_COPY:
@@ -185,6 +189,8 @@ static bool translatable(const struct tr *t, unsigned n)
 		return in->mnem != I_PAUSE;
 	case CLS_STACK:
 		return in->mnem == I_LEAVE || in->mnem == I_PUSHF;
+	case CLS_MOVABS:
+		return tr_legacy(t);
 	case CLS_STRING:
 		return string_translatable(in);
 	case CLS_SYS:
@@ -302,7 +308,8 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 		memcpy(both, page + off, avail);
 		memcpy(both + avail, next, INSN_MAX);
 		b->page[1] = (uint32_t)(gpa2 >> PAGE_SHIFT);
-		r = cpu_decode(&t->v->cpu, both, avail + INSN_MAX, 8, &t->insn[0]);
+		r = cpu_decode(&t->v->cpu, both, avail + INSN_MAX, mode_bytes(t->mode),
+			       &t->insn[0]);
 		if (r == DECODE_OK) {
 			t->n = 1;
 			t->off[0] = 0;
