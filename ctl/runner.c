@@ -464,8 +464,8 @@ static int create_vm(struct runner *r, struct msg *msg)
 	cfg.model = def->cpu ? x86_model_find(def->cpu) : x86_model_default();
 	if (!cfg.model)
 		return msg_fail(msg, ERR_INVAL,
-				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3 "
-				"and host",
+				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3, "
+				"host and host-la57",
 				def->cpu ? def->cpu : "");
 	if (!x86_model_usable(cfg.model))
 		return msg_fail(

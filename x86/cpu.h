@@ -96,6 +96,9 @@ struct cpu_tlbe {
 	hva_t hva;    /* of the page, or NULL */
 };
 
+/* Components of XSAVE beyond the legacy region */
+enum { XS_PART_AVX, XS_PART_PKRU, CPU_XS_PARTS };
+
 struct cpu_slot {
 	uint8_t bytes[INSN_MAX];
 	uint8_t mode; /* 0: empty */
@@ -106,14 +109,16 @@ struct cpu_interp {
 	bool ready; /* cpu_init() has run */
 	bool amd;   /* vendor: AMD (and Hygon) rules where the manuals differ */
 	bool host_xsave, host_avx;
-	bool native_ready;  /* native memory is prepared */
-	uint8_t maxphy;     /* MAXPHYADDR */
-	uint32_t vendor[3]; /* as CPUID leaf 0 has it in EBX EDX ECX */
-	uint8_t shadow;     /* what the current instruction leaves in s.shadow */
-	bool no_step;       /* the current instruction swallows its single-step trap */
-	bool implicit;      /* accesses are the processor's own: SMAP whatever AC says */
-	uint32_t dr6;       /* breakpoints that the current instruction has hit */
-	uint32_t pending;   /* debug traps held off by MOV SS */
+	bool native_ready;            /* native memory is prepared */
+	uint8_t maxphy;               /* MAXPHYADDR */
+	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form, as the host has it */
+	uint32_t vendor[3];           /* as CPUID leaf 0 has it in EBX EDX ECX */
+	uint8_t shadow;               /* what the current instruction leaves in s.shadow */
+	bool no_step;                 /* the current instruction swallows its single-step trap */
+	bool implicit;                /* accesses are the processor's own: SMAP whatever AC says */
+	uint32_t dr6;                 /* breakpoints that the current instruction has hit */
+	uint32_t keys;                /* protection keys of user pages that a TLB may hold */
+	uint32_t pending;             /* debug traps held off by MOV SS */
 	uint64_t next_rip;
 	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
 	struct cpu_tlbe tlb[3][CPU_TLB];

@@ -12,7 +12,8 @@
 #include "base/str.h"
 #include "x86/interp.h"
 
-#define MAXPHY 46
+#define MAXPHY  46
+#define PKRU_AT 2688 /* Intel's, with room for AVX-512 */
 
 #define FEAT(f) X_FEAT_##f
 typedef uint8_t feature_id;
@@ -41,9 +42,9 @@ static const feature_id v3_set[] = {
 };
 /* Beyond v3: where the host has them */
 static const feature_id host_set[] = {
-	FEAT(AES),    FEAT(PCLMUL), FEAT(SHA),  FEAT(ADX),      FEAT(RDRAND),
-	FEAT(RDSEED), FEAT(GFNI),   FEAT(VAES), FEAT(VPCLMUL),  FEAT(CLFLUSHOPT),
-	FEAT(CLWB),   FEAT(RDPID),  FEAT(FSRM), FEAT(WBNOINVD), FEAT(MMXEXT),
+	FEAT(AES),  FEAT(PCLMUL),   FEAT(SHA),     FEAT(ADX),        FEAT(RDRAND), FEAT(RDSEED),
+	FEAT(GFNI), FEAT(VAES),     FEAT(VPCLMUL), FEAT(CLFLUSHOPT), FEAT(CLWB),   FEAT(RDPID),
+	FEAT(FSRM), FEAT(WBNOINVD), FEAT(MMXEXT),  FEAT(PKU),
 };
 /* Of all these, what needs no host support: it is done in C, or is about time and interrupts. */
 static const feature_id own_set[] = {
@@ -55,15 +56,18 @@ static const feature_id own_set[] = {
 	FEAT(TSC_DEADLINE), FEAT(TSC_ADJUST), FEAT(ARAT),       FEAT(FSGSBASE), FEAT(SMEP),
 	FEAT(SMAP),         FEAT(UMIP),       FEAT(XSAVEOPT),   FEAT(XSAVEC),   FEAT(XGETBV1),
 	FEAT(ERMS),         FEAT(PREFETCHW),  FEAT(CLFLUSHOPT), FEAT(CLWB),     FEAT(RDPID),
-	FEAT(WBNOINVD),
+	FEAT(WBNOINVD),     FEAT(PKU),
 };
 
 struct x86_model {
 	const char *name;
 	uint8_t level; /* 1 2 3; 4: and host_set */
+	bool la57;     /* 5-level paging: kernels use it where it is, and pay for it */
 };
 static const struct x86_model models[] = {
-	{"x86-64-v1", 1}, {"x86-64-v2", 2}, {"x86-64-v3", 3}, {"host", 4}};
+	{"x86-64-v1", 1, false}, {"x86-64-v2", 2, false}, {"x86-64-v3", 3, false},
+	{"host-la57", 4, true},  {"host", 4, false},
+};
 
 /* Intel's only: AMD says it by family and leaf 80000021H. With BHI_CTRL Linux sets a bit once; without, it
  * clears the branch history in a loop at each system call, whatever ARCH_CAPABILITIES says. */
@@ -110,6 +114,7 @@ struct host {
 	uint64_t feat[CPU_FEAT_WORDS];
 	uint32_t vendor[3]; /* EBX EDX ECX */
 	bool amd, xsave, avx;
+	uint16_t pkru_at; /* in the standard form of XSAVE areas */
 };
 
 static void set_bit(uint64_t *set, unsigned n)
@@ -164,6 +169,13 @@ static void host_probe(struct host *h)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(own_set); i++)
 		set_bit(h->feat, own_set[i]);
+	/* Guests of other engines run on the host's layout. */
+	h->pkru_at = PKRU_AT;
+	if (h->xsave) {
+		host_cpuid(0xd, 9, r);
+		if (r[0] == 8 && r[1] >= XS_AVX + 256 && r[1] <= PKRU_AT)
+			h->pkru_at = (uint16_t)r[1];
+	}
 }
 
 /* ---- model and host together ---- */
@@ -183,6 +195,8 @@ static void model_features(const struct x86_model *m, const struct host *h, uint
 			set_bit(set, intel_set[i]);
 	if (h->amd)
 		set_bit(set, X_FEAT_MMXEXT);
+	if (m->la57)
+		set_bit(set, X_FEAT_LA57);
 }
 
 const struct x86_model *x86_model_at(unsigned n)
@@ -247,6 +261,8 @@ void x86_cpuid_init(struct cpu *cpu)
 	cpu->i.maxphy = MAXPHY;
 	cpu->i.host_xsave = h.xsave;
 	cpu->i.host_avx = h.avx;
+	cpu->i.xs_at[XS_PART_AVX] = XS_AVX;
+	cpu->i.xs_at[XS_PART_PKRU] = h.pkru_at;
 	memcpy(cpu->i.vendor, h.vendor, sizeof(h.vendor));
 }
 
@@ -256,7 +272,8 @@ uint64_t x86_xcr0_mask(const struct cpu *cpu)
 {
 	if (!cpu_has(cpu, X_FEAT_XSAVE))
 		return XCR0_X87;
-	return XCR0_X87 | XCR0_SSE | (cpu_has(cpu, X_FEAT_AVX) ? XCR0_AVX : 0);
+	return XCR0_X87 | XCR0_SSE | (cpu_has(cpu, X_FEAT_AVX) ? XCR0_AVX : 0) |
+	       (cpu_has(cpu, X_FEAT_PKU) ? XCR0_PKRU : 0);
 }
 
 /* RDCL_NO, IBRS_ALL, no L1D flush, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO,
@@ -264,11 +281,6 @@ uint64_t x86_xcr0_mask(const struct cpu *cpu)
 uint64_t x86_arch_caps(const struct cpu *cpu)
 {
 	return UINT64_C(0x400000000d10e17b);
-}
-
-static unsigned xsave_size(uint64_t xcr0)
-{
-	return xcr0 & XCR0_AVX ? XS_AVX + 256 : XS_AVX;
 }
 
 /* Model 107 of AMD's family 15 and of Intel's family 6: none that programs have special code for.
@@ -299,14 +311,16 @@ static void leaf_xsave(const struct cpu *cpu, uint32_t sub, uint32_t r[4])
 		return;
 	if (sub == 0) {
 		r[0] = (uint32_t)mask;
-		r[1] = xsave_size(cpu->s.xcr0);
-		r[2] = xsave_size(mask);
+		r[1] = xsave_size(cpu, cpu->s.xcr0, false);
+		r[2] = xsave_size(cpu, mask, false);
 	} else if (sub == 1) {
-		r[1] = xsave_size(cpu->s.xcr0);
-	} else if (sub == 2 && mask & XCR0_AVX) {
-		r[0] = 256;
-		r[1] = XS_AVX;
+		r[1] = xsave_size(cpu, cpu->s.xcr0, true);
 	}
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++)
+		if (sub > 1 && sub < 64 && xs_parts[i].bit == BIT64(sub) && mask & BIT64(sub)) {
+			r[0] = xs_parts[i].size;
+			r[1] = cpu->i.xs_at[i];
+		}
 }
 
 /* Deterministic cache parameters: 32K, 32K, 1M, 16M of 64-byte lines; sharing by ops->cpuid */
@@ -358,7 +372,7 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
 			r[2] = 1024 << 16 | 8 << 12 | 64;
 		return;
 	case 0x80000008:
-		r[0] = 48 << 8 | cpu->i.maxphy;
+		r[0] = (cpu_has(cpu, X_FEAT_LA57) ? 57 : 48) << 8 | cpu->i.maxphy;
 		return;
 	case 0x80000021:
 		/* LFENCE serialises, null selectors clear the base, automatic IBRS */
@@ -396,6 +410,8 @@ static void leaf_basic(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[
 			r[0] = cpu_has(cpu, X_FEAT_BHI_CTRL) ? 2 : 0; /* the last subleaf */
 			r[1] |= BIT(13);                              /* no FPU CS and DS */
 		}
+		if (sub == 0 && cpu->s.cr4 & CR4_PKE)
+			r[2] |= BIT(4); /* OSPKE */
 		break;
 	case 0xd:
 		leaf_xsave(cpu, sub, r);

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* exec_fp.c: instructions that save and restore the FPU's state as a whole (SDM vol. 1, chapters 8,
- * 10 and 13), done on the image in s.xsave. FCS and FDS are not kept (CPUID.7.EBX[13]).
+/* exec_fp.c: instructions that save and restore the x87 and SSE state as a whole (SDM vol. 1, chapters
+ * 8 and 10), done on the image in s.xsave; exec_xsave.c has the extended states. FCS and FDS are not kept (CPUID.7.EBX[13]).
  * CPU's own thread only. */
 #include "base/str.h"
 #include "x86/interp.h"
 
-#define FX_SIZE       512
-#define FX_WRITTEN    416 /* FXSAVE leaves the rest of the area alone */
-#define FCW_BITS      0x1f3fu
-#define FCW_ONE       0x40u /* reads as one */
-#define FCW_INIT      0x37fu
-#define MXCSR_INIT    0x1f80u
-#define XCOMP_COMPACT BIT64(63)
+#define FX_SIZE  512
+#define FCW_BITS 0x1f3fu
+#define FCW_ONE  0x40u /* reads as one */
+#define FCW_INIT 0x37fu
 
 void fpu_sync(struct cpu *cpu, unsigned mask)
 {
@@ -72,8 +69,8 @@ static void init_x87(struct cpu *cpu)
 	fx_put64(cpu, XS_BV, in_use | XCR0_X87);
 }
 
-static int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size, unsigned align,
-			  enum cpu_access acc, gva_t *gva)
+int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size, unsigned align,
+		   enum cpu_access acc, gva_t *gva)
 {
 	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, acc, gva))
 		return CPU_FAULT;
@@ -85,8 +82,7 @@ static int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size,
 
 /* ---- FXSAVE, FXRSTOR ---- */
 
-/* The legacy region as FXSAVE and XSAVE write it: instruction pointers by REX.W. */
-static void legacy_out(struct cpu *cpu, bool wide, uint8_t *out)
+void fpu_legacy_out(struct cpu *cpu, bool wide, uint8_t *out)
 {
 	fpu_sync(cpu, XCR0_X87 | XCR0_SSE);
 	memcpy(out, cpu->s.xsave.bytes, FX_WRITTEN);
@@ -99,7 +95,7 @@ static void legacy_out(struct cpu *cpu, bool wide, uint8_t *out)
 	out[FX_MASK] = out[FX_MASK + 1] = 0xff; /* MXCSR_MASK 0000FFFFH */
 }
 
-static void x87_in(struct cpu *cpu, bool wide, const uint8_t *in)
+void fpu_x87_in(struct cpu *cpu, bool wide, const uint8_t *in)
 {
 	memcpy(cpu->s.xsave.bytes, in, FX_MXCSR);
 	memcpy(cpu->s.xsave.bytes + FX_ST, in + FX_ST, FX_XMM - FX_ST);
@@ -121,7 +117,7 @@ EXEC(fxsave)
 
 	if (linear_aligned(cpu, in, FX_SIZE, 16, ACCESS_WRITE, &gva))
 		return CPU_FAULT;
-	legacy_out(cpu, in->op_size == 8, buf);
+	fpu_legacy_out(cpu, in->op_size == 8, buf);
 	return cpu_write(cpu, gva, buf, size, at_user(cpu));
 }
 
@@ -139,147 +135,13 @@ EXEC(fxrstor)
 	if (mxcsr & ~MXCSR_MASK)
 		return raise_gp0(cpu);
 	fpu_sync(cpu, XCR0_X87 | XCR0_SSE);
-	x87_in(cpu, in->op_size == 8, buf);
+	fpu_x87_in(cpu, in->op_size == 8, buf);
 	fx_put32(cpu, FX_MXCSR, mxcsr);
 	memcpy(cpu->s.xsave.bytes + FX_XMM, buf + FX_XMM, xmm);
 	return EXEC_OK;
 }
 
-/* ---- XSAVE family ---- */
-
-static int xsave_ready(struct cpu *cpu)
-{
-	if (!(cpu->s.cr4 & CR4_OSXSAVE))
-		return raise_ud(cpu);
-	return cpu->s.cr0 & CR0_TS ? raise_vec(cpu, VEC_NM) : 0;
-}
-
-static uint64_t rfbm(const struct cpu *cpu)
-{
-	uint64_t mask = cpu->s.gpr[RDX] << 32 | (cpu->s.gpr[RAX] & 0xffffffff);
-
-	return mask & cpu->s.xcr0;
-}
-
-/* XSAVE and XSAVEOPT leave what they don't write as it was: so the area is read, changed and
- * written back; both need write permission only, which is checked first. */
-EXEC(xsave)
-{
-	bool compact = in->mnem == I_XSAVEC, all = in->mnem == I_XSAVE;
-	uint64_t mask = rfbm(cpu), in_use = fx64(cpu, XS_BV) & mask, bv, write;
-	unsigned size = mask & XCR0_AVX ? XS_AVX + 256 : XS_AVX;
-	unsigned vec = in->mode == 8 ? 256 : 128; /* registers 0-7 outside of 64-bit mode */
-	uint8_t area[XS_AVX + 256], legacy[FX_WRITTEN];
-	bool user = at_user(cpu);
-	gva_t gva;
-
-	if (xsave_ready(cpu) || linear_aligned(cpu, in, size, 64, ACCESS_WRITE, &gva) ||
-	    lin_probe_write(cpu, gva, size, user) || cpu_read(cpu, gva, area, size, user))
-		return CPU_FAULT;
-	/* MXCSR away from its reset value counts as SSE in use for XSAVEC (13.6) */
-	if (compact && mask & XCR0_SSE && fx32(cpu, FX_MXCSR) != MXCSR_INIT)
-		in_use |= XCR0_SSE;
-	write = all ? mask : in_use;
-	memcpy(&bv, area + XS_BV, 8);
-	fpu_sync(cpu, (unsigned)(write & 7));
-	legacy_out(cpu, in->op_size == 8, legacy);
-	if (write & XCR0_X87) {
-		memcpy(area, legacy, FX_MXCSR);
-		memcpy(area + FX_ST, legacy + FX_ST, FX_XMM - FX_ST);
-	}
-	if (compact ? write & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX))
-		memcpy(area + FX_MXCSR, legacy + FX_MXCSR, 8);
-	if (write & XCR0_SSE)
-		memcpy(area + FX_XMM, legacy + FX_XMM, vec);
-	if (write & XCR0_AVX)
-		memcpy(area + XS_AVX, cpu->s.xsave.bytes + XS_AVX, vec);
-	if (compact) {
-		uint64_t comp = mask | XCOMP_COMPACT;
-
-		memset(area + XS_BV, 0, 64);
-		memcpy(area + XS_COMP, &comp, 8);
-		bv = in_use;
-	} else {
-		bv = (bv & ~mask) | in_use;
-	}
-	memcpy(area + XS_BV, &bv, 8);
-	return cpu_write(cpu, gva, area, size, user);
-}
-
-/* Header of an area to be restored (SDM vol. 1, 13.8); *compact by XCOMP_BV */
-static int check_header(struct cpu *cpu, const uint8_t *area, bool *compact, uint64_t *bv)
-{
-	uint64_t comp, rest;
-
-	memcpy(bv, area + XS_BV, 8);
-	memcpy(&comp, area + XS_COMP, 8);
-	*compact = comp & XCOMP_COMPACT;
-	if (*compact && !cpu_has(cpu, X_FEAT_XSAVEC))
-		return raise_gp0(cpu);
-	if (*compact) {
-		comp &= ~XCOMP_COMPACT;
-		if (comp & ~cpu->s.xcr0 || *bv & ~comp)
-			return raise_gp0(cpu);
-	} else if (comp || *bv & ~cpu->s.xcr0) {
-		return raise_gp0(cpu);
-	}
-	for (unsigned i = XS_COMP + 8; i < XS_AVX; i += 8) {
-		/* the standard form looks at bytes 16-23 only */
-		if (!*compact && i > XS_COMP + 8)
-			break;
-		memcpy(&rest, area + i, 8);
-		if (rest)
-			return raise_gp0(cpu);
-	}
-	return 0;
-}
-
-/* Vector registers of one component; src NULL: zeros */
-static void vec_in(struct cpu *cpu, unsigned at, const uint8_t *src, unsigned size)
-{
-	if (src)
-		memcpy(cpu->s.xsave.bytes + at, src, size);
-	else
-		memset(cpu->s.xsave.bytes + at, 0, size);
-}
-
-EXEC(xrstor)
-{
-	static const uint8_t init_area[FX_XMM] = {0x7f, 0x03};
-	unsigned vec = in->mode == 8 ? 256 : 128;
-	uint64_t mask = rfbm(cpu), bv;
-	uint8_t area[XS_AVX + 256];
-	bool compact, user = at_user(cpu), load_mxcsr;
-	uint32_t mxcsr;
-	gva_t gva;
-
-	if (xsave_ready(cpu) || linear_aligned(cpu, in, XS_AVX, 64, ACCESS_READ, &gva) ||
-	    cpu_read(cpu, gva, area, XS_AVX, user) || check_header(cpu, area, &compact, &bv))
-		return CPU_FAULT;
-	if (mask & bv & XCR0_AVX &&
-	    (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), sizeof(area), ACCESS_READ, &gva) ||
-	     cpu_read(cpu, gva + XS_AVX, area + XS_AVX, 256, user)))
-		return CPU_FAULT;
-	memcpy(&mxcsr, area + FX_MXCSR, 4);
-	load_mxcsr = compact ? mask & bv & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX);
-	if (load_mxcsr && mxcsr & ~MXCSR_MASK)
-		return raise_gp0(cpu);
-	fpu_sync(cpu, (unsigned)(mask & 7));
-	if (mask & XCR0_X87)
-		x87_in(cpu, in->op_size == 8, bv & XCR0_X87 ? area : init_area);
-	if (mask & XCR0_SSE)
-		vec_in(cpu, FX_XMM, bv & XCR0_SSE ? area + FX_XMM : NULL, vec);
-	if (mask & XCR0_AVX)
-		vec_in(cpu, XS_AVX, bv & XCR0_AVX ? area + XS_AVX : NULL, vec);
-	if (load_mxcsr)
-		fx_put32(cpu, FX_MXCSR, mxcsr);
-	else if (compact && mask & XCR0_SSE)
-		fx_put32(cpu, FX_MXCSR, MXCSR_INIT);
-	/* initial again, all of it */
-	if (in->mode == 8)
-		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~(mask & ~bv));
-	return EXEC_OK;
-}
+/* ---- MXCSR ---- */
 
 EXEC(ldmxcsr)
 {

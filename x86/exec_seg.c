@@ -75,7 +75,7 @@ EXEC(lgdt)
 		return CPU_FAULT;
 	if (size == 4 && in->op_size == 2)
 		base &= 0xffffff;
-	if (!is_canonical(cpu, base))
+	if (!is_loadable(cpu, base))
 		return raise_gp0(cpu);
 	*dtr = (struct x86_dtr){.base = base, .limit = (uint16_t)limit};
 	return EXEC_OK;
@@ -146,7 +146,7 @@ static int read_system(struct cpu *cpu, unsigned sel, struct desc *d)
 		return raise_err(cpu, VEC_GP, sel & 0xfffc);
 	if (desc_read(cpu, sel, VEC_GP, 0, d) || (is_long(cpu) && desc_read_hi(cpu, VEC_GP, d)))
 		return CPU_FAULT;
-	if (is_long(cpu) && !is_canonical(cpu, d->base))
+	if (is_long(cpu) && !is_loadable(cpu, d->base))
 		return raise_err(cpu, VEC_GP, sel & 0xfffc);
 	return 0;
 }
@@ -304,7 +304,7 @@ EXEC(fsgsbase)
 		return EXEC_OK;
 	}
 	v = gpr_get(cpu, reg, size);
-	if (!is_canonical(cpu, v))
+	if (!is_loadable(cpu, v))
 		return raise_gp0(cpu);
 	cpu->s.seg[sreg].base = v;
 	mode_changed(cpu);

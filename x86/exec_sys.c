@@ -164,7 +164,7 @@ EXEC(invlpg)
 
 	if (is_64(cpu)) {
 		gva = ea + (in->mem.seg >= FS ? cpu->s.seg[in->mem.seg].base : 0);
-		if (!is_canonical(cpu, gva))
+		if (!is_loadable(cpu, gva))
 			return EXEC_OK;
 	} else {
 		gva = (cpu->s.seg[in->mem.seg].base + ea) & 0xffffffff;
@@ -182,7 +182,7 @@ EXEC(invpcid)
 		return CPU_FAULT;
 	pcid = d[0] & 0xfff;
 	if (type > 3 || (type < 2 && (d[0] >> 12 || (pcid && !(cpu->s.cr4 & CR4_PCIDE)))) ||
-	    (type == 0 && !is_canonical(cpu, d[1])))
+	    (type == 0 && !is_loadable(cpu, d[1])))
 		return raise_gp0(cpu);
 	if (type == 0)
 		tlb_flush(cpu, FLUSH_PCID_PAGE, d[1], pcid);
@@ -277,7 +277,7 @@ EXEC(xgetbv)
 	if (index > 1 || (index == 1 && !cpu_has(cpu, X_FEAT_XGETBV1)))
 		return raise_gp0(cpu);
 	if (index == 1)
-		v &= fx64(cpu, XS_BV);
+		v &= xsave_in_use(cpu);
 	set_edx_eax(cpu, v);
 	return EXEC_OK;
 }

@@ -33,7 +33,7 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(INVPCID, invpcid), F(CLFLUSH, clflush), F(CLFLUSHOPT, clflush), F(CLWB, clflush),
 	F(INVD, nop), F(WBINVD, nop), F(WBNOINVD, nop),
 	F(RDMSR, rdmsr), F(WRMSR, wrmsr), F(RDTSC, rdtsc), F(RDTSCP, rdtsc), F(RDPMC, rdpmc),
-	F(RDPID, rdpid), F(CPUID, cpuid), F(XGETBV, xgetbv), F(XSETBV, xsetbv),
+	F(RDPID, rdpid), F(RDPKRU, rdpkru), F(WRPKRU, wrpkru), F(CPUID, cpuid), F(XGETBV, xgetbv), F(XSETBV, xsetbv),
 	F(UD0, ud), F(UD1, ud), F(UD2, ud), F(RSM, ud), F(PAUSE, pause), F(MFENCE, fence),
 	F(DAA, daa), F(DAS, daa), F(AAA, aaa), F(AAS, aaa), F(AAM, aam), F(AAD, aad),
 	F(SALC, salc),

@@ -80,6 +80,14 @@ static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
 
 /* Makes a decoded instruction do what this vendor's processors do. */
 void insn_settle(struct insn *in, bool amd);
+/* What registers that hold linear addresses take, whatever CR4.LA57 says now: bases of segments and
+ * tables, MSRs, and what INVLPG and INVPCID invalidate. */
+static inline bool is_loadable(const struct cpu *cpu, uint64_t va)
+{
+	unsigned n = cpu_has(cpu, X_FEAT_LA57) ? 7 : 16;
+
+	return ((uint64_t)((int64_t)(va << n) >> n)) == va;
+}
 
 /* ---- raising ---- */
 
@@ -286,6 +294,19 @@ void fpu_sync(struct cpu *cpu, unsigned mask);
 void fpu_enter_mmx(struct cpu *cpu);
 /* TOP changes, the registers stay where they are. After fpu_sync(cpu, XCR0_X87). */
 void fpu_set_top(struct cpu *cpu, unsigned top);
+/* The legacy region as FXSAVE and XSAVE write it (FX_WRITTEN bytes), and its x87 part as they read
+ * it: instruction pointers by REX.W. */
+void fpu_legacy_out(struct cpu *cpu, bool wide, uint8_t *out);
+void fpu_x87_in(struct cpu *cpu, bool wide, const uint8_t *in);
+/* Linear address of the memory operand, size bytes; misaligned: #GP(0). */
+int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size, unsigned align,
+		   enum cpu_access acc, gva_t *gva);
+/* WRPKRU and its like: what was translated under other rights is forgotten. */
+void pkru_set(struct cpu *cpu, uint32_t v);
+/* XINUSE: components that are not in their initial state */
+uint64_t xsave_in_use(const struct cpu *cpu);
+/* Size of an XSAVE area with these components */
+unsigned xsave_size(const struct cpu *cpu, uint64_t comp, bool compact);
 
 /* ---- FP image offsets ---- */
 #define FX_FCW     0
@@ -301,8 +322,16 @@ void fpu_set_top(struct cpu *cpu, unsigned top);
 #define XS_BV      512
 #define XS_COMP    520
 #define XS_AVX     576
+#define FX_WRITTEN 416 /* FXSAVE leaves the rest of its 512 bytes alone */
 #define FSW_ES     0x80u
 #define MXCSR_MASK 0xffffu
+
+/* Components beyond the legacy region: their size, and as much of it as is saved outside of 64-bit
+ * mode. Where they are in the standard form: i.xs_at. */
+struct xs_part {
+	uint16_t bit, size, size32;
+};
+extern const struct xs_part xs_parts[CPU_XS_PARTS];
 
 static inline uint16_t fx16(const struct cpu *cpu, unsigned off)
 {
@@ -373,7 +402,7 @@ EXEC(movsr); EXEC(lxs); EXEC(lgdt); EXEC(sgdt); EXEC(sldt); EXEC(str); EXEC(smsw
 EXEC(ltr); EXEC(lar); EXEC(verr); EXEC(arpl); EXEC(swapgs); EXEC(fsgsbase); EXEC(movcr);
 EXEC(movdr); EXEC(clts); EXEC(lmsw); EXEC(hlt); EXEC(cli); EXEC(sti); EXEC(cld); EXEC(stac);
 EXEC(invlpg); EXEC(invpcid); EXEC(clflush); EXEC(rdmsr); EXEC(wrmsr); EXEC(rdtsc); EXEC(rdpmc);
-EXEC(rdpid); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
+EXEC(rdpid); EXEC(rdpkru); EXEC(wrpkru); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
 EXEC(daa); EXEC(salc); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
 EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);

@@ -97,7 +97,7 @@ static int get_gs(struct cpu *cpu, uint64_t *v)
 
 static int set_base(struct cpu *cpu, unsigned sreg, uint64_t v)
 {
-	if (!is_canonical(cpu, v))
+	if (!is_loadable(cpu, v))
 		return raise_gp0(cpu);
 	cpu->s.seg[sreg].base = v;
 	mode_changed(cpu);
@@ -339,7 +339,7 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 		*msr_field(cpu, row) = value;
 		return 0;
 	case MSR_ADDR:
-		if (!is_canonical(cpu, value))
+		if (!is_loadable(cpu, value))
 			return raise_gp0(cpu);
 		*msr_field(cpu, row) = value;
 		return 0;

@@ -192,6 +192,11 @@ static int descend(struct cpu *cpu, struct walk *w, struct cpu_xlate *out, bool 
 	return 0;
 }
 
+static unsigned leaf_key(const struct walk *w)
+{
+	return w->e[w->n - 1].v >> PTE_PK & 15;
+}
+
 /* Rights of a present translation (SDM vol. 3, 4.6); 0 or bits for the error code. */
 static uint32_t denied(const struct cpu *cpu, const struct walk *w, const struct cpu_xlate *x)
 {
@@ -211,7 +216,7 @@ static uint32_t denied(const struct cpu *cpu, const struct walk *w, const struct
 	if (!w->user && x->user && s->cr4 & CR4_SMAP && (w->implicit || !(s->rflags & FL_AC)))
 		return PF_P;
 	if (x->user && s->cr4 & CR4_PKE && is_long(cpu)) {
-		key = s->pkru >> ((w->e[w->n - 1].v >> PTE_PK & 15) * 2);
+		key = s->pkru >> (leaf_key(w) * 2);
 		if (key & 1 || (write && key & 2 && (w->user || s->cr0 & CR0_WP)))
 			return PF_P | PF_PK;
 	}
@@ -275,6 +280,8 @@ int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct 
 		if (mark(cpu, &w, out, tries >= CAS_RETRIES))
 			break;
 	}
+	if (out->user && cpu->s.cr4 & CR4_PKE)
+		cpu->i.keys |= BIT(leaf_key(&w));
 	out->hva = cpu->ops->ram(cpu, out->gpa, acc == ACCESS_WRITE);
 	return 0;
 }

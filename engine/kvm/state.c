@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* state.c: a vCPU's state between KVM and x86_state. On the vCPU's thread, or while it is parked. */
 #include "engine/kvm/kvm.h"
+#include "x86/feature.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define MSR_TSC 0x10u
+#define MSR_TSC   0x10u
+#define XSTATE_BV 512
 
 /* ---- MSRs: a row each ------------------------------------------------------------------------- */
 
@@ -225,12 +227,39 @@ static int set_events(struct kvm_vcpu *v, const struct x86_state *s)
 	return ioctl(v->fd, KVM_SET_VCPU_EVENTS, &e);
 }
 
+/* KVM keeps PKRU among the extended states. */
+static void pkru_out(const struct kvm_vcpu *v, const struct x86_state *s, struct kvm_xsave *x)
+{
+	uint64_t bv;
+
+	if (!cpu_has(&v->cpu, X_FEAT_PKU))
+		return;
+	memcpy(&bv, (uint8_t *)x + XSTATE_BV, sizeof(bv));
+	bv |= XCR0_PKRU;
+	memcpy((uint8_t *)x + XSTATE_BV, &bv, sizeof(bv));
+	memcpy((uint8_t *)x + v->cpu.i.xs_at[XS_PART_PKRU], &s->pkru, sizeof(s->pkru));
+}
+
+static void pkru_in(const struct kvm_vcpu *v, struct x86_state *s, const struct kvm_xsave *x)
+{
+	uint64_t bv;
+
+	memcpy(&bv, s->xsave.bytes + XSTATE_BV, sizeof(bv));
+	s->pkru = 0;
+	if (bv & XCR0_PKRU)
+		memcpy(&s->pkru, (const uint8_t *)x + v->cpu.i.xs_at[XS_PART_PKRU],
+		       sizeof(s->pkru));
+	bv &= ~XCR0_PKRU;
+	memcpy(s->xsave.bytes + XSTATE_BV, &bv, sizeof(bv));
+}
+
 static int set_fpu(struct kvm_vcpu *v, const struct x86_state *s)
 {
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = s->xcr0}};
 	struct kvm_xsave x = {0};
 
 	memcpy(&x, s->xsave.bytes, MIN(sizeof(x), sizeof(s->xsave.bytes)));
+	pkru_out(v, s, &x);
 	if (ioctl(v->fd, KVM_SET_XSAVE, &x))
 		return -1;
 	/* without XSAVE in the model there is no XCR0 */
@@ -344,6 +373,7 @@ int kvm_get_state(struct vcpu *vcpu)
 	get_sregs(s, &sregs);
 	get_events(s, &events);
 	memcpy(s->xsave.bytes, &xsave, MIN(sizeof(xsave), sizeof(s->xsave.bytes)));
+	pkru_in(v, s, &xsave);
 	if (!ioctl(v->fd, KVM_GET_XCRS, &xcrs) && xcrs.nr_xcrs)
 		s->xcr0 = xcrs.xcrs[0].value | XCR0_X87;
 	for (unsigned i = 0; i < 4; i++)

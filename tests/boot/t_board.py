@@ -30,6 +30,10 @@ print("ok: 5 GiB, RAM beyond 4 GiB")
 for model in ("x86-64-v1", "x86-64-v2", "x86-64-v3"):
     boot("--cpu", model)
     print(f"ok: {model}")
+for model, la57 in (("host-la57", b"1"), ("host", b"0")):
+    m = boot("--cpu", model, cmd="vigia.run=paging", expect=r"VIGIA paging la57=(\d) keys=(\d)")
+    vt.check(m.groups() == (la57, b"1"), f"{model}: the kernel uses protection keys and "
+             f"{'5' if la57 == b'1' else '4'}-level paging")
 with vt.VM("--net", "none", "--serial", "none", "--console", "stdio", "--kernel", kernel, "--initrd", initrd,
            "--append", "console=ttyS0 vigia.run=hvc") as vm:
     vm.expect(r"VIGIA hvc says hello", 120)

@@ -1573,6 +1573,128 @@ ROW "SWAPGS", K64, NONE, ANY, 0x12345000
 	rdmsr
 END
 
+; ---- protection keys: a page with key 5, against the manual's rule (SDM vol. 3, 4.6.2) ----
+%macro PKEY 5				; AD WD of key 5, write?, ring 3?, WP
+	%assign bad %1 || (%2 && %3 && (%4 || %5))
+	%assign err ANY
+	%assign vec NONE
+	%if bad
+		%assign err 0x21 | %3 << 1 | %4 << 2
+		%assign vec PF
+	%endif
+	NEED F_PKU
+	%if bad
+	ROW {"key: AD", '0' + %1, " WD", '0' + %2, " write ", '0' + %3, " user ", '0' + %4, " WP", '0' + %5}, \
+		%4, vec, err, VT + 0x123
+	%else
+	ROW {"key: AD", '0' + %1, " WD", '0' + %2, " write ", '0' + %3, " user ", '0' + %4, " WP", '0' + %5}, \
+		%4, vec, err
+	%endif
+	mov rax, FRAME | 7 | 5 << 59
+	mov [PT_TEST], rax
+	pkey_on %1 << 10 | %2 << 11
+	%if !%5
+	mov rax, cr0
+	btr rax, 16
+	mov cr0, rax
+	%endif
+	GO
+	%if bad
+	AT
+	%endif
+	%if %3
+	mov [rbx + 0x123], al
+	%else
+	mov al, [rbx + 0x123]
+	%endif
+END
+%endmacro
+%macro pkey_on 1
+	mov rax, cr4
+	bts rax, 22
+	mov cr4, rax
+	mov eax, %1
+	xor ecx, ecx
+	xor edx, edx
+	wrpkru
+%endmacro
+%assign n 0
+%rep 32
+	%assign b0 n & 1
+	%assign b1 n >> 1 & 1
+	%assign b2 n >> 2 & 1
+	%assign b3 n >> 3 & 1
+	%assign b4 n >> 4 & 1
+	PKEY b0, b1, b2, b3, b4
+	%assign n n + 1
+%endrep
+NEED F_PKU
+ROW "key: fetches are not denied", U64, NONE, ANY
+	mov rax, FRAME | 7 | 5 << 59
+	mov [PT_TEST], rax
+	pkey_on 0xc00
+	GO
+	jmp rbx
+END
+NEED F_PKU
+ROW "key: a supervisor page has none", K64, NONE, ANY
+	mov rax, FRAME | 3 | 5 << 59
+	mov [PT_TEST], rax
+	pkey_on 0xc00
+	GO
+	mov al, [rbx]
+END
+NEED F_PKU
+ROW "key: WRPKRU takes effect at once", U64, PF, 0x25, VT
+	mov rax, FRAME | 7 | 5 << 59
+	mov [PT_TEST], rax
+	pkey_on 0
+	mov eax, 0x400
+	GO
+	mov ecx, [rbx]
+	mov [rbx], ecx
+	xor ecx, ecx
+	wrpkru
+AT
+	mov al, [rbx]
+END
+NEED F_PKU
+ROW "key: WRPKRU back", U64, NONE, ANY
+	mov rax, FRAME | 7 | 5 << 59
+	mov [PT_TEST], rax
+	pkey_on 0x400
+	xor eax, eax
+	GO
+	wrpkru
+	mov al, [rbx]
+END
+NEED F_PKU
+ROW "RDPKRU", U64, NONE, ANY, 0x5a5a1234
+	pkey_on 0x5a5a1234
+	mov rax, -1
+	mov rdx, -1
+	GO
+	rdpkru
+END
+%macro PKUBAD 5				; name, vector, ECX, EDX, instruction
+NEED F_PKU
+ROW %1, U64, %2, 0
+	%if %2 == GP
+	pkey_on 0
+	%endif
+	mov ecx, %3
+	mov edx, %4
+	GO
+	AT
+	%5
+END
+%endmacro
+PKUBAD "RDPKRU without CR4.PKE", UD, 0, 0, rdpkru
+PKUBAD "WRPKRU without CR4.PKE", UD, 0, 0, wrpkru
+PKUBAD "RDPKRU with ECX", GP, 1, 0, rdpkru
+PKUBAD "WRPKRU with ECX", GP, 1, 0, wrpkru
+PKUBAD "WRPKRU with EDX", GP, 0, 1, wrpkru
+
 ; ---- paging: rights of a 4 KiB page, all of them against the manual's rule (SDM vol. 3, 4.6) ----
 %macro PAGE 10				; P W U NX, access (0 R 1 W 2 X), ring 3?, WP, SMEP, SMAP, AC
 	%assign err 0
@@ -2238,6 +2360,7 @@ XSETBV "without x87", 6, 0, 0
 XSETBV "AVX without SSE", 5, 0, 0
 XSETBV "bit 62", 7, 0x40000000, 0
 XSETBV "XCR1", 7, 0, 1
+XSETBV "opmask without ZMM", 0x27, 0, 0
 NEED F_AVX
 ROW "XGETBV of no XCR", U64, GP, 0
 	mov ecx, 5

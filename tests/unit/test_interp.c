@@ -457,9 +457,10 @@ static void test_cpuid(void **state)
 {
 	uint32_t v[4];
 
-	static const char *const names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "host"};
+	static const char *const names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "host-la57",
+					    "host"};
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		const struct x86_model *m = x86_model_find(names[i]);
 
 		assert_non_null(m);
@@ -469,6 +470,8 @@ static void test_cpuid(void **state)
 		assert_false(x86_has(m, X_FEAT_VMX));
 		assert_false(x86_has(m, X_FEAT_MONITOR));
 		assert_int_equal(x86_has(m, X_FEAT_XSAVE), i >= 2);
+		assert_int_equal(x86_has(m, X_FEAT_PKU), i >= 3);
+		assert_int_equal(x86_has(m, X_FEAT_LA57), i == 3);
 		/* not one from which programs conclude what instructions there are */
 		r->cpu.model = m;
 		x86_cpuid(&r->cpu, 1, 0, v);
@@ -489,6 +492,100 @@ static void test_cpuid(void **state)
 	assert_int_equal(v[1], v[0] & 4 ? 832 : 576);
 	x86_cpuid(&r->cpu, 0x40000000, 0, v);
 	assert_int_equal(v[1], 0);
+}
+
+/* RDPKRU, WRPKRU, and PKRU as a component of XSAVE areas */
+static void test_pkru(void **state)
+{
+	uint32_t v[4], at;
+
+	if (!cpu_has(&r->cpu, X_FEAT_PKU))
+		return;
+	rig_long(r, 3);
+	CODE_BYTES(0x0f, 0x01, 0xee); /* rdpkru */
+	expect_fault(6);
+	rig_long(r, 0);
+	s->gpr[RSP] = 0x40000;
+	x86_cpuid(&r->cpu, 7, 0, v);
+	assert_int_equal(v[2] & (BIT(3) | BIT(4)), BIT(3));
+	s->cr4 |= CR4_PKE;
+	x86_cpuid(&r->cpu, 7, 0, v);
+	assert_int_equal(v[2] & (BIT(3) | BIT(4)), BIT(3) | BIT(4));
+	x86_cpuid(&r->cpu, 0xd, 9, v);
+	assert_int_equal(v[0], 8);
+	at = v[1];
+	s->gpr[RCX] = UINT64_C(0xffffffff00000000);
+	s->gpr[RDX] = 0;
+	s->gpr[RAX] = UINT64_C(0x1234567855aa00fc);
+	s->gpr[RDI] = DATA;
+	/* wrpkru; rdpkru */
+	CODE_BYTES(0x0f, 0x01, 0xef, 0x0f, 0x01, 0xee);
+	steps(1);
+	assert_int_equal(s->pkru, 0x55aa00fc);
+	s->gpr[RDX] = UINT64_MAX;
+	steps(1);
+	assert_int_equal(s->gpr[RAX], 0x55aa00fc);
+	assert_int_equal(s->gpr[RDX], 0);
+	/* xsave [rdi]; xsavec [rdi + 1000h]; wrpkru; xrstor [rdi]; wrpkru; xrstor [rdi + 1000h] */
+	s->gpr[RAX] = 0x200;
+	memset(r->ram + DATA, 0, 0x2000);
+	CODE_BYTES(0x0f, 0xae, 0x27, 0x0f, 0xc7, 0xa7, 0, 0x10, 0, 0, 0x0f, 0x01, 0xef, 0x0f, 0xae,
+		   0x2f, 0x0f, 0x01, 0xef, 0x0f, 0xae, 0xaf, 0, 0x10, 0, 0);
+	steps(2);
+	assert_int_equal(rig_get64(r, DATA + 512), 0x200);
+	assert_int_equal(rig_get64(r, DATA + at), 0x55aa00fc);
+	assert_int_equal(rig_get64(r, DATA + 0x1000 + 520), BIT64(63) | 0x200);
+	assert_int_equal(rig_get64(r, DATA + 0x1000 + 576), 0x55aa00fc);
+	for (unsigned i = 0; i < 2; i++) {
+		steps(1);
+		assert_int_equal(s->pkru, 0x200);
+		s->gpr[RAX] = 0x200;
+		steps(1);
+		assert_int_equal(s->pkru, 0x55aa00fc);
+	}
+	/* not in use in the area: the initial value */
+	rig_put64(r, DATA + 512, 0);
+	CODE_BYTES(0x0f, 0xae, 0x2f);
+	steps(1);
+	assert_int_equal(s->pkru, 0);
+	s->gpr[RDX] = 1;
+	CODE_BYTES(0x0f, 0x01, 0xef);
+	expect_fault(13);
+	s->gpr[RDX] = 0;
+	s->gpr[RCX] = 1;
+	CODE_BYTES(0x0f, 0x01, 0xef);
+	expect_fault(13);
+}
+
+/* Registers that hold addresses take what the processor could use with 5-level paging; accesses go by
+ * the mode that is on. */
+static void test_la57(void **state)
+{
+	const uint64_t wide = UINT64_C(0x00f0000000001000);
+	uint32_t v[4];
+
+	r->cpu.model = x86_model_find("host-la57");
+	cpu_init(&r->cpu);
+	rig_long(r, 0);
+	s->gpr[RSP] = 0x40000;
+	x86_cpuid(&r->cpu, 0x80000008, 0, v);
+	assert_int_equal(v[0] >> 8 & 0xff, 57);
+	assert_int_equal(cpu_msr_write(&r->cpu, 0xc0000100, wide), 0);
+	assert_int_equal(s->seg[FS].base, wide);
+	assert_int_equal(cpu_msr_write(&r->cpu, 0xc0000082, BIT64(57)), CPU_FAULT);
+	s->gpr[RDI] = wide;
+	CODE_BYTES(0x8b, 0x07); /* mov eax, [rdi] */
+	expect_fault(13);
+	/* not while paging is on */
+	assert_int_equal(cpu_cr_write(&r->cpu, 4, s->cr4 | CR4_LA57), CPU_FAULT);
+	/* the same tables, one level down */
+	rig_put64(r, 0x70000, RIG_PML4 | 7);
+	s->cr3 = 0x70000;
+	s->cr4 |= CR4_LA57;
+	cpu_state_changed(&r->cpu);
+	CODE_BYTES(0x8b, 0x07);
+	expect_fault(14);
+	assert_int_equal(s->cr2, wide);
 }
 
 static void test_xsave(void **state)
@@ -592,6 +689,8 @@ int main(void)
 		T(test_msr),
 		T(test_msr_order),
 		T(test_cpuid),
+		T(test_pkru),
+		T(test_la57),
 		T(test_xsave),
 		T(test_breakpoints),
 		T(test_speed),
