@@ -6,6 +6,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/layout.h"
 #include "engine/soft/tlb.h"
+#include "vm/machine.h"
 
 static struct mem_slot *find_slot(struct soft_vcpu *v, gpa_t gpa)
 {
@@ -103,28 +104,18 @@ static void op_mode_changed(struct cpu *cpu)
 static int op_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
-	struct vcpu *vcpu = v->vcpu;
 
 	soft_fpu_park(v);
-	if (vcpu->intc && !vcpu->intc->msr_read(vcpu->intc_chip, index, value))
-		return 0;
-	if (vcpu->msr_read)
-		return vcpu->msr_read(vcpu, index, value);
-	return ERR_NOENT;
+	return vcpu_msr_read(v->vcpu, index, value);
 }
 
 static int op_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
-	struct vcpu *vcpu = v->vcpu;
 
 	soft_fpu_park(v);
 	v->look = true;
-	if (vcpu->intc && !vcpu->intc->msr_write(vcpu->intc_chip, index, value))
-		return 0;
-	if (vcpu->msr_write)
-		return vcpu->msr_write(vcpu, index, value);
-	return ERR_NOENT;
+	return vcpu_msr_write(v->vcpu, index, value);
 }
 
 static uint64_t op_tsc(struct cpu *cpu)
@@ -162,87 +153,35 @@ static void op_pause(struct cpu *cpu)
 	}
 }
 
-/* Each register is a request of its own: a rule may give or deny (zero) one of them. */
-static void watch_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
-{
-	struct monitor *mon = &vcpu->vm->mon;
-	struct mon_event ev = {.cls = MON_CPUID,
-			       .size = 4,
-			       .vcpu = (int32_t)vcpu->index,
-			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf};
-
-	for (unsigned i = 0; i < 4 && mon_rules(mon, MON_CPUID); i++) {
-		ev.op = (uint8_t)i;
-		ev.value = r[i];
-		switch (mon_ask(mon, &ev)) {
-		case MON_DENY:
-			r[i] = 0;
-			break;
-		case MON_REDIRECT:
-			r[i] = (uint32_t)ev.value;
-			break;
-		default:
-			break;
-		}
-		if (ev.verdict != MON_PROVIDE || ev.flags)
-			mon_tell(mon, &ev);
-	}
-	ev = (struct mon_event){
-		.cls = MON_CPUID, .size = 4, .vcpu = ev.vcpu, .addr = ev.addr, .value = r[0]};
-	mon_tell(mon, &ev);
-}
-
 static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
 	struct vcpu *vcpu = soft_of(cpu)->vcpu;
 
 	soft_fpu_park(soft_of(cpu));
-	if (vcpu->cpuid)
-		vcpu->cpuid(vcpu, leaf, sub, r);
-	watch_cpuid(vcpu, leaf, sub, r);
+	vcpu_cpuid(vcpu, leaf, sub, r);
 }
 
 /* ---- the monitor's -------------------------------------------------------------------------- */
 
-/* A read is told without its value, which is not known yet: most are of no interest, and a rule may
- * give another. */
 static int op_msr_asked(struct cpu *cpu, uint32_t index, bool write, uint64_t *value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
 	struct monitor *mon = &v->sv->vm->mon;
-	struct mon_event ev = {.cls = MON_MSR,
-			       .op = write,
-			       .size = 8,
-			       .vcpu = (int32_t)cpu->index,
-			       .addr = index,
-			       .value = write ? *value : 0};
-	enum mon_verdict verdict;
 
 	if (!mon_listens(mon, MON_MSR) && !mon_rules(mon, MON_MSR))
 		return 0;
 	soft_fpu_park(v);
-	verdict = mon_ask(mon, &ev);
-	mon_tell(mon, &ev);
-	if (verdict == MON_DENY)
-		return ERR_NOENT;
-	if (verdict == MON_REDIRECT)
-		*value = ev.value;
-	return verdict == MON_REDIRECT && !write;
+	return vcpu_ask_msr(v->vcpu, index, write, value);
 }
 
 static void op_cr_told(struct cpu *cpu, unsigned cr, uint64_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
-	const struct mon_event ev = {.cls = MON_CPU,
-				     .op = (uint8_t)cr,
-				     .size = 8,
-				     .vcpu = (int32_t)cpu->index,
-				     .value = value};
 
 	if (!mon_listens(&v->sv->vm->mon, MON_CPU))
 		return;
 	soft_fpu_park(v);
-	mon_tell(&v->sv->vm->mon, &ev);
+	vcpu_tell_cr(v->vcpu, cr, value);
 }
 
 const struct cpu_ops soft_cpu_ops = {

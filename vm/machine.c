@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: ISC */
+/* machine.c: the machine's side of CPUID and MSRs, the same under each engine. On the vCPU's thread. */
+#include "vm/machine.h"
+
+#include "vm/vm.h"
+
+int vcpu_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
+{
+	if (vcpu->intc && !vcpu->intc->msr_read(vcpu->intc_chip, index, value))
+		return 0;
+	return vcpu->msr_read ? vcpu->msr_read(vcpu, index, value) : ERR_NOENT;
+}
+
+int vcpu_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	if (vcpu->intc && !vcpu->intc->msr_write(vcpu->intc_chip, index, value))
+		return 0;
+	return vcpu->msr_write ? vcpu->msr_write(vcpu, index, value) : ERR_NOENT;
+}
+
+/* Each register is a request of its own: a rule may give or deny (zero) one of them. */
+static void watch_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	struct monitor *mon = &vcpu->vm->mon;
+	struct mon_event ev = {.cls = MON_CPUID,
+			       .size = 4,
+			       .vcpu = (int32_t)vcpu->index,
+			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf};
+
+	for (unsigned i = 0; i < 4 && mon_rules(mon, MON_CPUID); i++) {
+		ev.op = (uint8_t)i;
+		ev.value = r[i];
+		switch (mon_ask(mon, &ev)) {
+		case MON_DENY:
+			r[i] = 0;
+			break;
+		case MON_REDIRECT:
+			r[i] = (uint32_t)ev.value;
+			break;
+		default:
+			break;
+		}
+		if (ev.verdict != MON_PROVIDE || ev.flags)
+			mon_tell(mon, &ev);
+	}
+	ev = (struct mon_event){
+		.cls = MON_CPUID, .size = 4, .vcpu = ev.vcpu, .addr = ev.addr, .value = r[0]};
+	mon_tell(mon, &ev);
+}
+
+void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	if (vcpu->cpuid)
+		vcpu->cpuid(vcpu, leaf, sub, r);
+	watch_cpuid(vcpu, leaf, sub, r);
+}
+
+/* A read is told without its value, which is not known yet: most are of no interest, and a rule may
+ * give another. */
+int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value)
+{
+	struct monitor *mon = &vcpu->vm->mon;
+	struct mon_event ev = {.cls = MON_MSR,
+			       .op = write,
+			       .size = 8,
+			       .vcpu = (int32_t)vcpu->index,
+			       .addr = index,
+			       .value = write ? *value : 0};
+	enum mon_verdict verdict = mon_ask(mon, &ev);
+
+	mon_tell(mon, &ev);
+	if (verdict == MON_DENY)
+		return ERR_NOENT;
+	if (verdict == MON_REDIRECT)
+		*value = ev.value;
+	return verdict == MON_REDIRECT && !write;
+}
+
+void vcpu_tell_cr(struct vcpu *vcpu, unsigned cr, uint64_t value)
+{
+	const struct mon_event ev = {.cls = MON_CPU,
+				     .op = (uint8_t)cr,
+				     .size = 8,
+				     .vcpu = (int32_t)vcpu->index,
+				     .value = value};
+
+	mon_tell(&vcpu->vm->mon, &ev);
+}
