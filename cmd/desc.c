@@ -53,6 +53,24 @@ static int set_engine(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_output(void *target, const char *value, struct msg *msg)
+{
+	((struct pack_opts *)target)->output = value;
+	return 0;
+}
+
+static int set_hypervisor(void *target, const char *value, struct msg *msg)
+{
+	((struct pack_opts *)target)->hypervisor = value;
+	return 0;
+}
+
+static int set_poweroff(void *target, const char *value, struct msg *msg)
+{
+	((struct pack_opts *)target)->poweroff = true;
+	return 0;
+}
+
 /* clang-format off */
 static const struct opt save_opts[] = {
 	{"keep", NULL, "let the VM go on; its disks then change, and restoring wants --force", NULL, 0,
@@ -117,6 +135,18 @@ const struct command cmd_move = {
 	"move", "NAME", "let a running VM go on with another engine",
 	"Its processors stop for some milliseconds; nothing else changes.",
 	move_opts, ARRAY_SIZE(move_opts), 1, 1};
+static const struct opt pack_opts[] = {
+	{"output", "FILE", "what to make: FILE.iso, a bootable image, or FILE.cpio, the boot module alone (also -o)",
+	 NULL, OPT_FILE, set_output, 'o'},
+	{"hypervisor", "FILE", "another vigia.elf than the one that was installed with this program", NULL,
+	 OPT_FILE, set_hypervisor},
+	{"poweroff", NULL, "the machine switches itself off once no VM runs any more", NULL, 0, set_poweroff},
+};
+const struct command cmd_pack = {
+	"pack", "FLEET.yaml -o FILE", "make an image that runs VMs on a bare machine",
+	"FLEET.yaml is a list of definitions as vigia run takes them. The image holds the hypervisor, kernels,\n"
+	"initial RAM disks and disks, and starts by GRUB on BIOS and UEFI.",
+	pack_opts, ARRAY_SIZE(pack_opts), 1, 1};
 const struct command cmd_screenshot = {
 	"screenshot", "NAME FILE", "write a picture of a VM's screen",
 	"FILE becomes a PNG file. The VM must have a screen: vigia run --display vga.",
@@ -145,8 +175,9 @@ const struct command cmd_restore = {
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,   &cmd_kill,
-	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor, &cmd_save,
-	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,    &cmd_mouse,
+	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,       &cmd_stop,
+	&cmd_kill,   &cmd_pause,   &cmd_resume,  &cmd_stats,      &cmd_console,
+	&cmd_doctor, &cmd_save,    &cmd_restore, &cmd_screenshot, &cmd_move,
+	&cmd_type,   &cmd_key,     &cmd_mouse,   &cmd_pack,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

@@ -13,4 +13,9 @@ struct cmd_opts {
 	int timeout;               /* seconds; -1: not given */
 };
 
+struct pack_opts {
+	const char *output, *hypervisor; /* of argv; NULL: not given */
+	bool poweroff;
+};
+
 #endif

@@ -62,6 +62,9 @@ void vm_def_init(struct vm_def *def);
 void vm_def_fini(struct vm_def *def);
 /* Reads a definition file: its keys are the options that have OPT_DEF. */
 int vm_def_load(struct vm_def *def, const char *path, struct msg *msg);
+/* Reads a file that is a list of definitions. On errors too, *n of them are to be finished. */
+int vm_fleet_load(struct vm_def *defs, unsigned max, unsigned *n, const char *path,
+		  struct msg *msg);
 /* Command line of `vigia run`, a definition file that it names included. help: print help only. */
 int vm_def_parse(struct vm_def *def, int argc, char *const *argv, bool *help, struct msg *msg);
 /* The board is the full PC: said so, or something to boot from but no kernel is given. */

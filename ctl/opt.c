@@ -51,6 +51,14 @@ static const struct opt *find_opt(const struct command *cmd, const char *name, s
 	return NULL;
 }
 
+static const struct opt *find_letter(const struct command *cmd, const char *arg)
+{
+	for (unsigned i = 0; i < cmd->n_opts && !arg[2]; i++)
+		if (cmd->opts[i].letter == arg[1])
+			return &cmd->opts[i];
+	return NULL;
+}
+
 static int unknown(const struct command *cmd, const char *arg, struct msg *msg)
 {
 	const char *names[64], *near;
@@ -97,11 +105,12 @@ int opt_scan(const struct command *cmd, int argc, char *const *argv, struct opt_
 			return 0;
 		}
 		if (strncmp(a, "--", 2))
-			return unknown(cmd, a, msg);
-		opt = find_opt(cmd, a + 2, strcspn(a + 2, "="));
+			opt = find_letter(cmd, a);
+		else
+			opt = find_opt(cmd, a + 2, strcspn(a + 2, "="));
 		if (!opt)
 			return unknown(cmd, a, msg);
-		if (strchr(a, '='))
+		if (a[1] == '-' && strchr(a, '='))
 			value = strchr(a, '=') + 1;
 		if (opt->arg && !value) {
 			if (++i >= argc)

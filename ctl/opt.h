@@ -19,6 +19,7 @@ struct opt {
 	unsigned flags;
 	/* value: NULL for flags. Copies what it keeps. */
 	int (*set)(void *target, const char *value, struct msg *msg);
+	char letter; /* -o; 0: none */
 };
 
 struct command {

@@ -101,37 +101,84 @@ static int apply(struct vm_def *def, const struct document *doc, const struct op
 	return err;
 }
 
-int vm_def_load(struct vm_def *def, const char *path, struct msg *msg)
-{
-	cyaml_schema_field_t fields[MAX_KEYS + 1] = {{.key = NULL}};
+/* A file of one definition, or (list) of several. Gives the documents, to be freed with the schema that
+ * is left in *top. */
+struct reader {
+	cyaml_schema_field_t fields[MAX_KEYS + 1];
 	const struct opt *opts[MAX_KEYS];
-	unsigned n = make_schema(&cmd_run, fields, opts);
-	char last[200] = "";
-	const cyaml_schema_value_t top = {
+	unsigned n_opts;
+	char last[200];
+	cyaml_schema_value_t entry, top;
+	cyaml_config_t config;
+	struct document *doc;
+	unsigned n; /* of a list */
+};
+
+static int read_file(struct reader *r, bool list, const char *path, struct msg *msg)
+{
+	cyaml_err_t cerr;
+
+	*r = (struct reader){.n = 0};
+	r->n_opts = make_schema(&cmd_run, r->fields, r->opts);
+	r->entry = (cyaml_schema_value_t){
 		.type = CYAML_MAPPING,
+		.flags = list ? CYAML_FLAG_DEFAULT : CYAML_FLAG_POINTER,
+		.data_size = sizeof(struct document),
+		.mapping = {.fields = r->fields},
+	};
+	r->top = (cyaml_schema_value_t){
+		.type = CYAML_SEQUENCE,
 		.flags = CYAML_FLAG_POINTER,
 		.data_size = sizeof(struct document),
-		.mapping = {.fields = fields},
+		.sequence = {.entry = &r->entry, .min = 1, .max = 64},
 	};
-	const cyaml_config_t config = {
+	r->config = (cyaml_config_t){
 		.log_fn = take_log,
-		.log_ctx = last,
+		.log_ctx = r->last,
 		.log_level = CYAML_LOG_ERROR,
 		.mem_fn = cyaml_mem,
 		.flags = CYAML_CFG_DEFAULT,
 	};
-	struct document *doc = NULL;
-	cyaml_err_t cerr;
-	int err;
-
 	if (access(path, R_OK))
 		return msg_fail(msg, ERR_NOENT, "cannot read %s: %s", path, strerror(errno));
-	cerr = cyaml_load_file(path, &config, &top, (cyaml_data_t **)&doc, NULL);
+	cerr = cyaml_load_file(path, &r->config, list ? &r->top : &r->entry,
+			       (cyaml_data_t **)&r->doc, list ? &r->n : NULL);
 	if (cerr != CYAML_OK)
 		return msg_fail(msg, ERR_FORMAT,
 				"%s: %s%s%s; keys are the options of vigia run --help", path,
-				cyaml_strerror(cerr), last[0] ? ": " : "", last);
-	err = doc ? apply(def, doc, opts, n, path, msg) : 0;
-	cyaml_free(&config, &top, doc, 0);
+				cyaml_strerror(cerr), r->last[0] ? ": " : "", r->last);
+	return 0;
+}
+
+int vm_def_load(struct vm_def *def, const char *path, struct msg *msg)
+{
+	struct reader r;
+	int err = read_file(&r, false, path, msg);
+
+	if (err)
+		return err;
+	err = r.doc ? apply(def, r.doc, r.opts, r.n_opts, path, msg) : 0;
+	cyaml_free(&r.config, &r.entry, r.doc, 0);
+	return err;
+}
+
+int vm_fleet_load(struct vm_def *defs, unsigned max, unsigned *n, const char *path, struct msg *msg)
+{
+	struct reader r;
+	int err = read_file(&r, true, path, msg);
+
+	*n = 0;
+	if (err)
+		return err;
+	if (r.n > max)
+		err = msg_fail(msg, ERR_NOMEM, "%s: at most %u VMs", path, max);
+	for (unsigned i = 0; i < r.n && !err; i++) {
+		vm_def_init(&defs[i]);
+		(*n)++;
+		err = apply(&defs[i], &r.doc[i], r.opts, r.n_opts, path, msg);
+		if (!err)
+			err = vm_def_check(&defs[i], msg);
+	}
+	cyaml_free(&r.config, &r.top, r.doc, r.n);
 	return err;
 }

@@ -111,6 +111,17 @@ int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, vo
 /* Sets the base of GS on such a thread. */
 void plat_gs_set(void *base);
 
+/* ---- hardware virtualization: bare metal alone has these (and plat/fake plat_phys()) --------- */
+
+/* Physical address of memory that plat_pages_alloc(), plat_ram_alloc() or plat_alloc() gave. */
+uint64_t plat_phys(const void *p);
+void *plat_virt(uint64_t pa); /* the inverse */
+/* Before running a guest, interrupts off: true if the calling thread called this last on this CPU, and
+ * was the last to do so here, so that TLB and registers which only guests use are as it left them. */
+bool plat_guest_claim(void);
+/* Interrupts the CPU that t runs on, unless that is the caller's: a guest leaves. */
+void plat_thread_poke(struct plat_thread *t);
+
 /* ---- clocks ---------------------------------------------------------------------------- */
 
 uint64_t plat_now(void);      /* ns, monotonic, from an arbitrary start */

@@ -225,3 +225,16 @@ void fake_reset(void)
 	loop_reset();
 	misc_reset();
 }
+
+/* ---- hardware virtualization ------------------------------------------------------------------ */
+
+/* Physical addresses are the process's own, so that tables in memory can be walked. */
+uint64_t plat_phys(const void *p)
+{
+	return (uint64_t)p;
+}
+
+void *plat_virt(uint64_t pa)
+{
+	return (void *)pa;
+}

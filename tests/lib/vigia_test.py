@@ -99,10 +99,10 @@ class Workdir:
 
 
 class VM:
-    """`vigia run` with its console on pipes, or on a terminal (tty=True)."""
+    """`vigia run` with its console on pipes, or on a terminal (tty=True). command: another program."""
 
-    def __init__(self, *args, tty=False, env=None, vigia=None, preexec=None):
-        self.args = [vigia or VIGIA, "run", *args]
+    def __init__(self, *args, tty=False, env=None, vigia=None, preexec=None, command=None):
+        self.args = command or [vigia or VIGIA, "run", *args]
         self.output = b""
         self.position = 0
         self.errors = tempfile.TemporaryFile()

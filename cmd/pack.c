@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: ISC */
+/* pack.c: vigia pack. Writes the boot module that metal/fleet.c reads (a cpio archive, format "newc",
+ * with fleet.conf in it) and has grub-mkrescue make an image of it and vigia.elf. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/opts.h"
+#include "ctl/def.h"
+#include "ctl/diskcopy.h"
+#include "ctl/runner.h"
+
+#define MAX_VMS 16 /* as metal/fleet.h has it */
+
+struct pack {
+	const struct pack_opts *opts;
+	struct vm_def def[MAX_VMS];
+	unsigned n;
+	FILE *out; /* the archive */
+	unsigned inode;
+	char conf[MAX_VMS * 4096];
+	size_t conf_len;
+	uint64_t total;
+	struct msg *msg;
+};
+
+/* ---- the archive ---- */
+
+static int cannot_write(struct pack *p)
+{
+	return msg_fail(p->msg, ERR_IO, "cannot write the boot module: %s", strerror(errno));
+}
+
+static int put_header(struct pack *p, const char *name, uint64_t size)
+{
+	static const char zeros[4];
+	size_t len = strlen(name) + 1, pad = -(110 + len) & 3;
+
+	if (size > UINT32_MAX)
+		return msg_fail(p->msg, ERR_RANGE, "%s: a file of the boot module is at most 4 GiB",
+				name);
+	if (fprintf(p->out, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
+		    ++p->inode, 0100644, 0, 0, 1, 0, (unsigned)size, 0, 0, 0, 0, (unsigned)len,
+		    0) < 0 ||
+	    fwrite(name, 1, len, p->out) != len || fwrite(zeros, 1, pad, p->out) != pad)
+		return cannot_write(p);
+	return 0;
+}
+
+static int put_padding(struct pack *p, uint64_t size)
+{
+	static const char zeros[4];
+	size_t pad = -size & 3;
+
+	return fwrite(zeros, 1, pad, p->out) == pad ? 0 : cannot_write(p);
+}
+
+static void say_size(struct pack *p, const char *name, uint64_t size)
+{
+	printf("%10.1f KiB  %s\n", (double)size / 1024, name);
+	p->total += size;
+}
+
+static int put_bytes(struct pack *p, const char *name, const void *data, size_t size)
+{
+	int err = put_header(p, name, size);
+
+	if (!err && fwrite(data, 1, size, p->out) != size)
+		err = cannot_write(p);
+	return err ? err : put_padding(p, size);
+}
+
+static int put_file(struct pack *p, const char *name, const char *path)
+{
+	FILE *f = fopen(path, "rb");
+	struct stat st = {0};
+	char buf[65536];
+	uint64_t done = 0;
+	size_t n;
+	int err;
+
+	if (!f || fstat(fileno(f), &st))
+		err = msg_fail(p->msg, ERR_NOENT, "cannot read %s: %s", path, strerror(errno));
+	else
+		err = put_header(p, name, (uint64_t)st.st_size);
+	while (!err && done < (uint64_t)st.st_size && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
+		if (fwrite(buf, 1, n, p->out) != n)
+			err = cannot_write(p);
+		done += n;
+	}
+	if (!err && done != (uint64_t)st.st_size)
+		err = msg_fail(p->msg, ERR_IO, "%s changes while it is read", path);
+	if (f)
+		fclose(f);
+	if (!err)
+		err = put_padding(p, done);
+	if (!err)
+		say_size(p, name, done);
+	return err;
+}
+
+static int put_disk(struct pack *p, const char *name, const struct disk_def *d)
+{
+	uint64_t size;
+	int err = diskcopy_size(d, &size, p->msg);
+
+	if (!err)
+		err = put_header(p, name, size);
+	if (!err)
+		err = diskcopy_write(d, p->out, p->msg);
+	if (!err)
+		err = put_padding(p, size);
+	if (!err)
+		say_size(p, name, size);
+	return err;
+}
+
+/* ---- the definitions ---- */
+
+attr_printf(2, 3) static int conf(struct pack *p, const char *fmt, ...)
+{
+	size_t room = sizeof(p->conf) - p->conf_len;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(p->conf + p->conf_len, room, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= room)
+		return msg_fail(p->msg, ERR_NOMEM, "the definitions are too long");
+	p->conf_len += (size_t)n;
+	return 0;
+}
+
+/* What has no place on a bare machine yet. */
+static int refuse(struct pack *p, const struct vm_def *d)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (d > &p->def[i] && !strcmp(d->name, p->def[i].name))
+			return msg_fail(p->msg, ERR_EXIST, "two VMs have the name %s", d->name);
+	if (vm_def_is_pc(d))
+		return msg_fail(p->msg, ERR_NOSYS,
+				"%s: there is only --board micro on a bare machine: give a kernel",
+				d->name);
+	if (d->append && (strlen(d->append) > 1000 || strchr(d->append, '\n')))
+		return msg_fail(p->msg, ERR_RANGE, "%s: append is longer than 1000 characters",
+				d->name);
+	if (d->memory % MIB)
+		return msg_fail(p->msg, ERR_RANGE, "%s: memory must be whole MiB", d->name);
+	if (d->n_nets && strcmp(d->net[0], "none"))
+		return msg_fail(p->msg, ERR_NOSYS,
+				"%s: a bare machine has no network for VMs yet: net: none",
+				d->name);
+	if (d->policy)
+		return msg_fail(p->msg, ERR_NOSYS,
+				"%s: a bare machine enforces no policy yet: leave policy out",
+				d->name);
+	return 0;
+}
+
+static int add_vm(struct pack *p, const struct vm_def *d)
+{
+	char name[128];
+	int err = refuse(p, d);
+
+	if (!err)
+		err = conf(p, "vm %s\nmemory %lluM\ncpus %u\n", d->name,
+			   (unsigned long long)(d->memory / MIB), d->cpus);
+	if (!err && d->append)
+		err = conf(p, "append %s\n", d->append);
+	snprintf(name, sizeof(name), "%s/kernel", d->name);
+	if (!err)
+		err = put_file(p, name, d->kernel);
+	if (!err)
+		err = conf(p, "kernel %s\n", name);
+	snprintf(name, sizeof(name), "%s/initrd", d->name);
+	if (!err && d->initrd)
+		err = put_file(p, name, d->initrd);
+	if (!err && d->initrd)
+		err = conf(p, "initrd %s\n", name);
+	for (unsigned i = 0; i < d->n_disks && !err; i++) {
+		snprintf(name, sizeof(name), "%s/disk%u", d->name, i);
+		err = put_disk(p, name, &d->disk[i]);
+		if (!err)
+			err = conf(p, "disk %s%s\n", name, d->disk[i].read_only ? ",ro" : "");
+	}
+	return err;
+}
+
+static int write_module(struct pack *p, const char *path)
+{
+	int err = 0;
+
+	p->out = fopen(path, "wb");
+	if (!p->out)
+		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
+	if (p->opts->poweroff)
+		err = conf(p, "poweroff-when-idle\n");
+	for (unsigned i = 0; i < p->n && !err; i++)
+		err = add_vm(p, &p->def[i]);
+	if (!err)
+		err = put_bytes(p, "fleet.conf", p->conf, p->conf_len);
+	if (!err)
+		err = put_bytes(p, "TRAILER!!!", "", 0);
+	if (fclose(p->out) && !err)
+		err = cannot_write(p);
+	return err;
+}
+
+/* ---- the image ---- */
+
+/* Given, or beside this program in its build directory, or installed. */
+static int find_hypervisor(const struct pack *p, char *path, size_t size)
+{
+	char self[3072];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (p->opts->hypervisor) {
+		snprintf(path, size, "%s", p->opts->hypervisor);
+	} else {
+		self[n > 0 ? n : 0] = 0;
+		if (strrchr(self, '/'))
+			*strrchr(self, '/') = 0;
+		snprintf(path, size, "%s/../metal/vigia.elf", self);
+		if (access(path, R_OK))
+			snprintf(path, size, "%s/vigia.elf", VIGIA_LIBDIR);
+	}
+	return access(path, R_OK)
+		       ? msg_fail(p->msg, ERR_NOENT,
+				  "no hypervisor %s: build it, or give --hypervisor FILE", path)
+		       : 0;
+}
+
+static int run(struct pack *p, char *const *argv)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (!pid) {
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+			_exit(126);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return msg_fail(p->msg, ERR_IO, "%s: %s", argv[0], strerror(errno));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return msg_fail(p->msg, ERR_NOENT,
+				"%s is missing: apt-get install grub-common grub-pc-bin "
+				"grub-efi-amd64-bin xorriso mtools",
+				argv[0]);
+	return status ? msg_fail(p->msg, ERR_IO, "%s fails: run it by hand to see why", argv[0])
+		      : 0;
+}
+
+static int write_text(struct pack *p, const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+	bool bad = !f || fputs(text, f) < 0;
+
+	if (f && fclose(f))
+		bad = true;
+	return bad ? msg_fail(p->msg, ERR_IO, "cannot write %s: %s", path, strerror(errno)) : 0;
+}
+
+static int make_image(struct pack *p, const char *dir, const char *elf)
+{
+	char boot[64], grub[64], cfg[80], to[80], module[80];
+	struct stat st;
+	int err;
+
+	snprintf(boot, sizeof(boot), "%s/boot", dir);
+	snprintf(grub, sizeof(grub), "%s/boot/grub", dir);
+	snprintf(cfg, sizeof(cfg), "%s/grub.cfg", grub);
+	snprintf(to, sizeof(to), "%s/vigia.elf", boot);
+	snprintf(module, sizeof(module), "%s/fleet.cpio", boot);
+	if (mkdir(boot, 0700) || mkdir(grub, 0700))
+		return msg_fail(p->msg, ERR_IO, "cannot make %s: %s", grub, strerror(errno));
+	err = write_text(p, cfg,
+			 "set timeout=0\n"
+			 "serial --unit=0 --speed=115200\n"
+			 "terminal_output console serial\n"
+			 "menuentry Vigia {\n"
+			 "\tmultiboot2 /boot/vigia.elf\n"
+			 "\tmodule2 /boot/fleet.cpio\n"
+			 "}\n");
+	if (!err)
+		err = write_module(p, module);
+	/* Without what is for debuggers. */
+	if (!err)
+		err = run(p, (char *[]){"objcopy", "--strip-all", (char *)elf, to, NULL});
+	if (!err && !stat(to, &st))
+		say_size(p, "hypervisor", (uint64_t)st.st_size);
+	if (!err)
+		err = run(p, (char *[]){"grub-mkrescue", "-o", (char *)p->opts->output, (char *)dir,
+					NULL});
+	if (!err && !stat(p->opts->output, &st))
+		printf("%10.1f KiB  %s, of which the boot loader %.1f KiB\n",
+		       (double)st.st_size / 1024, p->opts->output,
+		       ((double)st.st_size - (double)p->total) / 1024);
+	unlink(cfg);
+	unlink(to);
+	unlink(module);
+	rmdir(grub);
+	rmdir(boot);
+	return err;
+}
+
+static int pack(struct pack *p, const char *file)
+{
+	const char *dot = p->opts->output ? strrchr(p->opts->output, '.') : NULL;
+	char dir[] = "/tmp/vigia-pack-XXXXXX", elf[4096];
+	int err = vm_fleet_load(p->def, MAX_VMS, &p->n, file, p->msg);
+
+	if (err)
+		return err;
+	if (!dot || (strcmp(dot, ".iso") && strcmp(dot, ".img") && strcmp(dot, ".cpio")))
+		return msg_fail(
+			p->msg, ERR_INVAL,
+			"say what to make: -o FILE.iso, or -o FILE.cpio for the boot module");
+	if (!strcmp(dot, ".cpio"))
+		return write_module(p, p->opts->output);
+	err = find_hypervisor(p, elf, sizeof(elf));
+	if (err)
+		return err;
+	if (!mkdtemp(dir))
+		return msg_fail(p->msg, ERR_IO, "cannot make %s: %s", dir, strerror(errno));
+	err = make_image(p, dir, elf);
+	rmdir(dir);
+	return err;
+}
+
+int pack_main(int argc, char **argv)
+{
+	static struct pack p;
+	struct pack_opts opts = {0};
+	struct opt_args args;
+	struct msg msg = {""};
+	int err;
+
+	if (opt_parse(&cmd_pack, argc, argv, &opts, &args, &msg))
+		return cmd_fail(&cmd_pack, &msg);
+	if (args.help) {
+		opt_print_help(&cmd_pack);
+		return EXIT_OK;
+	}
+	p.opts = &opts;
+	p.msg = &msg;
+	err = pack(&p, args.arg[0]);
+	for (unsigned i = 0; i < p.n; i++)
+		vm_def_fini(&p.def[i]);
+	return err ? cmd_fail(&cmd_pack, &msg) : EXIT_OK;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: ISC */
+/* fleet.h: the virtual machines that a boot module describes. */
+#ifndef METAL_FLEET_H
+#define METAL_FLEET_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+#define FLEET_MAX_VMS   16
+#define FLEET_MAX_DISKS 8
+
+struct fleet_file {
+	const uint8_t *data; /* in the module; NULL: none */
+	size_t size;
+};
+
+struct fleet_vm {
+	char name[64];
+	uint64_t memory; /* bytes, a multiple of 1 MiB */
+	unsigned cpus, weight;
+	bool manual; /* is not started by itself */
+	struct fleet_file kernel, initrd;
+	char append[1024];
+	struct {
+		struct fleet_file image;
+		bool read_only;
+	} disk[FLEET_MAX_DISKS];
+	unsigned n_disks;
+};
+
+struct fleet {
+	struct fleet_vm vm[FLEET_MAX_VMS];
+	unsigned n;
+	bool poweroff; /* once no VM runs any more */
+};
+
+/* module: a cpio archive ("newc") whose file fleet.conf names its other files. Nothing is copied. On
+ * errors err holds one line for people. */
+int fleet_parse(const uint8_t *module, size_t size, struct fleet *out, char *err,
+		size_t err_size) attr_must_check;
+
+#endif

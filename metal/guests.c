@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: ISC */
+/* guests.c: each VM of the fleet has a keeper: a thread that makes the VM from its definition, waits for
+ * its end, says how it ended, and gives its memory back. So a VM that crashes takes nothing along.
+ * g->lock guards what shell and keeper share. */
+#include "metal/guests.h"
+
+#include "base/str.h"
+#include "block/block.h"
+#include "board/micro.h"
+#include "engine/hw/svm.h"
+#include "metal/bootinfo.h"
+#include "metal/console.h"
+#include "metal/power.h"
+#include "metal/ramdisk.h"
+#include "metal/shell.h"
+#include "metal/trap.h"
+#include "plat/metal/sched.h"
+#include "vm/vm.h"
+#include "x86/cpuid.h"
+
+struct guest {
+	const struct fleet_vm *def;
+	struct chr *chr;
+	struct plat_mutex lock; /* RANK_VM: vm, paused, why */
+	struct vm *vm;          /* NULL: does not run */
+	bool paused;
+	const char *why;            /* how it ended the last time; "" never ran */
+	struct plat_thread *keeper; /* the shell's; joined before the next start */
+	_Atomic bool busy;          /* the keeper lives */
+	struct block *disk[FLEET_MAX_DISKS];
+};
+
+static struct {
+	struct fleet fleet;
+	struct guest guest[FLEET_MAX_VMS];
+	_Atomic uint32_t running;
+	bool quiet; /* do not power off by itself */
+} all;
+
+/* ---- the keeper ---- */
+
+static int open_disks(struct guest *g, struct micro_config *cfg)
+{
+	const struct fleet_vm *d = g->def;
+	int err = 0;
+
+	for (unsigned i = 0; i < d->n_disks && !err; i++) {
+		/* A module is memory that nobody else has: the guest's to write. */
+		uint8_t *image = (uint8_t *)(uintptr_t)d->disk[i].image.data;
+
+		err = ramdisk_create(d->name, image, d->disk[i].image.size, d->disk[i].read_only,
+				     &g->disk[i]);
+		if (err)
+			break;
+		cfg->disk[i].block = g->disk[i];
+		str_format(cfg->disk[i].serial, sizeof(cfg->disk[i].serial), "ram%u", i);
+		cfg->n_disks++;
+	}
+	return err;
+}
+
+static void close_disks(struct guest *g)
+{
+	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
+		if (g->disk[i])
+			g->disk[i]->ops->close(g->disk[i]);
+	memset(g->disk, 0, sizeof(g->disk));
+}
+
+static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
+{
+	const struct fleet_vm *d = g->def;
+	struct micro_config micro = {.kernel = d->kernel.data,
+				     .kernel_size = d->kernel.size,
+				     .initrd = d->initrd.data,
+				     .initrd_size = d->initrd.size,
+				     .cmdline = d->append,
+				     .serial = g->chr,
+				     .rng = true};
+	const struct vm_config cfg = {.name = d->name,
+				      .engine = &engine_svm,
+				      .model = x86_model_default(),
+				      .cpus = d->cpus,
+				      .memory = d->memory,
+				      .low_end = MICRO_LOW_END};
+	int r = vm_create(&cfg, out);
+
+	err[0] = 0;
+	if (r)
+		return r;
+	r = open_disks(g, &micro);
+	if (!r)
+		r = micro_create(*out, &micro, err, err_size);
+	if (r)
+		vm_destroy(*out);
+	return r;
+}
+
+static const char *const end_text[] = {
+	[VM_RUNNING] = "running", [VM_POWEROFF] = "powered off", [VM_CRASHED] = "crashed",
+	[VM_STOPPED] = "killed",  [VM_FAILED] = "failed",        [VM_EXITED] = "exited",
+};
+
+static void say_end(struct vm *vm, enum vm_end end)
+{
+	const struct x86_state *s = vm->vcpu[vm->crashed_vcpu]->state;
+
+	if (end == VM_CRASHED)
+		plat_log(LOG_WARN, "%s: triple fault of vCPU %u at rip 0x%llx cr3 0x%llx", vm->name,
+			 vm->crashed_vcpu, (unsigned long long)s->rip, (unsigned long long)s->cr3);
+	plat_log(LOG_INFO, "%s: %s", vm->name, end_text[end]);
+}
+
+static void set_vm(struct guest *g, struct vm *vm, const char *why)
+{
+	plat_mutex_lock(&g->lock);
+	g->vm = vm;
+	g->paused = false;
+	g->why = why;
+	plat_mutex_unlock(&g->lock);
+}
+
+static void keeper(void *arg)
+{
+	struct guest *g = arg;
+	struct vm *vm = NULL;
+	enum vm_end end = VM_FAILED;
+	char err[128];
+	int r;
+
+	sched_set_weight(g->def->weight);
+	r = create(g, &vm, err, sizeof(err));
+	if (!r) {
+		set_vm(g, vm, "running");
+		plat_log(LOG_INFO, "%s: started", g->def->name);
+		r = vm_start(vm);
+		end = vm_wait(vm);
+		set_vm(g, NULL, end_text[end]);
+		say_end(vm, end);
+		vm_destroy(vm);
+	} else {
+		set_vm(g, NULL, "not startable");
+		plat_log(LOG_ERROR, "%s: %s%s%s", g->def->name, err_str(r),
+			 err[0] ? ": the kernel " : "", err);
+	}
+	close_disks(g);
+	atomic_store(&g->busy, false);
+	if (atomic_fetch_sub(&all.running, 1) == 1 && all.fleet.poweroff && !all.quiet) {
+		plat_log(LOG_INFO, "no VM runs any more: powering off");
+		power_off();
+	}
+}
+
+/* ---- for the shell ---- */
+
+struct guest *guest_at(unsigned n)
+{
+	return n < all.fleet.n ? &all.guest[n] : NULL;
+}
+
+struct guest *guest_find(const char *name)
+{
+	for (unsigned i = 0; i < all.fleet.n; i++)
+		if (str_eq(all.fleet.vm[i].name, name))
+			return &all.guest[i];
+	return NULL;
+}
+
+const struct fleet_vm *guest_def(const struct guest *g)
+{
+	return g->def;
+}
+
+const char *guest_state(const struct guest *g)
+{
+	return g->vm && g->paused ? "paused" : g->why;
+}
+
+int guest_start(struct guest *g)
+{
+	int err;
+
+	if (atomic_load(&g->busy))
+		return err_here(ERR_BUSY);
+	if (g->keeper)
+		plat_thread_join(g->keeper);
+	g->keeper = NULL;
+	atomic_store(&g->busy, true);
+	atomic_fetch_add(&all.running, 1);
+	err = plat_thread_create(g->def->name, keeper, g, &g->keeper);
+	if (err) {
+		atomic_store(&g->busy, false);
+		atomic_fetch_sub(&all.running, 1);
+	}
+	return err;
+}
+
+static int with_vm(struct guest *g, int (*fn)(struct guest *g))
+{
+	int err = ERR_INVAL;
+
+	plat_mutex_lock(&g->lock);
+	if (g->vm)
+		err = fn(g);
+	plat_mutex_unlock(&g->lock);
+	return err;
+}
+
+static int do_stop(struct guest *g)
+{
+	if (g->paused) {
+		g->paused = false;
+		vm_resume(g->vm);
+	}
+	if (g->vm->power_button)
+		g->vm->power_button(g->vm);
+	return 0;
+}
+
+static int do_kill(struct guest *g)
+{
+	vm_stop(g->vm, VM_STOPPED, 0);
+	return 0;
+}
+
+static int do_pause(struct guest *g)
+{
+	if (g->paused)
+		return ERR_INVAL;
+	g->paused = true;
+	vm_pause(g->vm, "paused by the operator");
+	return 0;
+}
+
+static int do_resume(struct guest *g)
+{
+	if (!g->paused)
+		return ERR_INVAL;
+	g->paused = false;
+	vm_resume(g->vm);
+	return 0;
+}
+
+int guest_stop(struct guest *g)
+{
+	return with_vm(g, do_stop);
+}
+
+int guest_kill(struct guest *g)
+{
+	return with_vm(g, do_kill);
+}
+
+int guest_pause(struct guest *g)
+{
+	return with_vm(g, do_pause);
+}
+
+int guest_resume(struct guest *g)
+{
+	return with_vm(g, do_resume);
+}
+
+bool guest_get_stats(struct guest *g, struct guest_stats *out)
+{
+	bool there;
+
+	memset(out, 0, sizeof(*out));
+	plat_mutex_lock(&g->lock);
+	there = g->vm;
+	for (unsigned i = 0; there && i < g->vm->n_vcpus; i++) {
+		const struct vcpu *v = g->vm->vcpu[i];
+
+		out->cpu_ns += v->thread ? sched_cpu_ns(v->thread) : 0;
+		out->entries += svm_entries(v);
+		out->pio += atomic_load(&v->exits[EXIT_PIO]);
+		out->mmio += atomic_load(&v->exits[EXIT_MMIO]);
+		out->halts += atomic_load(&v->exits[EXIT_HLT]);
+	}
+	plat_mutex_unlock(&g->lock);
+	return there;
+}
+
+void guests_kill_all(void)
+{
+	struct guest *g;
+
+	all.quiet = true;
+	for (unsigned i = 0; (g = guest_at(i)); i++)
+		while (atomic_load(&g->busy)) {
+			/* again, as one may be about to start */
+			if (guest_kill(g))
+				plat_yield();
+			plat_event_wait(&(struct plat_event){0}, plat_now() + NS_PER_SEC / 100);
+		}
+}
+
+/* ---- set-up ---- */
+
+/* The first module that is a fleet. */
+static void find_fleet(const struct boot_info *boot)
+{
+	char err[128] = "the boot loader gave no module";
+
+	for (unsigned i = 0; i < boot->n_modules; i++)
+		if (!fleet_parse(phys_ptr(boot->module[i].pa), boot->module[i].size, &all.fleet,
+				 err, sizeof(err)))
+			return;
+	all.fleet.n = 0;
+	plat_log(LOG_WARN, "there are no VMs: %s (vigia pack makes a module)", err);
+}
+
+void guests_main(const struct boot_info *boot)
+{
+	const char *missing = svm_missing();
+
+	find_fleet(boot);
+	if (missing)
+		plat_log(LOG_ERROR,
+			 "this processor cannot run VMs here: %s. Only the shell works; see "
+			 "the firmware's settings (SVM mode), or use vigia run on Linux",
+			 missing);
+	for (unsigned i = 0; i < all.fleet.n; i++) {
+		struct guest *g = &all.guest[i];
+
+		g->def = &all.fleet.vm[i];
+		g->why = "";
+		plat_mutex_init(&g->lock, RANK_VM);
+		if (console_add(g->def->name, &g->chr))
+			panic("not enough memory for consoles");
+	}
+	for (unsigned i = 0; !missing && i < all.fleet.n; i++)
+		if (!all.fleet.vm[i].manual && guest_start(&all.guest[i]))
+			plat_log(LOG_ERROR, "%s: cannot be started", all.fleet.vm[i].name);
+	console_run(shell_line);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: ISC */
+/* main.c: from the entry to the first guest, in order. Reads from top to bottom. */
+#include "base/str.h"
+#include "engine/hw/svm.h"
+#include "metal/acpi.h"
+#include "metal/bootinfo.h"
+#include "metal/console.h"
+#include "metal/guests.h"
+#include "metal/ioapic.h"
+#include "metal/power.h"
+#include "metal/screen.h"
+#include "metal/serial.h"
+#include "metal/smp.h"
+#include "metal/trap.h"
+#include "plat/metal/clock.h"
+#include "plat/metal/apic.h"
+#include "plat/metal/log.h"
+#include "plat/metal/mem.h"
+#include "plat/metal/sched.h"
+
+#define LOW_END (4 * GIB) /* what the loader's page tables map */
+
+extern const uint8_t image_data[], image_end[];
+void metal_main(enum boot_kind kind, uint64_t info);
+
+static struct boot_info boot;
+static struct acpi_info acpi;
+static struct pcpu boot_cpu;
+
+static void early(const char *text)
+{
+	serial_write(text, str_len(text));
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+/* What the loader has put into RAM: modules, and at last (i is their number) the image. */
+static struct ram_range taken(unsigned i)
+{
+	if (i == boot.n_modules)
+		return (struct ram_range){MIB,
+					  ALIGN_UP((uint64_t)image_end - IMAGE_BASE, PAGE_SIZE)};
+	return (struct ram_range){
+		ALIGN_DOWN(boot.module[i].pa, PAGE_SIZE),
+		ALIGN_UP(boot.module[i].pa + boot.module[i].size, PAGE_SIZE),
+	};
+}
+
+/* Adds [pa, end) without what is taken, from the i-th on. */
+static void add_free(uint64_t pa, uint64_t end, unsigned i)
+{
+	for (; i <= boot.n_modules && pa < end; i++) {
+		struct ram_range t = taken(i);
+
+		if (t.pa >= end || t.end <= pa)
+			continue;
+		add_free(pa, t.pa, i + 1);
+		pa = t.end;
+	}
+	phys_add(pa, end);
+}
+
+static void add_ram(uint64_t from, uint64_t to)
+{
+	for (unsigned i = 0; i < boot.n_ram; i++)
+		add_free(MAX(boot.ram[i].pa, from), MIN(boot.ram[i].end, to), 0);
+}
+
+static void memory(void)
+{
+	add_ram(MIB, LOW_END);
+	if (paging_init(boot.ram, boot.n_ram))
+		early("vigia: not enough memory for page tables\r\n");
+	add_ram(LOW_END, UINT64_MAX);
+}
+
+/* On each CPU. */
+static void cpu_start(void)
+{
+	if (!svm_missing() && svm_cpu_start())
+		panic("not enough memory for processors");
+}
+
+void metal_main(enum boot_kind kind, uint64_t info)
+{
+	int err;
+
+	serial_init();
+	if (boot_parse(kind, info, &boot))
+		early("vigia: the boot loader gives no memory map: start it by multiboot2 or PVH\r\n");
+	if (acpi_parse(boot.rsdp, &acpi))
+		early("vigia: this machine has no ACPI tables\r\n");
+	memory();
+	screen_init();
+	smp_cpu_features();
+	log_set_panic(panic);
+	err = trap_init_cpu(&boot_cpu);
+	if (err)
+		early("vigia: not enough memory\r\n");
+	clock_init(acpi.pm_timer);
+	ioapic_init(acpi.ioapic);
+	err = apic_init(acpi.lapic);
+	boot_cpu.apic_id = apic_id();
+	if (!err)
+		err = sched_init(&boot_cpu);
+	if (err)
+		panic(err_str(err));
+	__asm__ volatile("sti");
+	console_init(&acpi);
+	power_init(&acpi);
+	smp_start(&acpi, cpu_start);
+	guests_main(&boot);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: ISC */
+/* shell.c: management without a host: a table of commands. On the console's thread. */
+#include "metal/shell.h"
+
+#include "base/str.h"
+#include "metal/console.h"
+#include "metal/guests.h"
+#include "metal/power.h"
+#include "plat/metal/mem.h"
+#include "plat/metal/sched.h"
+
+static unsigned percent(uint64_t part, uint64_t whole)
+{
+	return whole ? (unsigned)(part * 100 / whole) : 0;
+}
+
+static void cmd_list(char *arg)
+{
+	struct guest *g;
+
+	console_print("  %-16s %-14s %4s %9s %6s", "NAME", "STATE", "CPUS", "MEMORY", "WEIGHT");
+	for (unsigned i = 0; (g = guest_at(i)); i++) {
+		const struct fleet_vm *d = guest_def(g);
+
+		console_print("%u %-16s %-14s %4u %5llu MiB %6u", i + 1, d->name, guest_state(g),
+			      d->cpus, (unsigned long long)(d->memory / MIB), d->weight);
+	}
+}
+
+static void cmd_stats(char *arg)
+{
+	uint64_t total, free, now = plat_now();
+	struct guest_stats s;
+	struct guest *g;
+
+	phys_stats(&total, &free);
+	console_print("up %llu s, %u CPUs %u%% idle, memory %llu of %llu MiB free, own %llu KiB",
+		      (unsigned long long)(now / NS_PER_SEC), sched_cpus(),
+		      percent(sched_idle_ns(), now * sched_cpus()),
+		      (unsigned long long)(free / MIB), (unsigned long long)(total / MIB),
+		      (unsigned long long)(mem_own_bytes() / KIB));
+	for (unsigned i = 0; (g = guest_at(i)); i++)
+		if (guest_get_stats(g, &s))
+			console_print("%-16s cpu %llu ms, entries %llu, port %llu, mmio %llu, "
+				      "halts %llu",
+				      guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
+				      (unsigned long long)s.entries, (unsigned long long)s.pio,
+				      (unsigned long long)s.mmio, (unsigned long long)s.halts);
+}
+
+static void cmd_log(char *arg)
+{
+	console_show_log();
+}
+
+static void cmd_watch(char *arg)
+{
+	if (!str_eq(arg, "on") && !str_eq(arg, "off")) {
+		console_print("watch on, or watch off");
+		return;
+	}
+	console_watch(str_eq(arg, "on"));
+}
+
+static void cmd_console(char *arg)
+{
+	if (!console_focus(arg))
+		console_print("no VM %s: see list", arg);
+}
+
+static void on_guest(char *arg, int (*fn)(struct guest *g), const char *refused)
+{
+	struct guest *g = guest_find(arg);
+	int err;
+
+	if (!g) {
+		console_print("no VM %s: see list", arg);
+		return;
+	}
+	err = fn(g);
+	if (err == ERR_INVAL || err == ERR_BUSY)
+		console_print("%s %s", arg, refused);
+	else if (err)
+		console_print("%s: %s", arg, err_str(err));
+}
+
+static void cmd_start(char *arg)
+{
+	on_guest(arg, guest_start, "runs already");
+}
+
+static void cmd_stop(char *arg)
+{
+	on_guest(arg, guest_stop, "does not run");
+}
+
+static void cmd_kill(char *arg)
+{
+	on_guest(arg, guest_kill, "does not run");
+}
+
+static void cmd_pause(char *arg)
+{
+	on_guest(arg, guest_pause, "does not run, or is paused already");
+}
+
+static void cmd_resume(char *arg)
+{
+	on_guest(arg, guest_resume, "is not paused");
+}
+
+static void cmd_poweroff(char *arg)
+{
+	guests_kill_all();
+	console_print("powering off");
+	power_off();
+	console_print("the machine does not power off: switch it off");
+}
+
+static void cmd_reboot(char *arg)
+{
+	guests_kill_all();
+	console_print("rebooting");
+	power_reboot();
+}
+
+static void cmd_help(char *arg);
+
+static const struct {
+	const char *name, *arg, *help;
+	void (*fn)(char *arg);
+} commands[] = {
+	{"list", "", "the VMs", cmd_list},
+	{"start", "NAME", "start a VM", cmd_start},
+	{"stop", "NAME", "press a VM's power button", cmd_stop},
+	{"kill", "NAME", "stop a VM at once", cmd_kill},
+	{"pause", "NAME", "hold a VM's processors", cmd_pause},
+	{"resume", "NAME", "let a paused VM go on", cmd_resume},
+	{"console", "NAME", "go to a VM's console; Ctrl-A 0 comes back", cmd_console},
+	{"watch", "on|off", "show the VMs' lines here, too", cmd_watch},
+	{"stats", "", "what the VMs and the machine have done", cmd_stats},
+	{"log", "", "messages since the start", cmd_log},
+	{"poweroff", "", "stop all VMs at once and switch the machine off", cmd_poweroff},
+	{"reboot", "", "stop all VMs at once and restart the machine", cmd_reboot},
+	{"help", "", "this list", cmd_help},
+};
+
+static void cmd_help(char *arg)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		console_print("  %-8s %-7s %s", commands[i].name, commands[i].arg,
+			      commands[i].help);
+	console_print("Ctrl-A h: keys that switch between consoles");
+}
+
+void shell_line(char *text)
+{
+	char *arg = text;
+
+	while (*text == ' ')
+		text++;
+	for (arg = text; *arg && *arg != ' ';)
+		arg++;
+	if (*arg)
+		*arg++ = 0;
+	while (*arg == ' ')
+		arg++;
+	if (!*text)
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!str_eq(commands[i].name, text))
+			continue;
+		if (commands[i].arg[0] && !*arg)
+			console_print("%s %s", text, commands[i].arg);
+		else
+			commands[i].fn(arg);
+		return;
+	}
+	console_print("unknown command %s: see help", text);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/* apic.h: this CPU's local APIC: timer and interrupts between processors. */
+#ifndef PLAT_METAL_APIC_H
+#define PLAT_METAL_APIC_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+/* Vectors of the hypervisor */
+enum {
+	IRQ_SERIAL = 0x40,
+	IRQ_TIMER = 0xf0,
+	IRQ_RESCHED = 0xf1, /* look at the run queue; also ends a guest's stay */
+	IRQ_HALT = 0xf2,    /* stop for ever: another CPU has panicked */
+	IRQ_SPURIOUS = 0xff,
+};
+
+/* base: physical. On the bootstrap processor; measures the timer against the TSC. */
+int apic_init(uint64_t base) attr_must_check;
+void apic_enable(void); /* on each CPU */
+uint32_t apic_id(void);
+void apic_eoi(void);
+void apic_ipi(uint32_t apic_id, uint8_t vector);
+void apic_ipi_others(uint8_t vector);
+/* INIT, then twice STARTUP at page (address >> 12). */
+void apic_start(uint32_t apic_id, uint8_t page);
+/* Interrupts with IRQ_TIMER at deadline (ns); PLAT_FOREVER: not. This CPU's. */
+void apic_timer(uint64_t deadline);
+
+#endif

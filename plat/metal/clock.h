@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: ISC */
+/* clock.h: the TSC as clock. */
+#ifndef PLAT_METAL_CLOCK_H
+#define PLAT_METAL_CLOCK_H
+
+#include "base/def.h"
+
+/* Measures the TSC against the ACPI PM timer at that port, or (0) the PIT. plat_now() works from
+ * then on. */
+void clock_init(uint16_t pm_timer);
+void clock_spin(uint64_t ns); /* waits, busily */
+
+#endif

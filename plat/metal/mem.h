@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/* mem.h: physical memory and the hypervisor's own address space on bare metal. */
+#ifndef PLAT_METAL_MEM_H
+#define PLAT_METAL_MEM_H
+
+#include "base/def.h"
+#include "base/err.h"
+
+/* The upper half:
+ *	DIRECT_BASE	all RAM, read and write, never executable
+ *	MAP_BASE	stacks, device registers, code pages: each between unmapped guard pages
+ *	IMAGE_BASE	the image: code read and execute, constants read, data read and write */
+#define DIRECT_BASE UINT64_C(0xffff800000000000)
+#define MAP_BASE    UINT64_C(0xffffc00000000000)
+#define IMAGE_BASE  UINT64_C(0xffffffff80000000)
+
+/* ---- physical pages (mem.c) ---- */
+
+/* Gives a range of RAM to the pool, which writes to it. Only memory that the current tables map. */
+void phys_add(uint64_t pa, uint64_t end);
+/* Contiguous, not zeroed; 0: there is none. size: a page multiple; align: power of two, a page or
+ * more. */
+uint64_t phys_alloc(uint64_t size, uint64_t align);
+void phys_free(uint64_t pa, uint64_t size);
+void phys_stats(uint64_t *total, uint64_t *free);
+/* RAM through the direct map (before mem_direct(): through the loader's identity map). */
+void *phys_ptr(uint64_t pa);
+void mem_direct(void);
+/* What the hypervisor itself has taken, guest memory not counted. */
+uint64_t mem_own_bytes(void);
+
+/* ---- address space (paging.c) ---- */
+
+enum map_flags { MAP_W = BIT(0), MAP_X = BIT(1), MAP_UC = BIT(2) };
+struct ram_range {
+	uint64_t pa, end;
+};
+/* Builds the tables and loads them; then mem_direct() holds. */
+int paging_init(const struct ram_range *ram, unsigned n) attr_must_check;
+void paging_load(void); /* on each further CPU */
+/* Maps size bytes from pa at a fresh address between guard pages; NULL: no memory. Never undone. */
+void *paging_map(uint64_t pa, uint64_t size, unsigned flags);
+/* Whether the page at va is there, and may be written and executed: for the self-test. */
+bool paging_query(uint64_t va, bool *writable, bool *executable);
+
+#endif

@@ -1,0 +1,42 @@
+; SPDX-License-Identifier: ISC
+; metal.asm: a small guest for the bare-metal hypervisor: multiboot 1. Says how long it counts, five
+; times, on the serial port, then triple-faults.
+	bits 32
+	org 0x100000
+MAGIC	equ 0x1badb002
+FLAGS	equ 0x00010000		; the addresses below are valid
+header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+start:	mov esp, stack
+	xor ebx, ebx
+again:	mov esi, text
+	call say
+	lea eax, [ebx + '0']
+	call char
+	mov al, 10
+	call char
+	mov ecx, 2000000
+.wait:	dec ecx
+	jnz .wait
+	inc ebx
+	cmp ebx, 5
+	jb again
+	mov esi, bye
+	call say
+	lidt [none]
+	int3
+say:	lodsb
+	test al, al
+	jz .done
+	call char
+	jmp say
+.done:	ret
+char:	mov dx, 0x3f8
+	out dx, al
+	ret
+text:	db "small guest counts ", 0
+bye:	db "small guest ends here", 10, 0
+none:	dw 0
+	dd 0
+	times 256 db 0
+stack:
+end:

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The bare-metal hypervisor in QEMU's emulation of an AMD processor with SVM: a Debian kernel with two
+vCPUs and a disk beside a small guest that crashes; the shell; an image made by vigia pack."""
+import os
+import shutil
+import subprocess
+
+import vigia_test as vt
+
+QEMU = "qemu-system-x86_64"
+ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+
+
+def machine(*args, smp=2):
+    return vt.VM(command=[QEMU, "-accel", "tcg", "-cpu", "EPYC", "-M", "q35", "-m", "384", "-smp", str(smp),
+                          "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *args])
+
+
+def fleet(work, text, output, *options):
+    path = work.file("fleet.yaml", text.encode())
+    out = work.file(output)
+    r = subprocess.run([vt.VIGIA, "pack", path, "-o", out, *options], capture_output=True, text=True,
+                       check=False)
+    if r.returncode:
+        vt.fail(f"vigia pack: {r.stderr}")
+    return out, r.stdout
+
+
+for program in (QEMU, "nasm"):
+    if not shutil.which(program):
+        vt.skip(f"{program} is missing: tools/packages test")
+if not os.path.exists(ELF):
+    vt.skip(f"no {ELF}: builds with sanitizers have none")
+
+with vt.Workdir() as work:
+    small = work.file("small.bin")
+    subprocess.run(["nasm", "-f", "bin", "-o", small, os.path.join(vt.ROOT, "tests/boot/metal.asm")], check=True)
+    disk = work.file("disk.raw", size=8 << 20)
+    linux, said = fleet(work, f"""
+- name: alpha
+  kernel: {vt.kernel()}
+  initrd: {vt.initramfs()}
+  append: console=ttyS0 quiet vigia.run=cpus,disk vigia.end=shell
+  memory: 96M
+  cpus: 2
+  net: [none]
+  disk: ["{disk}"]
+- name: beta
+  kernel: {small}
+  memory: 16M
+  net: [none]
+""", "fleet.cpio")
+    vt.check("alpha/kernel" in said and "alpha/disk0" in said, "vigia pack says how large each part is")
+    with machine("-kernel", ELF, "-initrd", linux) as vm:
+        vm.expect(r"beta\| small guest counts 4", 60)
+        vm.expect(r"beta: triple fault of vCPU 0", 30)
+        print("ok: the small guest runs and crashes, the hypervisor says so")
+        vm.expect(r"alpha\| VIGIA cpus=2", 240)
+        vm.expect(r"alpha\| VIGIA disk ok", 120)
+        print("ok: Debian's kernel goes on, with two vCPUs and its disk")
+        vm.send("list\n")
+        vm.expect(r"alpha +running +2 +96 MiB", 30)
+        vm.expect(r"beta +crashed", 30)
+        vm.send("start beta\n")
+        vm.expect(r"beta\| small guest counts 0", 60)
+        vm.send("pause alpha\nlist\n")
+        vm.expect(r"alpha +paused", 30)
+        vm.send("resume alpha\nstats\n")
+        vm.expect(r"alpha +cpu \d+ ms, entries \d+", 30)
+        vm.send("console alpha\n")
+        vm.expect(r"Ctrl-A 0 goes back", 30)
+        vm.send("\n")
+        status, text = vm.shell("echo said=$((6 * 7))", 60)
+        vt.check(status == 0 and "said=42" in text, "a VM's console takes keys")
+        vm.send("\x010")
+        vm.expect(r"vigia> ", 30)
+        vm.send("poweroff\n")
+        vm.expect(r"powering off", 30)
+        vm.wait(60)
+        print("ok: power-off ends the machine")
+
+    if not shutil.which("grub-mkrescue") or not shutil.which("xorriso"):
+        vt.skip("the image is not tried: grub-mkrescue is missing: tools/packages test")
+    image, said = fleet(work, f"""
+- name: gamma
+  kernel: {small}
+  memory: 16M
+  net: [none]
+""", "vigia.iso", "--poweroff")
+    vt.check("hypervisor" in said and "boot loader" in said, "vigia pack makes an image")
+    with machine("-cdrom", image, smp=1) as vm:
+        vm.expect(r"gamma\| small guest counts 4", 120)
+        vm.expect(r"gamma: crashed", 30)
+        vm.wait(60)
+        print("ok: the image starts by GRUB on a BIOS, and the machine switches itself off in the end")
+    with machine("-cdrom", image, "-cpu", "qemu64,-svm", smp=1) as vm:
+        vm.expect(r"cannot run VMs here: it has no SVM", 120)
+        vm.send("poweroff\n")
+        vm.wait(60)
+        print("ok: a processor without SVM is told from one with it")

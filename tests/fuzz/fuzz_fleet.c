@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: ISC */
+/* fuzz_fleet.c: any bytes as the bare-metal hypervisor's boot module. What is accepted lies inside. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "metal/fleet.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void inside(const struct fleet_file *f, const uint8_t *data, size_t size)
+{
+	if (f->data &&
+	    (f->data < data || f->size > size || (size_t)(f->data - data) > size - f->size))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fleet f;
+	char err[128];
+
+	if (fleet_parse(data, size, &f, err, sizeof(err)))
+		return 0;
+	for (unsigned i = 0; i < f.n; i++) {
+		inside(&f.vm[i].kernel, data, size);
+		inside(&f.vm[i].initrd, data, size);
+		for (unsigned k = 0; k < f.vm[i].n_disks; k++)
+			inside(&f.vm[i].disk[k].image, data, size);
+		if (!strlen(f.vm[i].name) || !f.vm[i].cpus || f.vm[i].memory % MIB)
+			abort();
+	}
+	return 0;
+}

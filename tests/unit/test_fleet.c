@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: ISC */
+/* test_fleet.c: boot modules of the bare-metal hypervisor: what a good one gives, and that a broken one
+ * is refused with a reason. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "metal/fleet.h"
+
+static uint8_t module[8192];
+static size_t size;
+
+static void put(const char *name, const char *text)
+{
+	size_t len = strlen(text);
+
+	size += (size_t)sprintf(
+		(char *)module + size, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
+		1, 0100644, 0, 0, 1, 0, (unsigned)len, 0, 0, 0, 0, (unsigned)strlen(name) + 1, 0);
+	strcpy((char *)module + size, name);
+	size = ALIGN_UP(size + strlen(name) + 1, (size_t)4);
+	memcpy(module + size, text, len);
+	size = ALIGN_UP(size + len, (size_t)4);
+}
+
+static void make(const char *conf)
+{
+	memset(module, 0, sizeof(module));
+	size = 0;
+	put("k", "kernel");
+	put("d", "disk!");
+	put("fleet.conf", conf);
+	put("TRAILER!!!", "");
+}
+
+static int parse(const char *conf, struct fleet *f, char *err)
+{
+	make(conf);
+	return fleet_parse(module, size, f, err, 128);
+}
+
+static void test_good(void **state)
+{
+	struct fleet f;
+	char err[128];
+
+	assert_int_equal(parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
+			       "append x=1  y\ndisk d,ro\nvm b\nkernel k\ninitrd d\nmanual",
+			       &f, err),
+			 0);
+	assert_int_equal(f.n, 2);
+	assert_true(f.poweroff);
+	assert_string_equal(f.vm[0].name, "a");
+	assert_int_equal(f.vm[0].memory, 64 * MIB);
+	assert_int_equal(f.vm[0].cpus, 2);
+	assert_int_equal(f.vm[0].kernel.size, 6);
+	assert_memory_equal(f.vm[0].kernel.data, "kernel", 6);
+	assert_string_equal(f.vm[0].append, "x=1  y");
+	assert_true(f.vm[0].n_disks == 1 && f.vm[0].disk[0].read_only && !f.vm[0].manual);
+	assert_memory_equal(f.vm[0].disk[0].image.data, "disk!", 5);
+	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
+	assert_int_equal(f.vm[1].memory, 256 * MIB);
+}
+
+static void test_bad(void **state)
+{
+	static const struct {
+		const char *conf, *says;
+	} bad[] = {
+		{"kernel k\n", "before the first vm"},
+		{"vm a\n", "no kernel"},
+		{"vm a\nkernel nothing\n", "no such file"},
+		{"vm a\nkernel k\nvm a\nkernel k\n", "two VMs"},
+		{"vm a\nmemory 1000\nkernel k\n", "whole MiB"},
+		{"vm a\nmemory 99999999999999999999G\nkernel k\n", "whole MiB"},
+		{"vm a\nmemory 0\nkernel k\n", "whole MiB"},
+		{"vm a\ncpus 33\nkernel k\n", "1 to 32"},
+		{"vm a\nweight x\nkernel k\n", "1 to 65536"},
+		{"vm a\nkernal k\n", "unknown keyword"},
+		{"vm \nkernel k\n", "needs a name"},
+	};
+	struct fleet f;
+	char err[128];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(parse(bad[i].conf, &f, err), ERR_FORMAT);
+		assert_non_null(strstr(err, bad[i].says));
+	}
+}
+
+/* Cut anywhere, it is refused or (once all that matters is there) the same. */
+static void test_cut(void **state)
+{
+	struct fleet f;
+	char err[128];
+
+	make("vm a\nkernel k\n");
+	for (size_t n = 0; n < size; n++) {
+		int r = fleet_parse(module, n, &f, err, sizeof(err));
+
+		assert_true(r == ERR_FORMAT || (r == 0 && f.n == 1 && f.vm[0].kernel.size == 6));
+	}
+	memset(module + 54, 'f', 8); /* a file of 4 GiB */
+	assert_int_equal(fleet_parse(module, size, &f, err, sizeof(err)), ERR_FORMAT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_cut),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
