@@ -12,7 +12,7 @@ QEMU = "qemu-system-x86_64"
 ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 
 
-def machine(*args, smp=2):
+def machine(*args, smp=1):
     return vt.VM(command=[QEMU, "-accel", "tcg", "-cpu", "EPYC", "-M", "q35", "-m", "384", "-smp", str(smp),
                           "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *args])
 
@@ -89,12 +89,12 @@ with vt.Workdir() as work:
   net: [none]
 """, "vigia.iso", "--poweroff")
     vt.check("hypervisor" in said and "boot loader" in said, "vigia pack makes an image")
-    with machine("-cdrom", image, smp=1) as vm:
+    with machine("-cdrom", image) as vm:
         vm.expect(r"gamma\| small guest counts 4", 120)
         vm.expect(r"gamma: crashed", 30)
         vm.wait(60)
         print("ok: the image starts by GRUB on a BIOS, and the machine switches itself off in the end")
-    with machine("-cdrom", image, "-cpu", "qemu64,-svm", smp=1) as vm:
+    with machine("-cdrom", image, "-cpu", "qemu64,-svm") as vm:
         vm.expect(r"cannot run VMs here: it has no SVM", 120)
         vm.send("poweroff\n")
         vm.wait(60)
