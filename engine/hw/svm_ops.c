@@ -158,7 +158,9 @@ void svm_limit_features(struct cpu *cpu)
 		reg[CPUID_EBX] = id.ebx;
 		reg[CPUID_ECX] = id.ecx;
 		reg[CPUID_EDX] = id.edx;
-		if (places[f].leaf > top.eax || !(reg[places[f].reg] & BIT(places[f].bit)))
+		/* PKRU is not among the registers that threads switch. */
+		if (f == X_FEAT_PKU || places[f].leaf > top.eax ||
+		    !(reg[places[f].reg] & BIT(places[f].bit)))
 			cpu->i.feat[f >> 6] &= ~BIT64(f & 63);
 	}
 }
