@@ -72,6 +72,25 @@ static int run_buffered(struct cpu *cpu, const struct insn *in, const struct ins
 	return write ? cpu_write(cpu, gva, buf, m->size, user) : 0;
 }
 
+/* LOCK, or XCHG, over two pages of RAM: they may lie anywhere in the host, so that no instruction of it
+ * reaches both. Atomic among its like; accesses to one of the pages don't wait. */
+static int run_split(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva)
+{
+	struct cpu_xlate x[2];
+	bool user = at_user(cpu);
+	int r;
+
+	if (lin_xlate(cpu, gva, ACCESS_WRITE, user, &x[0]) ||
+	    lin_xlate(cpu, next_page(cpu, gva), ACCESS_WRITE, user, &x[1]))
+		return CPU_FAULT;
+	if (!x[0].hva || !x[1].hva || !cpu->ops->split_lock)
+		return run_buffered(cpu, in, m, gva);
+	cpu->ops->split_lock(cpu, true);
+	r = run_buffered(cpu, in, m, gva);
+	cpu->ops->split_lock(cpu, false);
+	return r;
+}
+
 static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
 {
 	enum cpu_access acc = m->acc & ACC_W ? ACCESS_WRITE : ACCESS_READ;
@@ -91,7 +110,8 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 	if (align_check(cpu, gva, m->size))
 		return CPU_FAULT;
 	if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {
-		r = run_buffered(cpu, in, m, gva);
+		r = in->lock || in->mnem == I_XCHG ? run_split(cpu, in, m, gva)
+						   : run_buffered(cpu, in, m, gva);
 	} else {
 		if (lin_xlate(cpu, gva, acc, at_user(cpu), &x))
 			return CPU_FAULT;

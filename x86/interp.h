@@ -170,6 +170,8 @@ attr_misaligned static inline void host_store(void *p, unsigned size, uint64_t v
 	}
 }
 
+/* The page after gva's; where a 32-bit linear address wraps, so does its second page. */
+gva_t next_page(const struct cpu *cpu, gva_t gva);
 /* size: 1 2 4 8; any alignment. */
 int lin_read(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t *v);
 int lin_write(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t v);

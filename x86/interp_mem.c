@@ -107,8 +107,7 @@ static void phys_write(struct cpu *cpu, const struct cpu_xlate *x, const uint8_t
 
 /* ---- linear ---- */
 
-/* Where a 32-bit linear address wraps, so does its second page. */
-static gva_t next_page(const struct cpu *cpu, gva_t gva)
+gva_t next_page(const struct cpu *cpu, gva_t gva)
 {
 	gva_t next = (gva | PAGE_MASK) + 1;
 

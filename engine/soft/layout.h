@@ -191,7 +191,8 @@ struct soft_vcpu {
 struct soft_vm {
 	struct vm *vm;
 	struct soft_config cfg;
-	struct plat_mutex lock; /* RANK_ENGINE: all of the cache */
+	struct plat_mutex lock;  /* RANK_ENGINE: all of the cache */
+	struct plat_mutex split; /* RANK_SPLIT: cpu_ops.split_lock */
 	struct soft_cache *cache;
 	_Atomic bool flushing; /* the cache is about to be emptied: vCPUs get out of it */
 	unsigned n_vcpus;

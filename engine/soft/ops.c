@@ -153,6 +153,16 @@ static void op_pause(struct cpu *cpu)
 	}
 }
 
+static void op_split_lock(struct cpu *cpu, bool lock)
+{
+	struct soft_vm *sv = soft_of(cpu)->sv;
+
+	if (lock)
+		plat_mutex_lock(&sv->split);
+	else
+		plat_mutex_unlock(&sv->split);
+}
+
 static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
 	struct vcpu *vcpu = soft_of(cpu)->vcpu;
@@ -199,6 +209,7 @@ const struct cpu_ops soft_cpu_ops = {
 	.cr8_read = op_cr8_read,
 	.cr8_write = op_cr8_write,
 	.pause = op_pause,
+	.split_lock = op_split_lock,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
 	.cr_told = op_cr_told,

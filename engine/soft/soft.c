@@ -35,6 +35,7 @@ static int soft_vm_init(struct vm *vm)
 	sv->vm = vm;
 	sv->bmi2 = host_has_bmi2();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
+	plat_mutex_init(&sv->split, RANK_SPLIT);
 	soft_fpu_init(sv);
 	sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	int err = soft_cache_create(sv);
