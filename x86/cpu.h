@@ -63,8 +63,8 @@ struct cpu_ops {
 	uint8_t (*cr8_read)(struct cpu *cpu);
 	void (*cr8_write)(struct cpu *cpu, uint8_t value);
 	void (*pause)(struct cpu *cpu); /* PAUSE executed: others may want the host CPU */
-	/* Between the two calls no other CPU's locked access over two pages happens. NULL: there is
-	 * one CPU. */
+	/* Between the two calls no other CPU's locked access over two pages happens. NULL: nobody
+	 * else makes one. */
 	void (*split_lock)(struct cpu *cpu, bool lock);
 	/* CPUID leaf that depends on the machine (APIC id, topology, hypervisor leaves): may alter
 	 * r[0..3] = EAX EBX ECX EDX that the model gave. */
