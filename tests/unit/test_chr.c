@@ -499,8 +499,12 @@ static pid_t child_on_tty(int *master, const char *env)
 {
 	pid_t pid = forkpty(master, NULL, NULL, NULL);
 
-	if (!pid)
+	if (!pid) {
+		/* a shell's background jobs inherit them ignored, and so they would stay */
+		signal(SIGINT, SIG_DFL);
+		signal(SIGQUIT, SIG_DFL);
 		exec_child(env);
+	}
 	return pid;
 }
 
