@@ -6,14 +6,6 @@
 #include "base/str.h"
 #include "x86/interp.h"
 
-static const struct insn_opnd *mem_operand(const struct insn *in)
-{
-	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_MEM)
-			return &in->opnd[i];
-	return NULL;
-}
-
 /* Instructions that look at memory twice: a check here, then the host. Another processor must
  * not change it in between. */
 static bool needs_buffer(const struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
@@ -157,7 +149,7 @@ EXEC(copy)
 
 	if (!in->has_mem)
 		return cpu_native(cpu, in, NULL);
-	m = mem_operand(in);
+	m = insn_mem_opnd(in);
 	if (!m || !m->size || m->size > 64)
 		return raise_ud(cpu);
 	if (likely(!run_memory(cpu, in, m)))

@@ -174,6 +174,15 @@ enum decode_result {
  * out->len is the number of bytes looked at. */
 enum decode_result insn_decode(const uint8_t *p, size_t avail, unsigned mode, struct insn *out);
 
+/* The operand that is in memory, or NULL */
+static inline const struct insn_opnd *insn_mem_opnd(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_MEM)
+			return &in->opnd[i];
+	return NULL;
+}
+
 /* Intel syntax, for logs and reproducers; returns buf. rip: of the instruction. */
 char *insn_format(const struct insn *in, uint64_t rip, char *buf, size_t size);
 

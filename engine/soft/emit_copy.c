@@ -62,14 +62,6 @@ static bool copy_verbatim(struct tr *t, const struct insn *in)
 	return true;
 }
 
-static const struct insn_opnd *mem_opnd(const struct insn *in)
-{
-	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_MEM)
-			return &in->opnd[i];
-	return NULL;
-}
-
 static bool has_high8(const struct insn *in)
 {
 	for (unsigned i = 0; i < in->n_opnd; i++)
@@ -192,7 +184,7 @@ static bool copy_bit_string(struct tr *t, const struct insn *in, const struct in
 
 bool emit_copy(struct tr *t, const struct insn *in)
 {
-	const struct insn_opnd *m = mem_opnd(in);
+	const struct insn_opnd *m = insn_mem_opnd(in);
 
 	if (!in->has_mem)
 		return copy_verbatim(t, in);

@@ -199,17 +199,9 @@ static void note_operand(struct tracker *k, unsigned i, const struct insn *in, u
 	note(k->t, i, ACCESS_OPERAND, &key, (int32_t)off, size, write);
 }
 
-static const struct insn_opnd *mem_opnd(const struct insn *in)
-{
-	for (unsigned i = 0; i < in->n_opnd && in->has_mem; i++)
-		if (in->opnd[i].kind == OP_MEM)
-			return &in->opnd[i];
-	return NULL;
-}
-
 static void note_accesses(struct tracker *k, unsigned i, const struct insn *in)
 {
-	const struct insn_opnd *m = mem_opnd(in);
+	const struct insn_opnd *m = in->has_mem ? insn_mem_opnd(in) : NULL;
 
 	switch (in->row->cls) {
 	case CLS_COPY:
