@@ -149,11 +149,11 @@ static int wire_floppy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 	if (err || !w.drive[0].present)
 		return err;
 	err = i82078_create(vm, &w, &pc->fdc);
-	mc146818_set(
-		pc->rtc, CMOS_FLOPPY,
-		err ? 0
-		    : (uint8_t)(i82078_cmos_type(pc->fdc, 0) << 4 | i82078_cmos_type(pc->fdc, 1)));
-	return err;
+	if (err)
+		return err;
+	mc146818_set(pc->rtc, CMOS_FLOPPY,
+		     (uint8_t)(i82078_cmos_type(pc->fdc, 0) << 4 | i82078_cmos_type(pc->fdc, 1)));
+	return 0;
 }
 
 static int wire_serial(struct vm *vm, const struct pc_config *cfg)
