@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* ata.c: commands of an ATA hard disk (ATA/ATAPI-6, chapter 8), 28 and 48-bit addresses and CHS.
- * Within the channel's lock; see ide.c. */
+ * Within the channel's lock; see chan.c. */
 #include "base/str.h"
-#include "dev/pc/ide_impl.h"
+#include "dev/ata/ata.h"
 
 #define LBA28_MAX UINT64_C(0x0fffffff)
 
@@ -12,12 +12,12 @@ enum {
 	MODE_UDMA_MAX = 5,
 };
 
-void ata_init(struct ide_drive *d)
+void ata_disk_init(struct ata_drive *d)
 {
-	d->sectors = d->disk.block ? d->disk.block->size / IDE_SECTOR : 0;
+	d->sectors = d->disk.block ? d->disk.block->size / ATA_SECTOR : 0;
 }
 
-void ata_reset(struct ide_drive *d, bool power_on)
+void ata_drive_reset(struct ata_drive *d, bool power_on)
 {
 	d->heads = 16;
 	d->spt = 63;
@@ -30,6 +30,15 @@ void ata_reset(struct ide_drive *d, bool power_on)
 	}
 	if (d->cdrom && power_on)
 		d->attention = true;
+}
+
+/* Words hold a string of len bytes, swapped in pairs. */
+static void ata_string(uint8_t *dst, const char *s, unsigned len)
+{
+	size_t n = str_len(s);
+
+	for (unsigned i = 0; i < len; i++)
+		dst[i ^ 1] = i < n ? (uint8_t)s[i] : ' ';
 }
 
 /* ---- identify ------------------------------------------------------------------------------------- */
@@ -54,16 +63,16 @@ static unsigned mode_bits(unsigned max, uint8_t selected)
 }
 
 /* What IDENTIFY DEVICE and IDENTIFY PACKET DEVICE share. */
-static void identify_common(struct ide_chan *c, struct ide_drive *d, const char *model)
+static void identify_common(struct ata_chan *c, struct ata_drive *d, const char *model)
 {
 	uint8_t *p = c->buf;
 	char serial[21];
 
-	memset(p, 0, IDE_SECTOR);
+	memset(p, 0, ATA_SECTOR);
 	str_format(serial, sizeof(serial), "VIGIA%u%u", c->index, (unsigned)(d - c->drive));
-	ide_string(p + 20, d->serial[0] ? d->serial : serial, 20);
-	ide_string(p + 46, "1.0", 8);
-	ide_string(p + 54, model, 40);
+	ata_string(p + 20, d->serial[0] ? d->serial : serial, 20);
+	ata_string(p + 46, "1.0", 8);
+	ata_string(p + 54, model, 40);
 	word(p, 53, 0x0006); /* words 64-70 and 88 hold */
 	word(p, 63, mode_bits(MODE_MWDMA_MAX, d->mode_mwdma));
 	word(p, 64, 0x0003); /* PIO 3 and 4 */
@@ -75,7 +84,7 @@ static void identify_common(struct ide_chan *c, struct ide_drive *d, const char 
 	word(p, 93, 0x6001); /* 80-conductor cable */
 }
 
-static void identify_disk(struct ide_chan *c, struct ide_drive *d)
+static void identify_disk(struct ata_chan *c, struct ata_drive *d)
 {
 	uint64_t cyls = MIN(d->sectors / (16 * 63), UINT64_C(16383));
 	uint64_t chs = (uint64_t)d->heads * d->spt;
@@ -109,7 +118,7 @@ static void identify_disk(struct ide_chan *c, struct ide_drive *d)
 	words(p, 100, 4, d->sectors);
 }
 
-static void identify_cd(struct ide_chan *c, struct ide_drive *d)
+static void identify_cd(struct ata_chan *c, struct ata_drive *d)
 {
 	uint8_t *p = c->buf;
 
@@ -123,20 +132,20 @@ static void identify_cd(struct ide_chan *c, struct ide_drive *d)
 	word(p, 87, 0x4000);
 }
 
-static void identify(struct ide_chan *c, struct ide_drive *d)
+static void identify(struct ata_chan *c, struct ata_drive *d)
 {
 	if (d->cdrom)
 		identify_cd(c, d);
 	else
 		identify_disk(c, d);
 	c->left = 0;
-	ide_pio(c, PHASE_PIO_IN, 0, IDE_SECTOR);
-	ide_irq(c, true);
+	ata_pio(c, PHASE_PIO_IN, 0, ATA_SECTOR);
+	ata_irq(c, true);
 }
 
 /* ---- addresses --------------------------------------------------------------------------------------- */
 
-static uint64_t address(struct ide_chan *c, struct ide_drive *d)
+static uint64_t address(struct ata_chan *c, struct ata_drive *d)
 {
 	uint32_t low = c->lba[0][0] | c->lba[1][0] << 8 | (uint32_t)c->lba[2][0] << 16;
 	uint32_t cyl = low >> 8, head = c->device & 15, sector = low & 0xff;
@@ -151,7 +160,7 @@ static uint64_t address(struct ide_chan *c, struct ide_drive *d)
 	return ((uint64_t)cyl * d->heads + head) * d->spt + sector - 1;
 }
 
-static void address_set(struct ide_chan *c, struct ide_drive *d, uint64_t a)
+static void address_set(struct ata_chan *c, struct ata_drive *d, uint64_t a)
 {
 	if (!c->ext && !(c->device & DEV_LBA)) {
 		uint64_t cyl = a / d->spt / d->heads;
@@ -172,42 +181,42 @@ static void address_set(struct ide_chan *c, struct ide_drive *d, uint64_t a)
 
 /* ---- moving sectors ------------------------------------------------------------------------------------ */
 
-static void sectors_failed(struct ide_chan *c, struct ide_drive *d, uint8_t error)
+static void sectors_failed(struct ata_chan *c, struct ata_drive *d, uint8_t error)
 {
 	address_set(c, d, c->at);
 	if (c->dma)
-		ide_bm_end(c, true);
-	ide_end(c, error);
+		c->ops->dma_end(c, true);
+	ata_end(c, error);
 }
 
 /* Sectors of the next step: a buffer for DMA and for the disk's side of PIO reads, a DRQ block for
  * PIO writes. */
-static uint32_t step(struct ide_chan *c)
+static uint32_t step(struct ata_chan *c)
 {
-	uint32_t max = c->dma || !c->write ? IDE_BUFFER / IDE_SECTOR : c->block / IDE_SECTOR;
+	uint32_t max = c->dma || !c->write ? ATA_BUFFER / ATA_SECTOR : c->block / ATA_SECTOR;
 
 	return MIN(c->left, max);
 }
 
-static void advance(struct ide_chan *c, uint32_t n)
+static void advance(struct ata_chan *c, uint32_t n)
 {
 	c->at += n;
 	c->left -= n;
 }
 
-static void finish(struct ide_chan *c, struct ide_drive *d)
+static void finish(struct ata_chan *c, struct ata_drive *d)
 {
 	if (d->sectors)
 		address_set(c, d, c->at - 1);
 	c->count[0] = 0;
 	if (c->dma)
-		ide_bm_end(c, false);
-	ide_end(c, 0);
+		c->ops->dma_end(c, false);
+	ata_end(c, 0);
 }
 
-static void next(struct ide_chan *c, struct ide_drive *d);
+static void next(struct ata_chan *c, struct ata_drive *d);
 
-static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
+static void read_done(struct ata_chan *c, struct ata_drive *d, int err)
 {
 	uint32_t n = step(c);
 
@@ -216,7 +225,7 @@ static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
 		return;
 	}
 	if (c->dma) {
-		if (ide_bm_copy(c, n * IDE_SECTOR, true) < n * IDE_SECTOR) {
+		if (c->ops->dma(c, n * ATA_SECTOR, true) < n * ATA_SECTOR) {
 			sectors_failed(c, d, ER_ABRT);
 			return;
 		}
@@ -224,12 +233,12 @@ static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
 		next(c, d);
 		return;
 	}
-	c->filled = n * IDE_SECTOR;
-	ide_pio(c, PHASE_PIO_IN, 0, MIN(c->block, c->filled));
-	ide_irq(c, true);
+	c->filled = n * ATA_SECTOR;
+	ata_pio(c, PHASE_PIO_IN, 0, MIN(c->block, c->filled));
+	ata_irq(c, true);
 }
 
-static void write_done(struct ide_chan *c, struct ide_drive *d, int err)
+static void write_done(struct ata_chan *c, struct ata_drive *d, int err)
 {
 	if (err) {
 		sectors_failed(c, d, err == ERR_ROFS ? ER_ABRT : ER_UNC);
@@ -241,13 +250,13 @@ static void write_done(struct ide_chan *c, struct ide_drive *d, int err)
 	} else if (c->dma) {
 		next(c, d);
 	} else {
-		ide_pio(c, PHASE_PIO_OUT, 0, step(c) * IDE_SECTOR);
-		ide_irq(c, true);
+		ata_pio(c, PHASE_PIO_OUT, 0, step(c) * ATA_SECTOR);
+		ata_irq(c, true);
 	}
 }
 
 /* The next step of a transfer, where the data is with the disk (read) or with us (write). */
-static void next(struct ide_chan *c, struct ide_drive *d)
+static void next(struct ata_chan *c, struct ata_drive *d)
 {
 	uint32_t n = step(c);
 
@@ -255,20 +264,19 @@ static void next(struct ide_chan *c, struct ide_drive *d)
 		finish(c, d);
 		return;
 	}
-	if (c->dma && !ide_bm_ready(c)) {
-		c->phase = PHASE_DMA;
-		c->status = ST_DRDY | ST_DSC | ST_DRQ;
+	if (c->dma && !c->ops->dma_ready(c)) {
+		ata_wait_dma(c);
 		return;
 	}
-	if (c->write && c->dma && ide_bm_copy(c, n * IDE_SECTOR, false) < n * IDE_SECTOR) {
+	if (c->write && c->dma && c->ops->dma(c, n * ATA_SECTOR, false) < n * ATA_SECTOR) {
 		sectors_failed(c, d, ER_ABRT);
 		return;
 	}
-	ide_disk(c, c->write ? BLOCK_WRITE : BLOCK_READ, c->at * IDE_SECTOR, n * IDE_SECTOR,
+	ata_disk(c, c->write ? BLOCK_WRITE : BLOCK_READ, c->at * ATA_SECTOR, n * ATA_SECTOR,
 		 c->write ? write_done : read_done);
 }
 
-void ata_continue(struct ide_chan *c, struct ide_drive *d)
+void ata_disk_continue(struct ata_chan *c, struct ata_drive *d)
 {
 	switch (c->phase) {
 	case PHASE_DMA:
@@ -282,10 +290,10 @@ void ata_continue(struct ide_chan *c, struct ide_drive *d)
 			c->phase = PHASE_IDLE;
 			c->status = ST_DRDY | ST_DSC;
 		} else if (c->pos < c->filled) {
-			ide_pio(c, PHASE_PIO_IN, c->pos, MIN(c->pos + c->block, c->filled));
-			ide_irq(c, true);
+			ata_pio(c, PHASE_PIO_IN, c->pos, MIN(c->pos + c->block, c->filled));
+			ata_irq(c, true);
 		} else {
-			advance(c, c->filled / IDE_SECTOR);
+			advance(c, c->filled / ATA_SECTOR);
 			if (c->left) {
 				next(c, d);
 				break;
@@ -330,7 +338,7 @@ static const struct rw_command rw_commands[] = {
 };
 /* clang-format on */
 
-static void rw(struct ide_chan *c, struct ide_drive *d, const struct rw_command *rw)
+static void rw(struct ata_chan *c, struct ata_drive *d, const struct rw_command *rw)
 {
 	c->write = rw->write;
 	c->dma = rw->dma;
@@ -339,18 +347,18 @@ static void rw(struct ide_chan *c, struct ide_drive *d, const struct rw_command 
 	if (!c->left)
 		c->left = rw->ext ? 65536 : 256;
 	c->at = address(c, d);
-	c->block = IDE_SECTOR * (rw->multiple ? d->multiple : 1);
+	c->block = ATA_SECTOR * (rw->multiple ? d->multiple : 1);
 	if (rw->multiple && !d->multiple) {
-		ide_end(c, ER_ABRT);
+		ata_end(c, ER_ABRT);
 	} else if (c->at >= d->sectors || c->left > d->sectors - c->at) {
-		ide_end(c, ER_IDNF);
+		ata_end(c, ER_IDNF);
 	} else if (c->write && d->disk.block->read_only) {
-		ide_end(c, ER_ABRT);
+		ata_end(c, ER_ABRT);
 	} else if (rw->verify) {
 		c->at += c->left;
 		finish(c, d);
 	} else if (c->write && !c->dma) {
-		ide_pio(c, PHASE_PIO_OUT, 0, step(c) * IDE_SECTOR);
+		ata_pio(c, PHASE_PIO_OUT, 0, step(c) * ATA_SECTOR);
 	} else {
 		next(c, d);
 	}
@@ -358,13 +366,13 @@ static void rw(struct ide_chan *c, struct ide_drive *d, const struct rw_command 
 
 /* ---- the rest --------------------------------------------------------------------------------------------- */
 
-static void flush_done(struct ide_chan *c, struct ide_drive *d, int err)
+static void flush_done(struct ata_chan *c, struct ata_drive *d, int err)
 {
-	ide_end(c, err ? ER_ABRT : 0);
+	ata_end(c, err ? ER_ABRT : 0);
 }
 
 /* SET FEATURES, transfer mode (8.46.11) */
-static bool set_mode(struct ide_drive *d, uint8_t v)
+static bool set_mode(struct ata_drive *d, uint8_t v)
 {
 	unsigned n = v & 7;
 
@@ -391,7 +399,7 @@ static bool set_mode(struct ide_drive *d, uint8_t v)
 	}
 }
 
-static bool set_features(struct ide_chan *c, struct ide_drive *d)
+static bool set_features(struct ata_chan *c, struct ata_drive *d)
 {
 	switch (c->feature[0]) {
 	case 0x03:
@@ -412,7 +420,7 @@ static bool set_features(struct ide_chan *c, struct ide_drive *d)
 	}
 }
 
-bool ata_common(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
+bool ata_common(struct ata_chan *c, struct ata_drive *d, uint8_t cmd)
 {
 	switch (cmd) {
 	case 0xec: /* IDENTIFY DEVICE */
@@ -426,28 +434,28 @@ bool ata_common(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
 			c->lba[1][0] = 0x14;
 			c->lba[2][0] = 0xeb;
 		}
-		ide_end(c, ER_ABRT);
+		ata_end(c, ER_ABRT);
 		return true;
 	case 0xef:
-		ide_end(c, set_features(c, d) ? 0 : ER_ABRT);
+		ata_end(c, set_features(c, d) ? 0 : ER_ABRT);
 		return true;
 	case 0xe5: /* CHECK POWER MODE: active */
 	case 0x98:
 		c->count[0] = 0xff;
-		ide_end(c, 0);
+		ata_end(c, 0);
 		return true;
 	case 0xe0 ... 0xe3: /* STANDBY, IDLE */
 	case 0xe6:
 	case 0x94 ... 0x97:
 	case 0x99:
-		ide_end(c, 0);
+		ata_end(c, 0);
 		return true;
 	default:
 		return false;
 	}
 }
 
-void ata_command(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
+void ata_disk_command(struct ata_chan *c, struct ata_drive *d, uint8_t cmd)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(rw_commands); i++)
 		if (rw_commands[i].cmd == cmd) {
@@ -457,26 +465,26 @@ void ata_command(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
 	switch (cmd) {
 	case 0x10 ... 0x1f: /* RECALIBRATE */
 	case 0x70 ... 0x7f: /* SEEK */
-		ide_end(c, 0);
+		ata_end(c, 0);
 		break;
 	case 0x91: /* INITIALIZE DEVICE PARAMETERS */
 		if (c->count[0]) {
 			d->heads = (uint16_t)((c->device & 15) + 1);
 			d->spt = c->count[0];
 		}
-		ide_end(c, c->count[0] ? 0 : ER_ABRT);
+		ata_end(c, c->count[0] ? 0 : ER_ABRT);
 		break;
 	case 0xc6: /* SET MULTIPLE MODE */
 		if (c->count[0] > MULTIPLE_MAX || (c->count[0] & (c->count[0] - 1))) {
-			ide_end(c, ER_ABRT);
+			ata_end(c, ER_ABRT);
 			break;
 		}
 		d->multiple = c->count[0];
-		ide_end(c, 0);
+		ata_end(c, 0);
 		break;
 	case 0xe7: /* FLUSH CACHE */
 	case 0xea:
-		ide_disk(c, BLOCK_FLUSH, 0, 0, flush_done);
+		ata_disk(c, BLOCK_FLUSH, 0, 0, flush_done);
 		break;
 	case 0x27: /* READ NATIVE MAX ADDRESS EXT */
 		c->ext = true;
@@ -485,9 +493,9 @@ void ata_command(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
 		if (!c->ext)
 			c->device |= DEV_LBA;
 		address_set(c, d, (c->ext ? d->sectors : MIN(d->sectors, LBA28_MAX)) - 1);
-		ide_end(c, d->sectors ? 0 : ER_ABRT);
+		ata_end(c, d->sectors ? 0 : ER_ABRT);
 		break;
 	default:
-		ide_end(c, ER_ABRT);
+		ata_end(c, ER_ABRT);
 	}
 }

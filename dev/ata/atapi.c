@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* atapi.c: CD drive behind PACKET commands (ATA/ATAPI-6, 8.23; MMC-3). Discs are images of 2048-byte
- * sectors, one data track. Within the channel's lock; see ide.c. */
+ * sectors, one data track. Within the channel's lock; see chan.c. */
 #include "base/str.h"
-#include "dev/pc/ide_impl.h"
-
-#define PACKET_SIZE 12
+#include "dev/ata/ata.h"
 
 /* Sense keys and additional codes (MMC-3, appendix A) */
 #define SK_NONE      0
@@ -42,7 +40,7 @@ static uint32_t get32(const uint8_t *p)
 	return get16(p) << 16 | get16(p + 2);
 }
 
-void atapi_init(struct ide_drive *d)
+void atapi_init(struct ata_drive *d)
 {
 	d->sectors = d->disk.block ? d->disk.block->size / CD_SECTOR : 0;
 	/* what cannot be addressed with 32 bits is not there */
@@ -51,41 +49,41 @@ void atapi_init(struct ide_drive *d)
 
 /* ---- endings ----------------------------------------------------------------------------------------- */
 
-static void good(struct ide_chan *c)
+static void good(struct ata_chan *c)
 {
 	c->count[0] = REASON_CD | REASON_IO;
 	if (c->dma)
-		ide_bm_end(c, false);
-	ide_end(c, 0);
+		c->ops->dma_end(c, false);
+	ata_end(c, 0);
 }
 
-static void check(struct ide_chan *c, struct ide_drive *d, uint8_t sense, uint8_t asc)
+static void check(struct ata_chan *c, struct ata_drive *d, uint8_t sense, uint8_t asc)
 {
 	d->sense = sense;
 	d->asc = asc;
 	d->ascq = 0;
 	c->count[0] = REASON_CD | REASON_IO;
 	if (c->dma)
-		ide_bm_end(c, true);
-	ide_end(c, (uint8_t)(sense << 4 | ER_ABRT));
+		c->ops->dma_end(c, true);
+	ata_end(c, (uint8_t)(sense << 4 | ER_ABRT));
 }
 
 /* ---- data to the host ---------------------------------------------------------------------------------- */
 
 /* One DRQ block of what is in buf: at most the byte count limit. */
-static void send_block(struct ide_chan *c)
+static void send_block(struct ata_chan *c)
 {
 	uint32_t n = MIN(c->filled - c->pos, c->limit);
 
 	c->count[0] = REASON_IO;
 	c->lba[1][0] = (uint8_t)n;
 	c->lba[2][0] = (uint8_t)(n >> 8);
-	ide_pio(c, PHASE_PIO_IN, c->pos, c->pos + n);
-	ide_irq(c, true);
+	ata_pio(c, PHASE_PIO_IN, c->pos, c->pos + n);
+	ata_irq(c, true);
 }
 
 /* buf holds len bytes of answer, of which the host wants at most max. */
-static void answer(struct ide_chan *c, uint32_t len, uint32_t max)
+static void answer(struct ata_chan *c, uint32_t len, uint32_t max)
 {
 	c->left = 0;
 	c->filled = MIN(len, max);
@@ -94,20 +92,19 @@ static void answer(struct ide_chan *c, uint32_t len, uint32_t max)
 		good(c);
 	else if (!c->dma)
 		send_block(c);
-	else if (ide_bm_ready(c)) {
-		ide_bm_copy(c, c->filled, true);
+	else if (c->ops->dma_ready(c)) {
+		c->ops->dma(c, c->filled, true);
 		good(c);
 	} else {
-		c->phase = PHASE_DMA;
-		c->status = ST_DRDY | ST_DSC | ST_DRQ;
+		ata_wait_dma(c);
 	}
 }
 
-static void read_next(struct ide_chan *c, struct ide_drive *d);
+static void read_next(struct ata_chan *c, struct ata_drive *d);
 
-static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
+static void read_done(struct ata_chan *c, struct ata_drive *d, int err)
 {
-	uint32_t n = MIN(c->left, IDE_BUFFER / CD_SECTOR);
+	uint32_t n = MIN(c->left, ATA_BUFFER / CD_SECTOR);
 
 	if (err) {
 		check(c, d, SK_MEDIUM, ASC_READ);
@@ -119,7 +116,7 @@ static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
 	c->pos = 0;
 	if (!c->dma) {
 		send_block(c);
-	} else if (ide_bm_copy(c, c->filled, true) < c->filled) {
+	} else if (c->ops->dma(c, c->filled, true) < c->filled) {
 		check(c, d, SK_ILLEGAL, ASC_FIELD);
 	} else if (c->left) {
 		read_next(c, d);
@@ -128,20 +125,19 @@ static void read_done(struct ide_chan *c, struct ide_drive *d, int err)
 	}
 }
 
-static void read_next(struct ide_chan *c, struct ide_drive *d)
+static void read_next(struct ata_chan *c, struct ata_drive *d)
 {
-	uint32_t n = MIN(c->left, IDE_BUFFER / CD_SECTOR);
+	uint32_t n = MIN(c->left, ATA_BUFFER / CD_SECTOR);
 
-	if (c->dma && !ide_bm_ready(c)) {
+	if (c->dma && !c->ops->dma_ready(c)) {
 		c->filled = 0;
-		c->phase = PHASE_DMA;
-		c->status = ST_DRDY | ST_DSC | ST_DRQ;
+		ata_wait_dma(c);
 		return;
 	}
-	ide_disk(c, BLOCK_READ, c->at * CD_SECTOR, n * CD_SECTOR, read_done);
+	ata_disk(c, BLOCK_READ, c->at * CD_SECTOR, n * CD_SECTOR, read_done);
 }
 
-static void read_sectors(struct ide_chan *c, struct ide_drive *d, uint32_t lba, uint32_t count)
+static void read_sectors(struct ata_chan *c, struct ata_drive *d, uint32_t lba, uint32_t count)
 {
 	if (lba >= d->sectors || count > d->sectors - lba) {
 		check(c, d, SK_ILLEGAL, ASC_LBA);
@@ -156,7 +152,7 @@ static void read_sectors(struct ide_chan *c, struct ide_drive *d, uint32_t lba, 
 
 /* ---- commands ------------------------------------------------------------------------------------------- */
 
-static void inquiry(struct ide_chan *c, const uint8_t *cdb)
+static void inquiry(struct ata_chan *c, const uint8_t *cdb)
 {
 	uint8_t *p = c->buf;
 
@@ -169,7 +165,7 @@ static void inquiry(struct ide_chan *c, const uint8_t *cdb)
 	answer(c, 36, get16(cdb + 3));
 }
 
-static void request_sense(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void request_sense(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	uint8_t *p = c->buf;
 
@@ -196,7 +192,7 @@ static void toc_address(uint8_t *p, uint32_t lba, bool msf)
 	p[3] = (uint8_t)(lba % 75);
 }
 
-static void read_toc(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void read_toc(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	unsigned format = cdb[2] & 15 ? cdb[2] & 15 : cdb[9] >> 6;
 	bool msf = cdb[1] & 2;
@@ -250,7 +246,7 @@ static void read_toc(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb
 	answer(c, len, get16(cdb + 7));
 }
 
-static void mode_sense(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb, bool ten)
+static void mode_sense(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb, bool ten)
 {
 	unsigned page = cdb[2] & 0x3f, at = ten ? 8 : 4;
 	uint8_t *p = c->buf;
@@ -285,7 +281,7 @@ static void mode_sense(struct ide_chan *c, struct ide_drive *d, const uint8_t *c
 	answer(c, at, ten ? get16(cdb + 7) : cdb[4]);
 }
 
-static void get_configuration(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void get_configuration(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	bool dvd = d->sectors > 360000; /* more than fits on 80 minutes */
 	uint8_t *p = c->buf;
@@ -312,7 +308,7 @@ static void get_configuration(struct ide_chan *c, struct ide_drive *d, const uin
 	answer(c, 40, get16(cdb + 7));
 }
 
-static void event_status(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void event_status(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	uint8_t *p = c->buf;
 
@@ -336,7 +332,7 @@ static void event_status(struct ide_chan *c, struct ide_drive *d, const uint8_t 
 	answer(c, 8, get16(cdb + 7));
 }
 
-static void disc_information(struct ide_chan *c, const uint8_t *cdb)
+static void disc_information(struct ata_chan *c, const uint8_t *cdb)
 {
 	uint8_t *p = c->buf;
 
@@ -349,7 +345,7 @@ static void disc_information(struct ide_chan *c, const uint8_t *cdb)
 	answer(c, 34, get16(cdb + 7));
 }
 
-static void dvd_structure(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void dvd_structure(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	uint8_t *p = c->buf;
 
@@ -367,14 +363,14 @@ static void dvd_structure(struct ide_chan *c, struct ide_drive *d, const uint8_t
 	answer(c, 2052, get16(cdb + 8));
 }
 
-static void read_capacity(struct ide_chan *c, struct ide_drive *d)
+static void read_capacity(struct ata_chan *c, struct ata_drive *d)
 {
 	put32(c->buf, (uint32_t)d->sectors - 1);
 	put32(c->buf + 4, CD_SECTOR);
 	answer(c, 8, 8);
 }
 
-static void start_stop(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void start_stop(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	if ((cdb[4] & 3) == 2) { /* eject: the operator's to do; the tray stays */
 		if (d->locked) {
@@ -386,7 +382,7 @@ static void start_stop(struct ide_chan *c, struct ide_drive *d, const uint8_t *c
 }
 
 /* READ CD: user data of mode 1 sectors only */
-static void read_cd(struct ide_chan *c, struct ide_drive *d, const uint8_t *cdb)
+static void read_cd(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
 	uint32_t count = (uint32_t)cdb[6] << 16 | get16(cdb + 7);
 
@@ -426,7 +422,7 @@ static const struct {
 };
 
 /* May the command run? Otherwise it has been answered. */
-static bool admit(struct ide_chan *c, struct ide_drive *d, uint8_t op)
+static bool admit(struct ata_chan *c, struct ata_drive *d, uint8_t op)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(packet_commands); i++) {
 		if (packet_commands[i].op != op)
@@ -446,11 +442,11 @@ static bool admit(struct ide_chan *c, struct ide_drive *d, uint8_t op)
 	return false;
 }
 
-static void packet(struct ide_chan *c, struct ide_drive *d)
+static void packet(struct ata_chan *c, struct ata_drive *d)
 {
-	uint8_t cdb[PACKET_SIZE];
+	uint8_t cdb[ATA_PACKET];
 
-	memcpy(cdb, c->buf, PACKET_SIZE);
+	memcpy(cdb, c->buf, ATA_PACKET);
 	if (!admit(c, d, cdb[0]))
 		return;
 	switch (cdb[0]) {
@@ -515,7 +511,7 @@ static void packet(struct ide_chan *c, struct ide_drive *d)
 	}
 }
 
-void atapi_continue(struct ide_chan *c, struct ide_drive *d)
+void atapi_continue(struct ata_chan *c, struct ata_drive *d)
 {
 	switch (c->phase) {
 	case PHASE_PACKET:
@@ -525,7 +521,7 @@ void atapi_continue(struct ide_chan *c, struct ide_drive *d)
 		if (c->left) {
 			read_next(c, d);
 		} else {
-			ide_bm_copy(c, c->filled, true);
+			c->ops->dma(c, c->filled, true);
 			good(c);
 		}
 		break;
@@ -546,10 +542,10 @@ void atapi_continue(struct ide_chan *c, struct ide_drive *d)
 	}
 }
 
-void atapi_command(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
+void atapi_command(struct ata_chan *c, struct ata_drive *d, uint8_t cmd)
 {
 	if (cmd != 0xa0) {
-		ide_end(c, ER_ABRT);
+		ata_end(c, ER_ABRT);
 		return;
 	}
 	c->dma = c->feature[0] & 1;
@@ -559,5 +555,5 @@ void atapi_command(struct ide_chan *c, struct ide_drive *d, uint8_t cmd)
 	if (!c->limit)
 		c->limit = 0xfffe;
 	c->count[0] = REASON_CD;
-	ide_pio(c, PHASE_PACKET, 0, PACKET_SIZE);
+	ata_pio(c, PHASE_PACKET, 0, ATA_PACKET);
 }
