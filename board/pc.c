@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "board/acpi.h"
 #include "board/acpi_loader.h"
+#include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
@@ -84,6 +85,8 @@ struct pc {
 	struct mc146818 *rtc;
 	struct fwcfg *fw;
 	struct ide *ide;
+	struct ahci *ahci; /* NULL where no disk asks for it */
+	uint8_t ahci_slot;
 	struct i82078 *fdc;
 	struct plat_ram rom;
 
@@ -96,7 +99,7 @@ struct pc {
 	} attr_packed e820[4];
 	uint16_t sercon;
 	uint8_t slot[PC_MAX_DISKS], nic_slot[PC_MAX_NICS];
-	uint8_t ide_place[PC_MAX_DISKS]; /* channel * 2 + drive of a disk that is IDE */
+	uint8_t ata_place[PC_MAX_DISKS]; /* channel * 2 + drive of a disk that is IDE; AHCI: port */
 	char bootorder[1024];
 	size_t bootorder_len;
 };
@@ -238,7 +241,7 @@ static int wire_ide(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 			w.drive[n].cdrom = cfg->disk[i].cdrom;
 			w.drive[n].block = cfg->disk[i].block;
 			w.drive[n].serial = cfg->disk[i].serial;
-			pc->ide_place[i] = (uint8_t)n++;
+			pc->ata_place[i] = (uint8_t)n++;
 		}
 	}
 	return ide_create(vm, &w, &pc->ide);
@@ -252,6 +255,31 @@ static unsigned last_slot(struct pc *pc)
 	while (slot && !pci_host_find(pc->pci, slot * PCI_FUNCS))
 		slot--;
 	return slot;
+}
+
+/* AHCI disks and CD drives on the ports in the order in which they are given. */
+static int wire_ahci(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct ahci_wiring w = {.host = pc->pci, .slot = PCI_ANY_SLOT};
+	unsigned n = 0;
+	int err;
+
+	for (unsigned i = 0; i < cfg->n_disks; i++) {
+		if (cfg->disk[i].iface != PC_AHCI)
+			continue;
+		if (n == AHCI_PORTS)
+			return err_here(ERR_NOMEM);
+		w.port[n].present = true;
+		w.port[n].cdrom = cfg->disk[i].cdrom;
+		w.port[n].block = cfg->disk[i].block;
+		w.port[n].serial = cfg->disk[i].serial;
+		pc->ata_place[i] = (uint8_t)n++;
+	}
+	if (!n)
+		return 0;
+	err = ahci_create(vm, &w, &pc->ahci);
+	pc->ahci_slot = (uint8_t)last_slot(pc);
+	return err;
 }
 
 static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, unsigned i)
@@ -270,6 +298,7 @@ static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, 
 		pc->slot[i] = (uint8_t)last_slot(pc);
 		return err;
 	case PC_IDE:
+	case PC_AHCI:
 		return 0;
 	case PC_NVME:
 		err = nvme_create(vm,
@@ -309,7 +338,11 @@ static void boot_disks(struct pc *pc, const struct pc_config *cfg, bool cdrom)
 			break;
 		case PC_IDE:
 			boot_path(pc, "/pci@i0cf8/ide@%x,%x/drive@%x/disk@%x\n", PIIX_SLOT,
-				  PIIX_IDE_FN, pc->ide_place[i] / 2, pc->ide_place[i] % 2);
+				  PIIX_IDE_FN, pc->ata_place[i] / 2, pc->ata_place[i] % 2);
+			break;
+		case PC_AHCI:
+			boot_path(pc, "/pci@i0cf8/pci8086,2922@%x/drive@%x/disk@0\n", pc->ahci_slot,
+				  pc->ata_place[i]);
 			break;
 		case PC_NVME:
 			boot_path(pc, "/pci@i0cf8/pci1b36,10@%x/namespace@1,0\n", pc->slot[i]);
@@ -374,7 +407,8 @@ static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 
 	if (!err)
 		err = wire_screen(vm, pc, cfg);
-
+	if (!err)
+		err = wire_ahci(vm, pc, cfg);
 	for (unsigned i = 0; i < cfg->n_disks && !err; i++)
 		err = wire_disk(vm, pc, cfg, i);
 	for (unsigned i = 0; i < cfg->n_nics && !err; i++)

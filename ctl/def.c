@@ -225,49 +225,59 @@ static void disk_def_fini(struct disk_def *d)
 	*d = (struct disk_def){0};
 }
 
-static int set_disk(void *target, const char *value, struct msg *msg)
+/* Adds FILE[,KEY…] to the disks; d holds what is not said. */
+static int add_disk(struct vm_def *def, struct disk_def d, const char *value, struct msg *msg)
 {
-	struct vm_def *def = target;
-	struct disk_def *d = &def->disk[def->n_disks];
+	const char *option = d.cdrom ? "--cdrom" : "--disk";
 	char *field;
 	int err;
 
 	if (def->n_disks >= DEF_MAX_DISKS)
-		return msg_fail(msg, ERR_INVAL, "--disk %s: at most %u disks", value,
+		return msg_fail(msg, ERR_INVAL, "%s %s: at most %u disks and drives", option, value,
 				DEF_MAX_DISKS);
-	*d = (struct disk_def){.path = opt_field(&value)};
-	err = set_string(&d->format, "auto", msg);
-	if (!err && (!d->path || !d->path[0]))
-		err = msg_fail(msg, ERR_INVAL, "--disk: the file name is missing");
+	d.path = opt_field(&value);
+	err = set_string(&d.format, d.cdrom ? "raw" : "auto", msg);
+	if (!err && (!d.path || !d.path[0]))
+		err = msg_fail(msg, ERR_INVAL, "%s: the file name is missing", option);
 	while (!err && (field = opt_field(&value))) {
 		char *eq = strchr(field, '=');
 
 		if (eq)
 			*eq++ = 0;
-		err = disk_key(d, field, eq, msg);
+		if (d.cdrom && strcmp(field, "if"))
+			err = msg_fail(msg, ERR_INVAL,
+				       "--cdrom: %s is not known: if=ide or if=ahci; write a comma "
+				       "in a file name twice",
+				       field);
+		else
+			err = disk_key(&d, field, eq, msg);
 		free(field);
 	}
-	if (err)
-		disk_def_fini(d);
-	else
-		def->n_disks++;
-	return err;
+	if (!err && d.cdrom && d.iface != DISK_IDE && d.iface != DISK_AHCI)
+		err = msg_fail(msg, ERR_INVAL, "--cdrom %s: CD drives are if=ide or if=ahci",
+			       d.path);
+	if (err) {
+		disk_def_fini(&d);
+		return err;
+	}
+	if (d.cdrom && !strcmp(d.path, "none")) {
+		free(d.path);
+		d.path = NULL;
+	}
+	def->disk[def->n_disks++] = d;
+	return 0;
+}
+
+static int set_disk(void *target, const char *value, struct msg *msg)
+{
+	return add_disk(target, (struct disk_def){0}, value, msg);
 }
 
 static int set_cdrom(void *target, const char *value, struct msg *msg)
 {
-	struct vm_def *def = target;
-	struct disk_def *d = &def->disk[def->n_disks];
-
-	if (def->n_disks >= DEF_MAX_DISKS)
-		return msg_fail(msg, ERR_INVAL, "--cdrom %s: at most %u disks and drives", value,
-				DEF_MAX_DISKS);
-	*d = (struct disk_def){.read_only = true, .iface = DISK_IDE, .cdrom = true};
-	if ((strcmp(value, "none") && set_string(&d->path, value, msg)) ||
-	    set_string(&d->format, "raw", msg))
-		return ERR_NOMEM;
-	def->n_disks++;
-	return 0;
+	return add_disk(target,
+			(struct disk_def){.read_only = true, .iface = DISK_IDE, .cdrom = true},
+			value, msg);
 }
 
 static int set_floppy(void *target, const char *value, struct msg *msg)
@@ -352,7 +362,7 @@ static const struct opt run_opts[] = {
 	 "(they are forgotten)", NULL, OPT_DEF | OPT_FILE, set_vars},
 	{"boot", "LIST", "what the pc boots from, in order: disk,cdrom,floppy,net; also menu "
 	 "(floppy,cdrom,disk,net)", NULL, OPT_DEF, set_boot},
-	{"cdrom", "FILE|none", "a CD drive with this image, or empty", NULL,
+	{"cdrom", "FILE|none[,if=ide|ahci]", "a CD drive with this image, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_cdrom},
 	{"floppy", "FILE|none", "a floppy drive with this disk of 160 KiB to 2.88 MiB, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_floppy},
@@ -480,12 +490,6 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
-	for (unsigned i = 0; i < def->n_disks; i++)
-		if (def->disk[i].iface == DISK_AHCI)
-			return msg_fail(msg, ERR_NOSYS,
-					"--disk %s: if=ahci is not in this version yet: virtio, "
-					"ide and nvme are",
-					def->disk[i].path);
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;

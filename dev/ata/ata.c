@@ -81,7 +81,11 @@ static void identify_common(struct ata_chan *c, struct ata_drive *d, const char 
 	word(p, 80, 0x007e);     /* ATA-1 … ATA/ATAPI-6 */
 	word(p, 81, 0x0016);
 	word(p, 88, mode_bits(MODE_UDMA_MAX, d->mode_udma));
-	word(p, 93, 0x6001); /* 80-conductor cable */
+	if (!c->ops->sata) {
+		word(p, 93, 0x6001); /* 80-conductor cable */
+		return;
+	}
+	word(p, 76, d->cdrom ? 0x0006 : 0x0106); /* 1.5 and 3 Gbit/s, queueing */
 }
 
 static void identify_disk(struct ata_chan *c, struct ata_drive *d)
@@ -89,6 +93,7 @@ static void identify_disk(struct ata_chan *c, struct ata_drive *d)
 	uint64_t cyls = MIN(d->sectors / (16 * 63), UINT64_C(16383));
 	uint64_t chs = (uint64_t)d->heads * d->spt;
 	uint64_t now = chs ? MIN(d->sectors / chs, UINT64_C(65535)) : 0;
+	unsigned log = c->ops->sata ? 0x20 : 0; /* READ LOG EXT */
 	uint8_t *p = c->buf;
 
 	identify_common(c, d, "VIGIA HARDDISK");
@@ -111,10 +116,12 @@ static void identify_disk(struct ata_chan *c, struct ata_drive *d)
 	words(p, 60, 2, MIN(d->sectors, LBA28_MAX));
 	word(p, 82, 0x4020); /* write cache; NOP */
 	word(p, 83, 0x7400); /* FLUSH CACHE, FLUSH CACHE EXT, 48-bit */
-	word(p, 84, 0x4000);
+	word(p, 84, 0x4000 | log);
 	word(p, 85, 0x4020);
 	word(p, 86, 0x3400);
-	word(p, 87, 0x4000);
+	word(p, 87, 0x4000 | log);
+	if (c->ops->sata)
+		word(p, 75, 31); /* queue depth - 1 */
 	words(p, 100, 4, d->sectors);
 }
 
@@ -420,6 +427,41 @@ static bool set_features(struct ata_chan *c, struct ata_drive *d)
 	}
 }
 
+/* READ LOG EXT (8.30 of ACS): the directory, and the log of the queued command that failed. */
+static void read_log(struct ata_chan *c, bool dma)
+{
+	const struct ata_queued_error *e = &c->queued_error;
+	uint8_t *p = c->buf, sum = 0, page = c->lba[0][0];
+
+	if (!c->ops->sata || (page != 0 && page != 0x10) || c->lba[1][0] || c->lba[1][1] ||
+	    c->count[0] != 1 || c->count[1]) {
+		ata_end(c, ER_ABRT);
+		return;
+	}
+	memset(p, 0, ATA_SECTOR);
+	if (page == 0) {
+		word(p, 0, 1);    /* version */
+		word(p, 0x10, 1); /* pages of log 10H */
+	} else {
+		p[0] = e->status ? e->tag : 0x80;
+		p[2] = e->status;
+		p[3] = e->error;
+		for (unsigned i = 0; i < 6; i++)
+			p[i < 3 ? 4 + i : 5 + i] = (uint8_t)(e->lba >> (8 * i));
+		p[7] = DEV_LBA;
+		for (unsigned i = 0; i < ATA_SECTOR - 1; i++)
+			sum = (uint8_t)(sum + p[i]);
+		p[ATA_SECTOR - 1] = (uint8_t)-sum;
+		c->queued_error = (struct ata_queued_error){0};
+	}
+	if (!dma) {
+		ata_pio(c, PHASE_PIO_IN, 0, ATA_SECTOR);
+		ata_irq(c, true);
+	} else {
+		ata_end(c, c->ops->dma(c, ATA_SECTOR, true) < ATA_SECTOR ? ER_ABRT : 0);
+	}
+}
+
 bool ata_common(struct ata_chan *c, struct ata_drive *d, uint8_t cmd)
 {
 	switch (cmd) {
@@ -485,6 +527,10 @@ void ata_disk_command(struct ata_chan *c, struct ata_drive *d, uint8_t cmd)
 	case 0xe7: /* FLUSH CACHE */
 	case 0xea:
 		ata_disk(c, BLOCK_FLUSH, 0, 0, flush_done);
+		break;
+	case 0x2f:
+	case 0x47: /* by DMA */
+		read_log(c, cmd == 0x47);
 		break;
 	case 0x27: /* READ NATIVE MAX ADDRESS EXT */
 		c->ext = true;

@@ -63,7 +63,7 @@ def main():
     if not shutil.which("nasm") or not os.path.exists(BIOS):
         vt.skip("needs the packages nasm and seabios")
     with vt.Workdir() as w:
-        for kind in ("ide", "virtio", "nvme"):
+        for kind in ("ide", "ahci", "virtio", "nvme"):
             text = f"text-on-{kind}".encode()
             path = disk(w, kind, text)
             boot("--disk", f"{path},if={kind},format=raw", expect=text.decode(), drive="80")
@@ -72,6 +72,7 @@ def main():
                 vt.check(f.read(len(text)) == text, f"{kind}: the sector is written")
         cd = iso(w, b"text-on-cd")
         boot("--cdrom", cd, expect="text-on-cd", drive="E0")
+        boot("--cdrom", f"{cd},if=ahci", expect="text-on-cd", drive="E0")
         for kib, spt in ((360, 9), (720, 9), (1200, 15), (1440, 18), (2880, 36)):
             text = f"floppy-{kib}".encode()
             path = floppy(w, kib, spt, text)

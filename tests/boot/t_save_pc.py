@@ -60,7 +60,7 @@ def main():
         with open(boot, "rb") as f:
             image = f.read() + b"".join(struct.pack("<H", n) * 256 for n in range(1, 64))
         floppy = w.file("floppy", size=1440 << 10)
-        for kind in ("ide", "virtio", "nvme"):
+        for kind in ("ide", "ahci", "virtio", "nvme"):
             disk = w.file("disk", image, 1 << 20)
             beside = ["--floppy", floppy, "--cdrom", "none"] if kind == "ide" else []
             rounds(state, ["--disk", f"{disk},if={kind},format=raw", "--boot", "disk", *beside], kind,

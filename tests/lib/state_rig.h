@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "block/block.h"
+#include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
@@ -99,6 +100,8 @@ static inline struct vm *srig_build(void)
 	struct i440fx_wiring chip_w = {.pm_base = 0x600};
 	struct i440fx *chip;
 	struct fwcfg *fw;
+	struct ahci_wiring ahci_w = {.slot = PCI_ANY_SLOT};
+	struct ahci *ahci;
 	struct nvme *nvme;
 	struct ide *ide;
 
@@ -125,16 +128,19 @@ static inline struct vm *srig_build(void)
 		pci.pirq[i] = gsi_line(vm, 16 + i);
 	if (pci_host_create(vm, &pci, &host))
 		abort();
-	chip_w.host = ide_w.host = host;
+	chip_w.host = ide_w.host = ahci_w.host = host;
 	chip_w.pm = pm;
 	for (unsigned i = 0; i < 2; i++) {
 		ide_w.irq[i] = gsi_line(vm, 14 + i);
 		ide_w.drive[i].present = true;
 		ide_w.drive[i].cdrom = i;
 		ide_w.drive[i].block = &srig_disk;
+		ahci_w.port[i].present = true;
+		ahci_w.port[i].cdrom = i;
+		ahci_w.port[i].block = &srig_disk;
 	}
 	if (i440fx_create(vm, &chip) || i440fx_attach(chip, &chip_w) || fwcfg_create(vm, &fw) ||
-	    ide_create(vm, &ide_w, &ide) ||
+	    ide_create(vm, &ide_w, &ide) || ahci_create(vm, &ahci_w, &ahci) ||
 	    nvme_create(
 		    vm,
 		    &(struct nvme_wiring){.host = host, .slot = PCI_ANY_SLOT, .block = &srig_disk},

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: ISC */
+/* fuzz_pci.c: PCI devices with DMA of their own under a hostile driver. The first byte chooses the
+ * device; the rest is a list of 8-byte steps {what, u24 where, u32 value}: its registers, its
+ * configuration space, words and whole descriptors in memory, answers of the disk, time, a frozen
+ * machine. What must hold: no crash, no access outside of guest memory or disk, no endless loop, no
+ * lock left behind. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "dev/ata/ahci.h"
+#include "dev/nvme.h"
+#include "dev/pc/ide.h"
+#include "dev/pci/pci.h"
+#include "plat/fake/fake.h"
+#include "vm/dev.h"
+#include "vm/vm.h"
+
+#define RAM       (2 * MIB)
+#define DISK_SIZE (1 * MIB)
+#define BAR_MEM   0xc0000000u
+#define BAR_IO    0xc000u
+#define SLOT      1
+#define MAX_STEPS 2000
+
+static int none_vcpu_init(struct vcpu *vcpu)
+{
+	vcpu->state = plat_alloc(sizeof(*vcpu->state));
+	return vcpu->state ? 0 : ERR_NOMEM;
+}
+
+static void none_vcpu_fini(struct vcpu *vcpu)
+{
+	plat_free(vcpu->state);
+}
+
+static int none_init(struct vm *vm)
+{
+	return 0;
+}
+
+static void none_fini(struct vm *vm)
+{
+}
+
+static const struct engine_ops none = {.name = "none",
+				       .vm_init = none_init,
+				       .vm_fini = none_fini,
+				       .vcpu_init = none_vcpu_init,
+				       .vcpu_fini = none_vcpu_fini};
+
+/* ---- the back ends ------------------------------------------------------------------------------ */
+
+static uint8_t image[DISK_SIZE];
+static struct block_req *held[512];
+static unsigned n_held;
+static bool hold, fail;
+
+static void answer(struct block_req *r)
+{
+	uint64_t at = r->offset;
+
+	for (unsigned i = 0; i < r->n_vec && !fail; i++) {
+		if (r->op == BLOCK_READ)
+			memcpy(r->vec[i].base, image + at, r->vec[i].len);
+		else if (r->op == BLOCK_WRITE)
+			memcpy(image + at, r->vec[i].base, r->vec[i].len);
+		at += r->vec[i].len;
+	}
+	r->done(r, fail ? ERR_IO : 0);
+}
+
+static void submit(struct block *b, struct block_req *r)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < r->n_vec; i++)
+		sum += r->vec[i].len;
+	if (r->offset > b->size || r->len > b->size - r->offset ||
+	    (r->op <= BLOCK_WRITE && sum != r->len))
+		abort();
+	if (hold && n_held < ARRAY_SIZE(held))
+		held[n_held++] = r;
+	else
+		answer(r);
+}
+
+static void release(void)
+{
+	for (unsigned n; (n = n_held);) {
+		struct block_req *now[ARRAY_SIZE(held)];
+
+		memcpy(now, held, n * sizeof(now[0]));
+		n_held = 0;
+		for (unsigned i = 0; i < n; i++)
+			answer(now[i]);
+		hold = false;
+	}
+}
+
+static const struct block_ops disk_ops = {.name = "fuzz", .submit = submit};
+static struct block disk = {.ops = &disk_ops, .size = DISK_SIZE, .name = "disk"};
+
+/* ---- the devices -------------------------------------------------------------------------------- */
+
+static void make_ide(struct vm *vm, struct pci_host *host)
+{
+	struct ide_wiring w = {.host = host, .slot = SLOT};
+	struct ide *ide;
+
+	for (unsigned i = 0; i < 3; i++) {
+		w.drive[i].present = true;
+		w.drive[i].cdrom = i & 1;
+		w.drive[i].block = &disk;
+	}
+	if (ide_create(vm, &w, &ide))
+		abort();
+}
+
+/* Lists with commands of good shape, so that a word changed and a doorbell lead far. */
+static void ahci_lists(struct vm *vm)
+{
+	for (unsigned i = 0; i < 64; i++) {
+		uint32_t list = 0x10000 + i / 32 * 0x1000 + i % 32 * 32, table = 0x20000 + i * 0x200;
+		const uint32_t header[4] = {5 | 8 << 16, 0, table},
+			       fis[4] = {0x00258027 | (i & 1 ? 0x450000 : 0), 0x40000000, 0, 16};
+
+		if (mem_write(vm, list, header, 16) || mem_write(vm, table, fis, 16))
+			abort();
+		for (unsigned k = 0; k < 8; k++) {
+			const uint32_t prd[4] = {0x100000 + i * 0x2000 + k * 0x400, 0, 0, 1023};
+
+			if (mem_write(vm, table + 0x80 + 16 * k, prd, 16))
+				abort();
+		}
+	}
+	for (unsigned port = 0; port < 3; port++) {
+		const uint32_t regs[][2] = {
+			{0x00, 0x10000 + port % 2 * 0x1000}, {0x08, 0x18000}, {0x14, UINT32_MAX}, {0x18, 0x11}};
+
+		for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+			bus_write(&vm->mmio, 0, BAR_MEM + 0x100 + port * 0x80 + regs[i][0], 4, regs[i][1]);
+	}
+}
+
+static void make_ahci(struct vm *vm, struct pci_host *host)
+{
+	struct ahci_wiring w = {.host = host, .slot = SLOT};
+	struct ahci *ahci;
+
+	for (unsigned i = 0; i < 3; i++) {
+		w.port[i].present = true;
+		w.port[i].cdrom = i & 1;
+		w.port[i].block = &disk;
+	}
+	if (ahci_create(vm, &w, &ahci))
+		abort();
+}
+
+static void make_nvme(struct vm *vm, struct pci_host *host)
+{
+	struct nvme *nvme;
+
+	if (nvme_create(vm, &(struct nvme_wiring){.host = host, .slot = SLOT, .block = &disk}, &nvme))
+		abort();
+}
+
+/* Where their registers are: ports where len is at most 256. */
+static const struct {
+	void (*make)(struct vm *vm, struct pci_host *host);
+	void (*prepare)(struct vm *vm); /* as a driver would; NULL */
+	struct {
+		uint32_t base, len;
+	} regs[3];
+} devices[] = {
+	{make_ide, NULL, {{0x1f0, 8}, {0x3f6, 1}, {BAR_IO, 16}}},
+	{make_ahci, ahci_lists, {{BAR_MEM, 0x400}}},
+	{make_nvme, NULL, {{BAR_MEM, 0x1048}}},
+};
+
+static void access(struct vm *vm, unsigned kind, bool write, uint32_t where, uint32_t value)
+{
+	unsigned r = where >> 20 & 3, size = 1u << (where >> 18) % 4 % 3;
+	struct bus *bus;
+	uint64_t at;
+
+	if (r > 2 || !devices[kind].regs[r].len)
+		r = 0;
+	if (devices[kind].regs[r].len > 256)
+		size = 4;
+	bus = devices[kind].regs[r].base < 0x10000 ? &vm->pio : &vm->mmio;
+	at = devices[kind].regs[r].base + ((where & 0xffff) * size) % devices[kind].regs[r].len;
+	if (write)
+		bus_write(bus, 0, at, size, value);
+	else
+		bus_read(bus, 0, at, size);
+}
+
+static void freeze(struct vm *vm)
+{
+	release();
+	for (struct dev *dev = vm->devs; dev; dev = dev->next)
+		if (dev->cls->freeze && dev->cls->freeze(dev, true))
+			abort();
+	for (struct dev *dev = vm->devs; dev; dev = dev->next)
+		if (dev->cls->freeze && dev->cls->freeze(dev, false))
+			abort();
+}
+
+static void step(struct vm *vm, struct pci_host *host, unsigned kind, const uint8_t *s)
+{
+	uint32_t where = s[1] | (uint32_t)s[2] << 8 | (uint32_t)s[3] << 16, value;
+	uint32_t run[4];
+
+	memcpy(&value, s + 4, 4);
+	switch (s[0] % 10) {
+	case 0 ... 3:
+		access(vm, kind, s[0] % 10, where, value);
+		break;
+	case 4: /* a word of memory */
+		if (mem_write(vm, (where * 4) % RAM, &value, 4) == ERR_NOMEM)
+			abort();
+		break;
+	case 5: /* four that are alike: addresses within RAM, small sizes */
+		for (unsigned i = 0; i < 4; i++)
+			run[i] = i & 1 ? value >> 16 : (value & 0xffff) << 5;
+		if (mem_write(vm, (where * 16) % RAM, run, sizeof(run)) == ERR_NOMEM)
+			abort();
+		break;
+	case 6:
+		pci_cfg_write(host, SLOT * PCI_FUNCS, where % 64, 1, value);
+		break;
+	case 7:
+		hold = value & 1;
+		fail = value & 2;
+		if (value & 4)
+			release();
+		break;
+	case 8:
+		fake_advance(value % NS_PER_SEC);
+		break;
+	default:
+		freeze(vm);
+	}
+	if (fake_locks_held())
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct vm_config cfg = {
+		.name = "fuzz", .engine = &none, .cpus = 1, .memory = RAM, .low_end = RAM};
+	struct pci_host_wiring w = {
+		.io = {BAR_IO, 0x1000}, .mem = {BAR_MEM, 0x100000}, .preassign = true};
+	struct pci_host *host;
+	struct vm *vm;
+	unsigned kind;
+
+	if (!size)
+		return 0;
+	fake_reset();
+	hold = fail = false;
+	n_held = 0;
+	kind = *data++ % ARRAY_SIZE(devices);
+	size--;
+	if (vm_create(&cfg, &vm) || pci_host_create(vm, &w, &host))
+		abort();
+	devices[kind].make(vm, host);
+	pci_cfg_write(host, SLOT * PCI_FUNCS, PCI_COMMAND, 2,
+		      PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
+	if (devices[kind].prepare)
+		devices[kind].prepare(vm);
+	for (unsigned i = 0; i < MAX_STEPS && size >= 8; i++, data += 8, size -= 8)
+		step(vm, host, kind, data);
+	release();
+	vm_destroy(vm);
+	return 0;
+}
