@@ -114,6 +114,7 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 	struct mc146818_wiring rtc_w = {0};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD),
 				     .irq_aux = gsi_line(vm, GSI_MOUSE),
+				     .a20 = {vm_a20, vm, 0},
 				     .input = cfg->input};
 	struct debugcon_wiring con_w = {.base = DEBUG_PORT, .ident = 0xe9};
 	struct pcspk_wiring spk_w = {0};

@@ -30,7 +30,29 @@ struct mem_slot {
 struct memmap {
 	struct mem_slot slot[MEM_MAX_SLOTS]; /* sorted by gpa */
 	unsigned n;
+	struct mem_slot
+		screen;        /* RAM where the screen is, for SMM; size 0: none. Not for devices */
+	_Atomic uint8_t smram; /* SMRAM_*: when it is there in place of the screen */
 };
+
+#define SMRAM_SMM  BIT(0) /* in SMM */
+#define SMRAM_OPEN BIT(1) /* always */
+#define SMRAM_CODE BIT(2) /* in SMM for code only: data is the screen's */
+
+/* May gpa lead to the RAM behind the screen? Such a translation depends on more than the page tables. */
+static inline bool mem_is_screen(const struct memmap *m, gpa_t gpa)
+{
+	return gpa - m->screen.gpa < m->screen.size;
+}
+/* Does it, for a processor that is in SMM or not, and fetches code or not? */
+static inline bool mem_is_smram(struct memmap *m, gpa_t gpa, bool smm, bool fetch)
+{
+	uint8_t who = atomic_load_explicit(&m->smram, memory_order_relaxed);
+
+	if (likely(!who || !mem_is_screen(m, gpa)))
+		return false;
+	return who & SMRAM_OPEN || (smm && who & SMRAM_SMM && (fetch || !(who & SMRAM_CODE)));
+}
 
 int mem_add(struct vm *vm, gpa_t gpa, uint64_t size, hva_t hva, uint64_t file_offset,
 	    bool rom) attr_must_check;

@@ -71,6 +71,15 @@ static const struct st_field cpu_fields[] = {
 };
 #undef S
 
+/* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. */
+#define SECTION_VERSION 2
+
+static const struct st_field smm_fields[] = {
+	ST_B(struct x86_state, smi_pending),
+	ST_B(struct x86_state, init_pending),
+	ST_B(struct x86_state, smm_nmi_blocked),
+};
+
 /* What waits for the vCPU's loop */
 struct pending {
 	uint32_t requests;
@@ -80,7 +89,7 @@ static const struct st_field pending_fields[] = {
 	ST_U(struct pending, requests),
 	ST_U(struct pending, sipi_vector),
 };
-#define SAVED_REQUESTS (REQ_IRQ | REQ_NMI | REQ_INIT | REQ_SIPI)
+#define SAVED_REQUESTS (REQ_IRQ | REQ_NMI | REQ_INIT | REQ_SIPI | REQ_SMI)
 
 /* Images that the host's FXRSTOR or XRSTOR would refuse (SDM vol. 1, 13.8) */
 static bool xsave_ok(const struct x86_state *s)
@@ -120,6 +129,8 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 				  i);
 	ST_SYNC(st, "cpu", i, cpu_fields, vcpu->state);
 	ST_SYNC(st, "pending", i, pending_fields, &p);
+	if (!st->loading || st->version >= 2)
+		ST_SYNC(st, "smm", i, smm_fields, vcpu->state);
 	if (!st->loading || st->err)
 		return st->err;
 	if (!cpu_ok(vcpu->state))
@@ -198,9 +209,9 @@ static int sections(struct vm *vm, struct state_stream *st)
 	bool load = st->loading;
 
 	if (!load)
-		state_begin(st, "machine", 1);
+		state_begin(st, "machine", SECTION_VERSION);
 	else if (!state_next(st))
-		state_expect(st, "machine", 1);
+		state_expect(st, "machine", SECTION_VERSION);
 	if (!st->err)
 		check_shape(vm, st);
 	/* Processors first: timers of local APICs need the guest's TSC. */
@@ -217,8 +228,8 @@ static int sections(struct vm *vm, struct state_stream *st)
 		}
 		str_format(name, sizeof(name), "%s.%u", dev->cls->name, dev_ordinal(vm, dev));
 		if (!load)
-			state_begin(st, name, 1);
-		else if (state_next(st) || state_expect(st, name, 1))
+			state_begin(st, name, SECTION_VERSION);
+		else if (state_next(st) || state_expect(st, name, SECTION_VERSION))
 			break;
 		if (dev->cls->state(dev, st))
 			state_fail(st, ERR_INVAL, "%s: refused", name);

@@ -20,6 +20,12 @@ void vcpu_request(struct vcpu *vcpu, uint32_t req)
 		vcpu->vm->engine->kick(vcpu);
 }
 
+void vcpu_smi(struct vcpu *vcpu)
+{
+	if (vcpu->vm->engine->pins)
+		vcpu_request(vcpu, REQ_SMI);
+}
+
 static int state_changed(struct vcpu *vcpu)
 {
 	return vcpu->vm->engine->set_state ? vcpu->vm->engine->set_state(vcpu) : 0;
@@ -67,15 +73,17 @@ static void vcpu_init_signal(struct vcpu *vcpu)
 static void vcpu_requests(struct vcpu *vcpu)
 {
 	uint32_t req = atomic_exchange(&vcpu->requests, 0);
-	bool changed = req & (REQ_INIT | REQ_NMI);
+	bool changed = req & (REQ_INIT | REQ_NMI | REQ_SMI | REQ_A20);
 
-	if ((req & (REQ_INIT | REQ_NMI | REQ_SIPI)) && vcpu->vm->engine->get_state &&
-	    vcpu->vm->engine->get_state(vcpu))
+	if ((req & (REQ_INIT | REQ_NMI | REQ_SIPI | REQ_SMI | REQ_A20)) &&
+	    vcpu->vm->engine->get_state && vcpu->vm->engine->get_state(vcpu))
 		vm_stop(vcpu->vm, VM_FAILED, 0);
 
 	if (req & REQ_ENGINE) /* the engine takes it when it runs */
 		atomic_fetch_or(&vcpu->requests, REQ_ENGINE);
-	if (req & REQ_INIT)
+	if (req & REQ_INIT && vcpu->state->smm)
+		vcpu->state->init_pending = true; /* the engine asks again after RSM */
+	else if (req & REQ_INIT)
 		vcpu_init_signal(vcpu);
 	if ((req & REQ_SIPI) && vcpu->state->activity == ACT_WAIT_SIPI) {
 		x86_state_sipi(vcpu->state, atomic_load(&vcpu->sipi_vector));
@@ -83,6 +91,10 @@ static void vcpu_requests(struct vcpu *vcpu)
 	}
 	if (req & REQ_NMI)
 		vcpu->state->nmi_pending = true;
+	if (req & REQ_SMI)
+		vcpu->state->smi_pending = true;
+	if (req & REQ_A20)
+		vcpu->state->a20_masked = atomic_load(&vcpu->vm->a20_masked);
 	if (changed && state_changed(vcpu))
 		vm_stop(vcpu->vm, VM_FAILED, 0);
 	if (req & REQ_PAUSE)
@@ -114,6 +126,15 @@ static void vcpu_wait(struct vcpu *vcpu)
 	    intc->expire)
 		intc->expire(vcpu->intc_chip);
 	atomic_store(&vcpu->halted, false);
+}
+
+/* SMM is entered out of HLT, which the engine notes for RSM. */
+static bool vcpu_smi_waits(const struct vcpu *vcpu)
+{
+	const struct x86_state *s = vcpu->state;
+
+	return unlikely(s->smi_pending) && !s->smm && s->activity == ACT_HLT &&
+	       vcpu->debug.step != DEBUG_STEP_NO_IRQ;
 }
 
 static void exit_none(struct vcpu *vcpu, struct vcpu_exit *exit)
@@ -179,17 +200,19 @@ static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) =
 	[EXIT_DEBUG] = exit_debug,
 };
 
+#define LOOP_REQUESTS (REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ | REQ_SMI | REQ_A20)
+
 void vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 	struct vcpu_exit exit;
 
 	while (!vcpu_requested(vcpu, REQ_STOP)) {
-		if (vcpu_requested(vcpu, REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ)) {
+		if (vcpu_requested(vcpu, LOOP_REQUESTS)) {
 			vcpu_requests(vcpu);
 			continue;
 		}
-		switch (vcpu->state->activity) {
+		switch (vcpu_smi_waits(vcpu) ? ACT_RUN : vcpu->state->activity) {
 		case ACT_RUN:
 			exit.kind = EXIT_NONE;
 			vcpu->vm->engine->run(vcpu, &exit);

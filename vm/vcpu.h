@@ -17,6 +17,8 @@
 #define REQ_SIPI   BIT(3) /* vector in vcpu->sipi_vector */
 #define REQ_PAUSE  BIT(4)
 #define REQ_STOP   BIT(5)
+#define REQ_SMI    BIT(7)
+#define REQ_A20    BIT(8) /* vm->a20_masked has changed */
 #define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
 
 struct vcpu {
@@ -54,6 +56,8 @@ struct vcpu {
 };
 
 void vcpu_request(struct vcpu *vcpu, uint32_t req);
+/* An SMI; any thread. Lost where the engine has no SMM. */
+void vcpu_smi(struct vcpu *vcpu);
 static inline bool vcpu_requested(struct vcpu *vcpu, uint32_t req)
 {
 	return atomic_load_explicit(&vcpu->requests, memory_order_acquire) & req;

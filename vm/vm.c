@@ -25,6 +25,14 @@ static int vm_map_ram(struct vm *vm, const struct vm_config *cfg)
 			err = mem_add(vm, SHADOW_BASE, MIB - SHADOW_BASE, vm->ram.hva + SHADOW_BASE,
 				      SHADOW_BASE, false);
 		from = MIB;
+		vm->mem.screen = (struct mem_slot){
+			.gpa = SCREEN_BASE,
+			.size = SHADOW_BASE - SCREEN_BASE,
+			.hva = vm->ram.hva + SCREEN_BASE,
+			.file_offset = SCREEN_BASE,
+			.flags = plat_alloc((SHADOW_BASE - SCREEN_BASE) >> PAGE_SHIFT)};
+		if (!err && !vm->mem.screen.flags)
+			err = err_here(ERR_NOMEM);
 	}
 	if (!err && low > from)
 		err = mem_add(vm, from, low - from, vm->ram.hva + from, from, false);
@@ -113,6 +121,7 @@ void vm_destroy(struct vm *vm)
 		vm->engine->vm_fini(vm);
 	for (unsigned i = 0; i < vm->mem.n; i++)
 		plat_free((void *)vm->mem.slot[i].flags);
+	plat_free((void *)vm->mem.screen.flags);
 	if (vm->ram.hva)
 		plat_ram_free(&vm->ram);
 	plat_free(vm);
@@ -134,6 +143,14 @@ static void request_all(struct vm *vm, uint32_t req)
 {
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_request(vm->vcpu[i], req);
+}
+
+void vm_a20(void *sink, unsigned n, bool level)
+{
+	struct vm *vm = sink;
+
+	if (vm->engine->pins && atomic_exchange(&vm->a20_masked, !level) == level)
+		request_all(vm, REQ_A20);
 }
 
 int vm_start(struct vm *vm)

@@ -56,7 +56,8 @@ struct vm {
 	unsigned paused; /* number of holders of a pause */
 	char pause_reason[128];
 	bool reset_wanted;
-	unsigned crashed_vcpu; /* with VM_CRASHED: who */
+	_Atomic bool a20_masked; /* what vCPUs take over at REQ_A20 */
+	unsigned crashed_vcpu;   /* with VM_CRASHED: who */
 
 	struct debug *debug;               /* NULL: nobody can attach a debugger */
 	const struct debug_set *debug_set; /* NULL: no breakpoints, no watchpoints */
@@ -81,6 +82,10 @@ int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
 /* All vCPUs must have ended. */
 void vm_destroy(struct vm *vm);
 void vm_add_dev(struct vm *vm, struct dev *dev, const struct dev_class *cls);
+
+/* The wire A20M# of all vCPUs, as sink of an irq_line: level: address bit 20 passes. Without effect where
+ * the engine has no such pin. */
+void vm_a20(void *vm, unsigned n, bool level);
 
 int vm_start(struct vm *vm) attr_must_check; /* starts the vCPU threads */
 /* From any thread, a device's too: ends the VM; the first reason stays. */

@@ -102,6 +102,19 @@ struct cpu_tlbe {
 /* Components of XSAVE beyond the legacy region */
 enum { XS_PART_AVX, XS_PART_PKRU, CPU_XS_PARTS };
 
+/* The last I/O instruction, for SMIs that it brings about */
+#define IO_READ   BIT(0)
+#define IO_STRING BIT(1)
+#define IO_REP    BIT(2)
+#define IO_IMM    BIT(3)
+struct cpu_io {
+	uint64_t rip, rcx, rsi, rdi;
+	gva_t mem; /* INS, OUTS */
+	uint16_t port;
+	uint8_t size, kind;
+	bool smi; /* the engine has seen an SMI during its access */
+};
+
 struct cpu_slot {
 	uint8_t bytes[INSN_MAX];
 	uint8_t mode; /* 0: empty */
@@ -118,10 +131,12 @@ struct cpu_interp {
 	uint32_t vendor[3];           /* as CPUID leaf 0 has it in EBX EDX ECX */
 	uint8_t shadow;               /* what the current instruction leaves in s.shadow */
 	bool no_step;                 /* the current instruction swallows its single-step trap */
-	bool implicit;                /* accesses are the processor's own: SMAP whatever AC says */
-	uint32_t dr6;                 /* breakpoints that the current instruction has hit */
-	uint32_t keys;                /* protection keys of user pages that a TLB may hold */
-	uint32_t pending;             /* debug traps held off by MOV SS */
+	bool fetch;                   /* ops->ram() is asked for code */
+	struct cpu_io io;
+	bool implicit;    /* accesses are the processor's own: SMAP whatever AC says */
+	uint32_t dr6;     /* breakpoints that the current instruction has hit */
+	uint32_t keys;    /* protection keys of user pages that a TLB may hold */
+	uint32_t pending; /* debug traps held off by MOV SS */
 	uint64_t next_rip;
 	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
 	struct cpu_tlbe tlb[3][CPU_TLB];
@@ -194,6 +209,8 @@ enum decode_result cpu_decode(const struct cpu *cpu, const uint8_t *p, size_t av
 enum cpu_step cpu_raise(struct cpu *cpu, const struct cpu_exc *exc); /* fault of current insn */
 enum cpu_step cpu_interrupt(struct cpu *cpu, uint8_t vector);        /* external */
 enum cpu_step cpu_nmi(struct cpu *cpu);
+/* SMI, taken between instructions, outside of SMM, without a shadow. */
+void cpu_smi(struct cpu *cpu);
 bool cpu_can_interrupt(const struct cpu *cpu); /* IF set, no shadow */
 
 /* Page walk for a linear address in the current mode and at CPL (user: CPL 3 rules; false with

@@ -47,6 +47,22 @@ static void advance(struct cpu *cpu, const struct str *t, unsigned reg, int64_t 
 
 static int io_check(struct cpu *cpu, unsigned port, unsigned size);
 
+/* For an SMI that the access may bring about. kind: IO_* */
+static void io_note(struct cpu *cpu, const struct insn *in, uint16_t port, unsigned size,
+		    unsigned kind, gva_t mem)
+{
+	const uint64_t *gpr = cpu->s.gpr;
+
+	cpu->i.io = (struct cpu_io){.rip = cpu->s.rip,
+				    .rcx = gpr[RCX],
+				    .rsi = gpr[RSI],
+				    .rdi = gpr[RDI],
+				    .mem = mem,
+				    .port = port,
+				    .size = (uint8_t)size,
+				    .kind = (uint8_t)(kind | (in->rep ? IO_REP : 0))};
+}
+
 static int one_movs(struct cpu *cpu, const struct str *t)
 {
 	uint64_t v;
@@ -103,7 +119,7 @@ static int one_scas(struct cpu *cpu, const struct str *t)
 }
 
 /* The port is not read unless memory will take the value. */
-static int one_ins(struct cpu *cpu, const struct str *t)
+static int one_ins(struct cpu *cpu, const struct insn *in, const struct str *t)
 {
 	uint16_t port = (uint16_t)cpu->s.gpr[RDX];
 	gva_t gva;
@@ -112,20 +128,24 @@ static int one_ins(struct cpu *cpu, const struct str *t)
 	    align_check(cpu, gva, t->size) || lin_probe_write(cpu, gva, t->size, at_user(cpu)))
 		return CPU_FAULT;
 	watch_check_io(cpu, port, t->size);
+	io_note(cpu, in, port, t->size, IO_READ | IO_STRING, gva);
 	if (seg_write(cpu, ES, dst(cpu, t), t->size, cpu->ops->pio_read(cpu, port, t->size)))
 		return CPU_FAULT;
 	advance(cpu, t, RDI, t->step);
 	return 0;
 }
 
-static int one_outs(struct cpu *cpu, const struct str *t)
+static int one_outs(struct cpu *cpu, const struct insn *in, const struct str *t)
 {
 	uint16_t port = (uint16_t)cpu->s.gpr[RDX];
 	uint64_t v;
+	gva_t gva;
 
-	if (seg_read(cpu, t->seg, src(cpu, t), t->size, &v))
+	if (seg_read(cpu, t->seg, src(cpu, t), t->size, &v) ||
+	    cpu_linear(cpu, t->seg, src(cpu, t), t->size, ACCESS_READ, &gva))
 		return CPU_FAULT;
 	watch_check_io(cpu, port, t->size);
+	io_note(cpu, in, port, t->size, IO_STRING, gva);
 	cpu->ops->pio_write(cpu, port, t->size, (uint32_t)v);
 	advance(cpu, t, RSI, t->step);
 	return 0;
@@ -145,9 +165,9 @@ static int one(struct cpu *cpu, const struct insn *in, const struct str *t)
 	case I_SCAS:
 		return one_scas(cpu, t);
 	case I_INS:
-		return one_ins(cpu, t);
+		return one_ins(cpu, in, t);
 	default:
-		return one_outs(cpu, t);
+		return one_outs(cpu, in, t);
 	}
 }
 
@@ -266,8 +286,8 @@ static int iterate(struct cpu *cpu, const struct insn *in, const struct str *t)
 		gpr_set(cpu, RCX, t->asize, count);
 		if (n == 1 && rep_ends(cpu, in))
 			break;
-		if (count &&
-		    (cpu->i.dr6 || cpu->s.rflags & FL_TF || cpu->hit.kind || cpu->debug_step))
+		if (count && (cpu->i.dr6 || cpu->i.io.smi || cpu->s.rflags & FL_TF ||
+			      cpu->hit.kind || cpu->debug_step))
 			return EXEC_REP;
 	}
 	/* A count of 0 still zero-extends ECX in 64-bit mode: real processors do. */
@@ -334,6 +354,7 @@ EXEC(in)
 	if (io_check(cpu, port, size))
 		return CPU_FAULT;
 	watch_check_io(cpu, port, size);
+	io_note(cpu, in, port, size, IO_READ | (in->opnd[1].kind == OP_IMM ? IO_IMM : 0), 0);
 	gpr_set(cpu, RAX, size, cpu->ops->pio_read(cpu, port, size));
 	return EXEC_OK;
 }
@@ -346,6 +367,7 @@ EXEC(out)
 	if (io_check(cpu, port, size))
 		return CPU_FAULT;
 	watch_check_io(cpu, port, size);
+	io_note(cpu, in, port, size, in->opnd[0].kind == OP_IMM ? IO_IMM : 0, 0);
 	cpu->ops->pio_write(cpu, port, size, (uint32_t)gpr_get(cpu, RAX, size));
 	return EXEC_OK;
 }

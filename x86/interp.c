@@ -34,7 +34,7 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(INVD, nop), F(WBINVD, nop), F(WBNOINVD, nop),
 	F(RDMSR, rdmsr), F(WRMSR, wrmsr), F(RDTSC, rdtsc), F(RDTSCP, rdtsc), F(RDPMC, rdpmc),
 	F(RDPID, rdpid), F(RDPKRU, rdpkru), F(WRPKRU, wrpkru), F(CPUID, cpuid), F(XGETBV, xgetbv), F(XSETBV, xsetbv),
-	F(UD0, ud), F(UD1, ud), F(UD2, ud), F(RSM, ud), F(PAUSE, pause), F(MFENCE, fence),
+	F(UD0, ud), F(UD1, ud), F(UD2, ud), F(RSM, rsm), F(PAUSE, pause), F(MFENCE, fence),
 	F(DAA, daa), F(DAS, daa), F(AAA, aaa), F(AAS, aaa), F(AAM, aam), F(AAD, aad),
 	F(SALC, salc),
 	F(BOUND, bound), F(XLAT, xlat),
@@ -170,6 +170,9 @@ static enum cpu_step finish(struct cpu *cpu, const struct insn *in, int r, bool 
 		if (cpu->i.dr6 || step)
 			return traps(cpu, step, STEP_REP);
 		return STEP_REP;
+	case EXEC_SHUTDOWN:
+		cpu->s.activity = ACT_SHUTDOWN;
+		return STEP_SHUTDOWN;
 	case EXEC_HALT:
 		cpu->s.activity = ACT_HLT;
 		result = STEP_HALT;

@@ -132,6 +132,9 @@ static inline void mode_changed(struct cpu *cpu)
 	if (cpu->ops->mode_changed)
 		cpu->ops->mode_changed(cpu);
 }
+/* Can a processor be in this state? (interp_cr.c) */
+bool cpu_modes_ok(const struct cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
+uint64_t efer_valid(const struct cpu *cpu); /* bits that EFER has */
 void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid);
 
 /* ---- memory (interp_mem.c) ---- */
@@ -405,6 +408,7 @@ EXEC(ltr); EXEC(lar); EXEC(verr); EXEC(arpl); EXEC(swapgs); EXEC(fsgsbase); EXEC
 EXEC(movdr); EXEC(clts); EXEC(lmsw); EXEC(hlt); EXEC(cli); EXEC(sti); EXEC(cld); EXEC(stac);
 EXEC(invlpg); EXEC(invpcid); EXEC(clflush); EXEC(rdmsr); EXEC(wrmsr); EXEC(rdtsc); EXEC(rdpmc);
 EXEC(rdpid); EXEC(rdpkru); EXEC(wrpkru); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv); EXEC(ud); EXEC(pause); EXEC(fence);
+EXEC(rsm);
 EXEC(daa); EXEC(salc); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
 EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);

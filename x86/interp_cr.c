@@ -105,6 +105,19 @@ static uint64_t cr4_valid(const struct cpu *cpu)
 	return v;
 }
 
+bool cpu_modes_ok(const struct cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	bool lma = efer & EFER_LMA;
+
+	if (cr0 & ~(uint64_t)CR0_VALID || cr4 & ~cr4_valid(cpu) || efer & ~efer_valid(cpu))
+		return false;
+	if ((cr0 & CR0_PG && !(cr0 & CR0_PE)) || (cr0 & CR0_NW && !(cr0 & CR0_CD)))
+		return false;
+	if (lma != (efer & EFER_LME && cr0 & CR0_PG))
+		return false;
+	return lma ? cr4 & CR4_PAE : !(cr4 & CR4_PCIDE);
+}
+
 static int write_cr4(struct cpu *cpu, uint64_t v)
 {
 	const uint64_t flushing =

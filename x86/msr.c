@@ -65,21 +65,41 @@ static int get_efer(struct cpu *cpu, uint64_t *v)
 	return 0;
 }
 
-static int set_efer(struct cpu *cpu, uint64_t v)
+uint64_t efer_valid(const struct cpu *cpu)
 {
-	uint64_t valid = EFER_LMA, old = cpu->s.efer;
+	uint64_t valid = EFER_LMA;
 
 	valid |= cpu_has(cpu, X_FEAT_SYSCALL) ? EFER_SCE : 0;
 	valid |= cpu_has(cpu, X_FEAT_LM) ? EFER_LME : 0;
 	valid |= cpu_has(cpu, X_FEAT_NX) ? EFER_NXE : 0;
 	valid |= cpu_has(cpu, X_FEAT_FFXSR) ? EFER_FFXSR : 0;
-	valid |= cpu->i.amd ? EFER_AIBRSE : 0;
-	if (v & ~valid || ((v ^ old) & EFER_LME && cpu->s.cr0 & CR0_PG))
+	return valid | (cpu->i.amd ? EFER_AIBRSE : 0);
+}
+
+static int set_efer(struct cpu *cpu, uint64_t v)
+{
+	uint64_t old = cpu->s.efer;
+
+	if (v & ~efer_valid(cpu) || ((v ^ old) & EFER_LME && cpu->s.cr0 & CR0_PG))
 		return raise_gp0(cpu);
 	cpu->s.efer = (v & ~EFER_LMA) | (old & EFER_LMA); /* LMA is the processor's */
 	if ((v ^ old) & EFER_NXE)
 		tlb_flush(cpu, FLUSH_ALL, 0, 0);
 	mode_changed(cpu);
+	return 0;
+}
+
+static int get_smbase(struct cpu *cpu, uint64_t *v)
+{
+	*v = cpu->s.smbase;
+	return 0;
+}
+
+static int set_smbase(struct cpu *cpu, uint64_t v)
+{
+	if (v >> 32)
+		return raise_gp0(cpu);
+	cpu->s.smbase = (uint32_t)v;
 	return 0;
 }
 
@@ -249,6 +269,7 @@ static const struct msr_row rows[] = {
 	FIXED(0xc0010058, 0),				/* MMIO configuration base */
 	CONST(0xc0010061, 0), FIXED(0xc0010062, 0), CONST(0xc0010063, 0),
 	FIXED(0xc0010064, 0),				/* P-states */
+	CODE(0xc0010111, NONE, get_smbase, set_smbase),
 	FIXED(0xc0010112, 0), FIXED(0xc0010113, 0),	/* SMM address, mask */
 	FIXED(0xc0010114, BIT64(4)),			/* VM_CR: SVM disabled */
 	FIXED(0xc0011020, 0), FIXED(0xc0011021, 0),	/* LS_CFG, IC_CFG */

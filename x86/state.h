@@ -164,7 +164,9 @@ struct x86_state {
 	bool nmi_blocked;
 	bool nmi_pending;
 	bool smm;
-	bool a20_masked; /* physical bit 20 forced to 0 */
+	bool smi_pending, init_pending; /* INIT within SMM waits for RSM */
+	bool smm_nmi_blocked;           /* nmi_blocked of the interrupted program */
+	bool a20_masked;                /* physical bit 20 forced to 0 */
 
 	struct x86_xsave xsave; /* engines keep it current whenever their run() has returned */
 };

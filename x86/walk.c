@@ -39,7 +39,7 @@ struct walk {
 
 static gpa_t a20(const struct cpu *cpu, gpa_t gpa)
 {
-	return cpu->s.a20_masked ? gpa & ~BIT64(20) : gpa;
+	return cpu->s.a20_masked && !cpu->s.smm ? gpa & ~BIT64(20) : gpa;
 }
 
 static uint64_t pte_read(struct cpu *cpu, gpa_t gpa, bool wide)
@@ -261,9 +261,11 @@ int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct 
 
 	if (!(cpu->s.cr0 & CR0_PG)) {
 		identity(cpu, gva, out);
+		cpu->i.fetch = acc == ACCESS_FETCH;
 		out->hva = cpu->ops->ram(cpu, out->gpa, acc == ACCESS_WRITE);
 		return 0;
 	}
+	cpu->i.fetch = false;
 	if (!is_long(cpu))
 		w.gva &= 0xffffffff;
 	else if (!is_canonical(cpu, gva))
@@ -282,6 +284,7 @@ int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct 
 	}
 	if (out->user && cpu->s.cr4 & CR4_PKE)
 		cpu->i.keys |= BIT(leaf_key(&w));
+	cpu->i.fetch = acc == ACCESS_FETCH;
 	out->hva = cpu->ops->ram(cpu, out->gpa, acc == ACCESS_WRITE);
 	return 0;
 }

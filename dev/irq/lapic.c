@@ -134,7 +134,10 @@ void lapic_local(struct lapic *l, enum lapic_lvt which)
 		if (lint)
 			vcpu_request(l->vcpu, REQ_INIT);
 		break;
-	default: /* SMI: there is no SMM here. ExtINT: see extint_waits() */
+	case APIC_SMI:
+		vcpu_smi(l->vcpu);
+		break;
+	default: /* ExtINT: see extint_waits() */
 		break;
 	}
 }
@@ -235,7 +238,10 @@ bool lapic_accept(struct lapic *l, const struct apic_msg *msg)
 		atomic_store(&l->vcpu->sipi_vector, msg->vector);
 		vcpu_request(l->vcpu, REQ_SIPI);
 		break;
-	default: /* SMI is for SMM, which there is not; 3 is reserved */
+	case APIC_SMI:
+		vcpu_smi(l->vcpu);
+		break;
+	default: /* 3 is reserved */
 		break;
 	}
 	return taken;

@@ -9,16 +9,23 @@
 
 #include "base/str.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/piix_smi.h"
 #include "dev/pci/pci.h"
 #include "vm/dev.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
 
 /* 82441FX */
-#define PAM0      0x59
-#define PAM_COUNT 7
-#define PAM_WE    0x2u
-#define SMRAM     0x72
+#define PAM0       0x59
+#define PAM_COUNT  7
+#define PAM_WE     0x2u
+#define SMRAM      0x72
+#define D_OPEN     0x40u
+#define D_CLS      0x20u
+#define D_LCK      0x10u
+#define G_SMRAME   0x08u
+#define SMRAM_BITS (D_OPEN | D_CLS | D_LCK | G_SMRAME)
+#define SMRAM_INIT 0x02u
 /* 82371SB */
 #define PIRQRC    0x60 /* four */
 #define PIRQ_OFF  0x80
@@ -28,7 +35,7 @@
 #define PMBA      0x40
 #define PMBA_MASK 0xffc0u
 #define DEVACTB   0x58
-#define APMC_EN   BIT(25) /* SMI on a write to B2H is set up: firmware leaves SMM alone */
+#define APMC_EN   BIT(25) /* SMI on a write to B2H, if GLBCTL lets it */
 #define PMREGMISC 0x80
 #define PMIOSE    BIT(0)
 #define SMBBA     0x90
@@ -42,6 +49,8 @@ struct i440fx {
 	struct pci_dev isa, pm;
 	struct plat_mutex lock; /* RANK_PCI, as the host bridge's: neither within the other */
 	uint8_t pam[PAM_COUNT]; /* in force */
+	uint8_t smram;
+	struct piix_smi smi;
 
 	struct plat_mutex router_lock; /* RANK_ROUTER: all below */
 	bool level[4];                 /* of the PIRQ wires */
@@ -71,10 +80,34 @@ static void pam_apply(struct i440fx *chip, unsigned reg, uint8_t value, bool for
 	chip->pam[reg] = value;
 }
 
+/* A0000H…BFFFFH: whose it is, the screen's or SMM's. Once locked it stays so until a reset. */
+static void smram_apply(struct i440fx *chip, uint8_t value)
+{
+	uint8_t who = 0;
+
+	plat_mutex_lock(&chip->lock);
+	if (chip->smram & D_LCK)
+		value = (uint8_t)((chip->smram & ~D_CLS) | (value & D_CLS));
+	if (value & D_LCK)
+		value &= (uint8_t)~D_OPEN;
+	chip->smram = value;
+	if (value & G_SMRAME) {
+		who = SMRAM_SMM | (value & D_CLS ? SMRAM_CODE : 0);
+		if (value & D_OPEN && !(value & D_CLS))
+			who |= SMRAM_OPEN;
+	}
+	chip->bridge->wmask[SMRAM] = value & D_LCK ? D_CLS : SMRAM_BITS;
+	atomic_store(&chip->dev.vm->mem.smram, who);
+	plat_mutex_unlock(&chip->lock);
+	pci_cfg_poke(chip->bridge, SMRAM, 1, value);
+}
+
 static void bridge_written(struct pci_dev *pd, unsigned off, unsigned size)
 {
 	struct i440fx *chip = pd->ctx;
 
+	if (off <= SMRAM && off + size > SMRAM)
+		smram_apply(chip, (uint8_t)pci_cfg_peek(pd, SMRAM, 1));
 	for (unsigned r = MAX(off, (unsigned)PAM0); r < MIN(off + size, PAM0 + PAM_COUNT); r++) {
 		uint8_t v = (uint8_t)pci_cfg_peek(pd, r, 1);
 
@@ -138,12 +171,13 @@ static void pm_written(struct pci_dev *pd, unsigned off, unsigned size)
 	struct i440fx *chip = pd->ctx;
 	uint16_t base = 0;
 
+	piix_smi_enable(&chip->smi, pci_cfg_peek(pd, DEVACTB, 4) & APMC_EN);
 	if (off + size <= PMBA || (off >= PMBA + 4 && off != PMREGMISC))
 		return;
 	if (pci_cfg_peek(pd, PMREGMISC, 1) & PMIOSE)
 		base = pci_cfg_peek(pd, PMBA, 2) & PMBA_MASK;
 	plat_mutex_lock(&chip->lock);
-	if (acpi_pm_move(chip->w.pm, base))
+	if (acpi_pm_move(chip->w.pm, base) || piix_smi_move(&chip->smi, base))
 		plat_log(LOG_WARN, "the guest moved power management to port 0x%x, which is taken",
 			 base);
 	plat_mutex_unlock(&chip->lock);
@@ -161,8 +195,8 @@ static void init_bridge(struct i440fx *chip)
 	pd->init[PCI_REVISION] = 0x02;
 	pd->wmask[PAM0] = 0xf0;
 	memset(pd->wmask + PAM0 + 1, 0xff, PAM_COUNT - 1);
-	pd->init[SMRAM] = 0x02;
-	pd->wmask[SMRAM] = 0x70;
+	pd->init[SMRAM] = chip->smram = SMRAM_INIT;
+	pd->wmask[SMRAM] = SMRAM_BITS;
 	pd->ctx = chip;
 	pd->after_write = bridge_written;
 }
@@ -231,12 +265,18 @@ static void i440fx_reset(struct dev *dev)
 	memset(chip->route, PIRQ_OFF, sizeof(chip->route));
 	router_update(chip);
 	plat_mutex_unlock(&chip->router_lock);
-	if (chip->w.pm && acpi_pm_move(chip->w.pm, chip->w.pm_base))
+	piix_smi_reset(&chip->smi);
+	chip->smram = SMRAM_INIT;
+	smram_apply(chip, SMRAM_INIT);
+	if (chip->w.pm && (acpi_pm_move(chip->w.pm, chip->w.pm_base) ||
+			   piix_smi_move(&chip->smi, chip->w.pm_base)))
 		plat_log(LOG_WARN, "power management could not go back to port 0x%x",
 			 chip->w.pm_base);
 }
 
 static const struct st_field pam_fields[] = {ST_RAW(struct i440fx, pam)};
+
+static const struct st_field smram_fields[] = {ST_U(struct i440fx, smram)};
 
 /* The wires' levels come back with the functions that drive them. */
 static int i440fx_state(struct dev *dev, struct state_stream *st)
@@ -248,6 +288,12 @@ static int i440fx_state(struct dev *dev, struct state_stream *st)
 	for (unsigned r = 0; r < PAM_COUNT && st->loading && !st->err; r++)
 		pam_apply(chip, r, chip->pam[r], true);
 	plat_mutex_unlock(&chip->lock);
+	if (!st->loading || st->version >= 2) {
+		ST_SYNC(st, "smram", 0, smram_fields, chip);
+		piix_smi_state(&chip->smi, st);
+		if (st->loading && !st->err)
+			smram_apply(chip, chip->smram);
+	}
 	if (!st->err && !pci_dev_state(&chip->isa, st) && !pci_dev_state(&chip->pm, st) &&
 	    st->loading) {
 		isa_written(&chip->isa, PIRQRC, 4);
@@ -276,6 +322,7 @@ int i440fx_create(struct vm *vm, struct i440fx **out)
 		return err_here(ERR_NOMEM);
 	plat_mutex_init(&chip->lock, RANK_PCI);
 	plat_mutex_init(&chip->router_lock, RANK_ROUTER);
+	plat_mutex_init(&chip->smi.lock, RANK_DEVICE);
 	memset(chip->route, PIRQ_OFF, sizeof(chip->route));
 	vm_add_dev(vm, &chip->dev, &i440fx_class);
 	*out = chip;
@@ -295,6 +342,11 @@ int i440fx_attach(struct i440fx *chip, const struct i440fx_wiring *w)
 	err = pci_attach(w->host, &chip->isa, PIIX_SLOT, PIIX_ISA_FN);
 	if (!err)
 		err = pci_attach(w->host, &chip->pm, PIIX_SLOT, PIIX_PM_FN);
+	if (!err)
+		err = piix_smi_init(&chip->smi, chip->dev.vm);
+	if (!err)
+		err = piix_smi_move(&chip->smi, w->pm_base);
+	piix_smi_enable(&chip->smi, true);
 	for (unsigned r = 0; r < PAM_COUNT; r++)
 		pam_apply(chip, r, 0, true);
 	return err;

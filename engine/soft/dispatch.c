@@ -70,7 +70,7 @@ uint32_t soft_mode(struct soft_vcpu *v)
 
 	if (v->sv->cfg.interp || v->cpu.debug_step)
 		return MODE_INTERP;
-	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->a20_masked || s->smm)
+	if ((s->rflags & FL_TF) || (s->dr[7] & DR7_ENABLED) || s->smm)
 		return MODE_INTERP;
 	if ((s->rflags & FL_AC) && (s->cr0 & CR0_AM) && (mode & MODE_CTX) == CTX_USER)
 		return MODE_INTERP;
@@ -127,6 +127,15 @@ static bool take_requests(struct soft_vcpu *v)
 		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_NMI);
 		v->cpu.s.nmi_pending = true;
 	}
+	if (req & REQ_SMI) {
+		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_SMI);
+		v->cpu.s.smi_pending = true;
+	}
+	if (req & REQ_A20) {
+		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_A20);
+		v->cpu.s.a20_masked = atomic_load(&vcpu->vm->a20_masked);
+		soft_tlb_flush(&v->cpu, FLUSH_ALL, 0, 0);
+	}
 	return req & (REQ_INIT | REQ_SIPI | REQ_PAUSE | REQ_STOP);
 }
 
@@ -159,6 +168,15 @@ static void take_events(struct soft_vcpu *v)
 
 	if (unlikely(v->cpu.debug_step == DEBUG_STEP_NO_IRQ))
 		return;
+	if (unlikely(s->smi_pending) && !s->smm && !s->shadow) {
+		soft_fpu_park(v);
+		cpu_smi(&v->cpu);
+		after_event(v, STEP_OK);
+	}
+	if (unlikely(s->init_pending) && !s->smm) {
+		s->init_pending = false;
+		vcpu_request(vcpu, REQ_INIT);
+	}
 	if (unlikely(s->nmi_pending) && !s->nmi_blocked && !s->shadow) {
 		soft_fpu_park(v);
 		s->nmi_pending = false;
@@ -202,7 +220,9 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 			v->exit->kind = EXIT_NONE;
 			v->leave = true;
 		}
-		if (unlikely((v->look || v->irq_waits || s->nmi_pending) && !v->leave))
+		if (unlikely((v->look || v->irq_waits || s->nmi_pending || s->smi_pending ||
+			      s->init_pending) &&
+			     !v->leave))
 			take_events(v);
 		if (unlikely(v->leave))
 			break;

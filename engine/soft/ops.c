@@ -17,6 +17,8 @@ static struct mem_slot *find_slot(struct soft_vcpu *v, gpa_t gpa)
 	s = mem_slot(v->sv->vm, gpa);
 	if (s)
 		v->slot = s;
+	else if (unlikely(mem_is_smram(&v->sv->vm->mem, gpa, v->cpu.s.smm, v->cpu.i.fetch)))
+		s = &v->sv->vm->mem.screen;
 	return s;
 }
 
@@ -80,12 +82,22 @@ static void op_mmio_write(struct cpu *cpu, gpa_t gpa, unsigned size, uint64_t va
 	bus_write(&v->sv->vm->mmio, (int)cpu->index, gpa, size, value);
 }
 
+/* An SMI that a device has asked for during the access is the access's. */
+static void see_smi(struct soft_vcpu *v)
+{
+	if (unlikely(vcpu_requested(v->vcpu, REQ_SMI)) && !v->cpu.s.smm)
+		v->cpu.i.io.smi = true;
+}
+
 static uint32_t op_pio_read(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint32_t value;
 
 	soft_fpu_park(v);
-	return (uint32_t)bus_read(&v->sv->vm->pio, (int)cpu->index, port, size);
+	value = (uint32_t)bus_read(&v->sv->vm->pio, (int)cpu->index, port, size);
+	see_smi(v);
+	return value;
 }
 
 static void op_pio_write(struct cpu *cpu, uint16_t port, unsigned size, uint32_t value)
@@ -94,6 +106,7 @@ static void op_pio_write(struct cpu *cpu, uint16_t port, unsigned size, uint32_t
 
 	soft_fpu_park(v);
 	bus_write(&v->sv->vm->pio, (int)cpu->index, port, size, value);
+	see_smi(v);
 }
 
 static void op_mode_changed(struct cpu *cpu)

@@ -273,6 +273,7 @@ static void soft_debug_changed(struct vm *vm, bool breaks, bool watches)
 
 const struct engine_ops engine_soft = {
 	.name = "soft",
+	.pins = true,
 	.probe = soft_probe,
 	.vm_init = soft_vm_init,
 	.vm_fini = soft_vm_fini,

@@ -227,7 +227,8 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	uint8_t *gs = v->view->gs;
 	_Atomic uint8_t *flags = NULL;
 
-	if (!x->hva || (unlikely(v->cpu.debug) && debug_watches_page(v->cpu.debug, gva)))
+	if (!x->hva || mem_is_screen(&v->sv->vm->mem, x->gpa) ||
+	    (unlikely(v->cpu.debug) && debug_watches_page(v->cpu.debug, gva)))
 		return false;
 	if (write) {
 		flags = soft_page_flags(v->sv, x->gpa);
@@ -304,7 +305,7 @@ int soft_tlb_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user,
 			return 0;
 		}
 		err = cpu_walk(cpu, gva, acc, user, out);
-		if (!err && out->hva) {
+		if (!err && out->hva && !mem_is_screen(&v->sv->vm->mem, out->gpa)) {
 			v->fetch_page = page;
 			v->fetch_global = out->global;
 			v->fetch_gpa = out->gpa & ~PAGE_MASK;

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: ISC
 """guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
 
-  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--qemu]
+  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--pc] [--qemu]
 
 A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
 its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
---qemu: runs it under QEMU's TCG as well, for comparison only."""
+--pc: on the board with a BIOS, which boots it from a disk. --qemu: runs it under QEMU's TCG as well, for comparison only."""
 import argparse
 import os
 import re
@@ -21,6 +21,7 @@ p.add_argument("vigia")
 p.add_argument("suite")
 p.add_argument("--status", type=int, default=1)
 p.add_argument("--cpus", default="1")
+p.add_argument("--pc", action="store_true")
 p.add_argument("--qemu", action="store_true")
 args = p.parse_args()
 here = os.path.dirname(os.path.abspath(args.suite))
@@ -49,13 +50,28 @@ def judge(way, status, text):
     return int(last.group(2)) == len(excused)
 
 
+def bootable(image, d):
+    """A disk whose boot sector loads the image."""
+    with open(image, "rb") as f:
+        body = f.read()
+    sectors = (len(body) + 511) // 512
+    sector, disk = os.path.join(d, "boot.bin"), os.path.join(d, "disk.img")
+    subprocess.run(["nasm", "-f", "bin", f"-DSECTORS={sectors}", "-o", sector, os.path.join(here, "boot.asm")],
+                   check=True)
+    with open(sector, "rb") as f, open(disk, "wb") as out:
+        out.write((f.read() + body).ljust(1 << 20, b"\0"))
+    return disk
+
+
 with tempfile.TemporaryDirectory() as d:
     image = os.path.join(d, "guest.elf")
     subprocess.run(["nasm", "-f", "bin", "-i", here + "/", "-o", image, args.suite], check=True)
+    start = ["--kernel", image, "--append", "vigia test"]
+    if args.pc:
+        start = ["--board", "pc", "--disk", f"{bootable(image, d)},if=ide,format=raw"]
     for way, env in WAYS.items():
-        r = subprocess.run([args.vigia, "run", "--kernel", image, "--exit-port", "0xf4", "--serial", "stdio", "--net",
-                            "none", "--memory", "64M", "--cpus", args.cpus, "--append",
-                            "vigia test"], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        r = subprocess.run([args.vigia, "run", *start, "--exit-port", "0xf4", "--serial", "stdio", "--net",
+                            "none", "--memory", "64M", "--cpus", args.cpus], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=300, check=False)
         text = r.stdout.decode(errors="replace")
         good = judge(way, r.returncode, text)
