@@ -225,6 +225,138 @@ ROW "VME: PUSHFD is #GP", V86, GP, 0
 AT
 	pushfd
 END
+; INT n in virtual-8086 mode with VME: the map below the I/O map says which go to the task's own vector
+; table, at 0 (SDM vol. 3, table 21-2). Bit of vector 40H set, so that END leaves.
+%macro VME 2				; flags, handler of 21H in the row's code
+	mov eax, cr4
+	or al, 1
+	mov cr4, eax
+	mov byte [tss + 0x48 + NONE / 8], 1 << (NONE & 7)
+	mov byte [tss + 0x48 + 0x21 / 8], 0
+	mov dword [0x21 * 4], (V86CODE >> 4) << 16
+	mov word [0x21 * 4], %2 - .go
+	mov dword [row_flags], %1
+	GO
+.go:
+%endmacro
+%macro RET_TO 2				; flags, where
+	push %1
+	push cs
+	push %2 - .go
+%endmacro
+ROW "VME: INT to the task's handler, IOPL 3: pushed flags, IF clear", V86, NONE, ANY, 0x32023002
+	VME 0x3202, .handler
+	int 0x21
+.handler:
+	pushf
+	pop cx
+	pop ax
+	pop ax
+	pop ax
+	shl eax, 16
+	mov ax, cx
+END
+ROW "VME: INT to the task's handler, IOPL 0: IF is VIF, IOPL shows 3", V86, GP, 0, 0x32023002
+	VME 0x80002, .handler
+	int 0x21
+.handler:
+	pushf
+	pop cx
+	pop ax
+	pop ax
+	pop ax
+	shl eax, 16
+	mov ax, cx
+AT
+	hlt
+END
+ROW "VME: INT to the task's handler pushes IP and CS", V86, NONE, ANY, 0x70000002
+	VME 0x3002, .handler
+	int 0x21
+.handler:
+	pop ax
+	pop cx
+	shl ecx, 16
+	or eax, ecx
+END
+ROW "VME: INT with its bit set, IOPL 0: #GP", V86, GP, 0
+	VME 2, .go
+AT
+	int NONE
+END
+ROW "VME: INT with its bit set, IOPL 3: the gate", V86, NONE, ANY
+	VME 0x3002, .handler
+	int NONE
+.handler:
+END
+ROW "VME: INT3 goes through the gate", V86, BP_, ANY
+	VME 0x3002, .go
+	int3
+AT
+END
+ROW "VME: IRET, IOPL 0: IF goes to VIF", V86, GP, 0, 0x3202
+	VME 2, .to
+	RET_TO 0x202, .to
+	iret
+.to:	pushf
+	pop ax
+	movzx eax, ax
+AT
+	hlt
+END
+ROW "VME: IRET, IOPL 0, clears VIF", V86, GP, 0, 0x3002
+	VME 0x80002, .to
+	RET_TO 2, .to
+	iret
+.to:	pushf
+	pop ax
+	movzx eax, ax
+AT
+	hlt
+END
+ROW "VME: IRET to IF with VIP: #GP", V86, GP, 0
+	VME 0x100002, .go
+	RET_TO 0x202, .go
+AT
+	iret
+END
+ROW "VME: IRET with TF, IOPL 0: #GP", V86, GP, 0
+	VME 2, .go
+	RET_TO 0x102, .go
+AT
+	iret
+END
+ROW "VME: IRETD, IOPL 0: #GP", V86, GP, 0
+	VME 2, .go
+	push dword 2
+	push dword V86CODE >> 4
+	push dword 0
+AT
+	iretd
+END
+ROW "VME: POPF, IOPL 0: IF goes to VIF, IOPL stays", V86, GP, 0, 0x3202
+	VME 2, .to
+	push 0x1202
+	popf
+.to:	pushf
+	pop ax
+	movzx eax, ax
+AT
+	hlt
+END
+ROW "VME: POPF to IF with VIP: #GP", V86, GP, 0
+	VME 0x100002, .go
+	push 0x202
+AT
+	popf
+END
+ROW "VME: CLI with VIP is allowed", V86, GP, 0
+	VME 0x180002, .to
+	cli
+.to:
+AT
+	hlt
+END
 ROW "PVI: CLI in ring 3 works on VIF", U32, NONE, ANY, 2
 	mov eax, cr4
 	or al, 2
