@@ -137,10 +137,10 @@ static void empty_all(struct soft_vm *sv)
 	memset(c->tgt_hash, 0, HASH_SIZE * sizeof(*c->tgt_hash));
 	for (uint32_t i = 0; i < c->n_parts; i++)
 		part_reset(&c->part[i]);
-	c->n_pages = c->n_tgts = 0;
 	for (unsigned i = 0; i < sv->n_vcpus; i++)
 		if (sv->vcpu[i])
-			soft_jumps_init(sv->vcpu[i]);
+			soft_jumps_flush(sv->vcpu[i]);
+	c->n_pages = c->n_tgts = 0;
 }
 
 /* The same for the part after the current one, which becomes current. */

@@ -3,8 +3,9 @@
  *
  * A block is guest code from one address up to a jump, translated once for its physical address and
  * mode word, and in kernel mode for its linear address too. User code does without: it takes the
- * address of its page from v->vbase, and is entered from other pages FAR_ENTRY bytes before its
- * start, with RIP in T0, where it sets vbase. A part of the cache, records included, is emptied at
+ * address of its page from v->vbase. Indirect jumps, and all that leave a page of user code, go where
+ * the jump cache says, with RIP in T0: to the block's far entry, in front of its start, which looks
+ * whether it is the one that is meant, and sets vbase. A part of the cache, records included, is emptied at
  * once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
  * Everything is under sv->lock unless said otherwise. */
 #ifndef ENGINE_SOFT_BLOCK_H
@@ -12,7 +13,7 @@
 
 #include "engine/soft/layout.h"
 
-#define FAR_ENTRY   16u
+#define FAR_MAX     64u
 #define BLOCK_INSNS 64u          /* at most, a block */
 #define BLOCK_ROOM  (24u * 1024) /* host bytes that one translation may need */
 
@@ -50,9 +51,10 @@ struct soft_block {
 	uint32_t page_next[2]; /* block + 1 on the same page */
 	uint16_t code_size;
 	uint16_t len; /* guest bytes */
-	uint16_t mode;
+	uint32_t mode;
 	uint8_t n_insns, n_exits;
 	uint8_t body; /* offset of the code after the poll */
+	uint8_t far;  /* bytes of the far entry, which ends where the code begins */
 	bool dead;
 	bool ends; /* by an instruction of the interpreter: nothing follows */
 };
@@ -61,7 +63,12 @@ _Static_assert(sizeof(struct soft_block) == 64, "one cache line");
 /* The mode that its vCPU is in */
 static inline uint32_t block_mode(const struct soft_block *b)
 {
-	return b->mode & ~MODE_PLAIN;
+	return b->mode & ~(MODE_PLAIN | MODE_FIXED);
+}
+/* May one jump to the other by its number? */
+static inline bool block_alike(const struct soft_block *a, const struct soft_block *b)
+{
+	return !((a->mode ^ b->mode) & ~MODE_PLAIN);
 }
 static inline gpa_t block_gpa(const struct soft_block *b)
 {
@@ -183,12 +190,19 @@ int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
 uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_t target);
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
 
+/* hot.c: is user code at rip to be translated for this address? */
+bool soft_is_hot(const struct soft_vcpu *v, uint64_t rip);
+/* An interrupt comes; what it interrupts may be hot. */
+void soft_sample(struct soft_vcpu *v);
+
 /* A host exception at pc: the code that names the guest's instruction, and where to go on with it
  * in R15. NULL: not one of ours. From a signal handler. */
 const uint8_t *soft_fault_site(struct soft_vcpu *v, uint64_t pc, uint32_t *site);
 
 /* Jump caches and slots of a vCPU. global: the page is mapped so. */
 void soft_jumps_init(struct soft_vcpu *v);
+/* Before code of v->mode runs, when that may be another mode than before. */
+void soft_jumps_mode(struct soft_vcpu *v);
 void soft_jumps_flush(struct soft_vcpu *v); /* forgets all that are there */
 void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global);
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,

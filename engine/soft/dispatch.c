@@ -104,6 +104,8 @@ void soft_refresh_mode(struct soft_vcpu *v)
 	v->efer_seen = s->efer;
 	v->fetch_page = FETCH_NONE; /* rights go by CPL */
 	v->mode = soft_mode(v);
+	if (v->mode != MODE_INTERP)
+		soft_jumps_mode(v);
 }
 
 /* Requests and kicks. True: run() must return. */
@@ -199,6 +201,7 @@ static void take_events(struct soft_vcpu *v)
 	if (vector < 0)
 		return;
 	v->stats.irqs++;
+	soft_sample(v);
 	v->look = true; /* more may wait */
 	s->activity = ACT_RUN;
 	after_event(v, cpu_interrupt(&v->cpu, (uint8_t)vector));

@@ -28,6 +28,7 @@ enum stub_kind {
 struct stub {
 	uint8_t kind;
 	bool ea_known; /* SLOW: load T0 with ea first */
+	int8_t flags;  /* instruction that gives the flags again, or -1 */
 	uint8_t *at;   /* rel32 that leads here */
 	uint32_t arg;
 	uint64_t ea;
@@ -75,6 +76,15 @@ static inline bool tr_legacy(const struct tr *t)
 
 struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg);
 
+/* ---- flags.c ---- */
+
+/* Fills t->flags_dead. */
+void flags_find_dead(struct tr *t);
+/* The instruction before the current one from which all flags can be had again, or -1 */
+int flags_source(const struct tr *t);
+/* Computes them, in T2. */
+void flags_again(struct tr *t, int source);
+
 /* ---- emit_mem.c: addresses and probes ---- */
 
 /* Where a probed access finds its memory: [base + index + disp] in the host */
@@ -120,6 +130,8 @@ void emit_exec(struct tr *t);
 
 /* ---- emit_flow.c ---- */
 
+/* Where other code goes that has put RIP in T0, and its low 16 bits in T1; nothing else is lost. */
+void emit_far_entry(struct tr *t);
 void emit_poll(struct tr *t);
 void emit_goto(struct tr *t, uint64_t target);
 bool emit_jcc(struct tr *t, const struct insn *in);

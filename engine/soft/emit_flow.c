@@ -2,8 +2,8 @@
 /* emit_flow.c: jumps, calls, returns and the stack.
  *
  * A jump within the page is patched to its target; one to another page goes through a slot of the
- * vCPU, whose content is valid as long as the mappings are; an indirect one looks its target up in
- * the vCPU's jump cache. RSP is changed after the last access that may fault. None of it touches the
+ * vCPU, whose content is valid as long as the mappings are; an indirect one goes where the vCPU's
+ * jump cache says, and its target checks whether that was right. RSP is changed after the last access that may fault. None of it touches the
  * flags. */
 #include "engine/soft/emit.h"
 
@@ -28,6 +28,14 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 	}
 	if (tr_legacy(t))
 		target = (uint32_t)target;
+	if (t->ctx == CTX_USER) {
+		uint32_t index = (uint32_t)(target % JC_ENTRIES);
+
+		asm_mov_ri(&t->a, T0, target);
+		asm_mov_ri(&t->a, T1, index);
+		asm_jmp_gs(&t->a, -1, (int32_t)(GS_JCODE(JC_USER) + index * 8));
+		return true;
+	}
 	tgt = soft_tgt_get(t->sv, target, mode & ~MODE_PLAIN);
 	if (tgt < 0)
 		return false;
@@ -173,19 +181,56 @@ bool emit_loop(struct tr *t, const struct insn *in)
 /* Goes to the guest's RIP in T0. */
 static void emit_lookup(struct tr *t)
 {
+	asm_movzx16(&t->a, T1, T0);
+	asm_jmp_gs(&t->a, T1, (int32_t)GS_JCODE(JC_SET(t->mode)));
+}
+
+/* Is the guest's RIP in T0, index of the jump cache in T1, the block's? Where that may be anywhere, the
+ * cache has been told. */
+static void check_rip(struct tr *t)
+{
 	struct asm_buf *a = &t->a;
-	uint32_t set = t->ctx == CTX_USER;
+	bool near = tr_legacy(t) || (asm_fits32((int64_t)t->rip) && asm_fits32(-(int64_t)t->rip));
+	unsigned size = tr_legacy(t) ? 4 : 8;
+	int32_t ntag = (int32_t)GS_JNTAG(JC_SET(t->mode));
 	uint8_t *hit;
 
+	if (t->flags_dead[0]) {
+		if (t->pic) {
+			asm_mov_rr(a, T2, T0);
+			asm_gs(a, OPC_ADD, 8, T2, T1, ntag);
+		} else if (near) {
+			asm_alu_ri(a, 7, size, T0, (int32_t)t->rip);
+		} else {
+			asm_mov_ri(a, T2, t->rip);
+			asm_rr(a, OPC_CMP, 8, T2, T0);
+		}
+		asm_jcc(a, CC_NE, t->c->code.rw + t->c->t_miss);
+		return;
+	}
 	asm_mov_rr(a, T2, RCX);
-	asm_movzx16(a, T1, T0);
-	asm_gs(a, OPC_LOAD, 8, RCX, T1, (int32_t)GS_JNTAG(set));
-	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)(t->mode & ~MODE_PLAIN));
+	if (t->pic) {
+		asm_gs(a, OPC_LOAD, 8, RCX, T1, ntag);
+		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+	} else if (near) {
+		asm_lea(a, size, RCX, T0, -1, 1, (int32_t)-t->rip);
+	} else {
+		asm_mov_ri(a, RCX, -t->rip);
+		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+	}
 	hit = asm_jrcxz(a);
 	asm_jmp(a, t->c->code.rw + t->c->t_miss_rcx);
 	asm_patch8(hit, a->p);
 	asm_mov_rr(a, RCX, T2);
-	asm_jmp_gs(a, T1, (int32_t)GS_JCODE(set));
+}
+
+void emit_far_entry(struct tr *t)
+{
+	check_rip(t);
+	if (t->pic) {
+		asm_lea(&t->a, 8, T1, T0, -1, 1, -(int32_t)t->rip);
+		asm_st_gs(&t->a, T1, GS_OFF(vbase));
+	}
 }
 
 static void load_guest(struct tr *t, unsigned dst, unsigned reg)
@@ -470,6 +515,8 @@ static void emit_stub(struct tr *t, const struct stub *s)
 	struct asm_buf *a = &t->a;
 
 	asm_patch32(s->at, a->p);
+	if (s->flags >= 0)
+		flags_again(t, s->flags);
 	switch (s->kind) {
 	case STUB_SLOW:
 	case STUB_SLOW_RCX:
@@ -528,7 +575,7 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 		return 0;
 	t->sv = sv;
 	t->c = c;
-	t->mode = block_mode(from);
+	t->mode = from->mode & ~MODE_PLAIN;
 	t->ctx = from->mode & MODE_CTX;
 	t->pic = MODE_IS_PIC(from->mode);
 	t->a.p = c->code.rw + at;

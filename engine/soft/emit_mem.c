@@ -30,7 +30,7 @@ struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t ar
 	struct stub *s = &t->stub[t->n_stubs++];
 
 	BUG_ON(t->n_stubs > MAX_STUBS);
-	*s = (struct stub){.kind = (uint8_t)kind, .at = at, .arg = arg};
+	*s = (struct stub){.kind = (uint8_t)kind, .flags = -1, .at = at, .arg = arg};
 	return s;
 }
 
@@ -115,7 +115,9 @@ static uint32_t slow_site(const struct tr *t, bool write, unsigned size)
 	return t->id | t->i << SITE_INSN_SHIFT | (write ? SITE_WRITE : 0) | log << SITE_SIZE_SHIFT;
 }
 
-static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind, uint32_t arg)
+/* source: of the flags, or -1 where they are dead */
+static void probe_a(struct tr *t, bool write, unsigned size, int source, enum stub_kind kind,
+		    uint32_t arg)
 {
 	struct asm_buf *a = &t->a;
 
@@ -129,8 +131,10 @@ static void probe_a(struct tr *t, bool write, unsigned size, enum stub_kind kind
 	asm_mov_rr(a, T2, T0);
 	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
 	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - size));
-	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg);
+	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg)->flags = (int8_t)source;
 	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
+	if (source >= 0)
+		flags_again(t, source);
 }
 
 static void probe_b(struct tr *t, bool write, unsigned size, enum stub_kind kind, uint32_t arg)
@@ -177,16 +181,15 @@ void emit_restore_flags(struct asm_buf *a)
 	restore_flags(a);
 }
 
-/* For all of the group; T0 is the head's address. */
-static void probe_group(struct tr *t, struct tr_group *g, int32_t shift, struct place *out)
+/* For all of the group; T0 is the start of its span. */
+static void probe_group(struct tr *t, struct tr_group *g, int32_t shift, int source,
+			struct place *out)
 {
 	uint32_t n = (uint32_t)(g - t->groups.group);
 	unsigned span = (unsigned)(g->max - g->min);
 
-	if (shift)
-		asm_lea(&t->a, 8, T0, T0, -1, 1, -shift);
-	if (t->flags_dead[t->i])
-		probe_a(t, g->write, span, STUB_GROUP, n);
+	if (t->flags_dead[t->i] || source >= 0)
+		probe_a(t, g->write, span, source, STUB_GROUP, n);
 	else
 		probe_b(t, g->write, span, STUB_GROUP_RCX, n);
 	group_begin(t, g);
@@ -197,19 +200,22 @@ void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, s
 {
 	int32_t shift;
 	struct tr_group *g = group_head(t, which, &shift);
+	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
 
 	if (g) {
-		probe_group(t, g, shift, out);
+		if (shift && which == ACCESS_OPERAND)
+			asm_lea(&t->a, 8, T0, T0, -1, 1, -shift);
+		probe_group(t, g, shift, source, out);
 		return;
 	}
 	t->t1_slot = -1;
-	if (t->flags_dead[t->i]) {
-		probe_a(t, write, size, STUB_SLOW, slow_site(t, write, size));
+	if (t->flags_dead[t->i] || source >= 0) {
+		probe_a(t, write, size, source, STUB_SLOW, slow_site(t, write, size));
 	} else if (t->sv->bmi2) {
 		probe_b(t, write, size, STUB_SLOW_RCX, slow_site(t, write, size));
 	} else {
 		save_flags(t);
-		probe_a(t, write, size, STUB_SLOW_FLAGS, slow_site(t, write, size));
+		probe_a(t, write, size, -1, STUB_SLOW_FLAGS, slow_site(t, write, size));
 		restore_flags(&t->a);
 	}
 	*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
@@ -221,15 +227,19 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	uint64_t page = ea & ~PAGE_MASK;
 	int32_t index = (int32_t)TLB_INDEX(ea) * 8;
 	bool near = asm_fits32((int64_t)ea - TLB_BIAS);
+	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
 	struct stub *s;
 
 	if ((ea & PAGE_MASK) + size > PAGE_SIZE)
 		return false;
 	t->t1_slot = -1;
-	if (t->flags_dead[t->i]) {
+	if (t->flags_dead[t->i] || source >= 0) {
 		asm_mov_ri(a, T2, -page);
 		asm_gs(a, OPC_CMP, 8, T2, -1, (int32_t)GS_NTAG(t->ctx, write) + index);
 		s = tr_stub(t, STUB_SLOW, asm_jcc(a, CC_NE, NULL), slow_site(t, write, size));
+		s->flags = (int8_t)source;
+		if (source >= 0)
+			flags_again(t, source);
 	} else {
 		uint8_t *hit;
 
@@ -288,13 +298,17 @@ bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size
 
 void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out)
 {
+	int32_t shift;
+
 	if (group_member(t, ACCESS_STACK)) {
 		group_addend(t, ACCESS_STACK);
 		*out = (struct place){.base = (int8_t)reg, .index = T1, .disp = disp - TLB_BIAS};
 		return;
 	}
+	if (group_head(t, ACCESS_STACK, &shift))
+		disp -= shift; /* emit_probe() expects the start of the span */
 	if (disp)
-		asm_lea(&t->a, 8, T0, reg, -1, 1, disp);
+		asm_lea(&t->a, 8, T0, (int)reg, -1, 1, disp);
 	else
 		asm_mov_rr(&t->a, T0, reg);
 	emit_probe(t, ACCESS_STACK, write, 8, out);

@@ -371,9 +371,11 @@ bool group_member(struct tr *t, enum tr_access which)
 void group_addend(struct tr *t, enum tr_access which)
 {
 	const struct tr_group *g = group_of(t, which);
+	const struct insn *in = &t->insn[t->i];
 
 	/* One that may be retried from its start finds nothing in T1. */
-	if (t->t1_slot == g->slot && calm(&t->insn[t->i]))
+	if (t->t1_slot == g->slot &&
+	    (calm(in) || in->row->cls == CLS_RET || in->row->cls == CLS_CALL))
 		return;
 	asm_ld_gs(&t->a, T1, slot_of(g));
 	t->t1_slot = g->slot;

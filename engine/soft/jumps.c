@@ -2,25 +2,13 @@
 /* jumps.c: per-vCPU jump caches (indirect jumps, returns) and slots (jumps to other pages).
  *
  * Both say which code a linear address leads to in this vCPU's current mappings, so they are
- * emptied like a TLB. A cache entry is jntag, minus (RIP + mode), and jcode, the host address;
- * zero is empty but where RIP + mode may be zero. Entries are filled under the lock by their own
- * thread; others clear single words, under the lock too. */
+ * emptied like a TLB. A cache's entry for the low 16 bits of RIP is jcode, the far entry of a block,
+ * or the trampoline that looks further, and jntag, minus the RIP that this is for; the block compares.
+ * A cache is for one mode: it is emptied when that is another. Entries are filled under the lock by
+ * their own thread; others clear single words, under the lock too. */
 #include "base/str.h"
 #include "engine/soft/block.h"
 #include "engine/soft/view.h"
-
-/* Where zero could match, this can't: the low 16 bits are those of no RIP + mode of that index. */
-#define JC_NONE UINT64_C(0x8000)
-
-static uint32_t jc_set(uint32_t mode)
-{
-	return MODE_IS_PIC(mode);
-}
-
-static uint64_t jc_empty(uint32_t index)
-{
-	return index >= JC_ENTRIES - MODE_COUNT ? JC_NONE : 0;
-}
 
 /* gs: a window; that of a view where user code is concerned */
 static _Atomic uint64_t *word(uint8_t *gs, uint32_t off)
@@ -38,6 +26,11 @@ static uint64_t get(uint8_t *gs, uint32_t off)
 	return atomic_load_explicit(word(gs, off), memory_order_relaxed);
 }
 
+static uint64_t jc_empty(const struct soft_vcpu *v)
+{
+	return (uint64_t)soft_rx(v->sv->cache, v->sv->cache->t_miss);
+}
+
 static uint64_t tgt_empty(const struct soft_vcpu *v)
 {
 	return (uint64_t)soft_rx(v->sv->cache, v->sv->cache->t_tgt);
@@ -45,16 +38,20 @@ static uint64_t tgt_empty(const struct soft_vcpu *v)
 
 /* ---- emptying --------------------------------------------------------------------------------- */
 
-static void init_cache(uint8_t *gs, uint32_t set)
+static void init_cache(struct soft_vcpu *v, uint8_t *gs, uint32_t set)
 {
-	plat_pages_discard(gs + GS_JNTAG(set), 2 * JC_BYTES);
-	for (uint32_t i = JC_ENTRIES - MODE_COUNT; i < JC_ENTRIES; i++)
-		put(gs, GS_JNTAG(set) + i * 8, jc_empty(i));
+	uint64_t empty = jc_empty(v);
+
+	for (uint32_t i = 0; i < JC_ENTRIES; i++)
+		put(gs, GS_JCODE(set) + i * 8, empty);
 }
 
-static void init_shared_cache(struct soft_vcpu *v)
+/* Those that are in use */
+static void init_shared_caches(struct soft_vcpu *v)
 {
-	init_cache((uint8_t *)v, 0);
+	for (uint32_t set = 0; set < JC_KERNELS; set++)
+		if (v->jc_mode[set / 2])
+			init_cache(v, (uint8_t *)v, set);
 	v->log_jc[0].n = v->log_jc[1].n = 0;
 	memset(v->in_jc, 0, sizeof(v->in_jc));
 }
@@ -69,9 +66,10 @@ static void init_slots(struct soft_vcpu *v)
 	memset(v->in_tgt, 0, sizeof(v->in_tgt));
 }
 
-static void init_view(struct soft_view *view)
+static void init_view(struct soft_vcpu *v, struct soft_view *view)
 {
-	init_cache(view->gs, 1);
+	if (view->jc_mode)
+		init_cache(v, view->gs, JC_USER);
 	view->log_jc.n = 0;
 	memset(view->in_jc, 0, sizeof(view->in_jc));
 	memset(view->code_page, 0, sizeof(view->code_page));
@@ -80,32 +78,46 @@ static void init_view(struct soft_view *view)
 
 void soft_jumps_init(struct soft_vcpu *v)
 {
-	init_shared_cache(v);
+	init_shared_caches(v);
 	init_slots(v);
 	memset(v->code_page, 0, sizeof(v->code_page));
 	for (unsigned i = 0; i < VIEWS; i++)
-		init_view(&v->views[i]);
+		init_view(v, &v->views[i]);
 }
 
-static void flush_entries(uint8_t *gs, uint32_t set, struct soft_log *log, uint8_t *in)
+/* Where jcode of a log's entry is; first: GS_JCODE of the first set that is in the log */
+static uint32_t jcode_at(uint32_t first, uint32_t entry)
 {
+	return first + entry / JC_ENTRIES * 2 * JC_BYTES + entry % JC_ENTRIES * 8;
+}
+
+static void flush_entries(struct soft_vcpu *v, uint8_t *gs, uint32_t first, struct soft_log *log,
+			  uint8_t *in)
+{
+	uint64_t empty = jc_empty(v);
+
 	for (uint32_t i = 0; i < log->n; i++) {
 		uint32_t e = log->entry[i];
 
-		put(gs, GS_JNTAG(set) + e * 8, jc_empty(e));
+		put(gs, jcode_at(first, e), empty);
 		in[e / 8] = 0;
 	}
 	log->n = 0;
+}
+
+static void flush_kernel_caches(struct soft_vcpu *v, bool global)
+{
+	if (v->log_jc[global].n > LOG_MAX)
+		init_shared_caches(v);
+	else
+		flush_entries(v, (uint8_t *)v, GS_JCODE(0), &v->log_jc[global], v->in_jc[global]);
 }
 
 void soft_jumps_flush_shared(struct soft_vcpu *v, bool global)
 {
 	struct soft_log *tgt = &v->log_tgt[global];
 
-	if (v->log_jc[global].n > LOG_MAX)
-		init_shared_cache(v);
-	else
-		flush_entries((uint8_t *)v, 0, &v->log_jc[global], v->in_jc[global]);
+	flush_kernel_caches(v, global);
 	if (tgt->n > LOG_MAX) {
 		init_slots(v);
 	} else {
@@ -121,13 +133,13 @@ void soft_jumps_flush_shared(struct soft_vcpu *v, bool global)
 
 void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 {
-	if (view->log_jc.n > LOG_MAX || view->flushes == 0) { /* or with the TLBs */
-		init_view(view);
+	if (view->log_jc.n > LOG_MAX) {
+		init_view(v, view);
 		return;
 	}
 	if (!view->log_jc.n)
 		return;
-	flush_entries(view->gs, 1, &view->log_jc, view->in_jc);
+	flush_entries(v, view->gs, GS_JCODE(JC_USER), &view->log_jc, view->in_jc);
 	memset(view->code_page, 0, sizeof(view->code_page));
 	view->global_code = false;
 }
@@ -139,6 +151,29 @@ void soft_jumps_flush(struct soft_vcpu *v)
 	for (unsigned i = 0; i < VIEWS; i++)
 		if (v->views[i].log_jc.n)
 			soft_jumps_flush_view(v, &v->views[i]);
+}
+
+void soft_jumps_mode(struct soft_vcpu *v)
+{
+	uint32_t set = JC_SET(v->mode), key = v->mode & ~MODE_CTX;
+	uint32_t *mode = set == JC_USER ? &v->view->jc_mode : &v->jc_mode[set / 2];
+	bool first = !*mode;
+
+	if (likely(*mode == key))
+		return;
+	*mode = key;
+	if (set == JC_USER) {
+		if (first)
+			init_view(v, v->view);
+		else
+			soft_jumps_flush_view(v, v->view);
+	} else if (first) {
+		init_cache(v, (uint8_t *)v, set & ~1u);
+		init_cache(v, (uint8_t *)v, set | 1);
+	} else {
+		flush_kernel_caches(v, false);
+		flush_kernel_caches(v, true);
+	}
 }
 
 /* ---- filling ---------------------------------------------------------------------------------- */
@@ -153,24 +188,24 @@ static void note_pages(uint8_t *map, const struct soft_block *b, uint64_t rip)
 /* Where indirect jumps enter it */
 static uint64_t far_entry(const struct soft_vm *sv, const struct soft_block *b)
 {
-	return (uint64_t)soft_rx(sv->cache, b->code - (MODE_IS_PIC(b->mode) ? FAR_ENTRY : 0));
+	return (uint64_t)soft_rx(sv->cache, b->code - b->far);
 }
 
 void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global)
 {
-	uint32_t set = jc_set(b->mode), index = rip & 0xffff;
+	uint32_t set = JC_SET(b->mode), index = rip % JC_ENTRIES;
 	uint8_t *gs = v->view->gs;
 
-	if (set) {
+	if (set == JC_USER) {
 		note_pages(v->view->code_page, b, rip);
 		log_add(&v->view->log_jc, v->view->in_jc, index);
 		v->view->global_code |= global;
 	} else {
 		note_pages(v->code_page, b, rip);
-		log_add(&v->log_jc[global], v->in_jc[global], index);
+		log_add(&v->log_jc[global], v->in_jc[global], set * JC_ENTRIES + index);
 	}
 	put(gs, GS_JCODE(set) + index * 8, far_entry(v->sv, b));
-	put(gs, GS_JNTAG(set) + index * 8, -(rip + b->mode));
+	put(gs, GS_JNTAG(set) + index * 8, -rip);
 }
 
 void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b, bool global)
@@ -182,35 +217,40 @@ void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_bl
 
 const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode)
 {
-	uint32_t set = jc_set(mode), index = rip & 0xffff;
+	uint32_t set = JC_SET(mode), index = rip % JC_ENTRIES;
 	uint8_t *gs = v->view->gs;
+	uint64_t code = get(gs, GS_JCODE(set) + index * 8);
+	const uint8_t *far = (const uint8_t *)code;
 
-	if (get(gs, GS_JNTAG(set) + index * 8) + rip + mode)
+	if (code == jc_empty(v) || get(gs, GS_JNTAG(set) + index * 8) + rip)
 		return NULL;
-	return (const uint8_t *)get(gs, GS_JCODE(set) + index * 8) + (set ? FAR_ENTRY : 0);
+	return far + far[-1];
 }
 
 /* ---- blocks that die -------------------------------------------------------------------------- */
 
-static void forget_at(uint8_t *gs, uint32_t set, uint32_t index, uint64_t code)
+static void forget_at(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint64_t rip, uint64_t code)
 {
-	if (get(gs, GS_JCODE(set) + index * 8) == code)
-		put(gs, GS_JNTAG(set) + index * 8, jc_empty(index));
+	uint32_t off = GS_JCODE(set) + (uint32_t)(rip % JC_ENTRIES) * 8;
+
+	if (get(gs, off) == code)
+		put(gs, off, jc_empty(v));
 }
 
 static void forget_user(struct soft_vcpu *v, const struct soft_block *b)
 {
 	uint64_t code = far_entry(v->sv, b);
-
 	/* Wherever the page is mapped: the low 12 bits of RIP are known. */
+	uint32_t n = MODE_IS_PIC(b->mode) ? JC_ENTRIES / PAGE_SIZE : 1;
+
 	for (unsigned i = 0; i < VIEWS; i++)
-		for (uint32_t n = 0; n < JC_ENTRIES; n += PAGE_SIZE)
-			forget_at(v->views[i].gs, 1, n + (uint32_t)b->rip, code);
+		for (uint32_t k = 0; k < n; k++)
+			forget_at(v, v->views[i].gs, JC_USER, b->rip + k * PAGE_SIZE, code);
 }
 
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 {
-	bool user = MODE_IS_PIC(b->mode);
+	bool user = MODE_IS_USER(b->mode);
 	int tgt = user ? -1 : soft_tgt_peek(sv, b->rip, b->mode);
 
 	for (unsigned i = 0; i < sv->n_vcpus; i++) {
@@ -221,23 +261,24 @@ void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 		if (user)
 			forget_user(v, b);
 		else
-			forget_at((uint8_t *)v, 0, b->rip & 0xffff, far_entry(sv, b));
+			forget_at(v, (uint8_t *)v, JC_SET(b->mode), b->rip, far_entry(sv, b));
 		if (tgt >= 0)
 			put((uint8_t *)v, GS_TGT + (uint32_t)tgt * 8, tgt_empty(v));
 	}
 }
 
 /* Among the logged entries: these are all, or too many to know. */
-static void evict_entries(uint8_t *gs, uint32_t set, const struct soft_log *log, uint64_t from,
-			  uint64_t size)
+static void evict_entries(struct soft_vcpu *v, uint8_t *gs, uint32_t first, uint32_t sets,
+			  const struct soft_log *log, uint64_t from, uint64_t size)
 {
-	uint32_t n = log->n > LOG_MAX ? JC_ENTRIES : log->n;
+	uint32_t n = log->n > LOG_MAX ? sets * JC_ENTRIES : log->n;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t e = log->n > LOG_MAX ? i : log->entry[i];
+		uint32_t off = jcode_at(first, e);
 
-		if (get(gs, GS_JCODE(set) + e * 8) - from < size)
-			put(gs, GS_JNTAG(set) + e * 8, jc_empty(e));
+		if (get(gs, off) - from < size)
+			put(gs, off, jc_empty(v));
 	}
 }
 
@@ -246,10 +287,11 @@ void soft_jumps_evict(struct soft_vcpu *v, uint32_t from, uint32_t to)
 	uint64_t start = (uint64_t)soft_rx(v->sv->cache, from), size = to - from;
 	uint32_t n = v->sv->cache->n_tgts;
 
-	evict_entries((uint8_t *)v, 0, &v->log_jc[0], start, size);
-	evict_entries((uint8_t *)v, 0, &v->log_jc[1], start, size);
+	evict_entries(v, (uint8_t *)v, GS_JCODE(0), JC_KERNELS, &v->log_jc[0], start, size);
+	evict_entries(v, (uint8_t *)v, GS_JCODE(0), JC_KERNELS, &v->log_jc[1], start, size);
 	for (unsigned i = 0; i < VIEWS; i++)
-		evict_entries(v->views[i].gs, 1, &v->views[i].log_jc, start, size);
+		evict_entries(v, v->views[i].gs, GS_JCODE(JC_USER), 1, &v->views[i].log_jc, start,
+			      size);
 	for (uint32_t i = 0; i < n; i++)
 		if (get((uint8_t *)v, GS_TGT + i * 8) - start < size)
 			put((uint8_t *)v, GS_TGT + i * 8, tgt_empty(v));

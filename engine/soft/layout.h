@@ -3,11 +3,11 @@
  *
  *	0		struct soft_vcpu; the guest's registers are at its start
  *	GS_TLB0		the kernel's TLBs, by context for reads and for writes, each of two arrays
- *	GS_JC0		the kernel's jump cache, two arrays
+ *	GS_JC0		the kernel's jump caches, two arrays each
  *	GS_TGT		one slot for each target of a kernel's jump that leaves its page
  *	GS_TLB1, GS_JC1	the same for user code
  *
- * Committed where touched; zeroes mean "nothing cached". The last part exists once for each of a
+ * Committed where touched; zeroes in the TLBs mean "nothing cached". The last part exists once for each of a
  * few address spaces (struct soft_view); the rest is the same memory in all of their windows. */
 #ifndef ENGINE_SOFT_LAYOUT_H
 #define ENGINE_SOFT_LAYOUT_H
@@ -41,11 +41,14 @@ enum soft_ctx {
 #define MODE_FLAT   BIT(12) /* CS, DS, ES, SS: 32-bit, from 0 to 4 GiB, and nothing forbidden */
 #define MODE_REAL   BIT(13) /* real or virtual-8086 mode */
 #define MODE_NEAR   BIT(14) /* CS has a limit that near jumps can exceed */
-#define MODE_PLAIN  BIT(15) /* of blocks, not vCPUs: no shared probes (group.c) */
-#define MODE_COUNT  512u    /* of 64-bit code; with others RIP + mode is never 0 */
-#define MODE_INTERP 0u      /* not translated at all */
-/* Translations of user code do not depend on where the page is mapped: processes share them. */
-#define MODE_IS_PIC(mode) (((mode)&MODE_CTX) == CTX_USER)
+/* Of blocks, not vCPUs */
+#define MODE_PLAIN         BIT(15) /* no shared probes (group.c) */
+#define MODE_FIXED         BIT(16) /* user code for one linear address (hot.c) */
+#define MODE_INTERP        0u      /* not translated at all */
+#define MODE_IS_USER(mode) (((mode)&MODE_CTX) == CTX_USER)
+/* Translations of user code do not depend on where the page is mapped: processes share them. But for
+ * what is hot. */
+#define MODE_IS_PIC(mode) (MODE_IS_USER(mode) && !((mode)&MODE_FIXED))
 
 #define TLB_ENTRIES   65536u
 #define TLB_INDEX(va) ((uint32_t)((va) >> PAGE_SHIFT) & (TLB_ENTRIES - 1))
@@ -56,9 +59,14 @@ enum soft_ctx {
 #define TLB_TABLES 6u /* ctx * 2 + kind */
 #define FETCH_NONE UINT64_C(1)
 
+/* Jump caches: user code has one, the kernel one for each of its modes that alternate. */
 #define JC_ENTRIES 65536u
 #define JC_BYTES   (JC_ENTRIES * 8u)
-#define JC_SETS    2u /* kernel, user */
+#define JC_KERNELS 4u
+#define JC_USER    JC_KERNELS
+#define JC_SET(mode)                  \
+	(MODE_IS_USER(mode) ? JC_USER \
+			    : ((mode)&MODE_FPU ? 0u : 2u) + (((mode)&MODE_CTX) == CTX_KERNEL_AC))
 
 #define TGT_MAX 65536u
 
@@ -66,7 +74,7 @@ enum soft_ctx {
 #define GS_STRUCT (1024u * 1024u) /* struct soft_vcpu, rounded up */
 #define GS_TLB0   GS_STRUCT
 #define GS_JC0    (GS_TLB0 + 8u * TLB_BYTES)
-#define GS_TGT    (GS_JC0 + 2u * JC_BYTES)
+#define GS_TGT    (GS_JC0 + JC_KERNELS * 2u * JC_BYTES)
 #define GS_SHARED (GS_TGT + TGT_MAX * 8u)
 #define GS_TLB1   GS_SHARED
 #define GS_JC1    (GS_TLB1 + 4u * TLB_BYTES)
@@ -77,7 +85,7 @@ enum soft_ctx {
 	((ctx) == CTX_USER ? GS_TLB1 + (kind)*2u * TLB_BYTES \
 			   : GS_TLB0 + (((ctx) / 2u) * 2u + (kind)) * 2u * TLB_BYTES)
 #define GS_ADDEND(ctx, kind) (GS_NTAG(ctx, kind) + TLB_BYTES)
-#define GS_JNTAG(set)        ((set) ? GS_JC1 : GS_JC0)
+#define GS_JNTAG(set)        ((set) == JC_USER ? GS_JC1 : GS_JC0 + (set)*2u * JC_BYTES)
 #define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
 
 /* Chains from host pages to the write entries that lead there: one table of each kernel context,
@@ -108,6 +116,7 @@ struct soft_view {
 	uint8_t *gs; /* its window */
 	uint32_t pcid;
 	bool global_code; /* its jump cache has entries for global pages */
+	uint32_t jc_mode; /* that its jump cache is for, without MODE_CTX; 0: not in use yet */
 	uint64_t used;
 	uint32_t flushes;                    /* since its memory was given back */
 	struct soft_log log_tlb, log_jc;     /* kind << 16 | index; index */
@@ -115,6 +124,8 @@ struct soft_view {
 	uint8_t in_jc[JC_ENTRIES / 8];
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that the jump cache leads to */
 };
+
+#define HOT_BITS 16384u
 
 struct soft_vm;
 
@@ -160,16 +171,20 @@ struct soft_vcpu {
 	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;
 
+	uint8_t hot[HOT_BITS / 8], warm[HOT_BITS / 8]; /* hot.c */
+	uint32_t n_hot;
+
 	struct soft_view *view, *views; /* the current one; all VIEWS */
 	uint64_t view_clock;
 	uint8_t *window[VIEWS];
 	void *rev;
 
 	/* What was filled of the shared part, by whether the page is global (1) or not (0): TLB
-	 * entries (table << 16 | index), jump cache entries and jump slots. */
+	 * entries (table << 16 | index), jump cache entries (set << 16 | index) and jump slots. */
 	struct soft_log log_tlb[2], log_jc[2], log_tgt[2];
 	uint8_t in_tlb[2][TLB_TABLES * TLB_ENTRIES / 8]; /* what is in the logs */
-	uint8_t in_jc[2][JC_ENTRIES / 8];
+	uint8_t in_jc[2][JC_KERNELS * JC_ENTRIES / 8];
+	uint32_t jc_mode[JC_KERNELS / 2]; /* as in views, of each pair */
 	uint8_t in_tgt[2][TGT_MAX / 8];
 	gva_t fetch_page; /* the page that the interpreter fetched from last, or FETCH_NONE */
 	gpa_t fetch_gpa;
@@ -202,12 +217,18 @@ struct soft_vm {
 	/* host */
 	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
 	bool bmi2;
+	uint8_t flags_computed; /* FLAGS_* */
 	struct x86_xsave xinit; /* host's default FP state */
 };
 
 /* A guest's flags that live in the host's */
 #define FL_NATIVE (FL_ARITH | FL_DF)
 
+/* flags.c: which kinds of instructions the host lets write the flags that the manual leaves undefined */
+#define FLAGS_LOGIC BIT(0)
+#define FLAGS_SHIFT BIT(1)
+#define FLAGS_IMUL  BIT(2)
+uint8_t flags_ask_host(void);
 /* stats.c */
 void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one);
 

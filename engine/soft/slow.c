@@ -147,8 +147,10 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	to = soft_find_block(v, v->mode | MODE_PLAIN, &global);
 	if (!to)
 		return soft_next(v);
+	v->vbase = soft_linear(v) & ~PAGE_MASK;
 	plat_mutex_lock(&sv->lock);
-	if (c->generation == generation && !from->dead && !to->dead && !e->to)
+	if (c->generation == generation && !from->dead && !to->dead && !e->to &&
+	    block_alike(from, to))
 		soft_link(sv, e, to);
 	plat_mutex_unlock(&sv->lock);
 	return soft_rx(c, to->code);
@@ -183,7 +185,7 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	if (to && c->generation == generation) {
 		plat_mutex_lock(&sv->lock);
 		/* A target whose last instruction crosses depends on another page's mapping. */
-		if (from->dead || to->dead || e->to || block_mode(from) != to->mode) {
+		if (from->dead || to->dead || e->to || !block_alike(from, to)) {
 			/* not for long */
 		} else if (block_crosses(to)) {
 			soft_link_far(sv, e);

@@ -34,6 +34,7 @@ static int soft_vm_init(struct vm *vm)
 		return err_here(ERR_NOMEM);
 	sv->vm = vm;
 	sv->bmi2 = host_has_bmi2();
+	sv->flags_computed = flags_ask_host();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
 	plat_mutex_init(&sv->split, RANK_SPLIT);
 	soft_fpu_init(sv);

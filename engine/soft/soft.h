@@ -9,12 +9,20 @@
 
 struct vm;
 
+/* Which user code is translated for the address that it has, for its process alone */
+enum soft_hot {
+	SOFT_HOT_SAMPLED, /* where interrupts find a process twice */
+	SOFT_HOT_ALWAYS,
+	SOFT_HOT_NEVER,
+};
+
 struct soft_config {
 	size_t cache_bytes;   /* code cache; 0: the default. At least SOFT_CACHE_MIN is taken */
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
-	bool interp;          /* never translate */
-	bool log_blocks;      /* log each translation */
-	bool log_stats;       /* log the counters at the end */
+	enum soft_hot hot;
+	bool interp;     /* never translate */
+	bool log_blocks; /* log each translation */
+	bool log_stats;  /* log the counters at the end */
 };
 
 #define SOFT_CACHE_DEFAULT (16 * MIB)

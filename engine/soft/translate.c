@@ -91,39 +91,6 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 	return t->n ? DECODE_OK : r;
 }
 
-/* ---- liveness ------------------------------------------------------------------------------- */
-
-/* Shifts by an immediate that is zero when masked leave the flags alone. */
-static bool shift_by_zero(const struct insn *in)
-{
-	bool group2 = in->map == 0 && (in->opcode == 0xc0 || in->opcode == 0xc1);
-	bool shld = in->map == 1 && (in->opcode == 0xa4 || in->opcode == 0xac);
-
-	if (in->enc != ENC_LEGACY || (!group2 && !shld))
-		return false;
-	return !(in->imm & (in->opnd[0].size == 8 ? 63u : 31u));
-}
-
-static void find_dead_flags(struct tr *t)
-{
-	unsigned live = FL_ARITH;
-
-	for (unsigned i = t->n; i-- > 0;) {
-		const struct insn *in = &t->insn[i];
-
-		if (t->by_interp[i] || in->row->cls == CLS_JCC) {
-			live = FL_ARITH;
-		} else {
-			unsigned written = in->row->fl_write & ~in->row->fl_undef;
-
-			if (!shift_by_zero(in))
-				live &= ~written;
-			live |= in->row->fl_read & FL_ARITH;
-		}
-		t->flags_dead[i] = !live;
-	}
-}
-
 /* ---- back ----------------------------------------------------------------------------------- */
 
 static bool emit_insn(struct tr *t, const struct insn *in)
@@ -228,15 +195,23 @@ static void emit_one(struct tr *t)
 	emit_exec(t);
 }
 
-/* In front of the block: T0 is RIP */
-static void emit_far_entry(struct tr *t)
+/* Where the block's code may begin, behind its far entry and the size of that */
+static void place_code(struct tr *t)
 {
-	t->a.p = t->start - FAR_ENTRY;
-	asm_rm(&t->a, OPC_LEA, 8, T1, T0, -1, 1, -(int32_t)t->rip);
-	asm_st_gs(&t->a, T1, GS_OFF(vbase));
-	while (t->a.p < t->start)
-		asm_nop(&t->a, 1);
-	BUG_ON(t->a.p != t->start);
+	struct soft_block *b = t->b;
+	uint32_t used = soft_cur(t->c)->used;
+
+	t->a.p = t->c->code.rw + used;
+	if (!(b->mode & MODE_PLAIN))
+		emit_far_entry(t);
+	b->far = (uint8_t)(t->a.p - t->c->code.rw - used);
+	BUG_ON(b->far > FAR_MAX);
+	b->code = ALIGN_UP(used + b->far + 1, 16u);
+	t->start = t->c->code.rw + b->code;
+	t->a.p = t->start - b->far - 1;
+	asm_u8(&t->a, b->far);
+	if (b->far)
+		emit_far_entry(t);
 }
 
 static void emit_block(struct tr *t)
@@ -354,9 +329,8 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	t->n = t->n_stubs = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
-	*t->b = (struct soft_block){.rip = rip,
-				    .page = {(uint32_t)(gpa >> PAGE_SHIFT), NO_PAGE},
-				    .mode = (uint16_t)mode};
+	*t->b = (struct soft_block){
+		.rip = rip, .page = {(uint32_t)(gpa >> PAGE_SHIFT), NO_PAGE}, .mode = mode};
 
 	soft_page_watch(sv, v, gpa);
 	r = front(t, page, gpa2);
@@ -367,25 +341,21 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 			t->by_interp[i] = !translatable(t, i);
 		t->ended = t->by_interp[t->n - 1] && ends_block(t, t->n - 1);
 	}
-	find_dead_flags(t);
+	flags_find_dead(t);
 	groups_find(t);
 
 	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
 	t->b->n_insns = (uint8_t)t->n;
-	t->b->code = ALIGN_UP(p->used + (t->pic ? FAR_ENTRY : 0), 16u);
 	t->b->sites = p->site + p->n_sites;
 	t->b->exits = p->exit + p->n_exits;
-	t->start = c->code.rw + t->b->code;
-	t->a.p = t->start;
-	if (t->pic)
-		emit_far_entry(t);
+	place_code(t);
 	emit_block(t);
 	if (t->full) {
 		p->n_exits = t->b->exits - p->exit;
 		return TR_EMPTY;
 	}
-	BUG_ON(t->b->code_size > BLOCK_ROOM - 64);
+	BUG_ON(t->b->code_size > BLOCK_ROOM - 2 * FAR_MAX);
 	p->used = t->b->code + t->b->code_size;
 	p->n_sites += t->n + 1;
 	c->translations++;

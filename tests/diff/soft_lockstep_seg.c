@@ -5,7 +5,7 @@
  * Everything is in the first MiB, so that all modes reach it. Offsets in registers lead near the ends
  * of their segments now and then.
  *
- *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every]]]] */
+ *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot]]]]] */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -461,7 +461,8 @@ int main(int argc, char **argv)
 	unsigned count = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 1500;
 	struct soft_config soft = {.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
 				   .flush_every =
-					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0};
+					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
+				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;

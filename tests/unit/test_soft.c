@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* test_soft.c: the software engine on hand-made guests: control flow, memory, faults, code that
- * changes itself, tiny and always-flushed code caches. */
+ * changes itself, tiny and always-flushed code caches, hot code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 static const struct soft_config configs[] = {
 	{.interp = true},   {.cache_bytes = 0}, {.cache_bytes = SOFT_CACHE_MIN},
-	{.flush_every = 1}, {.flush_every = 7},
+	{.flush_every = 1}, {.flush_every = 7}, {.hot = SOFT_HOT_ALWAYS},
 };
 
 static void code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
