@@ -412,35 +412,3 @@ int st_sync(struct state_stream *st, const char *record, uint32_t index,
 	return st->loading ? st_load(st, record, index, fields, n, obj)
 			   : st_save(st, record, index, fields, n, obj);
 }
-
-/* ---- CRC-32C --------------------------------------------------------------------------------- */
-
-static uint32_t crc_byte(uint32_t crc, uint8_t v)
-{
-	crc ^= v;
-	for (unsigned i = 0; i < 8; i++)
-		crc = crc >> 1 ^ (0x82f63b78u & (0u - (crc & 1)));
-	return crc;
-}
-
-static bool has_crc32(void)
-{
-	struct plat_cpuid r;
-
-	plat_cpuid(1, 0, &r);
-	return r.ecx & BIT(20); /* SSE4.2 */
-}
-
-uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
-{
-	const uint8_t *p = buf;
-	uint64_t c = ~crc;
-
-	if (len >= 64 && has_crc32())
-		for (; len >= 8; len -= 8, p += 8)
-			/* works on general registers, whatever CPUID files it under */
-			__asm__("crc32q %1, %0" : "+r"(c) : "rm"(mem_get(p, 8)));
-	while (len--)
-		c = crc_byte((uint32_t)c, *p++);
-	return ~(uint32_t)c;
-}

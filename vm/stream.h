@@ -7,6 +7,7 @@
 #ifndef VM_STREAM_H
 #define VM_STREAM_H
 
+#include "base/crc32c.h"
 #include "base/def.h"
 #include "base/err.h"
 
@@ -121,9 +122,6 @@ int st_get_bytes(struct state_stream *st, const char *name, void *buf, uint32_t 
 
 /* Notes an error of the caller's; the first one stays. Gives it back. */
 int state_fail(struct state_stream *st, int err, const char *fmt, ...) attr_printf(3, 4);
-
-/* CRC-32C (Castagnoli) of a block; crc: of what came before, 0 at the start. */
-uint32_t crc32c(uint32_t crc, const void *buf, size_t len);
 
 uint64_t state_host_tsc(void);
 
