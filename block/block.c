@@ -4,9 +4,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "block/aio.h"
 #include "block/chain.h"
+#include "block/import.h"
 #include "block/qcow2.h"
 #include "block/raw.h"
 #include "block/unzip.h"
@@ -26,22 +28,81 @@ static int fail(char *err, size_t err_size, const char *path, const char *why, i
 	return e;
 }
 
-/* Which format f has, if nobody says. */
-static int probe(struct bfile *f, enum block_format *format, char *why, size_t why_size)
+/* ---- formats -------------------------------------------------------------------------------------- */
+
+typedef int (*import_fn)(struct bfile *f, const struct import_opts *o, struct block **out,
+			 char *err, size_t err_size);
+
+static const struct {
+	const char *name, *title, *qemu; /* qemu: what its tools call it, where that differs */
+	import_fn open;                  /* of those that are only read */
+} formats[BLOCK_FORMATS] = {
+	[BLOCK_AUTO] = {"auto", "disk", NULL, NULL},
+	[BLOCK_RAW] = {"raw", "raw", "file", NULL},
+	[BLOCK_QCOW2] = {"qcow2", "qcow2", NULL, NULL},
+	[BLOCK_VMDK] = {"vmdk", "VMDK", NULL, vmdk_open},
+	[BLOCK_VDI] = {"vdi", "VDI", NULL, vdi_open},
+	[BLOCK_VHD] = {"vhd", "VHD", "vpc", vhd_open},
+	[BLOCK_VHDX] = {"vhdx", "VHDX", NULL, vhdx_open},
+};
+
+/* What an image of each begins with. */
+static const struct {
+	enum block_format format;
+	unsigned off, len;
+	const char *magic;
+} magics[] = {
+	{BLOCK_QCOW2, 0, 4, "QFI\xfb"},
+	{BLOCK_VMDK, 0, 4, "KDMV"},
+	{BLOCK_VMDK, 0, 4, "COWD"},
+	{BLOCK_VMDK, 0, 21, "# Disk DescriptorFile"},
+	{BLOCK_VDI, 0x40, 4, "\x7f\x10\xda\xbe"},
+	{BLOCK_VHD, 0, 8, "conectix"},
+	{BLOCK_VHDX, 0, 8, "vhdxfile"},
+};
+
+const char *block_format_name(enum block_format format)
 {
-	uint8_t first[64];
+	return formats[format].name;
+}
+
+enum block_format block_format_of(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < BLOCK_FORMATS; i++)
+		if (!strcmp(name, formats[i].name) ||
+		    (formats[i].qemu && !strcmp(name, formats[i].qemu)))
+			return i;
+	return strcmp(name, "host_device") ? BLOCK_FORMATS : BLOCK_RAW;
+}
+
+/* A fixed VHD image begins as a raw one does. Its end alone is no proof, since the guest of a raw
+ * image may write it: the name has to agree. */
+static bool is_fixed_vhd(struct bfile *f)
+{
+	size_t n = strlen(f->name);
+
+	return n > 4 && !strcasecmp(f->name + n - 4, ".vhd") && vhd_has_footer(f);
+}
+
+int chain_probe(struct bfile *f, enum block_format *format, char *why, size_t why_size)
+{
+	uint8_t first[128];
 	const char *other;
+	unsigned i;
 	int e = bfile_pread(f, 0, first, sizeof(first));
 
 	if (e) {
 		snprintf(why, why_size, "cannot be read: %s", err_str(e));
 		return e;
 	}
-	*format = BLOCK_RAW;
-	if (be32_get(first) == QCOW2_MAGIC) {
-		*format = BLOCK_QCOW2;
-		return 0;
-	}
+	for (i = 0; i < ARRAY_SIZE(magics); i++)
+		if (!memcmp(first + magics[i].off, magics[i].magic, magics[i].len)) {
+			*format = magics[i].format;
+			return 0;
+		}
+	*format = is_fixed_vhd(f) ? BLOCK_VHD : BLOCK_RAW;
 	other = raw_looks_like(first, sizeof(first));
 	if (!other)
 		return 0;
@@ -54,16 +115,8 @@ static int probe(struct bfile *f, enum block_format *format, char *why, size_t w
 
 int chain_format(const char *name, enum block_format *format)
 {
-	*format = BLOCK_AUTO;
-	if (!name || !name[0])
-		return 0;
-	if (!strcmp(name, "raw") || !strcmp(name, "file") || !strcmp(name, "host_device"))
-		*format = BLOCK_RAW;
-	else if (!strcmp(name, "qcow2"))
-		*format = BLOCK_QCOW2;
-	else
-		return err_here(ERR_NOSYS);
-	return 0;
+	*format = name && name[0] ? block_format_of(name) : BLOCK_AUTO;
+	return *format == BLOCK_FORMATS ? err_here(ERR_NOSYS) : 0;
 }
 
 int chain_backing_path(const char *image, const char *name, char *out, size_t size)
@@ -132,6 +185,46 @@ static int open_qcow2(const struct chain_opts *o, const char *path, struct bfile
 	return fail(err, err_size, path, why, e);
 }
 
+/* Another file of an image of several. */
+struct sibling {
+	const struct chain_opts *o;
+	const char *path; /* of the image */
+};
+
+static int open_sibling(void *ctx, const char *name, struct bfile **out)
+{
+	const struct file_opts fo = {.read_only = true};
+	const struct sibling *s = ctx;
+	const char *slash = strrchr(s->path, '/');
+	char path[PATH_MAX], why[200];
+	int dir = slash ? (int)(slash - s->path) + 1 : 0,
+	    n = snprintf(path, sizeof(path), "%.*s%s", dir, s->path, name);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return err_here(ERR_RANGE);
+	return file_open(s->o->aio, path, &fo, out, why, sizeof(why));
+}
+
+static int open_import(const struct chain_opts *o, const char *path, enum block_format format,
+		       struct bfile *f, bool read_only, struct block **out, char *err,
+		       size_t err_size)
+{
+	struct sibling s = {o, path};
+	const struct import_opts io = {unzip_cluster, open_sibling, &s};
+	char why[300] = "";
+	int e;
+
+	if (!read_only) {
+		snprintf(err, err_size,
+			 "%s: is a %s image, which can only be read: say ro or snapshot, or make "
+			 "one that can be written: vigia image convert %s NEW.qcow2",
+			 path, formats[format].title, path);
+		return err_here(ERR_ROFS);
+	}
+	e = formats[format].open(f, &io, out, why, sizeof(why));
+	return e ? fail(err, err_size, path, why, e) : 0;
+}
+
 static int open_format(const struct chain_opts *o, const char *path, enum block_format format,
 		       struct bfile *f, bool read_only, const struct level *level,
 		       struct block **out, char *err, size_t err_size)
@@ -141,16 +234,20 @@ static int open_format(const struct chain_opts *o, const char *path, enum block_
 	int e;
 
 	if (format == BLOCK_AUTO) {
-		e = probe(f, &format, why, sizeof(why));
+		e = chain_probe(f, &format, why, sizeof(why));
 		if (e)
 			return fail(err, err_size, path, why, e);
 		ro.guessed = format == BLOCK_RAW;
 	}
 	if (format == BLOCK_QCOW2)
 		return open_qcow2(o, path, f, read_only, level, out, err, err_size);
-	if (o->for_check)
-		return fail(err, err_size, path, "is a raw image, in which nothing can be wrong",
-			    err_here(ERR_INVAL));
+	if (o->for_check) {
+		snprintf(err, err_size, "%s: is a %s image; only qcow2 images are checked", path,
+			 formats[format].title);
+		return err_here(ERR_INVAL);
+	}
+	if (formats[format].open)
+		return open_import(o, path, format, f, read_only, out, err, err_size);
 	e = raw_open(f, &ro, out);
 	return e ? fail(err, err_size, path, err_str(e), e) : 0;
 }

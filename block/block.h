@@ -63,7 +63,20 @@ void block_close(struct block *b);
 
 struct plat_loop;
 
-enum block_format { BLOCK_AUTO, BLOCK_RAW, BLOCK_QCOW2 };
+/* Those after qcow2 are only read. */
+enum block_format {
+	BLOCK_AUTO,
+	BLOCK_RAW,
+	BLOCK_QCOW2,
+	BLOCK_VMDK,
+	BLOCK_VDI,
+	BLOCK_VHD,
+	BLOCK_VHDX,
+	BLOCK_FORMATS
+};
+const char *block_format_name(enum block_format format);
+/* Ours and QEMU's names; BLOCK_FORMATS: there is no such. */
+enum block_format block_format_of(const char *name);
 enum block_cache {
 	BLOCK_CACHE_WRITEBACK, /* a flush reaches the disk */
 	BLOCK_CACHE_UNSAFE,    /* a flush reaches the host's page cache */
@@ -126,5 +139,25 @@ int block_check(const char *path, bool repair, struct block_check *out, char *er
 /* Larger only, for qcow2; raw images may shrink. */
 int block_resize(const char *path, enum block_format format, uint64_t size, char *err,
 		 size_t err_size) attr_must_check;
+
+/* An empty raw image. */
+int block_create_raw(const char *path, uint64_t size, bool overwrite, char *err,
+		     size_t err_size) attr_must_check;
+
+enum block_zip { BLOCK_ZIP_NONE, BLOCK_ZIP_ZLIB, BLOCK_ZIP_ZSTD };
+
+struct block_convert_opts {
+	enum block_format from; /* BLOCK_AUTO: found out */
+	enum block_format to;   /* raw, qcow2; BLOCK_AUTO: qcow2 */
+	enum block_zip zip;     /* of qcow2 */
+	bool overwrite;         /* an existing file may be replaced */
+	/* Between pieces, in the caller's thread; may be NULL. True: give up. */
+	bool (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+};
+/* Makes a new image with what the disk src, its backing files included, has. What is zeros takes no
+ * room. dst appears when it is complete and on the disk, else nothing changes. */
+int block_convert(const char *src, const char *dst, const struct block_convert_opts *o, char *err,
+		  size_t err_size) attr_must_check;
 
 #endif

@@ -86,6 +86,26 @@ int block_create_qcow2(const char *path, const struct block_create_opts *o, char
 	return fail(err, err_size, path, why, e);
 }
 
+int block_create_raw(const char *path, uint64_t size, bool overwrite, char *err, size_t err_size)
+{
+	const struct file_opts fo = {.create = true, .overwrite = overwrite};
+	char why[200];
+	struct bfile *f;
+	int e;
+
+	if (size % BLOCK_SECTOR || size > INT64_MAX)
+		return fail(err, err_size, path, "the size must be a multiple of 512 bytes",
+			    err_here(ERR_INVAL));
+	e = file_open(NULL, path, &fo, &f, why, sizeof(why));
+	if (e)
+		return fail(err, err_size, path, why, e);
+	e = bfile_truncate(f, size);
+	f->ops->close(f);
+	if (e && !overwrite)
+		unlink(path);
+	return e ? fail(err, err_size, path, err_str(e), e) : 0;
+}
+
 /* ---- describing ------------------------------------------------------------------------------------ */
 
 static void describe(const struct qcow2_hdr *h, struct block_info *out)
@@ -103,13 +123,26 @@ static void describe(const struct qcow2_hdr *h, struct block_info *out)
 	memcpy(out->backing_format, h->backing_format, sizeof(out->backing_format));
 }
 
+/* Formats that are only read have no more to describe. */
+static int size_of_import(const char *path, struct block_info *out, char *err, size_t err_size)
+{
+	const struct chain_opts o = {0};
+	struct block *b;
+	int e = chain_open(&o, path, out->format, true, &b, err, err_size);
+
+	if (e)
+		return e;
+	out->size = b->size;
+	block_close(b);
+	return 0;
+}
+
 int block_info(const char *path, enum block_format format, struct block_info *out, char *err,
 	       size_t err_size)
 {
 	const struct file_opts fo = {.read_only = true, .no_lock = true};
 	struct qcow2_hdr *h;
 	char why[300];
-	uint8_t magic[4];
 	struct bfile *f;
 	int e = file_open(NULL, path, &fo, &f, why, sizeof(why));
 
@@ -120,11 +153,8 @@ int block_info(const char *path, enum block_format format, struct block_info *ou
 	out->file_size = bfile_size(f);
 	out->size = ALIGN_DOWN(out->file_size, (uint64_t)BLOCK_SECTOR);
 	out->allocated = file_allocated(f);
-	if (format == BLOCK_AUTO) {
-		e = bfile_pread(f, 0, magic, sizeof(magic));
-		snprintf(why, sizeof(why), "%s", err_str(e));
-		out->format = !e && be32_get(magic) == QCOW2_MAGIC ? BLOCK_QCOW2 : BLOCK_RAW;
-	}
+	if (format == BLOCK_AUTO)
+		e = chain_probe(f, &out->format, why, sizeof(why));
 	h = plat_alloc(sizeof(*h));
 	if (!e && out->format == BLOCK_QCOW2) {
 		snprintf(why, sizeof(why), "out of memory");
@@ -134,7 +164,9 @@ int block_info(const char *path, enum block_format format, struct block_info *ou
 	}
 	plat_free(h);
 	f->ops->close(f);
-	return e ? fail(err, err_size, path, why, e) : 0;
+	if (e)
+		return fail(err, err_size, path, why, e);
+	return out->format > BLOCK_QCOW2 ? size_of_import(path, out, err, err_size) : 0;
 }
 
 /* ---- checking -------------------------------------------------------------------------------------- */
@@ -206,6 +238,11 @@ int block_resize(const char *path, enum block_format format, uint64_t size, char
 	if (size % BLOCK_SECTOR || size > INT64_MAX)
 		return fail(err, err_size, path, "the size must be a multiple of 512 bytes",
 			    err_here(ERR_INVAL));
+	if (info.format > BLOCK_QCOW2)
+		return fail(err, err_size, path,
+			    "images of this format are only read: make a "
+			    "qcow2 one of it with vigia image convert",
+			    err_here(ERR_ROFS));
 	if (info.format == BLOCK_RAW)
 		return resize_raw(path, size, err, err_size);
 	return resize_qcow2(path, size, err, err_size);

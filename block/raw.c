@@ -19,17 +19,19 @@ struct raw {
 /* What begins the images that this project's or other tools take for something else than raw. */
 static const struct {
 	const char *name;
-	unsigned len;
+	unsigned off, len;
 	char magic[24];
 } magics[] = {
-	{"qcow", 4, "QFI\xfb"},
-	{"qed", 4, "QED"},
-	{"VMDK", 4, "KDMV"},
-	{"VMDK", 4, "COWD"},
-	{"VMDK", 21, "# Disk DescriptorFile"},
-	{"VHDX", 8, "vhdxfile"},
-	{"Parallels", 16, "WithoutFreeSpace"},
-	{"Parallels", 16, "WithouFreSpacExt"},
+	{"qcow", 0, 4, "QFI\xfb"},
+	{"qed", 0, 4, "QED"},
+	{"VMDK", 0, 4, "KDMV"},
+	{"VMDK", 0, 4, "COWD"},
+	{"VMDK", 0, 21, "# Disk DescriptorFile"},
+	{"VDI", 0x40, 4, "\x7f\x10\xda\xbe"},
+	{"VHD", 0, 8, "conectix"},
+	{"VHDX", 0, 8, "vhdxfile"},
+	{"Parallels", 0, 16, "WithoutFreeSpace"},
+	{"Parallels", 0, 16, "WithouFreSpacExt"},
 };
 
 const char *raw_looks_like(const void *first, size_t len)
@@ -37,7 +39,8 @@ const char *raw_looks_like(const void *first, size_t len)
 	unsigned i;
 
 	for (i = 0; i < ARRAY_SIZE(magics); i++)
-		if (len >= magics[i].len && !memcmp(first, magics[i].magic, magics[i].len))
+		if (len >= magics[i].off + magics[i].len &&
+		    !memcmp((const uint8_t *)first + magics[i].off, magics[i].magic, magics[i].len))
 			return magics[i].name;
 	return NULL;
 }
@@ -59,7 +62,7 @@ static size_t gather(const struct block_req *req, uint8_t *out, size_t size)
 
 static int check_first(struct raw *r, const struct block_req *req)
 {
-	uint8_t first[24];
+	uint8_t first[128];
 	const char *what;
 
 	if (req->op != BLOCK_WRITE || req->offset)

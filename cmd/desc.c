@@ -178,6 +178,6 @@ const struct command *const cmd_all[] = {
 	&cmd_run,    &cmd_history, &cmd_policy,  &cmd_list,       &cmd_stop,
 	&cmd_kill,   &cmd_pause,   &cmd_resume,  &cmd_stats,      &cmd_console,
 	&cmd_doctor, &cmd_save,    &cmd_restore, &cmd_screenshot, &cmd_move,
-	&cmd_type,   &cmd_key,     &cmd_mouse,   &cmd_pack,
+	&cmd_type,   &cmd_key,     &cmd_mouse,   &cmd_pack,       &cmd_image,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

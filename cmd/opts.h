@@ -18,4 +18,9 @@ struct pack_opts {
 	bool poweroff;
 };
 
+struct image_opts {
+	const char *from, *format, *backing, *compress; /* of argv; NULL: not given */
+	bool json, force, repair, shrink;
+};
+
 #endif

@@ -20,7 +20,7 @@ const struct cmd cmd_table[] = {
 	{&cmd_restore, restore_main}, {&cmd_screenshot, screenshot_main},
 	{&cmd_move, move_main},       {&cmd_type, type_main},
 	{&cmd_key, key_main},         {&cmd_mouse, mouse_main},
-	{&cmd_pack, pack_main},
+	{&cmd_pack, pack_main},       {&cmd_image, image_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 

@@ -63,18 +63,11 @@ void backends_trim(struct backends *be)
 
 /* ---- disks and network ------------------------------------------------------------------------- */
 
-static enum block_format disk_format(const char *name)
-{
-	if (!strcmp(name, "raw"))
-		return BLOCK_RAW;
-	return strcmp(name, "qcow2") ? BLOCK_AUTO : BLOCK_QCOW2;
-}
-
 static int open_disk(struct backends *be, const struct disk_def *def, struct msg *msg)
 {
 	const struct block_open_opts opts = {
 		.path = def->path,
-		.format = disk_format(def->format),
+		.format = block_format_of(def->format),
 		.read_only = def->read_only,
 		.snapshot = def->snapshot,
 	};

@@ -187,10 +187,16 @@ static int disk_key(struct disk_def *d, const char *key, const char *value, stru
 	} else if (!strcmp(key, "snapshot") && !value) {
 		d->snapshot = true;
 	} else if (!strcmp(key, "format") && value) {
-		if (strcmp(value, "raw") && strcmp(value, "qcow2") && strcmp(value, "auto"))
+		static const char *const formats[] = {"auto", "raw", "qcow2", "vmdk",
+						      "vdi",  "vhd", "vhdx"};
+		unsigned i = 0;
+
+		while (i < ARRAY_SIZE(formats) && strcmp(value, formats[i]))
+			i++;
+		if (i == ARRAY_SIZE(formats))
 			return msg_fail(msg, ERR_INVAL,
-					"--disk: format %s is not known: raw or qcow2; "
-					"qemu-img convert turns others into these",
+					"--disk: format %s is not known: raw, qcow2, vmdk, vdi, "
+					"vhd or vhdx; qemu-img convert turns others into these",
 					value);
 		return set_string(&d->format, value, msg);
 	} else if (!strcmp(key, "serial") && value) {
@@ -366,8 +372,8 @@ static const struct opt run_opts[] = {
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_cdrom},
 	{"floppy", "FILE|none", "a floppy drive with this disk of 160 KiB to 2.88 MiB, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_floppy},
-	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2][,serial=S]"
-	 "[,ro][,snapshot]; with snapshot FILE is not changed", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
+	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2|…][,serial=S]"
+	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
 	 "none (user)", NULL, OPT_DEF | OPT_MULTI, set_net},

@@ -10,7 +10,7 @@
 
 struct disk_def {
 	char *path;
-	char *format; /* "auto", "raw", "qcow2" */
+	char *format; /* "auto", "raw", "qcow2", "vmdk" …: names of block_format_of() */
 	char serial[21];
 	bool read_only;
 	bool snapshot; /* writes go to a temporary overlay */

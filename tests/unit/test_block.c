@@ -538,8 +538,8 @@ static void test_backing(void **state)
 	assert_null(open_path("top", (struct block_open_opts){0}));
 	assert_has(err_text, "own backing file");
 	/* Something else. */
-	assert_int_equal(
-		run("qemu-img rebase -u -f qcow2 -F vmdk -b none '%s'", in_dir("sub/base")), 0);
+	assert_int_equal(run("qemu-img rebase -u -f qcow2 -F qed -b none '%s'", in_dir("sub/base")),
+			 0);
 	assert_null(open_path("top", (struct block_open_opts){0}));
 	assert_has(err_text, "format vmdk");
 	assert_int_equal(
