@@ -343,3 +343,26 @@ int block_open(struct plat_loop *loop, const struct block_open_opts *opts, struc
 	aio_put(o.aio);
 	return e;
 }
+
+int block_open_fd(struct plat_loop *loop, int fd, const char *name, bool read_only,
+		  struct block **out, char *err, size_t err_size)
+{
+	const struct file_opts fo = {.read_only = read_only};
+	const struct raw_opts ro = {.read_only = read_only, .discard = true};
+	char why[200] = "no asynchronous I/O";
+	struct aio *aio;
+	struct bfile *f;
+	int e = aio_create(loop, false, &aio);
+
+	if (e)
+		return fail(err, err_size, name, why, e);
+	e = file_open_fd(aio, fd, name, &fo, &f, why, sizeof(why));
+	aio_put(aio); /* the file has its own */
+	if (e)
+		return fail(err, err_size, name, why, e);
+	e = raw_open(f, &ro, out);
+	if (!e)
+		return 0;
+	f->ops->close(f);
+	return fail(err, err_size, name, err_str(e), e);
+}

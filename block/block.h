@@ -98,6 +98,10 @@ struct block_open_opts {
 int block_open(struct plat_loop *loop, const struct block_open_opts *opts, struct block **out,
 	       char *err, size_t err_size) attr_must_check;
 
+/* The same for a raw image that is open already; fd stays the caller's. */
+int block_open_fd(struct plat_loop *loop, int fd, const char *name, bool read_only,
+		  struct block **out, char *err, size_t err_size) attr_must_check;
+
 /* ---- images, for tools; synchronous ------------------------------------------------------ */
 
 struct block_create_opts {

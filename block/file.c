@@ -499,8 +499,9 @@ static int finish_open(struct file *f, struct aio *aio, const struct file_opts *
 	return 0;
 }
 
-int file_open(struct aio *aio, const char *path, const struct file_opts *o, struct bfile **out,
-	      char *err, size_t err_size)
+/* fd: the file's from now on, or an error. */
+static int open_taken(struct aio *aio, int fd, const char *path, const struct file_opts *o,
+		      struct bfile **out, char *err, size_t err_size)
 {
 	const char *base = strrchr(path, '/');
 	struct file *f = calloc(1, sizeof(*f));
@@ -508,11 +509,13 @@ int file_open(struct aio *aio, const char *path, const struct file_opts *o, stru
 
 	if (!f) {
 		snprintf(err, err_size, "out of memory");
+		if (fd >= 0)
+			close(fd);
 		return err_here(ERR_NOMEM);
 	}
 	snprintf(f->f.name, sizeof(f->f.name), "%s", base ? base + 1 : path);
-	f->fd = open_fd(path, o, err, err_size);
-	e = f->fd < 0 ? f->fd : finish_open(f, aio, o, err, err_size);
+	f->fd = fd;
+	e = fd < 0 ? fd : finish_open(f, aio, o, err, err_size);
 	if (!e) {
 		*out = &f->f;
 		return 0;
@@ -521,6 +524,23 @@ int file_open(struct aio *aio, const char *path, const struct file_opts *o, stru
 		close(f->fd);
 	free(f);
 	return e;
+}
+
+int file_open(struct aio *aio, const char *path, const struct file_opts *o, struct bfile **out,
+	      char *err, size_t err_size)
+{
+	return open_taken(aio, open_fd(path, o, err, err_size), path, o, out, err, err_size);
+}
+
+int file_open_fd(struct aio *aio, int fd, const char *path, const struct file_opts *o,
+		 struct bfile **out, char *err, size_t err_size)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy >= 0)
+		return open_taken(aio, copy, path, o, out, err, err_size);
+	snprintf(err, err_size, "%s", strerror(errno));
+	return err_here(file_error(errno));
 }
 
 int file_temp(struct aio *aio, struct bfile **out, char *err, size_t err_size)

@@ -26,6 +26,9 @@ struct file_id {
 /* aio: NULL where only the synchronous calls are used. err: one line, without the path. */
 int file_open(struct aio *aio, const char *path, const struct file_opts *o, struct bfile **out,
 	      char *err, size_t err_size) attr_must_check;
+/* The same for a file that is open already; fd stays the caller's. */
+int file_open_fd(struct aio *aio, int fd, const char *path, const struct file_opts *o,
+		 struct bfile **out, char *err, size_t err_size) attr_must_check;
 /* An empty one without a name, in $TMPDIR. */
 int file_temp(struct aio *aio, struct bfile **out, char *err, size_t err_size) attr_must_check;
 /* False: there is nothing. */

@@ -99,6 +99,7 @@ struct pc {
 	} attr_packed e820[4];
 	uint16_t sercon;
 	uint8_t slot[PC_MAX_DISKS], nic_slot[PC_MAX_NICS];
+	uint8_t disk_if[PC_MAX_DISKS];   /* enum pc_disk_if */
 	uint8_t ata_place[PC_MAX_DISKS]; /* channel * 2 + drive of a disk that is IDE; AHCI: port */
 	char bootorder[1024];
 	size_t bootorder_len;
@@ -618,6 +619,21 @@ static void pc_destroy(struct dev *dev)
 static const struct dev_class pc_class = {
 	.name = "pc", .reset = pc_reset, .state = pc_state, .destroy = pc_destroy};
 
+static int pc_change_medium(struct vm *vm, bool floppy, unsigned i, struct block *block, bool force)
+{
+	struct dev *dev = vm->devs;
+	struct pc *pc;
+
+	while (dev->cls != &pc_class)
+		dev = dev->next;
+	pc = container_of(dev, struct pc, dev);
+	if (floppy)
+		return i82078_change_disk(pc->fdc, i, block);
+	if (pc->disk_if[i] == PC_AHCI)
+		return ahci_change_disc(pc->ahci, pc->ata_place[i], block, force);
+	return ide_change_disc(pc->ide, pc->ata_place[i], block, force);
+}
+
 int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_size)
 {
 	struct pc *pc = plat_alloc(sizeof(*pc));
@@ -626,6 +642,8 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 	if (!pc)
 		return err_here(ERR_NOMEM);
 	str_copy(err, err_size, "");
+	for (unsigned i = 0; i < cfg->n_disks; i++)
+		pc->disk_if[i] = (uint8_t)cfg->disk[i].iface;
 	pc->pm_base = cfg->firmware_size > MIB ? PM_BASE_UEFI : PM_BASE_BIOS;
 	e = wire_rom(vm, pc, cfg, err, err_size);
 	if (!e)
@@ -647,6 +665,7 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 	/* Last, so that at a reset the shadow is filled after all other devices; destroyed first, but
 	 * no device looks at the ROM or the files then. */
 	vm_add_dev(vm, &pc->dev, &pc_class);
+	vm->change_medium = pc_change_medium;
 	if (!e)
 		fill_shadow(vm, pc);
 	return e;

@@ -151,6 +151,18 @@ const struct command cmd_screenshot = {
 	"screenshot", "NAME FILE", "write a picture of a VM's screen",
 	"FILE becomes a PNG file. The VM must have a screen: vigia run --display vga.",
 	NULL, 0, 2, 2};
+static const struct opt media_opts[] = {
+	{"force", NULL, "even if the guest has locked the drive's door", NULL, 0, set_force},
+};
+const struct command cmd_insert = {
+	"insert", "NAME DRIVE FILE", "put a disc or disk into a drive of a running VM",
+	"DRIVE is cd0 for the first --cdrom, fd0 for the first --floppy, and so on. What is in it comes out.\n"
+	"A floppy disk is written to if FILE may be. vigia restore finds FILE in the drive again.",
+	media_opts, ARRAY_SIZE(media_opts), 3, 3};
+const struct command cmd_eject = {
+	"eject", "NAME DRIVE", "take out what is in a drive of a running VM",
+	"DRIVE is cd0 for the first --cdrom, fd0 for the first --floppy, and so on.",
+	media_opts, ARRAY_SIZE(media_opts), 2, 2};
 const struct command cmd_type = {
 	"type", "NAME TEXT", "type on a VM's keyboard",
 	"TEXT is what a US keyboard has; - stands for standard input. Returns when the guest has taken it.",
@@ -179,5 +191,6 @@ const struct command *const cmd_all[] = {
 	&cmd_kill,   &cmd_pause,   &cmd_resume,  &cmd_stats,      &cmd_console,
 	&cmd_doctor, &cmd_save,    &cmd_restore, &cmd_screenshot, &cmd_move,
 	&cmd_type,   &cmd_key,     &cmd_mouse,   &cmd_pack,       &cmd_image,
+	&cmd_insert, &cmd_eject,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

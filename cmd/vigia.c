@@ -21,6 +21,7 @@ const struct cmd cmd_table[] = {
 	{&cmd_move, move_main},       {&cmd_type, type_main},
 	{&cmd_key, key_main},         {&cmd_mouse, mouse_main},
 	{&cmd_pack, pack_main},       {&cmd_image, image_main},
+	{&cmd_insert, insert_main},   {&cmd_eject, eject_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 

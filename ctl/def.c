@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl/drive.h"
 #include "vm/vm.h"
 
 #define MEMORY_MIN (16 * MIB)
@@ -286,6 +287,11 @@ static int set_cdrom(void *target, const char *value, struct msg *msg)
 			value, msg);
 }
 
+static int set_medium(void *target, const char *value, struct msg *msg)
+{
+	return drive_define(target, value, msg);
+}
+
 static int set_floppy(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -372,6 +378,9 @@ static const struct opt run_opts[] = {
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_cdrom},
 	{"floppy", "FILE|none", "a floppy drive with this disk of 160 KiB to 2.88 MiB, or empty", NULL,
 	 OPT_DEF | OPT_MULTI | OPT_FILE, set_floppy},
+	{"medium", "DRIVE=FILE", "what is in the drive cd0, cd1 … or fd0, fd1 in place of what --cdrom or "
+	 "--floppy said; none: nothing. vigia insert adds it for vigia restore", NULL,
+	 OPT_DEF | OPT_MULTI | OPT_FILE, set_medium},
 	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2|…][,serial=S]"
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},

@@ -21,6 +21,7 @@
 #include "ctl/control.h"
 #include "ctl/engines.h"
 #include "ctl/gdb.h"
+#include "ctl/media.h"
 #include "ctl/recorder.h"
 #include "ctl/report.h"
 #include "ctl/rundir.h"
@@ -39,6 +40,7 @@
 struct runner {
 	const struct vm_def *def;
 	struct state_origin origin;
+	bool origin_owned; /* argv is a copy */
 	const struct state_file *restore; /* NULL: boot */
 	struct vm *vm;
 	struct plat_loop *loop; /* the back ends': outlives the VM's own */
@@ -286,6 +288,33 @@ static int req_typing(struct runner *r, json_t *args, json_t *answer, struct msg
 	return typing_left(&r->be, answer);
 }
 
+static int change_medium(struct runner *r, json_t *args, bool insert, struct msg *msg)
+{
+	const struct media_change m = {
+		.drive = json_string_value(json_object_get(args, "drive")),
+		.file = insert ? json_string_value(json_object_get(args, "file")) : NULL,
+		.fd = r->control.passed,
+		.read_only = json_is_true(json_object_get(args, "ro")),
+		.force = json_is_true(json_object_get(args, "force")),
+	};
+	int err;
+
+	if (!m.drive || (insert && (!m.file || m.fd < 0)))
+		return msg_fail(msg, ERR_INVAL, "drive, file or its descriptor is missing");
+	err = media_change(r->vm, &r->be, r->def, &m, msg);
+	return err ? err : media_remember(&r->origin, &r->origin_owned, &m, msg);
+}
+
+static int req_insert(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return change_medium(r, args, true, msg);
+}
+
+static int req_eject(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	return change_medium(r, args, false, msg);
+}
+
 /* Rules come in parts, as lines of the protocol are short. */
 static int req_policy(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
@@ -334,6 +363,7 @@ static const struct {
 	{"save", req_save},         {"move", req_move},
 	{"type", req_type},         {"key", req_key},
 	{"mouse", req_mouse},       {"typing", req_typing, true},
+	{"insert", req_insert},     {"eject", req_eject},
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
@@ -365,7 +395,7 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 	}
 	return msg_fail(msg, ERR_INVAL,
 			"unknown request: status, stats, stop, kill, pause, resume, "
-			"save, move, screenshot, type, key, mouse or console");
+			"save, move, screenshot, type, key, mouse, insert, eject or console");
 }
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
@@ -749,6 +779,7 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 		plat_loop_destroy(r->loop);
 	if (msg.text[0])
 		fprintf(stderr, "vigia: %s\n", msg.text);
+	media_forget(&r->origin, r->origin_owned);
 	free(r->origin.cwd);
 	free(r);
 	return status;

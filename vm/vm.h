@@ -26,6 +26,8 @@ enum vm_end {
 	VM_EXITED,   /* debug-exit port; status in exit_code */
 };
 
+struct block;
+
 struct vm {
 	char name[64];
 	const struct engine_ops *engine;
@@ -64,6 +66,12 @@ struct vm {
 
 	/* power button; the board's. NULL: none. */
 	void (*power_button)(struct vm *vm);
+	/* Puts block (NULL: nothing) into floppy drive i, or into the CD drive that is disk i, of the
+	 * board's configuration; the old one is no longer used then. force: though the guest has locked
+	 * the door. ERR_BUSY: it has; ERR_TIMEOUT: it does not end a transfer. Not from a vCPU's or the
+	 * loop's thread. The board's; NULL: it has no drives. */
+	int (*change_medium)(struct vm *vm, bool floppy, unsigned i, struct block *block,
+			     bool force);
 };
 
 struct vm_config {

@@ -337,6 +337,7 @@ void ata_chan_fini(struct ata_chan *c)
 
 int ata_change_disc(struct ata_chan *c, struct ata_drive *d, struct block *block, bool force)
 {
+	uint64_t end = plat_now() + 2 * NS_PER_SEC;
 	int err = 0;
 
 	if (!d->present || !d->cdrom)
@@ -350,6 +351,10 @@ int ata_change_disc(struct ata_chan *c, struct ata_drive *d, struct block *block
 		}
 		if (!c->busy && c->phase == PHASE_IDLE)
 			break;
+		if (plat_now() > end) { /* a guest need not fetch what it has read */
+			err = ERR_TIMEOUT;
+			break;
+		}
 		plat_mutex_unlock(&c->lock);
 		plat_event_wait(&d->disk.idle, plat_now() + NS_PER_SEC / 100);
 	}

@@ -757,6 +757,7 @@ uint8_t i82078_cmos_type(struct i82078 *fdc, unsigned drive)
 int i82078_change_disk(struct i82078 *fdc, unsigned drive, struct block *block)
 {
 	struct fdd *d = &fdc->drive[drive & 3];
+	uint64_t end = plat_now() + 2 * NS_PER_SEC;
 
 	if (drive >= I82078_DRIVES || !d->present || (block && !find_format(block->size)))
 		return err_here(ERR_INVAL);
@@ -765,6 +766,8 @@ int i82078_change_disk(struct i82078 *fdc, unsigned drive, struct block *block)
 		if (!fdc->busy)
 			break;
 		plat_mutex_unlock(&fdc->lock);
+		if (plat_now() > end) /* the host's disk is full, for example */
+			return err_here(ERR_TIMEOUT);
 		plat_event_wait(&d->disk.idle, plat_now() + NS_PER_SEC / 100);
 	}
 	/* A transfer that the processor was moving ends without its disk. */

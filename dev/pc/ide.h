@@ -29,7 +29,8 @@ struct ide_wiring {
 /* Blocks stay the board's, beyond the life of the device. */
 int ide_create(struct vm *vm, const struct ide_wiring *w, struct ide **out) attr_must_check;
 /* Puts another disc into a CD drive, or takes it out (NULL). The old one is no longer used when
- * this returns. ERR_INVAL: not a CD drive; ERR_BUSY: the guest has locked the door. Not from a vCPU's
+ * this returns. ERR_INVAL: not a CD drive; ERR_BUSY: the guest has locked the door; ERR_TIMEOUT: it does
+ * not end a transfer. Not from a vCPU's
  * or the loop's thread. */
 int ide_change_disc(struct ide *ide, unsigned drive, struct block *block,
 		    bool force) attr_must_check;
