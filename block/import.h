@@ -82,7 +82,10 @@ bool vhd_has_footer(struct bfile *f);
 
 void import_submit(struct block *b, struct block_req *req);
 void import_close(struct block *b);
-#define IMPORT_BLOCK_OPS(n) {.name = (n), .submit = import_submit, .close = import_close}
+#define IMPORT_BLOCK_OPS(n)                                                 \
+	{                                                                   \
+		.name = (n), .submit = import_submit, .close = import_close \
+	}
 
 void import_init(struct import *im, const struct import_ops *ops, struct bfile *f,
 		 const struct import_opts *o);

@@ -18,8 +18,8 @@ struct qcow2_pack {
 	qcow2_zip_fn zip;
 	unsigned type;
 	uint64_t size, clusters, n_l1;
-	uint64_t pos;  /* bytes: where the next compressed cluster goes */
-	uint64_t next; /* the file's first cluster that nothing has */
+	uint64_t pos;   /* bytes: where the next compressed cluster goes */
+	uint64_t next;  /* the file's first cluster that nothing has */
 	uint64_t l2_of; /* L1 index of the table in l2[] */
 	bool l2_used;
 	uint16_t *count; /* by cluster of the file */

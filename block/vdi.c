@@ -9,17 +9,17 @@
 #define VDI_MAGIC 0xbeda107fu
 
 enum { /* offsets in the header */
-	VH_MAGIC = 0x40,
-	VH_VERSION = 0x44, /* u32: 0x00010001 */
-	VH_TYPE = 0x4c,    /* u32: 1 grows, 2 fixed, 3 undo, 4 differences */
-	VH_MAP_OFF = 0x154,
-	VH_DATA_OFF = 0x158,
-	VH_SIZE = 0x170,       /* u64: bytes of the disk */
-	VH_BLOCK_SIZE = 0x178, /* u32 */
-	VH_EXTRA = 0x17c,      /* u32: bytes before each block */
-	VH_BLOCKS = 0x180,     /* u32 */
-	VH_PARENT = 0x1a8,     /* UUID; zeros: none */
-	VH_LEN = 0x1c8,
+       VH_MAGIC = 0x40,
+       VH_VERSION = 0x44, /* u32: 0x00010001 */
+       VH_TYPE = 0x4c,    /* u32: 1 grows, 2 fixed, 3 undo, 4 differences */
+       VH_MAP_OFF = 0x154,
+       VH_DATA_OFF = 0x158,
+       VH_SIZE = 0x170,       /* u64: bytes of the disk */
+       VH_BLOCK_SIZE = 0x178, /* u32 */
+       VH_EXTRA = 0x17c,      /* u32: bytes before each block */
+       VH_BLOCKS = 0x180,     /* u32 */
+       VH_PARENT = 0x1a8,     /* UUID; zeros: none */
+       VH_LEN = 0x1c8,
 };
 
 enum { MAX_BLOCK = 64 << 20, NOT_THERE = -1, IS_ZERO = -2 };

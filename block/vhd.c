@@ -8,24 +8,24 @@
 #include "block/be.h"
 #include "block/import.h"
 
-enum { /* footer */
-	VF_DATA_OFF = 16, /* u64: of the header */
-	VF_CREATOR = 28,
-	VF_SIZE = 48, /* u64 */
-	VF_CYLS = 56, /* u16 */
-	VF_HEADS = 58,
-	VF_SECS = 59,
-	VF_TYPE = 60,     /* u32: 2 fixed, 3 grows, 4 differences */
-	VF_CHECKSUM = 64, /* u32: complement of the sum of all other bytes */
-	VF_LEN = 512,
+enum {                   /* footer */
+       VF_DATA_OFF = 16, /* u64: of the header */
+       VF_CREATOR = 28,
+       VF_SIZE = 48, /* u64 */
+       VF_CYLS = 56, /* u16 */
+       VF_HEADS = 58,
+       VF_SECS = 59,
+       VF_TYPE = 60,     /* u32: 2 fixed, 3 grows, 4 differences */
+       VF_CHECKSUM = 64, /* u32: complement of the sum of all other bytes */
+       VF_LEN = 512,
 };
 
-enum { /* header */
-	VD_TABLE = 16,      /* u64: offset */
-	VD_ENTRIES = 28,    /* u32 */
-	VD_BLOCK_SIZE = 32, /* u32 */
-	VD_CHECKSUM = 36,
-	VD_LEN = 1024,
+enum {                     /* header */
+       VD_TABLE = 16,      /* u64: offset */
+       VD_ENTRIES = 28,    /* u32 */
+       VD_BLOCK_SIZE = 32, /* u32 */
+       VD_CHECKSUM = 36,
+       VD_LEN = 1024,
 };
 
 #define VHD_NONE 0xffffffffu

@@ -11,18 +11,18 @@
 #define REGION_LEN 65536
 #define MAX_LOG    (16 * MIB)
 
-enum { /* header */
-	XH_SEQ = 8,       /* u64 */
-	XH_LOG_GUID = 48, /* zeros: the log is empty */
-	XH_LOG_VERSION = 64,
-	XH_VERSION = 66, /* u16: 1 */
-	XH_LOG_LEN = 68, /* u32 */
-	XH_LOG_OFF = 72, /* u64 */
+enum {                   /* header */
+       XH_SEQ = 8,       /* u64 */
+       XH_LOG_GUID = 48, /* zeros: the log is empty */
+       XH_LOG_VERSION = 64,
+       XH_VERSION = 66, /* u16: 1 */
+       XH_LOG_LEN = 68, /* u32 */
+       XH_LOG_OFF = 72, /* u64 */
 };
 
-enum { XR_COUNT = 8, XR_FIRST = 16, XR_SIZE = 32, XR_MAX = 2047 }; /* region table */
+enum { XR_COUNT = 8, XR_FIRST = 16, XR_SIZE = 32, XR_MAX = 2047 };  /* region table */
 enum { XM_COUNT = 10, XM_FIRST = 32, XM_SIZE = 32, XM_MAX = 2047 }; /* metadata table */
-#define REQUIRED BIT(0) /* of a region */
+#define REQUIRED   BIT(0)                                           /* of a region */
 #define M_REQUIRED BIT(2)
 #define HAS_PARENT BIT(1) /* of the file parameters */
 
@@ -36,8 +36,8 @@ static const struct {
 	uint8_t guid[16];
 	uint32_t len; /* that is looked at; 0: not looked at */
 } items[M_ITEMS] = {
-	[M_PARAMS] = {{0x37, 0x67, 0xa1, 0xca, 0x36, 0xfa, 0x43, 0x4d, 0xb3, 0xb6, 0x33, 0xf0,
-		       0xaa, 0x44, 0xe7, 0x6b},
+	[M_PARAMS] = {{0x37, 0x67, 0xa1, 0xca, 0x36, 0xfa, 0x43, 0x4d, 0xb3, 0xb6, 0x33, 0xf0, 0xaa,
+		       0x44, 0xe7, 0x6b},
 		      8},
 	[M_SIZE] = {{0x24, 0x42, 0xa5, 0x2f, 0x1b, 0xcd, 0x76, 0x48, 0xb2, 0x11, 0x5d, 0xbe, 0xd8,
 		     0x3b, 0xf4, 0xb8},
@@ -48,21 +48,21 @@ static const struct {
 	[M_PHYSICAL] = {{0xc7, 0x48, 0xa3, 0xcd, 0x5d, 0x44, 0x71, 0x44, 0x9c, 0xc9, 0xe9, 0x88,
 			 0x52, 0x51, 0xc5, 0x56},
 			0},
-	[M_PAGE83] = {{0xab, 0x12, 0xca, 0xbe, 0xe6, 0xb2, 0x23, 0x45, 0x93, 0xef, 0xc3, 0x09,
-		       0xe0, 0x00, 0xc7, 0x46},
+	[M_PAGE83] = {{0xab, 0x12, 0xca, 0xbe, 0xe6, 0xb2, 0x23, 0x45, 0x93, 0xef, 0xc3, 0x09, 0xe0,
+		       0x00, 0xc7, 0x46},
 		      0},
-	[M_PARENT] = {{0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, 0xd3, 0xd8,
-		       0x48, 0x34, 0xab, 0x0c},
+	[M_PARENT] = {{0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, 0xd3, 0xd8, 0x48,
+		       0x34, 0xab, 0x0c},
 		      0},
 };
 
 enum { /* states of a block */
-	B_NOT_PRESENT,
-	B_UNDEFINED,
-	B_ZERO,
-	B_UNMAPPED,
-	B_UNMAPPED_OLD = 5,
-	B_PRESENT = 6,
+       B_NOT_PRESENT,
+       B_UNDEFINED,
+       B_ZERO,
+       B_UNMAPPED,
+       B_UNMAPPED_OLD = 5,
+       B_PRESENT = 6,
 };
 #define B_STATE UINT64_C(7)
 #define B_OFF   UINT64_C(0xfffffffffff00000)
@@ -153,8 +153,8 @@ static int read_log(struct vhdx *v, const uint8_t *h, char *err, size_t err_size
 		plat_log(LOG_INFO, "%s: was not closed; reading it with %u changes of its log",
 			 v->im.b.name, v->log.n);
 	else
-		str_format(err, err_size,
-			   "VHDX: it was not closed, and its log is damaged: %s", err_str(e));
+		str_format(err, err_size, "VHDX: it was not closed, and its log is damaged: %s",
+			   err_str(e));
 	return e;
 }
 

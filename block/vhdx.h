@@ -15,7 +15,7 @@ struct vhdx_patch {
 };
 
 struct vhdx_log {
-	uint8_t *mem;   /* the log, and behind it the sectors of its patches */
+	uint8_t *mem; /* the log, and behind it the sectors of its patches */
 	size_t mapped;
 	struct vhdx_patch *p; /* later ones win */
 	unsigned n, max;

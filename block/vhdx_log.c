@@ -9,21 +9,21 @@
 #include "block/vhdx.h"
 
 enum { /* header of an entry */
-	LE_CRC = 4,
-	LE_LEN = 8,   /* u32: bytes, whole sectors */
-	LE_TAIL = 12, /* u32: offset in the log of the sequence's first entry */
-	LE_SEQ = 16,  /* u64 */
-	LE_DESCS = 24,
-	LE_GUID = 32,
-	LE_SIZE = 64,
+       LE_CRC = 4,
+       LE_LEN = 8,   /* u32: bytes, whole sectors */
+       LE_TAIL = 12, /* u32: offset in the log of the sequence's first entry */
+       LE_SEQ = 16,  /* u64 */
+       LE_DESCS = 24,
+       LE_GUID = 32,
+       LE_SIZE = 64,
 };
 
-enum { /* descriptor */
-	LD_TRAILING = 4, /* u32: last bytes of the sector */
-	LD_LEADING = 8,  /* u64: first bytes of the sector; zero: length */
-	LD_OFF = 16,     /* u64: in the file */
-	LD_SEQ = 24,
-	LD_SIZE = 32,
+enum {                  /* descriptor */
+       LD_TRAILING = 4, /* u32: last bytes of the sector */
+       LD_LEADING = 8,  /* u64: first bytes of the sector; zero: length */
+       LD_OFF = 16,     /* u64: in the file */
+       LD_SEQ = 24,
+       LD_SIZE = 32,
 };
 
 /* Bytes that may be summed up, in lengths of the log: entries are disjoint, but old pieces of ones

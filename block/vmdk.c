@@ -16,16 +16,16 @@
 #define MAX_GD      (64 * MIB)
 
 enum { /* sparse header; all in sectors where nothing is said */
-	VM_VERSION = 4,
-	VM_FLAGS = 8,
-	VM_CAPACITY = 12,
-	VM_GRAIN = 20,
-	VM_DESC = 28,
-	VM_DESC_LEN = 36,
-	VM_GTES = 44, /* u32: entries of a grain table */
-	VM_GD = 56,
-	VM_COMPRESS = 77, /* u16: 1 deflate */
-	VM_LEN = 512,
+       VM_VERSION = 4,
+       VM_FLAGS = 8,
+       VM_CAPACITY = 12,
+       VM_GRAIN = 20,
+       VM_DESC = 28,
+       VM_DESC_LEN = 36,
+       VM_GTES = 44, /* u32: entries of a grain table */
+       VM_GD = 56,
+       VM_COMPRESS = 77, /* u16: 1 deflate */
+       VM_LEN = 512,
 };
 #define VMF_ZERO_GRAIN BIT(2)
 #define VMF_COMPRESSED BIT(16)
@@ -320,8 +320,8 @@ static int read_descriptor(struct vmdk *v, char *text, bool embedded, char *err,
 		if (starts(line, "parentCID=") && !starts(line, "parentCID=ffffffff"))
 			return FAIL(ERR_NOSYS, "is a VMDK image of differences to another one, "
 					       "which is not supported");
-		if (!embedded && (starts(line, "RW ") || starts(line, "RDONLY ") ||
-				  starts(line, "NOACCESS ")))
+		if (!embedded &&
+		    (starts(line, "RW ") || starts(line, "RDONLY ") || starts(line, "NOACCESS ")))
 			e = add_extent(v, line, err, err_size);
 	}
 	return e;

@@ -65,10 +65,10 @@ static const char *human(uint64_t v, char *out, size_t size)
 
 static void info_json(const char *path, const struct block_info *i)
 {
-	json_t *j = json_pack("{s:s,s:s,s:I,s:I,s:I}", "file", path, "format",
-			      block_format_name(i->format), "size", (json_int_t)i->size,
-			      "file_size", (json_int_t)i->file_size, "allocated",
-			      (json_int_t)i->allocated);
+	json_t *j =
+		json_pack("{s:s,s:s,s:I,s:I,s:I}", "file", path, "format",
+			  block_format_name(i->format), "size", (json_int_t)i->size, "file_size",
+			  (json_int_t)i->file_size, "allocated", (json_int_t)i->allocated);
 
 	if (i->format == BLOCK_QCOW2)
 		json_object_update_new(
@@ -176,7 +176,8 @@ static int image_resize(const struct image_job *j, struct msg *msg)
 		size += i.size;
 	if (size < i.size && !j->o->shrink)
 		return msg_fail(msg, ERR_INVAL,
-				"%s has %" PRIu64 " bytes, more than that: what is at the end would "
+				"%s has %" PRIu64
+				" bytes, more than that: what is at the end would "
 				"be lost (--shrink does it, to a raw image)",
 				j->file, i.size);
 	e = block_resize(j->file, i.format, size, err, sizeof(err));
@@ -275,7 +276,7 @@ static const struct {
 	const char *name;
 	int (*run)(const struct image_job *j, struct msg *msg); /* exit status, or ERR_* */
 } verbs[] = {
-	{"info", image_info},	{"create", image_create}, {"convert", image_convert},
+	{"info", image_info},   {"create", image_create}, {"convert", image_convert},
 	{"check", image_check}, {"resize", image_resize},
 };
 
@@ -299,7 +300,8 @@ int image_main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(verbs) && strcmp(args.arg[0], verbs[i].name); i++)
 		;
 	if (i == ARRAY_SIZE(verbs))
-		status = msg_fail(&msg, ERR_INVAL, "%s: expected info, create, convert, check or resize",
+		status = msg_fail(&msg, ERR_INVAL,
+				  "%s: expected info, create, convert, check or resize",
 				  args.arg[0]);
 	else
 		status = verbs[i].run(&j, &msg);
