@@ -53,10 +53,9 @@ static int insert(int sock, const char *drive, const char *path, bool force, str
 static int eject(int sock, const char *drive, const char *path, bool force, struct msg *msg)
 {
 	json_t *answer = NULL;
-	int err = control_call(sock,
-			       json_pack("{s:s,s:s,s:b}", "do", "eject", "drive", drive, "force",
-					 force),
-			       ANSWER_SECONDS, &answer, msg);
+	int err = control_call(
+		sock, json_pack("{s:s,s:s,s:b}", "do", "eject", "drive", drive, "force", force),
+		ANSWER_SECONDS, &answer, msg);
 
 	json_decref(answer);
 	return err;

@@ -35,10 +35,11 @@ static int open_medium(struct backends *be, const struct drive *d, const struct 
 static int refused(const char *drive, int err, struct msg *msg)
 {
 	if (err == ERR_BUSY)
-		return msg_fail(msg, err,
-				"the guest has locked the door of %s; it has been asked to open it: "
-				"try again soon, or use --force",
-				drive);
+		return msg_fail(
+			msg, err,
+			"the guest has locked the door of %s; it has been asked to open it: "
+			"try again soon, or use --force",
+			drive);
 	if (err == ERR_TIMEOUT)
 		return msg_fail(msg, err, "the guest is amidst of a transfer from %s: try again",
 				drive);

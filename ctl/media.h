@@ -11,8 +11,9 @@ struct vm;
 
 struct media_change {
 	const char *drive; /* "cd0": first --cdrom; "fd1": second --floppy */
-	const char *file;  /* its path, for people and for vigia restore; NULL: take out what is in */
-	int fd;            /* file, open; stays the caller's */
+	const char
+		*file; /* its path, for people and for vigia restore; NULL: take out what is in */
+	int fd;        /* file, open; stays the caller's */
 	bool read_only;
 	bool force; /* also where the guest has locked the door */
 };

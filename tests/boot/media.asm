@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: ISC
 ; media.asm: a boot sector that reads the first sector of floppy and CD over and over, through the BIOS,
 ; and says "fd TEXT" and "cd TEXT" with its first 8 bytes when that changes ("none" where nothing can be
-; read). l and u, on the serial port, lock and unlock the CD drive's door (PREVENT ALLOW MEDIUM REMOVAL,
+; read). The keys l and u, which SeaBIOS takes from the
+; serial port too, lock and unlock the CD drive's door (PREVENT ALLOW MEDIUM REMOVAL,
 ; by ports, on the secondary channel).
 bits 16
 org 0x7c00
@@ -60,12 +61,11 @@ tell:	mov si, 0x8000
 	pop si
 .same:	ret
 
-keys:	mov dx, COM1 + 5
-	in al, dx
-	test al, 1
+keys:	mov ah, 1
+	int 0x16
 	jz .end
-	mov dx, COM1
-	in al, dx
+	xor ah, ah
+	int 0x16
 	mov byte [packet + 4], 1
 	cmp al, 'l'
 	je prevent

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 import vigia_test as vt
 
@@ -84,7 +85,11 @@ def main():
         status, out, _ = vt.vigia("history", "media", "--class", "operator")
         vt.check(status == 0 and "insert by uid" in out and "eject by uid" in out and "c2" in out,
                  "the history has who changed what")
-        with vt.VM(command=[vt.VIGIA, "restore", state]) as vm:
+        with vt.restored(state) as vm:
+            for _ in range(100):  # until it is there
+                if vt.vigia("stats", "media")[0] == 0:
+                    break
+                time.sleep(0.1)
             change("insert", "media", "fd0", floppies[0])
             vm.expect(r"fd =floppy 1", 30)
             change("insert", "media", "cd0", discs[0])
