@@ -61,11 +61,11 @@ static unsigned pci_gsi(unsigned slot, unsigned pin)
 }
 
 /* The chips that every PC has at fixed ports. */
-static int wire_legacy(struct vm *vm, struct micro *m)
+static int wire_legacy(struct vm *vm, struct micro *m, const struct micro_config *cfg)
 {
 	struct i8254_wiring pit_w = {
 		.waiting = intr_gsi_waiting, .waiting_arg = m->intr, .gsi = GSI_PIT};
-	struct mc146818_wiring rtc_w = {0};
+	struct mc146818_wiring rtc_w = {.offset = cfg->rtc_offset};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD)};
 	struct pcspk_wiring spk_w = {0};
 	struct mc146818 *rtc;
@@ -267,7 +267,7 @@ int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_
 	str_copy(err, err_size, "has no machine to run on: the board could not be built");
 	e = intr_create(vm, &m->intr);
 	if (!e)
-		e = wire_legacy(vm, m);
+		e = wire_legacy(vm, m, cfg);
 	if (!e)
 		e = wire_serial(vm, cfg);
 	if (!e)

@@ -36,6 +36,7 @@ struct micro_config {
 	} nic[MICRO_MAX_NICS];
 	unsigned n_nics;
 	bool rng;
+	int64_t rtc_offset; /* seconds that the clock is ahead of the host's UTC */
 	bool no_load;       /* memory and vCPUs come from a saved state */
 	uint16_t exit_port; /* debug exit, as QEMU's isa-debug-exit; 0: none */
 };

@@ -112,7 +112,7 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 {
 	struct i8254_wiring pit_w = {
 		.waiting = intr_gsi_waiting, .waiting_arg = pc->intr, .gsi = GSI_PIT};
-	struct mc146818_wiring rtc_w = {0};
+	struct mc146818_wiring rtc_w = {.offset = cfg->rtc_offset};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD),
 				     .irq_aux = gsi_line(vm, GSI_MOUSE),
 				     .a20 = {vm_a20, vm, 0},

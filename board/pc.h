@@ -57,6 +57,7 @@ struct pc_config {
 	} nic[PC_MAX_NICS];
 	unsigned n_nics;
 	bool rng;
+	int64_t rtc_offset; /* seconds that the clock is ahead of the host's UTC */
 	uint16_t exit_port; /* debug exit, as QEMU's isa-debug-exit; 0: none */
 };
 

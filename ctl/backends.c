@@ -14,6 +14,7 @@
 #include "block/block.h"
 #include "chr/mux.h"
 #include "chr/open.h"
+#include "ctl/clock.h"
 #include "dev/pc/i82078.h"
 #include "net/open.h"
 #include "plat/linux/loop_fd.h"
@@ -219,13 +220,37 @@ static int open_vnc(struct backends *be, const struct vm_def *def, struct msg *m
 	return err ? msg_fail(msg, err, "--display vnc:%s: %s", def->vnc, text) : 0;
 }
 
-static int open_net(struct backends *be, const char *spec, struct msg *msg)
+/* The same card of the same VM has the same address at each start: first half as QEMU's cards, then 22
+ * bits from the VM's name and two for which of its cards it is. A VM without a name keeps what is
+ * proposed: the usual one on a network of its own, a random one else. */
+static void choose_mac(const struct vm_def *def, unsigned n, uint8_t mac[6])
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	uint32_t low;
+
+	_Static_assert(DEF_MAX_NETS <= 4, "two bits tell cards apart");
+	if (!def->identity[0]) {
+		mac[5] = (uint8_t)(mac[5] + n);
+		return;
+	}
+	for (const char *p = def->identity; *p; p++)
+		hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+	low = (uint32_t)(hash >> 32 ^ hash) << 2 | n;
+	mac[3] = (uint8_t)(low >> 16);
+	mac[4] = (uint8_t)(low >> 8);
+	mac[5] = (uint8_t)low;
+}
+
+static int open_net(struct backends *be, const struct vm_def *def, const char *spec,
+		    struct msg *msg)
 {
 	char text[400] = "";
 	int err = net_open(be->loop, spec, &be->net[be->n_nets], text, sizeof(text));
 
 	if (err)
 		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
+	if (!be->net[be->n_nets]->mac_chosen)
+		choose_mac(def, be->n_nets, be->net[be->n_nets]->mac);
 	be->n_nets++;
 	return 0;
 }
@@ -261,12 +286,19 @@ static int open_consoles(struct backends *be, const struct vm_def *def,
 		err = open_chr(be, "serial", serial, keys, n_keys, &be->serial, msg);
 	if (!err && def->console)
 		err = open_chr(be, "console", def->console, keys, n_keys, &be->console, msg);
-	if (!err &&
-	    (chr_mux_create(&be->mux) ||
-	     (be->serial && be->mux_is_serial && chr_mux_attach(be->mux, be->serial, false)) ||
-	     (be->console && !be->mux_is_serial && chr_mux_attach(be->mux, be->console, false))))
+	if (!err && chr_mux_create(&be->mux))
 		err = msg_fail(msg, ERR_NOMEM, "out of memory");
 	return err;
+}
+
+int backends_listen(struct backends *be, struct msg *msg)
+{
+	struct chr *main = be->mux_is_serial ? be->serial : be->console;
+
+	/* What the devices have said meanwhile is said now. */
+	return main && chr_mux_attach(be->mux, main, true)
+		       ? msg_fail(msg, ERR_NOMEM, "out of memory")
+		       : 0;
 }
 
 /* On the loop's thread: the client has hung up. */
@@ -360,13 +392,22 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 	for (unsigned i = 0; i < def->n_disks && !err; i++)
 		err = open_disk(be, &def->disk[i], msg);
 	if (!err && !def->net_given)
-		err = open_net(be, "user", msg);
+		err = open_net(be, def, "user", msg);
 	for (unsigned i = 0; i < def->n_nets && !err; i++)
-		err = open_net(be, def->net[i], msg);
+		err = open_net(be, def, def->net[i], msg);
 	if (!err && def->vnc)
 		err = open_vnc(be, def, msg);
 	/* The terminal last: messages before this find it as it was. */
 	return err ? err : open_consoles(be, def, keys, n_keys, msg);
+}
+
+/* Checked when it was set. */
+static int64_t rtc_offset(const struct vm_def *def)
+{
+	struct msg unused;
+	int64_t offset = 0;
+
+	return def->rtc && clock_offset(def->rtc, &offset, &unused) ? 0 : offset;
 }
 
 void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg)
@@ -383,6 +424,7 @@ void backends_wire(const struct backends *be, const struct vm_def *def, struct m
 		.n_nics = be->n_nets,
 		.rng = !def->no_rng,
 		.exit_port = def->exit_port,
+		.rtc_offset = rtc_offset(def),
 	};
 	for (unsigned i = 0; i < be->n_disks; i++) {
 		cfg->disk[i].block = be->disk[i];
@@ -429,6 +471,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.n_nics = be->n_nets,
 		.rng = !def->no_rng,
 		.exit_port = def->exit_port,
+		.rtc_offset = rtc_offset(def),
 	};
 	for (unsigned i = 0; i < PC_BOOT_MAX; i++)
 		cfg->boot[i] = boot_code((def->boot[0] ? def->boot : "fcdn")[i]);

@@ -42,6 +42,9 @@ struct backends {
  * backends_close() even where it fails. */
 int backends_open(struct backends *be, const struct vm_def *def, struct plat_loop *loop,
 		  const struct chr_stdio_key *keys, unsigned n_keys, struct msg *msg);
+/* From here on what comes from the console reaches the guest: once its state has been restored, or bytes
+ * would go into devices that forget them. */
+int backends_listen(struct backends *be, struct msg *msg);
 /* Nobody types or looks any more. Before the devices go. */
 void backends_quiet(struct backends *be);
 /* The devices have gone. Flushes disks. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl/clock.h"
 #include "ctl/drive.h"
 #include "vm/vm.h"
 
@@ -55,6 +56,14 @@ STRING_SETTER(policy)
 STRING_SETTER(firmware)
 STRING_SETTER(vars)
 
+static int set_rtc(void *target, const char *value, struct msg *msg)
+{
+	int64_t offset;
+	int err = clock_offset(value, &offset, msg);
+
+	return err ? err : set_string(&((struct vm_def *)target)->rtc, value, msg);
+}
+
 static int set_console(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -76,6 +85,7 @@ static int set_name(void *target, const char *value, struct msg *msg)
 				"dashes and underscores, and begin with a letter or digit",
 				value);
 	strcpy(def->name, value);
+	strcpy(def->identity, value);
 	return 0;
 }
 
@@ -395,6 +405,8 @@ static const struct opt run_opts[] = {
 	 NULL, OPT_DEF, set_display},
 	{"input", "ps2|virtio", "the PC's keyboard and mouse; virtio: a virtio keyboard and tablet too, "
 	 "which a guest with drivers for them uses (ps2)", "ps2|virtio", OPT_DEF, set_input},
+	{"rtc", "SPEC", "what the clock shows: utc, localtime, zone:Europe/Lisbon, or from a date in UTC on, "
+	 "2005-04-01T12:30:00 (utc)", NULL, OPT_DEF, set_rtc},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
 	{"exit-port", "PORT", "a write of v to this I/O port ends the VM with exit status (v<<1)|1",
 	 NULL, OPT_DEF, set_exit_port},
@@ -438,10 +450,11 @@ void vm_def_init(struct vm_def *def)
 
 void vm_def_fini(struct vm_def *def)
 {
-	char **strings[] = {&def->history, &def->policy,    &def->engine,    &def->board,
-			    &def->cpu,     &def->kernel,    &def->initrd,    &def->append,
-			    &def->vnc,     &def->serial,    &def->console,   &def->firmware,
-			    &def->vars,    &def->floppy[0], &def->floppy[1], &def->gdb};
+	char **strings[] = {&def->rtc,      &def->history, &def->policy,    &def->engine,
+			    &def->board,    &def->cpu,     &def->kernel,    &def->initrd,
+			    &def->append,   &def->vnc,     &def->serial,    &def->console,
+			    &def->firmware, &def->vars,    &def->floppy[0], &def->floppy[1],
+			    &def->gdb};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);

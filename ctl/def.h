@@ -23,6 +23,7 @@ struct disk_def {
 
 struct vm_def {
 	char name[64];
+	char identity[64]; /* the name that was given, from which addresses come; "": none was */
 	char *engine;
 	char *board;
 	char *cpu; /* model; NULL: the best that the host can execute */
@@ -40,6 +41,7 @@ struct vm_def {
 	unsigned n_nets;
 	char *net[DEF_MAX_NETS]; /* specification for net_open(); none of them "none" */
 	bool net_given;
+	char *rtc; /* for clock_offset(); NULL: utc */
 	char *serial;
 	char *console; /* virtio console; NULL: none */
 	char *history; /* file; NULL: the usual place; "none" */

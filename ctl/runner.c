@@ -40,7 +40,7 @@
 struct runner {
 	const struct vm_def *def;
 	struct state_origin origin;
-	bool origin_owned; /* argv is a copy */
+	bool origin_owned;                /* argv is a copy */
 	const struct state_file *restore; /* NULL: boot */
 	struct vm *vm;
 	struct plat_loop *loop; /* the back ends': outlives the VM's own */
@@ -567,6 +567,8 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = vm_def_is_pc(r->def) ? create_pc(r, msg) : create_board(r, msg);
 	if (!err && r->restore)
 		err = restore(r, msg);
+	if (!err)
+		err = backends_listen(&r->be, msg);
 	if (err)
 		return err;
 	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);

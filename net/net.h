@@ -37,6 +37,7 @@ struct net {
 	const struct net_ops *ops;
 	struct net_client client;
 	uint8_t mac[6];             /* proposed for the guest's card */
+	bool mac_chosen;            /* by the user */
 	_Atomic uint32_t receiving; /* calls of the client that run now */
 };
 

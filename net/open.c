@@ -226,6 +226,7 @@ static void propose_mac(const struct spec *sp, struct net *n)
 {
 	static const uint8_t usual[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
+	n->mac_chosen = sp->have_mac;
 	memcpy(n->mac, sp->have_mac ? sp->mac : usual, 6);
 	if (!sp->have_mac && !sp->is_user)
 		plat_random(n->mac + 3, 3);

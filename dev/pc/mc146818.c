@@ -518,7 +518,7 @@ int mc146818_create(struct vm *vm, const struct mc146818_wiring *w, struct mc146
 	rtc->cmos[REG_A] = 0x26; /* 32.768 kHz, 1024 Hz */
 	rtc->cmos[REG_B] = B_24H;
 	rtc->cmos[REG_D] = D_VRT;
-	clock_set(rtc, (int64_t)plat_realtime());
+	clock_set(rtc, (int64_t)plat_realtime() + w->offset * (int64_t)NS_PER_SEC);
 	registers_fill(rtc, rtc->seen);
 	rtc->periods = crystal_pulses(plat_now()) / period_pulses(rtc);
 	err = bus_map(&vm->pio, &rtc_region, rtc);

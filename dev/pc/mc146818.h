@@ -14,9 +14,10 @@ struct vm;
 struct mc146818;
 struct mc146818_wiring {
 	struct irq_line irq; /* IRQ 8 */
+	int64_t offset;      /* seconds that it is ahead of UTC */
 };
 
-/* Runs in UTC, from the host's clock. */
+/* Runs from the host's clock. */
 int mc146818_create(struct vm *vm, const struct mc146818_wiring *w,
 		    struct mc146818 **out) attr_must_check;
 /* CMOS bytes 0EH…7FH but the century, for the board; they survive a reset. */

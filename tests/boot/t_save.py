@@ -21,20 +21,6 @@ rnd = random.Random(seed)
 print(f"seed {seed}")
 
 
-class Restored(vt.VM):
-    """`vigia restore` in place of run."""
-
-    def __init__(self, state, *args):
-        real = vt.VM.__init__
-        self_args = [vt.VIGIA, "restore", state, *args]
-        popen = subprocess.Popen
-        subprocess.Popen = lambda a, **k: popen(self_args, **k)
-        try:
-            real(self)
-        finally:
-            subprocess.Popen = popen
-
-
 def save(name, path, *args):
     status, _, err = vt.vigia("save", name, path, *args)
     vt.check(status == 0, f"save {os.path.basename(path)} {err.strip()}")
@@ -61,7 +47,7 @@ with vt.Workdir() as work:
             vt.check(vm.process.wait(20) == 0, "the saved VM has ended")
             vm._read(0.1)
             output += vm.output
-            vm = Restored(state)
+            vm = vt.restored(state)
         with vm:
             vm.output = output
             vm.expect(r"VIGIA shell", 120)
@@ -76,7 +62,7 @@ with vt.Workdir() as work:
             save("boot", state)
             vm.process.wait(20)
         for _ in range(ROUNDS):
-            with Restored(state) as vm:
+            with vt.restored(state) as vm:
                 vm.expect(r"alive0", 60)
                 time.sleep(rnd.uniform(0, 0.5))
                 save("boot", state)
@@ -84,7 +70,7 @@ with vt.Workdir() as work:
                 vt.check(b"WRONG" not in vm.output, f"{cpus} CPUs: sums and clock are right")
 
     # What was saved goes on more than once, and a copy with --verify.
-    with Restored(state, "--verify") as vm:
+    with vt.restored(state, "--verify") as vm:
         vm.expect(r"alive0", 60)
         # Interrupted saves: killed, and on a full disk. The file and the VM stay.
         before = os.stat(state)
@@ -124,7 +110,7 @@ with vt.Workdir() as work:
         save("disk", state)
         vm.process.wait(20)
     for _ in range(ROUNDS):
-        with Restored(state) as vm:
+        with vt.restored(state) as vm:
             vm.expect(r"alived", 60)
             time.sleep(rnd.uniform(0, 0.3))
             save("disk", state)

@@ -20,16 +20,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="vigia-run-")
 
 
-def restored(state):
-    """`vigia restore` in place of run."""
-    popen = subprocess.Popen
-    subprocess.Popen = lambda a, **k: popen([vt.VIGIA, "restore", state], **k)
-    try:
-        return vt.VM()
-    finally:
-        subprocess.Popen = popen
-
-
 def save(vm, state):
     status, _, err = vt.vigia("save", "pc", state)
     vt.check(status == 0, f"saved {err.strip()}")
@@ -43,7 +33,7 @@ def rounds(state, args, what, expect):
         time.sleep(random.uniform(0, 0.3))
         save(vm, state)
     for i in range(2):
-        with restored(state) as vm:
+        with vt.restored(state) as vm:
             for _ in range(2):
                 vm.expect(expect, 60)
             vt.check(b"WRONG" not in vm.output, f"{what}: goes on, round {i + 1}")
@@ -72,7 +62,7 @@ def main():
             time.sleep(1)
             screen.expect("pc", "WRONG")  # the disk is read-only: the text stays as it is
             save(vm, state)
-        with restored(state) as vm:
+        with vt.restored(state) as vm:
             time.sleep(1)
             screen.expect("pc", "WRONG")
             vt.check(True, "the text, which nobody draws again, is still there")
@@ -97,16 +87,15 @@ def main():
         with vm:
             time.sleep(1.5)
             save(vm, state)
-        with restored(state) as vm:
+        with vt.restored(state) as vm:
             vm.expect(r"Press .*ESC.* in . seconds", 120)
             vm.send("\x1b")
             vm.expect(r"Shell>", 60)
             vm.send("set vigia porthole\r")
             vm.expect(r"Shell>", 30)
             save(vm, state)
-        with restored(state) as vm:
-            time.sleep(1)  # what comes before the state is loaded is lost
-            vm.send("set vigia\r")
+        with vt.restored(state) as vm:
+            vm.send("set vigia\r")  # before the state is loaded
             vm.expect(r"vigia .*= .*porthole", 30)
             vt.check(True, "UEFI goes on, with its variable")
 

@@ -39,8 +39,8 @@ static size_t sound(unsigned format)
 }
 
 /* Where in a VHDX image something is that matters. */
-static const uint32_t spots[] = {0x10000, 0x30000, 0x200000, 0x210000, VHDX_BAT, VHDX_LOG,
-				 VHDX_LOG + 64, VHDX_LOG + 4096};
+static const uint32_t spots[] = {0x10000,  0x30000,  0x200000,      0x210000,
+				 VHDX_BAT, VHDX_LOG, VHDX_LOG + 64, VHDX_LOG + 4096};
 
 static void patch(unsigned format, size_t len, const uint8_t *p, size_t left)
 {
@@ -78,8 +78,8 @@ static void read_some(struct block *b)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int (*const open_image[])(struct bfile *, const struct import_opts *,
-					 struct block **, char *, size_t) = {
-		vdi_open, vhd_open, vmdk_open, vhdx_open};
+					 struct block **, char *,
+					 size_t) = {vdi_open, vhd_open, vmdk_open, vhdx_open};
 	unsigned format = size ? data[0] & 7 : 0;
 	struct import_opts o = {unzip_cluster, same_again, NULL};
 	struct block *b;

@@ -121,7 +121,8 @@ static void make_ide(struct vm *vm, struct pci_host *host)
 static void ahci_lists(struct vm *vm)
 {
 	for (unsigned i = 0; i < 64; i++) {
-		uint32_t list = 0x10000 + i / 32 * 0x1000 + i % 32 * 32, table = 0x20000 + i * 0x200;
+		uint32_t list = 0x10000 + i / 32 * 0x1000 + i % 32 * 32,
+			 table = 0x20000 + i * 0x200;
 		const uint32_t header[4] = {5 | 8 << 16, 0, table},
 			       fis[4] = {0x00258027 | (i & 1 ? 0x450000 : 0), 0x40000000, 0, 16};
 
@@ -135,11 +136,14 @@ static void ahci_lists(struct vm *vm)
 		}
 	}
 	for (unsigned port = 0; port < 3; port++) {
-		const uint32_t regs[][2] = {
-			{0x00, 0x10000 + port % 2 * 0x1000}, {0x08, 0x18000}, {0x14, UINT32_MAX}, {0x18, 0x11}};
+		const uint32_t regs[][2] = {{0x00, 0x10000 + port % 2 * 0x1000},
+					    {0x08, 0x18000},
+					    {0x14, UINT32_MAX},
+					    {0x18, 0x11}};
 
 		for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
-			bus_write(&vm->mmio, 0, BAR_MEM + 0x100 + port * 0x80 + regs[i][0], 4, regs[i][1]);
+			bus_write(&vm->mmio, 0, BAR_MEM + 0x100 + port * 0x80 + regs[i][0], 4,
+				  regs[i][1]);
 	}
 }
 
@@ -161,7 +165,8 @@ static void make_nvme(struct vm *vm, struct pci_host *host)
 {
 	struct nvme *nvme;
 
-	if (nvme_create(vm, &(struct nvme_wiring){.host = host, .slot = SLOT, .block = &disk}, &nvme))
+	if (nvme_create(vm, &(struct nvme_wiring){.host = host, .slot = SLOT, .block = &disk},
+			&nvme))
 		abort();
 }
 

@@ -221,6 +221,11 @@ class VM:
         return seconds
 
 
+def restored(state, *args):
+    """A VM by `vigia restore`. What is sent to it at once reaches the guest."""
+    return VM(command=[VIGIA, "restore", state, *args])
+
+
 def vigia(*args, timeout=60, env=None, stdin=subprocess.DEVNULL):
     """Runs a short vigia command; gives (status, stdout, stderr)."""
     r = subprocess.run([VIGIA, *args], stdin=stdin, capture_output=True, text=True, check=False,

@@ -88,7 +88,8 @@ static bool pin(void)
 
 static void setup(void)
 {
-	struct pci_host_wiring hw = {.io = {0xc000, 0x1000}, .mem = {ABAR, 0x100000}, .preassign = true};
+	struct pci_host_wiring hw = {
+		.io = {0xc000, 0x1000}, .mem = {ABAR, 0x100000}, .preassign = true};
 	struct ahci_wiring w = {.slot = 1};
 
 	vm = rig_vm(1);
@@ -191,8 +192,8 @@ static void test_identify(void **state)
 	assert_int_equal(rd(DISK, 0x20), 0x50);
 	assert_int_equal(ram[FB + 0x20], 0x5f);
 	assert_memory_equal(ram + DATA + 54, "IVIG AAHDRIDKS", 14);
-	assert_int_equal(ram[DATA + 2 * 75], 31);       /* queue depth */
-	assert_int_equal(ram[CLB + 3 * 32 + 5], 2);     /* 512 bytes moved */
+	assert_int_equal(ram[DATA + 2 * 75], 31);   /* queue depth */
+	assert_int_equal(ram[CLB + 3 * 32 + 5], 2); /* 512 bytes moved */
 	assert_int_equal(ram[DATA + 2 * 100], SECTORS & 0xff);
 	assert_true(pin());
 	wr(DISK, 0x10, 2);

@@ -319,8 +319,8 @@ static void vmdk_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads),     cmocka_unit_test(damaged),
-		cmocka_unit_test(truncated), cmocka_unit_test(vhd_footers),
+		cmocka_unit_test(reads),        cmocka_unit_test(damaged),
+		cmocka_unit_test(truncated),    cmocka_unit_test(vhd_footers),
 		cmocka_unit_test(vhdx_old_log), cmocka_unit_test(vmdk_text),
 	};
 

@@ -211,9 +211,8 @@ static void test_shutdown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_long),   T(test_real),
-		T(test_v86),    T(test_not_in_smm),
-		T(test_no_ram), T(test_relocation_and_halt),
+		T(test_long),       T(test_real),   T(test_v86),
+		T(test_not_in_smm), T(test_no_ram), T(test_relocation_and_halt),
 		T(test_shutdown),
 	};
 
