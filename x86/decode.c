@@ -19,6 +19,8 @@ struct dec {
 	const struct optab_row *row;
 	unsigned pp; /* PP_* of the slot */
 	bool w, vvvv_used;
+	uint8_t reg_hi, rm_hi,
+		x_hi;  /* EVEX: bit 4 of register numbers: ModRM.reg, .rm, VSIB's index */
 	uint8_t opmap; /* enum opmap */
 };
 
@@ -147,6 +149,64 @@ static enum decode_result dec_vex(struct dec *d, bool three)
 	return DECODE_OK;
 }
 
+/* After 62 */
+static enum decode_result dec_evex(struct dec *d)
+{
+	static const uint8_t pp_byte[4] = {0, 0x66, 0xf3, 0xf2};
+	struct insn *in = d->in;
+	const uint8_t *p = d->p + d->pos;
+
+	if (in->rex || in->lock || in->rep || in->opsize_pfx)
+		return DECODE_UD;
+	if (!have(d, 4)) /* and the opcode */
+		return short_of(d);
+	in->enc = ENC_EVEX;
+	for (unsigned i = 0; i < 3; i++)
+		in->evex[i] = p[i];
+	d->pos += 3;
+	in->map = p[0] & 0xf;
+	if (in->map < 1 || in->map > 3 || !(p[1] & 4) || (d->mode != 8 && !(p[2] & 8)))
+		return DECODE_UD;
+	d->w = in->vex_w = p[1] & 0x80;
+	in->vvvv = (uint8_t)((~p[1] >> 3 & 15) | (~p[2] << 1 & 16));
+	if (d->mode == 8) {
+		in->rex = (uint8_t)((~p[0] >> 5 & 7) | (d->w ? 8 : 0));
+		d->reg_hi = ~p[0] & 16;
+		d->rm_hi = (uint8_t)(in->rex << 3 & 16);
+		d->x_hi = in->vvvv & 16;
+	}
+	in->vex_l = p[2] >> 5 & 3;
+	d->pp = p[1] & 3;
+	in->pp = pp_byte[d->pp];
+	d->opmap = (uint8_t)(MAP_E1 + in->map - 1);
+	in->opcode = d->p[d->pos++];
+	return DECODE_OK;
+}
+
+/* What L'L, b, z and the opmask may be with this row */
+static enum decode_result dec_evex_rules(struct dec *d)
+{
+	struct insn *in = d->in;
+	uint64_t at = d->row->r.attr;
+	bool reg = in->modrm >= 0xc0, b = insn_evex_b(in);
+
+	if ((at & AT_W0 && d->w) || (at & AT_W1 && !d->w))
+		return DECODE_UD;
+	if (b && !(at & (reg ? AT_RC | AT_SAE | AT_BNOP : AT_BC)))
+		return DECODE_UD;
+	if (b && reg)
+		in->vex_l = 2;
+	if (in->vex_l == 3 || !(at & (AT_L128 << in->vex_l | AT_LIG)))
+		return DECODE_UD;
+	if (at & AT_LIG)
+		in->vex_l = 0;
+	if (insn_mask(in) ? !(at & AT_MASK) : at & AT_KREQ || insn_zeroes(in))
+		return DECODE_UD;
+	if (insn_zeroes(in) && !(at & AT_ZERO))
+		return DECODE_UD;
+	return DECODE_OK;
+}
+
 static enum decode_result dec_opcode(struct dec *d)
 {
 	struct insn *in = d->in;
@@ -157,7 +217,7 @@ static enum decode_result dec_opcode(struct dec *d)
 		if (!have(d, 1))
 			return short_of(d);
 		if (d->mode == 8 || d->p[d->pos] >= 0xc0)
-			return b == 0x62 ? DECODE_UD : dec_vex(d, b == 0xc4);
+			return b == 0x62 ? dec_evex(d) : dec_vex(d, b == 0xc4);
 	}
 	d->w = in->rex & 8;
 	d->pp = in->rep == 0xf2 ? PP_F2 : in->rep ? PP_F3 : in->opsize_pfx ? PP_66 : PP_NP;
@@ -191,7 +251,9 @@ static unsigned dec_slot(const struct dec *d, unsigned info)
 			return SLOT_1B(in->opcode, 0, m);
 		if (d->opmap <= MAP_3A)
 			return SLOT_LEG(d->opmap, in->opcode, d->pp, m);
-		return SLOT_VEX(d->opmap, in->opcode, d->pp, m, d->w, in->vex_l);
+		if (d->opmap <= MAP_V3)
+			return SLOT_VEX(d->opmap, in->opcode, d->pp, m, d->w, in->vex_l);
+		return SLOT_EVEX(d->opmap, in->opcode, d->pp, m, d->w);
 	case INFO_X87:
 		return m ? SLOT_XR(in->opcode, reg, rm) : SLOT_XM(in->opcode, reg);
 	case INFO_0F01:
@@ -243,6 +305,8 @@ static enum decode_result dec_row(struct dec *d)
 		return DECODE_UD;
 	if (d->row->r.attr & AT_VL0 && in->vex_l)
 		return DECODE_UD;
+	if (in->enc == ENC_EVEX)
+		return dec_evex_rules(d);
 	/* Where one of them alone selects the row it is not there for anything else */
 	if (in->enc == ENC_LEGACY && d->row->ppm == PPM_66)
 		in->pp = 0x66;
@@ -330,6 +394,8 @@ static enum decode_result dec_mem(struct dec *d)
 		sib = d->p[d->pos++];
 		mem->scale = (uint8_t)(1 << (sib >> 6));
 		mem->index = (int8_t)((sib >> 3 & 7) | (in->rex & 2) << 2);
+		if (d->row->r.attr & AT_VSIB)
+			mem->index = (int8_t)(mem->index | d->x_hi);
 		if (mem->index == RSP && !(d->row->r.attr & AT_VSIB))
 			mem->index = -1;
 		rm = sib & 7;
@@ -352,7 +418,7 @@ static enum decode_result dec_mem(struct dec *d)
 static unsigned size_of(const struct dec *d, unsigned sz)
 {
 	const struct insn *in = d->in;
-	unsigned x = in->vex_l ? 32 : 16;
+	unsigned x = 16u << in->vex_l;
 
 	switch (sz) {
 	case SZ_V:
@@ -370,7 +436,9 @@ static unsigned size_of(const struct dec *d, unsigned sz)
 	case SZ_XE:
 		return x / 8;
 	case SZ_XHR:
-		return 16;
+		return MAX(x / 2, 16);
+	case SZ_XDD:
+		return in->vex_l ? x : 8;
 	case SZ_M:
 		return d->mode == 8 ? 8 : 4;
 	case SZ_P:
@@ -477,6 +545,13 @@ static enum decode_result dec_following(struct dec *d, unsigned how, struct insn
 	}
 }
 
+/* Opmask registers are eight, whatever the mode: other numbers are an error. */
+static enum decode_result dec_opmask(struct insn_opnd *o, unsigned reg, unsigned field)
+{
+	set_reg(o, OP_K, reg & 7, field);
+	return reg > 7 ? DECODE_UD : DECODE_OK;
+}
+
 static enum decode_result dec_operand(struct dec *d, const struct op_spec *sp, struct insn_opnd *o)
 {
 	struct insn *in = d->in;
@@ -488,6 +563,7 @@ static enum decode_result dec_operand(struct dec *d, const struct op_spec *sp, s
 	case HOW_E:
 	case HOW_W:
 	case HOW_Q:
+	case HOW_KR:
 		if (in->modrm < 0xc0) {
 			o->kind = OP_MEM;
 			o->size = (uint16_t)size_of(d, sp->msize);
@@ -495,12 +571,16 @@ static enum decode_result dec_operand(struct dec *d, const struct op_spec *sp, s
 		} else if (sp->how == HOW_E) {
 			set_gpr(d, o, rm, FIELD_RM);
 		} else if (sp->how == HOW_W) {
-			set_reg(o, OP_VEC, rm, FIELD_RM);
+			set_reg(o, OP_VEC, rm | d->rm_hi, FIELD_RM);
+		} else if (sp->how == HOW_KR) {
+			set_reg(o, OP_K, rm & 7, FIELD_RM);
 		} else {
 			set_reg(o, OP_MM, rm & 7, FIELD_RM);
 		}
 		break;
 	case HOW_G:
+		if (d->reg_hi)
+			return DECODE_UD;
 		set_gpr(d, o, reg, FIELD_REG);
 		break;
 	case HOW_Z:
@@ -509,14 +589,19 @@ static enum decode_result dec_operand(struct dec *d, const struct op_spec *sp, s
 	case HOW_B:
 	case HOW_H:
 		d->vvvv_used = true;
-		set_reg(o, sp->how == HOW_B ? OP_GPR : OP_VEC, in->vvvv & (d->mode == 8 ? 15 : 7),
+		set_reg(o, sp->how == HOW_B ? OP_GPR : OP_VEC, in->vvvv & (d->mode == 8 ? 31 : 7),
 			FIELD_VVVV);
 		break;
+	case HOW_KG:
+		return dec_opmask(o, reg | d->reg_hi, FIELD_REG);
+	case HOW_KH:
+		d->vvvv_used = true;
+		return dec_opmask(o, in->vvvv & (d->mode == 8 ? 15 : 7), FIELD_VVVV);
 	case HOW_GPR:
 		set_reg(o, OP_GPR, sp->val, FIELD_IMPLICIT);
 		break;
 	case HOW_V:
-		set_reg(o, OP_VEC, reg, FIELD_REG);
+		set_reg(o, OP_VEC, reg | d->reg_hi, FIELD_REG);
 		break;
 	case HOW_XMM0:
 		set_reg(o, OP_VEC, 0, FIELD_IMPLICIT);
@@ -584,6 +669,39 @@ static enum decode_result dec_operands(struct dec *d)
 	return DECODE_OK;
 }
 
+/* EVEX, with operands known: what EVEX.b makes of memory, 8-bit displacements */
+static enum decode_result dec_evex_opnds(struct dec *d)
+{
+	struct insn *in = d->in;
+	uint64_t at = d->row->r.attr;
+
+	if (insn_zeroes(in) && in->opnd[0].kind == OP_MEM)
+		return DECODE_UD;
+	if (!in->has_mem)
+		return DECODE_OK;
+	for (unsigned i = 0; i < in->n_opnd; i++) {
+		struct insn_opnd *o = &in->opnd[i];
+
+		if (o->kind != OP_MEM)
+			continue;
+		if (insn_evex_b(in))
+			o->size = d->w ? 8 : 4;
+		in->disp_scale = (uint8_t)(at & AT_DENSE ? insn_elem(&d->row->r) : o->size);
+	}
+	if (in->disp_bytes == 1)
+		in->mem.disp *= in->disp_scale;
+	return DECODE_OK;
+}
+
+static bool vsib_overlaps(const struct insn *in)
+{
+	unsigned index = (unsigned)in->mem.index, mask = in->opnd[2].reg;
+
+	if (in->enc == ENC_EVEX)
+		return in->opnd[0].kind == OP_VEC && in->opnd[0].reg == index;
+	return in->opnd[0].reg == mask || in->opnd[0].reg == index || mask == index;
+}
+
 /* What can only be said when everything is known */
 static enum decode_result dec_rules(struct dec *d)
 {
@@ -592,15 +710,11 @@ static enum decode_result dec_rules(struct dec *d)
 
 	if (in->lock && !(attr & AT_LOCK && in->has_mem && in->opnd[0].kind == OP_MEM))
 		return DECODE_UD;
-	if (in->enc != ENC_LEGACY && !d->vvvv_used && in->vvvv)
+	if (in->enc != ENC_LEGACY && !d->vvvv_used && in->vvvv & (attr & AT_VSIB ? 15 : 31))
 		return DECODE_UD;
-	if (attr & AT_VSIB) {
-		unsigned v = in->opnd[0].reg, mask = in->opnd[2].reg;
-
-		/* Destination, indices and mask differ */
-		if (v == mask || v == (unsigned)in->mem.index || mask == (unsigned)in->mem.index)
-			return DECODE_UD;
-	}
+	/* Destination, indices and mask differ */
+	if (attr & AT_VSIB && vsib_overlaps(in))
+		return DECODE_UD;
 	if (ALT_OF(attr) == ALT_COUNT && !(in->imm & (in->opnd[0].size == 8 ? 63 : 31)))
 		d->row++;
 	return DECODE_OK;
@@ -626,6 +740,7 @@ static void dec_init(struct insn *in, unsigned mode)
 	in->vex_w = in->has_modrm = in->lock = in->opsize_pfx = in->addrsize_pfx = false;
 	in->seg_pfx = in->imm_bytes = in->disp_bytes = 0;
 	in->evex[0] = in->evex[1] = in->evex[2] = 0;
+	in->disp_scale = 1;
 }
 
 static enum decode_result dec_all(struct dec *d)
@@ -650,6 +765,8 @@ static enum decode_result dec_all(struct dec *d)
 	}
 	in->mem.addr_size = in->addr_size;
 	err = dec_operands(d);
+	if (!err && in->enc == ENC_EVEX)
+		err = dec_evex_opnds(d);
 	return err ? err : dec_rules(d);
 }
 

@@ -17,6 +17,7 @@ struct enc {
 	uint8_t reg, rm, vvvv;       /* with extension bits */
 	bool w, high8, low8;         /* low8: SPL BPL SIL DIL or above: needs a REX */
 	int32_t disp;
+	uint8_t scale; /* of a disp8 */
 	uint8_t imm[8], n_imm;
 	uint8_t *out;
 	unsigned len;
@@ -81,11 +82,21 @@ static enum encode_result opcode_to_modrm(struct enc *e, const struct insn_opnd 
 
 static enum encode_result enc_rm_to_mem(struct enc *e, const struct insn_opnd *o)
 {
-	/* Rows with both forms do the same in both, except for bit strings */
-	if (e->row->r.attr & (AT_REGONLY | AT_BITSTR))
+	/* Rows with both forms do the same in both, except for bit strings, and where EVEX.b is a rounding
+	 * mode or a broadcast */
+	if (e->row->r.attr & (AT_REGONLY | AT_BITSTR) || e->in->enc == ENC_EVEX || o->kind == OP_K)
 		return ENCODE_NO;
 	e->mem = true;
 	e->disp += o->high8;
+	return ENCODE_OK;
+}
+
+static enum encode_result enc_reg(struct enc *e, const struct insn_opnd *o, uint8_t *num)
+{
+	if (o->kind == OP_GPR)
+		return rename_gpr(e, o, num);
+	if (e->in->enc == ENC_EVEX)
+		*num = o->reg;
 	return ENCODE_OK;
 }
 
@@ -99,11 +110,11 @@ static enum encode_result enc_operand(struct enc *e, const struct insn_opnd *o)
 			return ENCODE_OK;
 		if (e->subst->rm_to_mem && o->kind != OP_ST)
 			return enc_rm_to_mem(e, o);
-		return o->kind == OP_GPR ? rename_gpr(e, o, &e->rm) : ENCODE_OK;
+		return enc_reg(e, o, &e->rm);
 	case FIELD_REG:
-		return o->kind == OP_GPR ? rename_gpr(e, o, &e->reg) : ENCODE_OK;
+		return enc_reg(e, o, &e->reg);
 	case FIELD_VVVV:
-		return o->kind == OP_GPR ? rename_gpr(e, o, &e->vvvv) : ENCODE_OK;
+		return enc_reg(e, o, &e->vvvv);
 	case FIELD_OPCODE:
 		if (opcode_to_modrm(e, o) == ENCODE_OK) {
 			if (!e->subst->rm_to_mem)
@@ -217,12 +228,39 @@ static void enc_vex(struct enc *e)
 	put(e, e->opcode);
 }
 
+/* Rounding, broadcast, zeroing and the opmask stay as they are. */
+static void enc_evex(struct enc *e)
+{
+	const struct insn *in = e->in;
+	bool vsib = e->row->r.attr & AT_VSIB;
+	unsigned ext = ext_bits(e), hi = e->reg >> 4 & 1, v_hi = e->vvvv >> 4 & 1;
+
+	if (!e->mem)
+		ext |= e->rm >> 3 & 2;
+	if (vsib)
+		v_hi = (unsigned)in->mem.index >> 4 & 1;
+	put(e, 0x62);
+	put(e, (~ext & 7) << 5 | (hi ^ 1) << 4 | e->map);
+	put(e, (e->w ? 0x80 : 0) | (~e->vvvv & 15u) << 3 | 4 | (in->evex[1] & 3));
+	put(e, (in->evex[2] & 0xf7u) | (v_hi ^ 1) << 3);
+	put(e, e->opcode);
+}
+
 static void put_disp(struct enc *e, unsigned mod)
 {
 	unsigned n = mod == 1 ? 1 : mod == 2 ? 4 : 0;
+	int32_t disp = mod == 1 ? e->disp / e->scale : e->disp;
 
 	for (unsigned i = 0; i < n; i++)
-		put(e, (uint32_t)e->disp >> i * 8);
+		put(e, (uint32_t)disp >> i * 8);
+}
+
+static unsigned mod_of(const struct enc *e, int base)
+{
+	if (e->disp == 0 && (base & 7) != RBP)
+		return 0;
+	return e->disp % e->scale == 0 && e->disp / e->scale == (int8_t)(e->disp / e->scale) ? 1
+											     : 2;
 }
 
 static enum encode_result enc_modrm(struct enc *e)
@@ -248,7 +286,7 @@ static enum encode_result enc_modrm(struct enc *e)
 		put_disp(e, 2);
 		return ENCODE_OK;
 	}
-	mod = e->disp == 0 && (base & 7) != RBP ? 0 : e->disp == (int8_t)e->disp ? 1 : 2;
+	mod = mod_of(e, base);
 	if (index < 0 && (base & 7) != RSP) {
 		put(e, mod << 6 | reg | (base & 7));
 	} else {
@@ -271,7 +309,8 @@ static void enc_init(struct enc *e, const struct insn *in, const struct insn_sub
 	e->mem = in->has_mem;
 	e->reg = (uint8_t)((in->modrm >> 3 & 7) | (in->rex & 4) << 1);
 	e->rm = (uint8_t)((in->modrm & 7) | (in->rex & 1) << 3);
-	e->vvvv = in->vvvv & (in->mode == 8 ? 15 : 7);
+	e->vvvv = in->enc == ENC_EVEX ? 0 : in->vvvv & (in->mode == 8 ? 15 : 7);
+	e->scale = in->disp_scale;
 	/* Outside of 64-bit mode VEX.W still selects rows, but not the size of general registers */
 	e->w = in->enc == ENC_LEGACY ? in->rex & 8
 				     : in->vex_w && (in->mode == 8 || !by_rex_w(e->row));
@@ -308,6 +347,8 @@ enum encode_result insn_encode(const struct insn *in, const struct insn_subst *s
 		err = enc_legacy(&e);
 		if (err)
 			return err;
+	} else if (in->enc == ENC_EVEX) {
+		enc_evex(&e);
 	} else {
 		enc_vex(&e);
 	}

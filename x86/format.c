@@ -51,6 +51,11 @@ static const char *gpr_name(unsigned reg, unsigned size, bool high8)
 	}
 }
 
+static const char *vec_name(unsigned size)
+{
+	return size == 64 ? "zmm" : size == 32 ? "ymm" : "xmm";
+}
+
 static void add_reg(struct text *t, const struct insn_opnd *o)
 {
 	static const char *const name[] = {
@@ -63,10 +68,8 @@ static void add_reg(struct text *t, const struct insn_opnd *o)
 	} else if (o->kind == OP_SREG) {
 		add(t, sregs[o->reg & 7]);
 	} else {
-		const char *s = o->kind != OP_VEC ? name[o->kind]
-				: o->size == 32   ? "ymm"
-				: o->size == 64   ? "zmm"
-						  : "xmm";
+		const char *s = o->kind != OP_VEC ? name[o->kind] : vec_name(o->size);
+
 		str_format(num, sizeof(num), "%s%u", s, o->reg);
 		add(t, num);
 	}
@@ -75,10 +78,11 @@ static void add_reg(struct text *t, const struct insn_opnd *o)
 static void add_vsib(struct text *t, const struct insn *in)
 {
 	/* Four-byte indices of eight-byte elements take half a register */
-	bool half = in->mnem == I_VGATHERDPD || in->mnem == I_VPGATHERDQ;
+	bool half = !(in->opcode & 1) && in->vex_w;
+	unsigned size = MAX(16u << in->vex_l >> half, 16u);
 	char num[24];
 
-	str_format(num, sizeof(num), "%s%d", in->vex_l && !half ? "ymm" : "xmm", in->mem.index);
+	str_format(num, sizeof(num), "%s%d", vec_name(size), in->mem.index);
 	add(t, num);
 }
 
@@ -92,7 +96,10 @@ static void add_mem(struct text *t, const struct insn *in, unsigned size, uint64
 	uint64_t mask = m->addr_size == 8 ? ~UINT64_C(0) : BIT64(m->addr_size * 8) - 1;
 	bool some = false;
 
-	add(t, size == 32 ? "ymmword " : size <= 16 && ptr[size] ? ptr[size] : "");
+	add(t, size == 64                ? "zmmword "
+	       : size == 32              ? "ymmword "
+	       : size <= 16 && ptr[size] ? ptr[size]
+					 : "");
 	if (in->seg_pfx && (in->mode != 8 || m->seg >= FS)) {
 		add(t, sregs[m->seg & 7]);
 		add(t, ":");
@@ -167,6 +174,19 @@ static void add_opnd(struct text *t, const struct insn *in, unsigned i, uint64_t
 	}
 }
 
+/* The opmask, with the first operand; whether EVEX.b is set */
+static void add_evex(struct text *t, const struct insn *in)
+{
+	char num[16];
+
+	if (insn_mask(in)) {
+		str_format(num, sizeof(num), "{k%u}", insn_mask(in));
+		add(t, num);
+	}
+	add(t, insn_zeroes(in) ? "{z}" : "");
+	add(t, insn_evex_b(in) ? "{b}" : "");
+}
+
 static void add_prefixes(struct text *t, const struct insn *in)
 {
 	if (in->lock)
@@ -206,6 +226,8 @@ char *insn_format(const struct insn *in, uint64_t rip, char *buf, size_t size)
 	for (unsigned i = 0; i < in->n_opnd; i++) {
 		add(&t, i ? "," : " ");
 		add_opnd(&t, in, i, rip);
+		if (!i && in->enc == ENC_EVEX)
+			add_evex(&t, in);
 	}
 	return buf;
 }

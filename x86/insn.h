@@ -100,9 +100,29 @@ struct insn_mem {
 #define AT_ENDS    BIT64(18) /* may change RIP, mode, mappings or interrupts: ends a block */
 #define AT_BITSTR  BIT64(19) /* BT/BTS/BTR/BTC Ev,Gv: memory address also depends on the register */
 #define AT_HOSTX \
-	BIT64(20)         /* CLS_COPY, but never run as it is on the host by an engine
+	BIT64(20)           /* CLS_COPY, but never run as it is on the host by an engine
 			      * (XSAVE family, FXSAVE, FNSTENV, FNSAVE …): the interpreter does it */
-#define AT_PROT BIT64(21) /* #UD in real and virtual-8086 mode */
+#define AT_PROT   BIT64(21) /* #UD in real and virtual-8086 mode */
+#define AT_MASK   BIT64(22) /* EVEX: takes an opmask */
+#define AT_ZERO   BIT64(23) /* and may zero what it leaves out, where the destination is a register */
+#define AT_KREQ   BIT64(24) /* #UD without one */
+#define AT_L128   BIT64(25) /* EVEX: there is a form with this vector length */
+#define AT_L256   BIT64(26)
+#define AT_L512   BIT64(27)
+#define AT_LIG    BIT64(28) /* scalar: the vector length is ignored */
+#define AT_BC     BIT64(29) /* EVEX.b with memory: one element for all, 4 or 8 bytes by EVEX.W */
+#define AT_RC     BIT64(30) /* EVEX.b with registers: rounding mode in EVEX.L'L, no exceptions */
+#define AT_SAE    BIT64(31) /* the same without a rounding mode */
+#define AT_BNOP   BIT64(32) /* the same, without any effect */
+#define AT_DENSE  BIT64(33) /* the mask's elements stand side by side in memory: compress, expand */
+#define AT_REPEAT BIT64(34) /* the memory operand is repeated through the vector: VBROADCAST… */
+/* Of a memory operand under an opmask, the element that a bit stands for; one of these, or the mask
+ * does not matter to memory. */
+#define AT_EL1 BIT64(35)
+#define AT_EL2 BIT64(36)
+#define AT_EL4 BIT64(37)
+#define AT_EL8 BIT64(38)
+#define AT_EL  (AT_EL1 | AT_EL2 | AT_EL4 | AT_EL8)
 
 struct insn_row {
 	uint16_t mnem;     /* enum insn_mnem */
@@ -150,7 +170,7 @@ struct insn {
 	uint8_t modrm;
 	uint8_t rex;   /* the REX byte or 0; for VEX/EVEX bits 3-0 only: W R X B */
 	uint8_t vvvv;  /* register number, extension included */
-	uint8_t vex_l; /* 0 1 2 */
+	uint8_t vex_l; /* 0 1 2: the vector length in effect */
 	bool vex_w;    /* VEX.W as it stands, whatever the mode */
 	uint8_t pp;    /* 0, 0x66, 0xf3, 0xf2: the mandatory or implied prefix */
 	uint8_t rep;   /* last of F2/F3 seen, or 0 */
@@ -158,7 +178,8 @@ struct insn {
 	uint8_t seg_pfx;   /* 0x26 0x2e 0x36 0x3e 0x64 0x65, or 0 */
 	uint8_t imm_bytes; /* immediates' total size at the end of the encoding */
 	uint8_t disp_bytes;
-	uint8_t evex[3]; /* P0 P1 P2 as they stand */
+	uint8_t evex[3];    /* P0 P1 P2 as they stand */
+	uint8_t disp_scale; /* what an 8-bit displacement is multiplied with */
 	uint8_t bytes[INSN_MAX];
 };
 
@@ -173,6 +194,34 @@ enum decode_result {
  * mode: 2, 4 or 8. CPUID is not consulted: the caller compares row->feature. On DECODE_UD
  * out->len is the number of bytes looked at. */
 enum decode_result insn_decode(const uint8_t *p, size_t avail, unsigned mode, struct insn *out);
+
+/* EVEX: the opmask register, 0 for none; zeroing; broadcast or rounding */
+static inline unsigned insn_mask(const struct insn *in)
+{
+	return in->evex[2] & 7u;
+}
+
+static inline bool insn_zeroes(const struct insn *in)
+{
+	return in->evex[2] & 0x80;
+}
+
+static inline bool insn_evex_b(const struct insn *in)
+{
+	return in->evex[2] & 0x10;
+}
+
+/* Bytes of an element of AT_EL*; 0: none of them */
+static inline unsigned insn_elem(const struct insn_row *row)
+{
+	return (unsigned)((row->attr & AT_EL) / AT_EL1);
+}
+
+/* Needs AVX512VL: a packed instruction with less than 512 bits that also has them */
+static inline bool insn_needs_vl(const struct insn *in)
+{
+	return in->enc == ENC_EVEX && in->vex_l < 2 && in->row->attr & (AT_L256 | AT_L512);
+}
 
 /* The operand that is in memory, or NULL */
 static inline const struct insn_opnd *insn_mem_opnd(const struct insn *in)

@@ -36,6 +36,7 @@
 #define L(map, op, pp, m, ...)		R_##map##_##op##_##pp##_##m,
 #define G(grp, pp, m, reg, ...)		R_G##grp##_##pp##_##m##_##reg,
 #define V(map, op, pp, m, w, l, ...)	R_##map##_##op##_##pp##_##m##_##w##_##l,
+#define EV(map, op, pp, m, w, ...)	R_##map##_##op##_##pp##_##m##_##w,
 #define XM(op, reg, ...)		R_XM_##op##_##reg,
 #define XR(op, reg, rm, rm_last, ...)	R_XR_##op##_##reg##_##rm,
 #define SM(pp, reg, ...)		R_SM_##pp##_##reg,
@@ -49,6 +50,7 @@ enum {
 #undef L
 #undef G
 #undef V
+#undef EV
 #undef XM
 #undef XR
 #undef SM
@@ -92,6 +94,7 @@ enum { AT_M_A = 0, AT_M_N = 0 };
 #define G(grp, pp, m, reg, ...)		BODY(PPM_##pp, AT_M_##m, __VA_ARGS__)
 /* The general-register rows, too, are not there in real mode */
 #define V(map, op, pp, m, w, l, ...)	BODY(PPM_##pp, AT_M_##m | AT_PROT, __VA_ARGS__)
+#define EV(map, op, pp, m, w, ...)	BODY(PPM_##pp, AT_M_##m | AT_PROT, __VA_ARGS__)
 #define XM(op, reg, ...)		BODY(PPM_ANY, AT_MEMONLY, __VA_ARGS__)
 #define XR(op, reg, rm, rm_last, ...)	BODY(PPM_ANY, AT_REGONLY, __VA_ARGS__)
 #define SM(pp, reg, ...)		BODY(PPM_##pp, AT_MEMONLY, __VA_ARGS__)
@@ -104,6 +107,7 @@ const struct optab_row optab_rows[] = {
 #undef L
 #undef G
 #undef V
+#undef EV
 #undef XM
 #undef XR
 #undef SM
@@ -123,6 +127,7 @@ enum { INFO_M_N = INFO_NONE, INFO_M_A = INFO_MODRM, INFO_M_M = INFO_MODRM, INFO_
 #define L(map, op, pp, m, ...)		[MAP_##map * 256 + (op)] = INFO_M_##m,
 #define G(grp, pp, m, reg, ...)
 #define V(map, op, pp, m, w, l, ...)	[MAP_##map * 256 + (op)] = INFO_M_##m,
+#define EV(map, op, pp, m, w, ...)	[MAP_##map * 256 + (op)] = INFO_M_##m,
 #define XM(op, reg, ...)		[op] = INFO_X87,
 #define XR(op, reg, rm, rm_last, ...)	[op] = INFO_X87,
 #define SM(pp, reg, ...)		[MAP_0F * 256 + 0x01] = INFO_0F01,
@@ -138,6 +143,7 @@ const uint8_t optab_info[MAP_COUNT * 256] = {
 #undef L
 #undef G
 #undef V
+#undef EV
 #undef XM
 #undef XR
 #undef SM
@@ -181,6 +187,17 @@ enum { W_W0 = 1, W_W1 = 2, W_WX = 3, L_L0 = 1, L_L1 = 2, L_LX = 3 };
 	V2(map, op, pp, m, w, l, k, 2, 0) V2(map, op, pp, m, w, l, k, 2, 1) \
 	V2(map, op, pp, m, w, l, k, 3, 0) V2(map, op, pp, m, w, l, k, 3, 1)
 #define V(map, op, pp, m, w, l, ...)	V3(map, op, pp, m, w, l, R_##map##_##op##_##pp##_##m##_##w##_##l)
+
+#define EV1(map, op, pp, m, w, k, p, r, wb) \
+	[IF(PPM_##pp >> (p) & 1 && M_##m >> (r) & 1 && W_##w >> (wb) & 1, \
+	    SLOT_EVEX(MAP_##map, op, p, r, wb))] = k,
+#define EV2(map, op, pp, m, w, k, p) \
+	EV1(map, op, pp, m, w, k, p, 0, 0) EV1(map, op, pp, m, w, k, p, 0, 1) \
+	EV1(map, op, pp, m, w, k, p, 1, 0) EV1(map, op, pp, m, w, k, p, 1, 1)
+#define EV3(map, op, pp, m, w, k) \
+	EV2(map, op, pp, m, w, k, 0) EV2(map, op, pp, m, w, k, 1) \
+	EV2(map, op, pp, m, w, k, 2) EV2(map, op, pp, m, w, k, 3)
+#define EV(map, op, pp, m, w, ...)	EV3(map, op, pp, m, w, R_##map##_##op##_##pp##_##m##_##w)
 
 #define XM(op, reg, ...)		[SLOT_XM(op, reg)] = R_XM_##op##_##reg,
 #define XR(op, reg, rm, rm_last, ...) \

@@ -23,6 +23,9 @@ enum op_how {
 	HOW_H,     /* VEX.vvvv: vector */
 	HOW_L,     /* imm8[7:4]: vector */
 	HOW_XMM0,  /* implicitly */
+	HOW_KG,    /* ModRM.reg: opmask */
+	HOW_KH,    /* VEX.vvvv: opmask */
+	HOW_KR,    /* ModRM.rm: opmask or memory */
 	HOW_P,     /* ModRM.reg: MMX */
 	HOW_Q,     /* ModRM.rm: MMX or memory */
 	HOW_SREG,  /* this segment register (val) */
@@ -62,6 +65,7 @@ enum op_size {
 	SZ_FSAV, /* x87 state: 94 or 108 */
 	SZ_512,  /* FXSAVE */
 	SZ_VH,   /* half of the operand size: CBW */
+	SZ_XDD,  /* VMOVDDUP: 8 of 16, else all */
 };
 
 /* Operand codes: OPC(name, how, size as a register or immediate, size as memory, value) */
@@ -88,6 +92,10 @@ enum op_size {
 	OPC(Wo, W, 16, 16, 0)	OPC(Wx, W, SZ_X, SZ_X, 0) OPC(Wq, W, 16, 8, 0) \
 	OPC(Wd, W, 16, 4, 0)	OPC(Ww, W, 16, 2, 0)	OPC(Wb, W, 16, 1, 0) \
 	OPC(Wh, W, SZ_XHR, SZ_XH, 0) OPC(Wf, W, 16, SZ_XQ, 0) OPC(We, W, 16, SZ_XE, 0) \
+	OPC(Wqq, W, 32, 32, 0)	OPC(Wdd, W, SZ_X, SZ_XDD, 0) OPC(Vh, V, SZ_XHR, 0, 0) \
+	OPC(Mqq, E, 0, 32, 0) \
+	OPC(Kg, KG, 8, 0, 0)	OPC(Kh, KH, 8, 0, 0)	OPC(Kr, KR, 8, 0, 0) \
+	OPC(Kmb, KR, 8, 1, 0)	OPC(Kmw, KR, 8, 2, 0)	OPC(Kmd, KR, 8, 4, 0)	OPC(Kmq, KR, 8, 8, 0) \
 	OPC(Ho, H, 16, 0, 0)	OPC(Hx, H, SZ_X, 0, 0)	OPC(Lx, L, SZ_X, 0, 0) \
 	OPC(XMM0, XMM0, 16, 0, 0) \
 	OPC(P, P, 8, 0, 0)	OPC(Q, Q, 8, 8, 0)	OPC(Qd, Q, 8, 4, 0) \
@@ -119,6 +127,8 @@ extern const struct op_spec optab_spec[OPC_COUNT];
 /* Attributes that only decode.c and encode.c know */
 #define AT_OSZ BIT64(48) /* the operand size matters though no operand has it */
 #define AT_VL0 BIT64(49) /* VEX.L must be 0 (rows of groups; others have slots by L) */
+#define AT_W0  BIT64(50) /* EVEX.W must be 0 (rows of groups) */
+#define AT_W1  BIT64(51) /* must be 1 */
 /* Which of some adjacent rows it is depends on more than the index has: the row chosen is the first
  * plus something. Kept in the top byte. */
 #define AT_ALT(n)  ((uint64_t)(n) << 56)
@@ -144,8 +154,20 @@ extern const unsigned optab_row_count;
 
 /* ---- the index ---- */
 
-/* Maps: legacy one-byte, 0F, 0F38, 0F3A; VEX 1, 2, 3 */
-enum opmap { MAP_1B, MAP_0F, MAP_38, MAP_3A, MAP_V1, MAP_V2, MAP_V3, MAP_COUNT };
+/* Maps: legacy one-byte, 0F, 0F38, 0F3A; VEX 1, 2, 3; EVEX 1, 2, 3 */
+enum opmap {
+	MAP_1B,
+	MAP_0F,
+	MAP_38,
+	MAP_3A,
+	MAP_V1,
+	MAP_V2,
+	MAP_V3,
+	MAP_E1,
+	MAP_E2,
+	MAP_E3,
+	MAP_COUNT
+};
 
 /* Groups: opcodes whose ModRM.reg tells instructions apart. OPGROUP(name, map, opcode) */
 /* clang-format off */
@@ -159,7 +181,8 @@ enum opmap { MAP_1B, MAP_0F, MAP_38, MAP_3A, MAP_V1, MAP_V2, MAP_V3, MAP_COUNT }
 	OPGROUP(0F73, 0F, 0x73) OPGROUP(0FAE, 0F, 0xae) OPGROUP(0FBA, 0F, 0xba) \
 	OPGROUP(0FC7, 0F, 0xc7) \
 	OPGROUP(V71, V1, 0x71) OPGROUP(V72, V1, 0x72) OPGROUP(V73, V1, 0x73) \
-	OPGROUP(VAE, V1, 0xae) OPGROUP(VF3, V2, 0xf3)
+	OPGROUP(VAE, V1, 0xae) OPGROUP(VF3, V2, 0xf3) \
+	OPGROUP(E71, E1, 0x71) OPGROUP(E72, E1, 0x72) OPGROUP(E73, E1, 0x73)
 /* clang-format on */
 
 enum opgroup {
@@ -197,7 +220,10 @@ extern const uint8_t optab_info[MAP_COUNT * 256];
 #define SLOT_S010               (SLOT_X870 + 8 * 72)
 #define SLOT_SM(pp, reg)        (SLOT_S010 + (pp)*72 + (reg))
 #define SLOT_SR(pp, reg, rm)    (SLOT_S010 + (pp)*72 + 8 + (reg)*8 + (rm))
-#define SLOT_COUNT              (SLOT_S010 + 4 * 72)
+#define SLOT_EVEX0              (SLOT_S010 + 4 * 72)
+#define SLOT_EVEX(map, op, pp, m, w) \
+	(SLOT_EVEX0 + ((((map)-MAP_E1) * 256 + (op)) * 4 + (pp)) * 4 + (m)*2 + (w))
+#define SLOT_COUNT (SLOT_EVEX0 + 3 * 256 * 16)
 
 extern const uint16_t optab_index[SLOT_COUNT + 1]; /* the last is nobody's */
 

@@ -84,6 +84,11 @@ static void bad(const struct one *o, const char *what)
 /* Instruction sets that we don't have: never announced, so #UD is right */
 static bool set_unknown(ZydisISASet set)
 {
+	/* In the order of their names */
+	if (set >= ZYDIS_ISA_SET_AVX512ER_512 && set <= ZYDIS_ISA_SET_AVX512ER_SCALAR)
+		return true;
+	if (set >= ZYDIS_ISA_SET_AVX512PF_512 && set <= ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_512)
+		return true;
 	switch (set) {
 	case ZYDIS_ISA_SET_AMD3DNOW:
 	case ZYDIS_ISA_SET_AMD_INVLPGB:
@@ -140,14 +145,13 @@ static bool expected(const struct one *o)
 	if (o->z_ok && o->res == DECODE_UD) {
 		if (set_unknown(o->z.meta.isa_set))
 			return true;
-		/* AVX-512 is a later issue: EVEX, and the opmask instructions, which are VEX */
-		if (o->z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ||
-		    o->z.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
-		    o->z.meta.isa_ext == ZYDIS_ISA_EXT_AVX512VEX ||
+		/* Xeon Phi's */
+		if (o->z.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
 		    o->z.meta.isa_ext == ZYDIS_ISA_EXT_KNC)
 			return true;
 	}
-	return false;
+	/* EVEX.b with a 32-bit integer: of VCVTSI2SD they know that it is ignored */
+	return !o->z_ok && o->res == DECODE_OK && o->in.mnem == I_VCVTUSI2SD && o->mode != 8;
 }
 
 /* ---- comparing ---- */
@@ -203,6 +207,8 @@ static const struct {
 	{I_SYSEXIT, "sysexit sysexitq"},
 	{I_MOVD, "movq"},
 	{I_VMOVD, "vmovq"},
+	{I_KMOVD, "kmovq"},
+	{I_VPBROADCASTD, "vpbroadcastq"},
 	{I_PEXTRD, "pextrq"},
 	{I_PINSRD, "pinsrq"},
 	{I_VPEXTRD, "vpextrq"},
@@ -290,6 +296,14 @@ static bool from_zreg(ZydisRegister r, struct insn_opnd *o)
 	case ZYDIS_REGCLASS_YMM:
 		o->kind = OP_VEC;
 		o->size = 32;
+		return true;
+	case ZYDIS_REGCLASS_ZMM:
+		o->kind = OP_VEC;
+		o->size = 64;
+		return true;
+	case ZYDIS_REGCLASS_MASK:
+		o->kind = OP_K;
+		o->size = 8;
 		return true;
 	default:
 		return false;
@@ -383,6 +397,9 @@ static bool use_differs_ok(const struct one *o, const struct insn_opnd *op, unsi
 {
 	enum insn_mnem m = o->in.mnem;
 
+	/* what an opmask leaves out stays */
+	if (o->in.enc == ENC_EVEX && op == &o->in.opnd[0] && theirs & ACC_W && op->acc & ACC_W)
+		return op->kind != OP_MEM;
 	if (theirs != ACC_W || op->acc != ACC_RW)
 		return !op->acc;
 	/* Scalar and half moves merge; a condition or a source of 0 may leave a register as it was
@@ -453,7 +470,8 @@ static void check_opnd(const struct one *o, unsigned i, const ZydisDecodedOperan
 			bad(o, "not memory");
 			break;
 		}
-		if (from_zact(z->actions) != op->acc && op->acc)
+		if (from_zact(z->actions) != op->acc && op->acc &&
+		    !use_differs_ok(o, op, from_zact(z->actions)))
 			bad(o, "memory use");
 		check_mem(o, op, z);
 		break;
@@ -555,15 +573,17 @@ static void random_subst(struct insn_subst *s)
 /* What may come back as something else than ENCODE_OK, and why */
 static bool refusal_ok(const struct insn *in, const struct insn_subst *s, enum encode_result res)
 {
-	bool high8 = false, in_opcode = false;
+	bool high8 = false, in_opcode = false, opmask = in->enc == ENC_EVEX;
 
 	for (unsigned i = 0; i < in->n_opnd; i++) {
 		high8 |= in->opnd[i].high8;
 		in_opcode |= in->opnd[i].field == FIELD_OPCODE;
+		opmask |= in->opnd[i].kind == OP_K;
 	}
 	if (res == ENCODE_HIGH8)
 		return high8;
-	return (s->rm_to_mem && (in->row->attr & (AT_REGONLY | AT_BITSTR) || in_opcode)) ||
+	return (s->rm_to_mem &&
+		(in->row->attr & (AT_REGONLY | AT_BITSTR) || in_opcode || opmask)) ||
 	       (in->row->attr & AT_NO64 && in->mnem >= I_DAA);
 }
 
@@ -655,6 +675,59 @@ static void check_encoding(const struct insn *was)
 
 /* ---- comparing, continued ---- */
 
+/* Opmask, zeroing, broadcast, rounding; which CPUID bits */
+static void check_evex(const struct one *o)
+{
+	static const struct {
+		const char *name;
+		uint8_t feature;
+	} sets[] = {{"AVX512F_", X_FEAT_AVX512F},
+		    {"AVX512BW_", X_FEAT_AVX512BW},
+		    {"AVX512DQ_", X_FEAT_AVX512DQ},
+		    {"AVX512CD_", X_FEAT_AVX512CD}};
+	const ZydisDecodedInstructionAvx *a = &o->z.avx;
+	const char *set = ZydisISASetGetString(o->z.meta.isa_set);
+	bool b = a->broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID && !a->broadcast.is_static;
+	bool vl = false, found = false, needs = insn_needs_vl(&o->in);
+
+	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+		if (!strncmp(set, sets[i].name, strlen(sets[i].name))) {
+			const char *len = set + strlen(sets[i].name);
+
+			found = sets[i].feature == o->in.row->feature;
+			vl = !strcmp(len, "128") || !strcmp(len, "256");
+		}
+	if (!found || vl != needs)
+		bad(o, "CPUID bits");
+	if (o->in.enc != ENC_EVEX)
+		return;
+	if ((unsigned)ZydisRegisterGetId(a->mask.reg) != insn_mask(&o->in) &&
+	    (a->mask.reg != ZYDIS_REGISTER_NONE || insn_mask(&o->in)))
+		bad(o, "opmask");
+	/* to them an opmask as the destination is always zeroed */
+	if (o->in.opnd[0].kind != OP_K &&
+	    insn_zeroes(&o->in) != (a->mask.mode == ZYDIS_MASK_MODE_ZEROING ||
+				    a->mask.mode == ZYDIS_MASK_MODE_CONTROL_ZEROING))
+		bad(o, "zeroing");
+	if (o->in.has_mem ? b != insn_evex_b(&o->in)
+			  : (a->has_sae != (insn_evex_b(&o->in) && !(o->in.row->attr & AT_BNOP))))
+		bad(o, "EVEX.b");
+}
+
+/* Without the opmask, which is not an operand here */
+static void drop_mask(struct one *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->z.operand_count; i++) {
+		if (o->zo[i].encoding != ZYDIS_OPERAND_ENCODING_MASK)
+			o->zo[n++] = o->zo[i];
+		else if (o->zo[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
+			o->z.operand_count_visible--;
+	}
+	o->z.operand_count = (ZyanU8)n;
+}
+
 static void check_one(struct one *o)
 {
 	unsigned n;
@@ -681,6 +754,10 @@ static void check_one(struct one *o)
 	}
 	if (!same_name(o))
 		bad(o, "name");
+	if (o->in.row->attr & AT_AVX512)
+		check_evex(o);
+	if (o->in.enc == ENC_EVEX)
+		drop_mask(o);
 	n = o->z.operand_count_visible;
 	if (o->in.n_opnd < n && !is_hint(o) && o->in.row->feature != X_FEAT_SVM)
 		bad(o, "operand count");
@@ -706,9 +783,23 @@ static void random_bytes(uint8_t *b, unsigned mode)
 
 		memcpy(b + i, &v, 8);
 	}
-	k = below(20);
+	k = below(26);
 	if (k == 0)
 		return;
+	if (k >= 20) {
+		b[0] = 0x62;
+		b[1] = (uint8_t)((b[1] & 0xf0) | (below(20) ? 1 + below(3) : below(16)));
+		b[2] = (uint8_t)(below(20) ? b[2] | 4 : b[2]);
+		if (below(2))
+			b[2] |= 0x78;
+		if (below(2))
+			b[3] |= 8;
+		if (below(2))
+			b[3] &= 0x6f;
+		if (mode != 8)
+			b[1] |= 0xc0;
+		return;
+	}
 	while (n < 5 && below(3) == 0)
 		b[n++] = prefixes[below(sizeof(prefixes))];
 	if (mode == 8 && below(2))
@@ -835,6 +926,7 @@ int main(int argc, char **argv)
 		ZYDIS_DECODER_MODE_KNC,
 	};
 
+	verbose = getenv("VERBOSE");
 	for (unsigned i = 0; i < 3; i++) {
 		ZydisDecoderInit(&zy[modes[i].mode].dec, modes[i].zm, modes[i].zs);
 		for (unsigned j = 0; j < sizeof(off) / sizeof(off[0]); j++)

@@ -121,8 +121,25 @@ static const struct {
 	{8, "c5f058c1", "vaddps xmm0,xmm1,xmm1"},
 	{8, "c5f028c1", NULL}, /* vvvv must be 1111 */
 	{8, "c5f828c1", "vmovaps xmm0,xmm1"},
-	{8, "62f17c4858c1", NULL}, /* EVEX: later */
-	{8, "c4e27916c0", NULL},   /* VPERMPS: L1 only */
+	{8, "62f17c4858c1", "vaddps zmm0,zmm0,zmm1"},
+	{8, "62f17c6858c1", NULL}, /* L'L 3 */
+	{8, "62f17cc858c1", NULL}, /* zeroing without an opmask */
+	{8, "62f97c4858c1", NULL}, /* reserved bit */
+	{8, "62f1784858c1", NULL}, /* the bit that must be 1 */
+	{8, "62f17cdb58c1", "vaddps zmm0{k3}{z}{b},zmm0,zmm1"},
+	{8, "62f17c4b584001", "vaddps zmm0{k3},zmm0,zmmword [rax+0x40]"}, /* disp8 of vectors */
+	{8, "62f17c5b584001", "vaddps zmm0{k3}{b},zmm0,dword [rax+0x4]"}, /* of elements */
+	{8, "62f27d4989400f", "vpexpandd zmm0{k1},zmmword [rax+0x3c]"},
+	{8, "62f17ccb2900", NULL}, /* zeroing of memory */
+	{8, "62817c4058c1", "vaddps zmm16,zmm16,zmm25"},
+	{4, "62f17c4058c1", NULL}, /* no registers above 7 here */
+	{8, "62e27d4992440a01", "vgatherdps zmm16{k1},dword [rdx+zmm1+0x4]"},
+	{8, "62e27d4892440a01", NULL}, /* without an opmask */
+	{8, "62f27d4992440201", NULL}, /* destination = index */
+	{8, "c5f041c2", NULL},         /* KAND is L1 */
+	{8, "c5f541c2", "kandb k0,k1,k2"},
+	{8, "c57541c2", NULL},   /* opmask 8 */
+	{8, "c4e27916c0", NULL}, /* VPERMPS: L1 only */
 };
 
 static void test_text(void **state)
@@ -287,7 +304,7 @@ static void test_operands(void **state)
 
 static void test_table(void **state)
 {
-	static uint8_t used[2048], has_row[I_COUNT];
+	static uint8_t used[4096], has_row[I_COUNT];
 
 	(void)state;
 	assert_true(optab_row_count <= sizeof(used));
