@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* emit_sys.c: system instructions that are frequent in kernels and need no more than the vCPU's
- * state, and string instructions, which go to string.c.
+ * state, and string instructions: a REP within a page is done here, others go to string.c.
  *
  * The system part of RFLAGS is in memory only. Its bits are changed through tables, since the host's
  * own flags must survive. What this file does not take is the interpreter's. */
@@ -151,6 +151,86 @@ bool string_translatable(const struct insn *in)
 	       !(in->mnem == I_MOVS && (in->mem.seg == FS || in->mem.seg == GS));
 }
 
+/* T0 += 0 if RCX elements at reg lie in one page that is entered, else less than 2^52; the addend is put
+ * into a slot. T1, T2 are lost. RCX is 1 to 4096, or else T0 has got something already. */
+static void probe_run(struct tr *t, unsigned reg, bool write, unsigned size, int32_t slot)
+{
+	struct asm_buf *a = &t->a;
+
+	asm_rorx(a, T1, reg, PAGE_SHIFT);
+	asm_movzx16(a, T1, T1);
+	asm_gs(a, OPC_LOAD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
+	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
+	asm_lea(a, 8, T2, T2, (int)reg, 1, -1);
+	asm_lea(a, 8, T2, T2, RCX, size, 0);
+	asm_st_gs(a, T1, slot);
+	asm_mov_ri(a, T1, PAGE_SHIFT);
+	asm_shrx(a, T2, T2, T1);
+	asm_lea(a, 8, T0, T0, T2, 1, 0);
+}
+
+/* T0 += 2 if DF is set: by which way LODSB goes. T1 and T2 are lost. */
+static void add_direction(struct asm_buf *a)
+{
+	asm_mov_rr(a, T1, RSI);
+	asm_mov_rr(a, T2, RAX);
+	asm_ld_gs(a, RSI, GS_OFF(self));
+	asm_u8(a, 0xac); /* lodsb */
+	asm_mov_rr(a, RAX, T2);
+	asm_ld_gs(a, T2, GS_OFF(self));
+	asm_not(a, RSI);
+	asm_lea(a, 8, RSI, RSI, T2, 1, 2);
+	asm_lea(a, 8, T0, T0, RSI, 1, 0);
+	asm_mov_rr(a, RSI, T1);
+}
+
+/* reg = reg + by + disp, or reg - by + disp */
+static void shift_run(struct asm_buf *a, unsigned reg, unsigned by, bool back, int32_t disp)
+{
+	if (back)
+		asm_not(a, by);
+	asm_lea(a, 8, reg, (int)reg, (int)by, 1, disp + back);
+}
+
+/* REP on one page, all of it: the host's own. Else string.c, with arg. The flags are kept. */
+static void emit_rep(struct tr *t, const struct insn *in, unsigned size, uint32_t arg)
+{
+	struct asm_buf *a = &t->a;
+	bool movs = in->mnem == I_MOVS;
+	uint8_t *ok;
+
+	asm_lea(a, 8, T0, RCX, -1, 1, -1);
+	asm_mov_ri(a, T1, PAGE_SHIFT);
+	asm_shrx(a, T0, T0, T1);
+	probe_run(t, RDI, true, size, GS_OFF(tmp[0]));
+	if (movs)
+		probe_run(t, RSI, false, size, GS_OFF(tmp[1]));
+	add_direction(a);
+	asm_mov_rr(a, T2, RCX);
+	asm_mov_rr(a, RCX, T0);
+	ok = asm_jrcxz(a);
+	asm_mov_rr(a, RCX, T2);
+	asm_mov_ri(a, T2, arg);
+	asm_jmp(a, t->c->code.rw + t->c->t_string);
+	asm_patch8(ok, a->p);
+	asm_mov_rr(a, RCX, T2);
+	asm_ld_gs(a, T0, GS_OFF(tmp[0]));
+	shift_run(a, RDI, T0, false, -TLB_BIAS);
+	if (movs) {
+		asm_ld_gs(a, T1, GS_OFF(tmp[1]));
+		shift_run(a, RSI, T1, false, -TLB_BIAS);
+	}
+	if (size == 2)
+		asm_u8(a, 0x66);
+	asm_u8(a, 0xf3);
+	if (size == 8)
+		asm_u8(a, 0x48);
+	asm_u8(a, (movs ? 0xa4u : 0xaau) | (size > 1));
+	shift_run(a, RDI, T0, true, TLB_BIAS);
+	if (movs)
+		shift_run(a, RSI, T1, true, TLB_BIAS);
+}
+
 bool emit_string(struct tr *t, const struct insn *in)
 {
 	unsigned size = in->opnd[0].size, log = size == 8 ? 3 : size / 2;
@@ -162,6 +242,10 @@ bool emit_string(struct tr *t, const struct insn *in)
 		arg |= STRING_REP;
 	if (tr_legacy(t))
 		arg |= in->addr_size == 4 ? STRING_ADDR4 : STRING_ADDR2;
+	if (in->rep && !tr_legacy(t) && t->sv->bmi2) {
+		emit_rep(t, in, size, arg);
+		return true;
+	}
 	asm_mov_ri(&t->a, T2, arg);
 	asm_jmp(&t->a, t->c->code.rw + t->c->t_string);
 	return true;

@@ -56,6 +56,9 @@ enum soft_ctx {
 /* The addend's low six bits serve probe B as a shift count: hence this bias. */
 #define TLB_BIAS 12
 
+/* Pages that 4096 elements are at most: what a REP may ask the TLB for (emit_sys.c) */
+#define RUN_PAGES 8u
+
 #define TLB_TABLES 6u /* ctx * 2 + kind */
 #define FETCH_NONE UINT64_C(1)
 

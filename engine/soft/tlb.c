@@ -4,8 +4,8 @@
  * An entry is two words in two arrays: ntag, minus the page's linear address, and addend, host page
  * minus guest page plus TLB_BIAS. An access at ea of size bytes hits when ea + ntag <= 4096 - size,
  * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but the first, where it
- * would mean the guest's page 0, and the last, which probe B reaches just below it; there the tag
- * of a page with another index stands. TLBs belong to their vCPU's thread. */
+ * would mean the guest's page 0, and the last few, from which an access that wraps reaches that page
+ * (probe B, and REP with RUN_PAGES); there the tag of a page with another index stands. TLBs belong to their vCPU's thread. */
 #include "engine/soft/tlb.h"
 
 #include "base/str.h"
@@ -17,7 +17,7 @@
 
 static uint64_t empty(uint32_t index)
 {
-	return index == 0 || index == TLB_ENTRIES - 1 ? -(5 * PAGE_SIZE) : 0;
+	return index == 0 || index >= TLB_ENTRIES - RUN_PAGES ? -(64 * PAGE_SIZE) : 0;
 }
 
 /* gs: the window of a view. Tables are numbered ctx * 2 + kind. */
@@ -48,7 +48,8 @@ static void init_tables(uint8_t *gs, bool own)
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
 		if (is_own(t) == own) {
 			entry_clear(gs, t, 0);
-			entry_clear(gs, t, TLB_ENTRIES - 1);
+			for (uint32_t i = TLB_ENTRIES - RUN_PAGES; i < TLB_ENTRIES; i++)
+				entry_clear(gs, t, i);
 		}
 }
 

@@ -184,12 +184,88 @@ static void mapped_twice(void **state)
 	}
 }
 
+/* REP MOVS and STOS by translated code are the interpreter's, wherever they begin and end. */
+static void strings(void **state)
+{
+	static const uint64_t places[] = {
+		RIG_DATA,
+		RIG_DATA + 3,
+		RIG_DATA + 4096 - 64,
+		RIG_DATA + 4096 - 63,
+		RIG_DATA + 2 * 4096,
+		RIG_DATA + 7 * 4096 + 1,
+		0, /* the guest's page 0 */
+		1,
+		-(uint64_t)64,
+		-(uint64_t)12288, /* what lies above wraps to page 0 */
+		-(uint64_t)32768,
+		UINT64_C(0x7f0000001000),     /* not mapped */
+		UINT64_C(0x8000000000000000), /* not canonical */
+	};
+	static const uint8_t ops[][2] = {/* 40H: a prefix that says nothing */
+					 {0x40, 0xa4}, {0x48, 0xa5}, {0x40, 0xaa},
+					 {0x48, 0xab}, {0x66, 0xa5}, {0x66, 0xab}};
+	static const struct soft_config translated = {0}, interpreted = {.interp = true};
+	uint64_t seed = 1;
+	struct rig r[2];
+
+	assert_int_equal(rig_open(&r[0], &translated), 0);
+	assert_int_equal(rig_open(&r[1], &interpreted), 0);
+	for (unsigned n = 0; n < 2000; n++) {
+		uint64_t x = (seed = seed * UINT64_C(6364136223846793005) + 1) >> 33;
+		unsigned op = (unsigned)(x % ARRAY_SIZE(ops)), down = !(x >> 20 & 7);
+		uint64_t to = places[x / 8 % ARRAY_SIZE(places)];
+		uint64_t from = places[x / 128 % ARRAY_SIZE(places)];
+		const uint64_t counts[] = {0,
+					   1,
+					   8,
+					   64,
+					   512,
+					   513,
+					   4096,
+					   4097,
+					   (2 - to) / 2,
+					   -to,
+					   UINT64_C(1) << 61,
+					   UINT64_MAX};
+		uint64_t count = counts[x / 2048 % ARRAY_SIZE(counts)];
+		gva_t at = RIG_CODE + (op * 2 + down) * 64; /* each at its own place */
+		const uint8_t prog[] = {down ? 0xfd : 0xfc, 0xf3, ops[op][0], ops[op][1], 0xf4};
+
+		for (unsigned k = 0; k < 2; k++) {
+			/* forever is too long: the first fault or the guest's end stops it */
+			rig_tables(&r[k]);
+			for (gva_t va = RIG_DATA + 16 * 4096; va < RIG_DATA + 32 * 4096; va += 4096)
+				*rig_pte(&r[k], va) = 0;
+			*rig_pte(&r[k], RIG_DATA - 4096) = 0;
+			*rig_pte(&r[k], RIG_PML4) = 0; /* page 0 ends there */
+			rig_reset(&r[k], false);
+			code(&r[k], at, prog, sizeof(prog));
+			r[k].s->rip = at;
+			r[k].s->gpr[RDI] = to;
+			r[k].s->gpr[RSI] = from;
+			r[k].s->gpr[RCX] = count;
+			r[k].s->gpr[RAX] = x * UINT64_C(0x9e3779b97f4a7c15);
+			assert_int_equal(rig_run(&r[k]), EXIT_HLT);
+			memset(r[k].ram + RIG_IST - 24, 0, 2); /* a fault's flags: dead */
+		}
+		assert_int_equal(r[0].s->rip, r[1].s->rip);
+		assert_memory_equal(r[0].s->gpr, r[1].s->gpr, sizeof(r[0].s->gpr));
+		assert_int_equal(r[0].s->cr2, r[1].s->cr2);
+		assert_memory_equal(r[0].ram, r[1].ram, 64 * 4096);
+		assert_memory_equal(r[0].ram + RIG_DATA - 4096, r[1].ram + RIG_DATA - 4096,
+				    40 * 4096);
+	}
+	rig_close(&r[0]);
+	rig_close(&r[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops),          cmocka_unit_test(calls),
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
-		cmocka_unit_test(mapped_twice),
+		cmocka_unit_test(mapped_twice),   cmocka_unit_test(strings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
