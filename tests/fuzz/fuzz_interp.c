@@ -2,12 +2,19 @@
 /* fuzz_interp.c: arbitrary code in arbitrary processor states. Nothing that a guest does may crash the
  * interpreter, hang it, or touch memory outside of guest RAM (which ends at a guard page).
  *
- * Input: 16 bytes of mode and switches, 64 of registers, 64 that spoil the tables, the rest is code
- * (and FPU state). */
+ * Input: 16 bytes of mode and switches, 64 of registers, 64 that spoil the tables (and SMM's map), the
+ * rest is code (and FPU state, and tables). Switches: [0] ring, mode, paging, maker, 5 levels; [1] one bit
+ * each, below; [2] [3] when which interrupt comes; [15] when an SMI comes. */
 #include "tests/unit/cpu_rig.h"
 
 #define CODE  0x20000u
 #define STEPS 100
+
+/* Tables of their own, so that the usual ones stay */
+#define PML5    0x10000u
+#define PAE_TOP 0x11000u
+#define OLD_PD  0x12000u
+#define SMM     0x30000u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -33,6 +40,32 @@ static void prot32(struct rig *r, unsigned cpl)
 	s->efer = 0;
 	s->cr0 &= ~CR0_PG;
 	rig_seg(r, CS, cpl ? SEL_CODE3 : SEL_CODE0);
+}
+
+/* Paging below long mode: PAE, or with entries of 4 bytes, the same memory in large pages. */
+static void page_prot(struct rig *r, bool pae)
+{
+	struct x86_state *s = &r->cpu.s;
+
+	for (uint32_t i = 0; i < 4; i++)
+		rig_put64(r, PAE_TOP + i * 8, i ? 0 : RIG_PD | 1);
+	for (uint32_t i = 0; i < 1024; i++)
+		rig_put32(r, OLD_PD + i * 4, i << 22 | 0x87);
+	s->cr3 = pae ? PAE_TOP : OLD_PD;
+	s->cr4 = (s->cr4 & ~CR4_PAE) | CR4_PSE | (pae ? CR4_PAE : 0);
+	s->cr0 |= CR0_PG;
+}
+
+static bool is_protected(const struct x86_state *s)
+{
+	return s->cr0 & CR0_PE && !(s->efer & EFER_LMA);
+}
+
+static void five_levels(struct rig *r)
+{
+	rig_put64(r, PML5, RIG_PML4 | 7);
+	r->cpu.s.cr3 = PML5;
+	r->cpu.s.cr4 |= CR4_LA57;
 }
 
 static void set_mode(struct rig *r, const uint8_t *d)
@@ -71,11 +104,19 @@ static void set_mode(struct rig *r, const uint8_t *d)
 				.sel = 0x2000, .base = 0x20000, .limit = 0xffff, .attr = 0x93};
 		s->idtr = (struct x86_dtr){.base = 0, .limit = 0x3ff};
 	}
+	if (is_protected(s) && d[0] & 0x10)
+		page_prot(r, d[0] & 0x20);
+	else if (s->efer & EFER_LMA && d[0] & 0x80)
+		five_levels(r);
+	r->cpu.i.amd = d[0] & 0x40;
 	s->rip = CODE - s->seg[CS].base;
 	s->cr0 ^= word(d + 4) & (CR0_TS | CR0_EM | CR0_MP | CR0_NE | CR0_AM | CR0_WP);
 	s->cr4 ^= word(d + 4) &
 		  (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-		   CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP);
+		   CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE);
+	if (!(s->efer & EFER_LMA))
+		s->cr4 &= ~CR4_PCIDE;
+	s->pkru = word(d + 12);
 	s->rflags |= word(d + 8) & (FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF |
 				    FL_AC | FL_VIF | FL_VIP);
 	if (d[1] & 1) {
@@ -89,6 +130,21 @@ static void set_mode(struct rig *r, const uint8_t *d)
 	}
 }
 
+/* SMM with RSM at once, or with the input's code first; what RSM finds is spoilt. */
+static void smi(struct rig *r, const uint8_t *data, size_t size)
+{
+	cpu_smi(&r->cpu);
+	if (data[15] & 128)
+		memcpy(r->ram + SMM + 0x8000, data + 144, size > 16 ? 16 : size);
+	memcpy(r->ram + SMM + 0x8010, "\x0f\xaa", 2);
+	if (!(data[15] & 128))
+		r->cpu.s.rip += 0x10;
+	if (data[12] & 1)
+		for (unsigned i = 0; i < 8; i++)
+			rig_put32(r, SMM + 0xfc00 + (word(data + 80 + i * 8) & 0x3fc),
+				  word(data + 84 + i * 8));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct rig *r;
@@ -98,6 +154,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!r) {
 		r = rig_new();
+		r->cpu.model = x86_model_find("host-la57");
+		cpu_init(&r->cpu);
 		free(r->ram);
 		r->ram = mmap(NULL, RIG_RAM + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mprotect(r->ram, RIG_RAM, PROT_READ | PROT_WRITE))
@@ -123,6 +181,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					  word(data + 82 + i * 8));
 	size -= 144;
 	memcpy(r->ram + CODE, data + 144, size > 4096 ? 4096 : size);
+	if (data[1] & 16 && size > 256) /* and page tables that make no sense at all */
+		memcpy(r->ram + (data[0] & 0x10 ? OLD_PD : RIG_PD), data + 144, 256);
 	if (data[1] & 32)
 		memcpy(s->xsave.bytes, data + 144, size > 832 ? 832 : size);
 	for (unsigned v = 0; v < 256; v++) /* handlers return */
@@ -130,6 +190,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		       data[1] & 64 ? "\x83\xc4\x04\xcf" : "\x48\xcf\x90", 4);
 	cpu_state_changed(&r->cpu);
 	for (unsigned i = 0; i < STEPS; i++) {
+		if (i == (data[15] & 127) && !s->smm && !s->shadow)
+			smi(r, data, size);
 		if (cpu_step(&r->cpu) >= STEP_HALT && s->activity != ACT_RUN)
 			break;
 		if (i == (data[2] & 63) && cpu_can_interrupt(&r->cpu))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* fuzz_pc.c: the chips of a PC under a guest that writes whatever it likes: ports, MMIO, MSRs, MSIs,
  * interrupts taken or not, time that passes, input on the serial line, keys and movements of the mouse.
- * Input: a list of 12-byte steps {what, where, value}. */
+ * Input: a list of 12-byte steps {what, where, value}; bit 7 of the first byte: with the chip set, its
+ * PCI functions, a screen, an IDE disk and a CD drive. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +12,20 @@
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/hpet.h"
 #include "dev/pc/debugexit.h"
+#include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
 #include "dev/pc/i8237.h"
 #include "dev/pc/i8254.h"
+#include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pvclock.h"
+#include "dev/pc/vga.h"
+#include "dev/pci/pci.h"
 #include "plat/fake/fake.h"
+#include "ui/display.h"
 #include "ui/input.h"
 #include "vm/vm.h"
 
@@ -66,7 +72,10 @@ static const struct {
 	uint16_t base, len;
 } ports[] = {{0x20, 2},  {0x40, 4},  {0x60, 1},  {0x61, 1},  {0x64, 1},  {0x70, 2},
 	     {0x92, 1},  {0xa0, 2},  {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
-	     {0x500, 4}, {0x00, 16}, {0x80, 16}, {0xc0, 32}, {0x3f0, 8}, {0x3f5, 1}};
+	     {0x500, 4}, {0x00, 16}, {0x80, 16}, {0xc0, 32}, {0x3f0, 6}, {0x3f5, 1},
+	     /* of the PCI machine */
+	     {0xcf8, 8}, {0xb2, 2}, {0x618, 24}, {0x1f0, 8}, {0x170, 8}, {0x3f6, 1}, {0x376, 1},
+	     {0x3c0, 16}, {0x3d4, 8}, {0x1ce, 4}, {0xc000, 16}};
 
 static struct input people;
 
@@ -84,13 +93,46 @@ static void floppy_submit(struct block *b, struct block_req *req)
 static const struct block_ops floppy_ops = {.name = "floppy", .submit = floppy_submit};
 static struct block floppy = {.ops = &floppy_ops, .size = 1440 * KIB, .name = "floppy"};
 
-static struct vm *build(struct chr *chr)
+static struct block disk = {.ops = &floppy_ops, .size = 8 * MIB, .name = "disk"};
+static struct block disc = {.ops = &floppy_ops, .size = 2 * MIB, .name = "disc", .read_only = true};
+static struct display screen;
+
+static void build_pci(struct vm *vm, struct acpi_pm *pm)
+{
+	struct i440fx_wiring w = {.pm = pm, .pm_base = 0x600};
+	struct pci_host_wiring host = {.vendor = I440FX_VENDOR, .device = I440FX_DEVICE};
+	struct ide_wiring ide_w = {.slot = PIIX_SLOT,
+				   .func = PIIX_IDE_FN,
+				   .irq = {gsi_line(vm, 14), gsi_line(vm, 15)}};
+	struct vga_wiring vga_w = {.slot = 2, .display = &screen};
+	struct i440fx *chip;
+	struct ide *ide;
+	struct vga *vga;
+
+	display_init(&screen);
+	if (i440fx_create(vm, &chip))
+		abort();
+	for (unsigned i = 0; i < 4; i++)
+		host.pirq[i] = i440fx_pirq(chip, i);
+	if (pci_host_create(vm, &host, &w.host))
+		abort();
+	ide_w.host = vga_w.host = w.host;
+	ide_w.drive[0].present = ide_w.drive[2].present = ide_w.drive[2].cdrom = true;
+	ide_w.drive[0].block = &disk;
+	ide_w.drive[2].block = &disc;
+	if (i440fx_attach(chip, &w) || vga_create(vm, &vga_w, &vga) ||
+	    ide_create(vm, &ide_w, &ide))
+		abort();
+}
+
+static struct vm *build(struct chr *chr, bool pci)
 {
 	const struct vm_config cfg = {.name = "fuzz",
 				      .engine = &none,
 				      .cpus = CPUS,
 				      .memory = 2 * MIB,
-				      .low_end = 2 * MIB};
+				      .low_end = 2 * MIB,
+				      .pc_low = pci};
 	struct vm *vm;
 	struct intr *intr;
 	struct pcspk_wiring spk = {0};
@@ -121,7 +163,7 @@ static struct vm *build(struct chr *chr)
 			   &(struct acpi_pm_wiring){.base = 0x600,
 						    .s5_type = ACPI_S5_TYPE,
 						    .sci = gsi_line(vm, 9),
-						    .cf9 = true},
+						    .cf9 = !pci},
 			   &pm) ||
 	    i8042_create(vm,
 			 &(struct i8042_wiring){.irq = gsi_line(vm, 1),
@@ -136,6 +178,8 @@ static struct vm *build(struct chr *chr)
 	fdc_w.drive[0].block = &floppy;
 	if (i8237_create(vm, &fdc_w.dma) || i82078_create(vm, &fdc_w, &fdc))
 		abort();
+	if (pci)
+		build_pci(vm, pm);
 	intr_virtual_wire(intr);
 	return vm;
 }
@@ -153,8 +197,10 @@ static void port_access(struct vm *vm, uint8_t how, uint16_t where, uint32_t val
 
 static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t value)
 {
-	static const uint32_t page[] = {0xfee00000, 0xfed00000, 0xfec00000, 0xfec00000};
-	uint64_t addr = page[where >> 14] + (where & 0xfff);
+	/* the last two: the screen's */
+	static const uint32_t page[] = {0xfee00000, 0xfed00000, 0xfec00000, 0xa0000,
+					0xfee00000, 0xfed00000, 0xb8000,    0xaf000};
+	uint64_t addr = page[where >> 13] + (where & 0xfff);
 	unsigned size = 1u << (how >> 4) % 4;
 
 	if (how & 8)
@@ -218,6 +264,10 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 		if (how & 8)
 			input_move(&people, (int16_t)value, (int16_t)(value >> 16),
 				   (int8_t)(value >> 32), (unsigned)(value >> 40));
+		if (how & 4 && vm->mem.screen.size && display_begin(&screen)) {
+			display_take(&screen);
+			display_done(&screen);
+		}
 		if (how & 0x40)
 			vcpu->intc->reset(vcpu->intc_chip, how & 0x20);
 	}
@@ -233,7 +283,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vm *vm;
 
 	fake_reset();
-	vm = build(&chr);
+	vm = build(&chr, size && data[0] & 0x80);
 	for (unsigned i = 0; i < 2000 && size >= 12; i++, data += 12, size -= 12)
 		step(vm, &chr, data);
 	vm_destroy(vm);
