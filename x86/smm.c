@@ -7,9 +7,9 @@
  * CPU's own thread only. */
 #include "x86/interp.h"
 
-#define HANDLER   0x8000u
-#define REVISION  (BIT(16) | BIT(17)) /* I/O restart, SMBASE relocation */
-#define FL_VALID                                                                                 \
+#define HANDLER  0x8000u
+#define REVISION (BIT(16) | BIT(17)) /* I/O restart, SMBASE relocation */
+#define FL_VALID                                                                               \
 	(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC | FL_VIF | \
 	 FL_VIP | FL_ID)
 
@@ -18,12 +18,14 @@ struct reg {
 	uint16_t at, field;
 	uint8_t size, field_size;
 };
-#define R(at, size, f)                                               \
-	{                                                            \
-		at, offsetof(struct x86_state, f), size,             \
-			sizeof(((struct x86_state *)NULL)->f)        \
+#define R(at, size, f)                                                                         \
+	{                                                                                      \
+		at, offsetof(struct x86_state, f), size, sizeof(((struct x86_state *)NULL)->f) \
 	}
-#define HIGH(at, f) {at, offsetof(struct x86_state, f) + 4, 4, 4}
+#define HIGH(at, f)                                         \
+	{                                                   \
+		at, offsetof(struct x86_state, f) + 4, 4, 4 \
+	}
 
 /* Of the interrupted I/O instruction */
 enum { IO_RIP, IO_RCX, IO_RSI, IO_RDI, IO_WORDS };
@@ -102,19 +104,19 @@ static void amd_put_io(struct cpu *cpu)
 
 /* Intel 64 (SDM vol. 3, table 32-3) */
 static const struct reg intel_regs[] = {
-	R(0xfff8, 8, cr0),          R(0xfff0, 8, cr3),         R(0xffe8, 8, rflags),
-	R(0xffe0, 8, efer),         R(0xffd8, 8, rip),         R(0xffd0, 8, dr[6]),
-	R(0xffc8, 8, dr[7]),        R(0xffc4, 4, tr.sel),      R(0xffc0, 4, ldtr.sel),
-	R(0xffbc, 4, seg[GS].sel),  R(0xffb8, 4, seg[FS].sel), R(0xffb4, 4, seg[DS].sel),
-	R(0xffb0, 4, seg[SS].sel),  R(0xffac, 4, seg[CS].sel), R(0xffa8, 4, seg[ES].sel),
-	R(0xff94, 8, gpr[RDI]),     R(0xff8c, 8, gpr[RSI]),    R(0xff84, 8, gpr[RBP]),
-	R(0xff7c, 8, gpr[RSP]),     R(0xff74, 8, gpr[RBX]),    R(0xff6c, 8, gpr[RDX]),
-	R(0xff64, 8, gpr[RCX]),     R(0xff5c, 8, gpr[RAX]),    R(0xff54, 8, gpr[R8]),
-	R(0xff4c, 8, gpr[R9]),      R(0xff44, 8, gpr[R10]),    R(0xff3c, 8, gpr[R11]),
-	R(0xff34, 8, gpr[R12]),     R(0xff2c, 8, gpr[R13]),    R(0xff24, 8, gpr[R14]),
-	R(0xff1c, 8, gpr[R15]),     R(0xfe9c, 4, ldtr.base),   HIGH(0xfdd4, ldtr.base),
-	R(0xfe94, 4, idtr.base),    HIGH(0xfdd8, idtr.base),   R(0xfe8c, 4, gdtr.base),
-	HIGH(0xfdd0, gdtr.base),    R(0xfe40, 8, cr4),         R(0xfc80, 2, gdtr.limit),
+	R(0xfff8, 8, cr0),         R(0xfff0, 8, cr3),         R(0xffe8, 8, rflags),
+	R(0xffe0, 8, efer),        R(0xffd8, 8, rip),         R(0xffd0, 8, dr[6]),
+	R(0xffc8, 8, dr[7]),       R(0xffc4, 4, tr.sel),      R(0xffc0, 4, ldtr.sel),
+	R(0xffbc, 4, seg[GS].sel), R(0xffb8, 4, seg[FS].sel), R(0xffb4, 4, seg[DS].sel),
+	R(0xffb0, 4, seg[SS].sel), R(0xffac, 4, seg[CS].sel), R(0xffa8, 4, seg[ES].sel),
+	R(0xff94, 8, gpr[RDI]),    R(0xff8c, 8, gpr[RSI]),    R(0xff84, 8, gpr[RBP]),
+	R(0xff7c, 8, gpr[RSP]),    R(0xff74, 8, gpr[RBX]),    R(0xff6c, 8, gpr[RDX]),
+	R(0xff64, 8, gpr[RCX]),    R(0xff5c, 8, gpr[RAX]),    R(0xff54, 8, gpr[R8]),
+	R(0xff4c, 8, gpr[R9]),     R(0xff44, 8, gpr[R10]),    R(0xff3c, 8, gpr[R11]),
+	R(0xff34, 8, gpr[R12]),    R(0xff2c, 8, gpr[R13]),    R(0xff24, 8, gpr[R14]),
+	R(0xff1c, 8, gpr[R15]),    R(0xfe9c, 4, ldtr.base),   HIGH(0xfdd4, ldtr.base),
+	R(0xfe94, 4, idtr.base),   HIGH(0xfdd8, idtr.base),   R(0xfe8c, 4, gdtr.base),
+	HIGH(0xfdd0, gdtr.base),   R(0xfe40, 8, cr4),         R(0xfc80, 2, gdtr.limit),
 	R(0xfc82, 2, idtr.limit),
 };
 

@@ -99,7 +99,7 @@ static void glb_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	plat_mutex_lock(&smi->lock);
 	switch (at & ~3u) {
 	case GLBSTS:
-		smi->glbsts &= (uint16_t)~(v & STS_VALID);
+		smi->glbsts &= (uint16_t) ~(v & STS_VALID);
 		break;
 	case GLBEN:
 		smi->glben = (uint16_t)((smi->glben & keep) | v);
@@ -157,8 +157,8 @@ void piix_smi_reset(struct piix_smi *smi)
 }
 
 static const struct st_field smi_fields[] = {
-	ST_U(struct piix_smi, apmc),   ST_U(struct piix_smi, apms),   ST_U(struct piix_smi, glbsts),
-	ST_U(struct piix_smi, glben),  ST_U(struct piix_smi, glbctl), ST_U(struct piix_smi, devctl),
+	ST_U(struct piix_smi, apmc),  ST_U(struct piix_smi, apms),   ST_U(struct piix_smi, glbsts),
+	ST_U(struct piix_smi, glben), ST_U(struct piix_smi, glbctl), ST_U(struct piix_smi, devctl),
 };
 
 int piix_smi_state(struct piix_smi *smi, struct state_stream *st)

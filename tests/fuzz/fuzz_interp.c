@@ -111,9 +111,9 @@ static void set_mode(struct rig *r, const uint8_t *d)
 	r->cpu.i.amd = d[0] & 0x40;
 	s->rip = CODE - s->seg[CS].base;
 	s->cr0 ^= word(d + 4) & (CR0_TS | CR0_EM | CR0_MP | CR0_NE | CR0_AM | CR0_WP);
-	s->cr4 ^= word(d + 4) &
-		  (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-		   CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE);
+	s->cr4 ^= word(d + 4) & (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_OSFXSR |
+				 CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_OSXSAVE | CR4_SMEP |
+				 CR4_SMAP | CR4_PKE | CR4_PCIDE);
 	if (!(s->efer & EFER_LMA))
 		s->cr4 &= ~CR4_PCIDE;
 	s->pkru = word(d + 12);

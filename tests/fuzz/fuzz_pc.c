@@ -70,12 +70,36 @@ static const struct chr_ops sink_ops = {
 
 static const struct {
 	uint16_t base, len;
-} ports[] = {{0x20, 2},  {0x40, 4},  {0x60, 1},  {0x61, 1},  {0x64, 1},  {0x70, 2},
-	     {0x92, 1},  {0xa0, 2},  {0xcf9, 1}, {0x3f8, 8}, {0x4d0, 2}, {0x600, ACPI_PM_LEN},
-	     {0x500, 4}, {0x00, 16}, {0x80, 16}, {0xc0, 32}, {0x3f0, 6}, {0x3f5, 1},
+} ports[] = {{0x20, 2},
+	     {0x40, 4},
+	     {0x60, 1},
+	     {0x61, 1},
+	     {0x64, 1},
+	     {0x70, 2},
+	     {0x92, 1},
+	     {0xa0, 2},
+	     {0xcf9, 1},
+	     {0x3f8, 8},
+	     {0x4d0, 2},
+	     {0x600, ACPI_PM_LEN},
+	     {0x500, 4},
+	     {0x00, 16},
+	     {0x80, 16},
+	     {0xc0, 32},
+	     {0x3f0, 6},
+	     {0x3f5, 1},
 	     /* of the PCI machine */
-	     {0xcf8, 8}, {0xb2, 2}, {0x618, 24}, {0x1f0, 8}, {0x170, 8}, {0x3f6, 1}, {0x376, 1},
-	     {0x3c0, 16}, {0x3d4, 8}, {0x1ce, 4}, {0xc000, 16}};
+	     {0xcf8, 8},
+	     {0xb2, 2},
+	     {0x618, 24},
+	     {0x1f0, 8},
+	     {0x170, 8},
+	     {0x3f6, 1},
+	     {0x376, 1},
+	     {0x3c0, 16},
+	     {0x3d4, 8},
+	     {0x1ce, 4},
+	     {0xc000, 16}};
 
 static struct input people;
 
@@ -120,8 +144,7 @@ static void build_pci(struct vm *vm, struct acpi_pm *pm)
 	ide_w.drive[0].present = ide_w.drive[2].present = ide_w.drive[2].cdrom = true;
 	ide_w.drive[0].block = &disk;
 	ide_w.drive[2].block = &disc;
-	if (i440fx_attach(chip, &w) || vga_create(vm, &vga_w, &vga) ||
-	    ide_create(vm, &ide_w, &ide))
+	if (i440fx_attach(chip, &w) || vga_create(vm, &vga_w, &vga) || ide_create(vm, &ide_w, &ide))
 		abort();
 }
 
