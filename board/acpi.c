@@ -135,15 +135,18 @@ static void dsdt_pci(struct builder *b)
 	aml_close(a, dev);
 }
 
-/* At fixed ports; port2 is of the same length. 0: none. */
+/* At fixed ports. 0: none. */
 struct isa_device {
 	const char *name, *hid;
 	uint16_t port, port2;
-	uint8_t len, irq;
+	uint8_t len, irq, len2;
+	bool has_dma;
+	uint8_t dma;
 };
 static const struct isa_device isa_com1 = {"COM1", "PNP0501", 0x3f8, 0, 8, 4};
 static const struct isa_device isa_rtc = {"RTC0", "PNP0B00", 0x70, 0, 2, 8};
-static const struct isa_device isa_keyboard = {"KBD0", "PNP0303", 0x60, 0x64, 1, 1};
+static const struct isa_device isa_keyboard = {"KBD0", "PNP0303", 0x60, 0x64, 1, 1, 1};
+static const struct isa_device isa_floppy = {"FDC0", "PNP0700", 0x3f0, 0x3f7, 6, 6, 1, true, 2};
 static const struct isa_device isa_mouse = {"MOU0", "PNP0F13", 0, 0, 0, 12};
 
 static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
@@ -160,8 +163,10 @@ static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
 	if (d->port)
 		aml_res_io(&r, d->port, d->len);
 	if (d->port2)
-		aml_res_io(&r, d->port2, d->len);
+		aml_res_io(&r, d->port2, d->len2);
 	aml_res_irq(&r, d->irq);
+	if (d->has_dma)
+		aml_res_dma(&r, d->dma);
 	aml_res_end(&r);
 	aml_name(a, "_CRS");
 	aml_buffer(a, r.buf, r.len);
@@ -223,6 +228,8 @@ static gpa_t build_dsdt(struct builder *b)
 		dsdt_isa_device(b, &isa_com1);
 	if (c->has_rtc)
 		dsdt_isa_device(b, &isa_rtc);
+	if (c->has_floppy)
+		dsdt_isa_device(b, &isa_floppy);
 	if (c->has_ps2) {
 		dsdt_isa_device(b, &isa_keyboard);
 		dsdt_isa_device(b, &isa_mouse);

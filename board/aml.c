@@ -179,6 +179,13 @@ static void res_word_space(struct aml *r, uint8_t type, uint8_t flags, uint16_t 
 	aml_le(r, 2, (uint64_t)last - first + 1);
 }
 
+void aml_res_dma(struct aml *r, unsigned channel)
+{
+	aml_le(r, 1, 0x2a);
+	aml_le(r, 1, 1u << channel);
+	aml_le(r, 1, 0);
+}
+
 void aml_res_bus(struct aml *r, uint16_t first, uint16_t last)
 {
 	res_word_space(r, 2, 0, first, last);

@@ -456,6 +456,7 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 		.has_rtc = true,
 		.has_i8042 = true,
 		.has_ps2 = cfg->input,
+		.has_floppy = cfg->floppy[0].present,
 	};
 	uint32_t len;
 	int err = acpi_build(&acpi, 0, pc->acpi, sizeof(pc->acpi));

@@ -40,6 +40,7 @@ static const struct acpi_config acpi = {
 	.pci_gsi = test_gsi,
 	.has_serial = true,
 	.has_rtc = true,
+	.has_floppy = true,
 };
 
 static uint8_t sum(const uint8_t *p, size_t n)
@@ -86,6 +87,18 @@ static void disassemble(const uint8_t *table, uint32_t len)
 	assert_int_equal(system(cmd), 0);
 }
 
+/* Ports, IRQ 6 and DMA channel 2 of the floppy controller are in the DSDT in this form. */
+static void check_floppy(const uint8_t *t, uint32_t len)
+{
+	static const uint8_t resources[] = {0x47, 1, 0xf0, 3, 0xf0, 3,    1, 6,    0x47, 1, 0xf7, 3,
+					    0xf7, 3, 1,    1, 0x22, 0x40, 0, 0x2a, 4,    0, 0x79};
+	uint32_t i = 0;
+
+	while (i + sizeof(resources) <= len && memcmp(t + i, resources, sizeof(resources)))
+		i++;
+	assert_true(i + sizeof(resources) <= len);
+}
+
 static void test_acpi(void **state)
 {
 	static uint8_t buf[0x4000];
@@ -118,6 +131,7 @@ static void test_acpi(void **state)
 			memcpy(&len, t + 4, 4);
 			assert_memory_equal(t, "DSDT", 4);
 			assert_int_equal(sum(t, len), 0);
+			check_floppy(t, len);
 			disassemble(t, len);
 		} else if (!memcmp(t, "APIC", 4)) {
 			seen |= 2;
