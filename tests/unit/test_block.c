@@ -541,7 +541,7 @@ static void test_backing(void **state)
 	assert_int_equal(run("qemu-img rebase -u -f qcow2 -F qed -b none '%s'", in_dir("sub/base")),
 			 0);
 	assert_null(open_path("top", (struct block_open_opts){0}));
-	assert_has(err_text, "format vmdk");
+	assert_has(err_text, "format qed");
 	assert_int_equal(
 		run("qemu-img rebase -u -f qcow2 -F raw -b nbd://x/y '%s'", in_dir("sub/base")), 0);
 	assert_null(open_path("top", (struct block_open_opts){0}));
