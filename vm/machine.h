@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* machine.h: what engines do for a vCPU's interpreter (cpu_ops) beyond memory: the machine's MSRs and
- * CPUID leaves, and the monitor. On the vCPU's thread. */
+/* machine.h: what engines do for a vCPU's interpreter (cpu_ops) beyond memory: its start, the machine's
+ * MSRs and CPUID leaves, and the monitor. On the vCPU's thread. */
 #ifndef VM_MACHINE_H
 #define VM_MACHINE_H
 
 #include "vm/vcpu.h"
+
+struct cpu;
+struct cpu_ops;
 
 /* The interrupt controller's, then the board's. 0 or ERR_NOENT. */
 int vcpu_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value);
@@ -14,5 +17,11 @@ void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
 /* As cpu_ops.msr_asked and cpu_ops.cr_told. */
 int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
 void vcpu_tell_cr(struct vcpu *vcpu, unsigned cr, uint64_t value);
+
+/* Readies cpu, zeroed memory of the engine's, as the processor of vcpu for the interpreter: model,
+ * scratch code memory, vcpu->state. ops find owner in cpu->owner. */
+int vcpu_cpu_init(struct vcpu *vcpu, struct cpu *cpu, const struct cpu_ops *ops,
+		  void *owner) attr_must_check;
+void vcpu_cpu_fini(struct cpu *cpu); /* also after a failed or without a vcpu_cpu_init() */
 
 #endif

@@ -165,11 +165,10 @@ struct soft_vcpu {
 	uint64_t cr0_seen, cr4_seen, efer_seen;
 	uint64_t cs_base_seen; /* of legacy code that is not flat: jump caches depend on it */
 	uint32_t cs_limit_seen;
-	_Atomic bool in_code;    /* between soft_next() and leaving: the cache must stay */
-	struct plat_code native; /* page for x86/native.c */
-	struct mem_slot *slot;   /* last one used */
-	uint32_t last_retry;     /* site that was retried last after a TLB fill */
-	uint32_t last_group;     /* exit of a group, likewise */
+	_Atomic bool in_code;  /* between soft_next() and leaving: the cache must stay */
+	struct mem_slot *slot; /* last one used */
+	uint32_t last_retry;   /* site that was retried last after a TLB fill */
+	uint32_t last_group;   /* exit of a group, likewise */
 	uint64_t last_ea;
 	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;

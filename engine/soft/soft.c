@@ -10,6 +10,7 @@
 #include "engine/soft/layout.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/view.h"
+#include "vm/machine.h"
 
 _Static_assert(sizeof(struct soft_vcpu) <= GS_STRUCT, "GS_STRUCT");
 
@@ -113,7 +114,7 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 
 	if (!v)
 		return;
-	plat_code_free(&v->native);
+	vcpu_cpu_fini(&v->cpu);
 	soft_stats_add(&v->sv->gone, &v->stats);
 	for (unsigned i = 0; i < I_COUNT; i++)
 		v->sv->by_mnem[i] += v->by_mnem[i];
@@ -130,19 +131,11 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 
 	if (err)
 		return err;
-	err = plat_code_alloc(PAGE_SIZE, &v->native);
+	err = vcpu_cpu_init(vcpu, &v->cpu, &soft_cpu_ops, v);
 	if (err) {
 		vcpu_free(v);
 		return err;
 	}
-	v->cpu.ops = &soft_cpu_ops;
-	v->cpu.owner = v;
-	v->cpu.model = vcpu->vm->model;
-	v->cpu.index = vcpu->index;
-	v->cpu.native_rw = v->native.rw;
-	v->cpu.native_rx = v->native.rx;
-	v->cpu.native_size = v->native.size;
-	cpu_init(&v->cpu);
 	v->self = (uint64_t)v;
 	v->vcpu = vcpu;
 	v->sv = sv;
@@ -155,7 +148,6 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 	soft_tlb_init(v);
 	soft_jumps_init(v);
 	vcpu->engine_data = v;
-	vcpu->state = &v->cpu.s;
 	sv->vcpu[vcpu->index] = v;
 	sv->n_vcpus = MAX(sv->n_vcpus, vcpu->index + 1);
 	return 0;
