@@ -16,6 +16,7 @@
  * run() and the state functions enter on the vCPU's own thread, kick() and memory_protected() from any. */
 #include "base/str.h"
 #include "engine/hw/svm_impl.h"
+#include "vm/machine.h"
 #include "x86/feature.h"
 
 #define MSR_EFER    0xc0000080u
@@ -264,7 +265,7 @@ static void svm_vcpu_fini(struct vcpu *vcpu)
 
 	if (!v)
 		return;
-	plat_code_free(&v->native);
+	vcpu_cpu_fini(&v->cpu);
 	plat_pages_free(v->vmcb, PAGE_SIZE);
 	plat_pages_free(v->host, PAGE_SIZE);
 	plat_pages_free(v, ALIGN_UP(sizeof(*v), (size_t)PAGE_SIZE));
@@ -304,22 +305,13 @@ static int svm_vcpu_init(struct vcpu *vcpu)
 	v->sv = vcpu->vm->engine_data;
 	v->vmcb = plat_pages_alloc(PAGE_SIZE);
 	v->host = plat_pages_alloc(PAGE_SIZE);
-	err = plat_code_alloc(PAGE_SIZE, &v->native);
+	err = vcpu_cpu_init(vcpu, &v->cpu, &svm_cpu_ops, v);
 	if (err || !v->vmcb || !v->host) {
 		svm_vcpu_fini(vcpu);
 		return err_here(ERR_NOMEM);
 	}
-	v->cpu.ops = &svm_cpu_ops;
-	v->cpu.owner = v;
-	v->cpu.model = vcpu->vm->model;
-	v->cpu.index = vcpu->index;
-	v->cpu.native_rw = v->native.rw;
-	v->cpu.native_rx = v->native.rx;
-	v->cpu.native_size = v->native.size;
-	cpu_init(&v->cpu);
 	svm_limit_features(&v->cpu);
 	vmcb_init(v);
-	vcpu->state = &v->cpu.s;
 	return 0;
 }
 
@@ -348,37 +340,50 @@ uint64_t svm_entries(const struct vcpu *vcpu)
 
 /* ---- running ---------------------------------------------------------------------------------- */
 
-/* What the guest is to be interrupted with now, or an exit as soon as that is possible. */
-static void inject(struct svm_vcpu *v)
+/* What the guest is to be interrupted with now, or an exit as soon as that is possible. False: the
+ * interpreter is to deliver it.
+ *
+ * NMIs and exceptions go through the event field, an external interrupt as a virtual one, which the
+ * processor takes by itself before an instruction with RFLAGS.IF set. To a guest both are the same.
+ * But QEMU's TCG (7.2) keeps the vector of an interrupt from the event field as a pending exception,
+ * and delivers it a second time if another thread makes it leave its loop just then, which happens
+ * with more than one processor. */
+static bool inject(struct svm_vcpu *v)
 {
 	struct vmcb *c = v->vmcb;
 	struct x86_state *s = &v->cpu.s;
 	struct vcpu *vcpu = v->vcpu;
-	bool open = !(c->shadow & 1) && !v->reinject;
-	bool irq = vcpu->intc && vcpu->intc->pending(vcpu->intc_chip) >= 0;
-	bool window = false;
+	bool irq, window = false;
 
+	if ((v->reinject & (EV_VALID | EV_TYPE)) == (EV_VALID | EV_INTR)) {
+		v->virq = EV_VALID | (uint8_t)v->reinject;
+		v->reinject = 0;
+	}
 	if (s->nmi_pending && !s->nmi_blocked) {
-		if (open) {
+		window = c->shadow & 1 || v->reinject || v->virq;
+		if (!window) {
 			s->nmi_pending = false;
 			s->nmi_blocked = true;
 			v->reinject = EV_VALID | EV_NMI | VEC_NMI;
-			open = false;
-		} else {
-			window = true;
 		}
 	}
-	if (irq && open && c->rflags & FL_IF) {
+	irq = vcpu->intc && vcpu->intc->pending(vcpu->intc_chip) >= 0;
+	if (irq && !(c->shadow & 1) && !v->reinject && !v->virq && c->rflags & FL_IF) {
 		int vector = vcpu->intc->ack(vcpu->intc_chip);
 
 		if (vector >= 0)
-			v->reinject = EV_VALID | EV_INTR | (uint64_t)vector;
+			v->virq = EV_VALID | (uint64_t)vector;
 		irq = vcpu->intc->pending(vcpu->intc_chip) >= 0;
 	}
 	window |= irq;
+	/* The one virtual interrupt that a processor has is needed for the window. */
+	if (v->virq && window && !v->reinject && !(c->shadow & 1) && c->rflags & FL_IF)
+		return false;
 	c->misc1 = (c->misc1 & ~(INT_VINTR | INT_IRET)) | (window ? INT_VINTR : 0) |
 		   (s->nmi_blocked ? INT_IRET : 0);
-	c->v_intr = V_INTR_MASKING | (window ? V_IRQ | V_PRIO | V_IGN_TPR : 0);
+	c->v_intr = V_INTR_MASKING | (window || v->virq ? V_IRQ | V_PRIO | V_IGN_TPR : 0) |
+		    (v->virq & 0xff) << V_VECTOR_SHIFT;
+	return true;
 }
 
 /* Interrupts are out (GIF): nobody else runs on this CPU until the guest does. */
@@ -430,14 +435,21 @@ static bool enter(struct svm_vcpu *v)
 	if (switch_xcr0)
 		xsetbv(xcr0);
 	c->tlb_control = 0;
+	if (!(c->v_intr & V_IRQ))
+		v->virq = 0;
 	atomic_store(&v->in_guest, false);
 	__asm__ volatile("stgi" : : : "memory");
 	return true;
 }
 
-/* The state is complete whenever run() has returned: others read it then. */
-static void svm_leave(struct svm_vcpu *v)
+/* The state is complete whenever run() has returned: others read it then. Nothing of what was
+ * acknowledged may be lost. */
+static void svm_leave(struct svm_vcpu *v, struct vcpu_exit *exit)
 {
+	if (v->reinject && exit->kind == EXIT_NONE)
+		svm_deliver(v, exit);
+	if (v->virq && (exit->kind == EXIT_NONE || exit->kind == EXIT_HLT))
+		svm_deliver_virq(v, exit);
 	svm_pull(v);
 	svm_fpu_park(v);
 }
@@ -458,17 +470,15 @@ static void svm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	}
 	while (!atomic_load(&vcpu->requests)) {
 		svm_push(v);
-		inject(v);
-		if (!enter(v)) {
-			/* nothing of what was acknowledged may be lost */
-			if (v->reinject)
-				svm_deliver(v, exit);
-			break;
+		if (!inject(v)) {
+			if (!svm_deliver_virq(v, exit))
+				break;
+			continue;
 		}
-		if (!svm_handle(v, exit))
+		if (!enter(v) || !svm_handle(v, exit))
 			break;
 	}
-	svm_leave(v);
+	svm_leave(v, exit);
 }
 
 const struct engine_ops engine_svm = {

@@ -47,6 +47,18 @@ bool svm_deliver(struct svm_vcpu *v, struct vcpu_exit *exit)
 	}
 }
 
+bool svm_deliver_virq(struct svm_vcpu *v, struct vcpu_exit *exit)
+{
+	uint8_t vector = (uint8_t)v->virq;
+
+	to_interpreter(v);
+	if (!cpu_can_interrupt(&v->cpu))
+		return true; /* the processor keeps it */
+	v->virq = 0;
+	v->cpu.s.activity = ACT_RUN;
+	return went(exit, cpu_interrupt(&v->cpu, vector));
+}
+
 static bool step(struct svm_vcpu *v, struct vcpu_exit *exit)
 {
 	to_interpreter(v);

@@ -35,7 +35,7 @@ struct svm_vcpu {
 	bool ready;    /* its thread has been here */
 	uint32_t npt_gen;
 	uint64_t reinject; /* an event whose delivery an exit has interrupted; 0: none */
-	struct plat_code native;
+	uint64_t virq;     /* an acknowledged interrupt that the guest has not taken yet; 0: none */
 	_Atomic bool in_guest;
 	_Atomic uint64_t entries;
 };
@@ -58,7 +58,9 @@ void svm_limit_features(struct cpu *cpu);
 
 /* svm_exit.c: true: go on; false: exit says why not. */
 bool svm_handle(struct svm_vcpu *v, struct vcpu_exit *exit);
-/* Delivers by the interpreter what has been noted for delivery by the processor (reinject). */
+/* Deliver by the interpreter what has been noted for delivery by the processor: reinject; virq, if the
+ * guest can be interrupted. */
 bool svm_deliver(struct svm_vcpu *v, struct vcpu_exit *exit);
+bool svm_deliver_virq(struct svm_vcpu *v, struct vcpu_exit *exit);
 
 #endif

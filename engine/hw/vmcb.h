@@ -112,6 +112,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 #define V_PRIO         (UINT64_C(15) << 16)
 #define V_IGN_TPR      BIT64(20)
 #define V_INTR_MASKING BIT64(24)
+#define V_VECTOR_SHIFT 32
 
 /* event_inj, exit_int_info */
 #define EV_INTR  (UINT64_C(0) << 8)

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The bare-metal hypervisor on several processors under load: two Debian kernels with two vCPUs each, which
+compute, fork and copy, and a guest that crashes, on 2 and on 4 host CPUs of QEMU's TCG.
+
+  tests/long/t_metal_smp.py [ROUNDS [THREADS]]    THREADS: single (the default) or multi, as -accel tcg,thread="""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import vigia_test as vt  # noqa: E402
+
+ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+threads = sys.argv[2] if len(sys.argv) > 2 else "single"
+
+with vt.Workdir() as work:
+    small = work.file("small.bin")
+    subprocess.run(["nasm", "-f", "bin", "-o", small, os.path.join(vt.ROOT, "tests/boot/metal.asm")], check=True)
+    vms = ""
+    for name in ("alpha", "bravo"):
+        vms += f"""
+- name: {name}
+  kernel: {vt.kernel()}
+  initrd: {vt.initramfs()}
+  append: console=ttyS0 quiet vigia.run=cpus,smp,fork,disk vigia.end=shell
+  memory: 96M
+  cpus: 2
+  net: [none]
+  disk: ["{work.file(name + '.raw', size=8 << 20)}"]
+"""
+    vms += f"""
+- name: small
+  kernel: {small}
+  memory: 16M
+  net: [none]
+"""
+    out = work.file("fleet.cpio")
+    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", vms.encode()), "-o", out], check=True,
+                   stdout=subprocess.DEVNULL)
+    for n in range(rounds):
+        for smp in (2, 4):
+            with vt.VM(command=["qemu-system-x86_64", "-accel", f"tcg,thread={threads}", "-cpu", "EPYC", "-M", "q35",
+                                "-m", "512", "-smp", str(smp), "-display", "none", "-serial", "stdio", "-monitor", "none",
+                                "-no-reboot", "-kernel", ELF, "-initrd", out]) as vm:
+                for _ in range(2):
+                    vm.expect(r"\| VIGIA disk ok", 900)
+                said = vm.output.decode(errors="replace")
+                for name in ("alpha", "bravo"):
+                    vt.check(f"{name}| VIGIA smp results=2 distinct=1" in said and
+                             f"{name}| VIGIA fork sum=200010000" in said and f"{name}| VIGIA disk ok" in said,
+                             f"round {n + 1}, {smp} CPUs: {name} has computed, forked and copied")
+                vt.check("BUG:" not in said and "alpha: triple" not in said and "bravo: triple" not in said,
+                         f"round {n + 1}, {smp} CPUs: no trouble in the kernels")
+                vm.send("poweroff\n")
+                vm.wait(120)
