@@ -13,8 +13,7 @@ struct vm;
 /* Per-page state, shared by all engines and devices */
 #define PGF_CODE  BIT(0) /* translations of code on this page exist: writers must report */
 #define PGF_DIRTY BIT(1) /* written since the dirty log was last read */
-#define PGF_WTLB  BIT(2) /* engine: a write TLB may lead here */
-#define PGF_RO    BIT(3) /* writes go to the bus; see mem_protect() */
+#define PGF_RO    BIT(2) /* writes go to the bus; see mem_protect() */
 
 struct mem_slot {
 	gpa_t gpa;

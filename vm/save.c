@@ -382,8 +382,7 @@ static void flags_clear(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->mem.n; i++)
 		for (uint64_t p = 0; p < vm->mem.slot[i].size >> PAGE_SHIFT; p++)
-			atomic_fetch_and_explicit(&vm->mem.slot[i].flags[p],
-						  (uint8_t) ~(PGF_CODE | PGF_WTLB),
+			atomic_fetch_and_explicit(&vm->mem.slot[i].flags[p], (uint8_t)~PGF_CODE,
 						  memory_order_relaxed);
 }
 

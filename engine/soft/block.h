@@ -42,7 +42,6 @@ struct soft_block {
 	uint64_t rip;     /* offset in the page where MODE_IS_PIC */
 	uint32_t page[2]; /* physical page numbers; [1]: that of the second half of an instruction
 			   * that crosses, or NO_PAGE */
-	uint32_t sum;     /* of the guest's bytes */
 	uint32_t code;    /* offset in the cache */
 	uint32_t sites;   /* first of n_insns + 1 */
 	uint32_t exits;   /* first of n_exits */
@@ -58,7 +57,7 @@ struct soft_block {
 	bool dead;
 	bool ends; /* by an instruction of the interpreter: nothing follows */
 };
-_Static_assert(sizeof(struct soft_block) == 64, "one cache line");
+_Static_assert(sizeof(struct soft_block) <= 64, "one cache line");
 
 /* The mode that its vCPU is in */
 static inline uint32_t block_mode(const struct soft_block *b)
@@ -87,6 +86,7 @@ struct soft_page {
 	uint32_t next;   /* page + 1 in the same hash chain */
 	uint32_t misses; /* stores beside the code since it was last dropped */
 	uint32_t heat;   /* times that it was dropped for such stores */
+	uint64_t news;   /* what vCPUs must have seen before it is translated from */
 };
 
 struct soft_tgt {
@@ -95,7 +95,7 @@ struct soft_tgt {
 	uint32_t mode;
 };
 
-/* Pages that got code lately: other vCPUs drop their write entries for them */
+/* Pages that were marked lately: other vCPUs drop their write entries for them */
 #define NEWS_MAX 1024u
 
 #define HASH_SIZE 65536u
@@ -128,7 +128,7 @@ struct soft_cache {
 	uint32_t n_pages, n_tgts;
 	uint32_t *hash, *page_hash, *tgt_hash; /* index + 1 */
 	hva_t news[NEWS_MAX];
-	_Atomic uint32_t n_news;
+	_Atomic uint64_t n_news;
 	/* trampolines: offsets in the cache */
 	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
 		t_string, t_group;
@@ -221,17 +221,13 @@ bool soft_pages_room(struct soft_vm *sv);
 void soft_code_store(struct soft_vcpu *v, gpa_t gpa);
 /* Memory was written by somebody else; v: the caller's vCPU or NULL. */
 void soft_code_changed(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa, uint64_t len);
-/* Other vCPUs have translated code from pages that this one may still write to directly. */
+/* Between two instructions: other vCPUs have marked pages that this one may write to directly. */
 void soft_code_news(struct soft_vcpu *v);
-
-/* After the instruction that stored there: v->stored. */
-void soft_code_stored(struct soft_vcpu *v);
-/* Drops what was translated from other bytes than the page has now. */
-void soft_code_verify(struct soft_vcpu *v, gpa_t gpa);
 /* No vCPU may write to this host page directly any more, from its next poll on. */
 void soft_code_protect(struct soft_vm *sv, hva_t hva);
-/* Before code is read from a page: from now on, stores to it come to soft_code_store(). */
-void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
+/* Before code is read from a page: stores to it shall come to soft_code_store(). False: not all do
+ * so yet. */
+bool soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa);
 /* Kills the blocks that may contain instructions at breakpoints. */
 void soft_blocks_cut(struct soft_vm *sv, const struct debug_set *set);
 /* Kills one block and takes it off its pages. */
@@ -245,12 +241,11 @@ bool soft_gpa_of(struct soft_vcpu *v, hva_t hva, gpa_t *gpa);
 
 /* translate.c: translates the block at rip. gpa2: page that follows, NO_GPA if not known. Under the
  * lock. TR_FULL, TR_EMPTY: make room in the cache, or empty
- * it, first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be. */
-enum tr_result { TR_OK, TR_FULL, TR_EMPTY, TR_CROSS, TR_NONE };
+ * it, first; TR_CROSS: gpa2 is needed; TR_NONE: it can't be; TR_LATER: not
+ * before other vCPUs have heard of it. */
+enum tr_result { TR_OK, TR_FULL, TR_EMPTY, TR_CROSS, TR_NONE, TR_LATER };
 enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, gpa_t gpa,
 			      gpa_t gpa2, struct soft_block **out);
-/* Checksum of a block's source. */
-uint32_t soft_sum(const uint8_t *p, size_t n);
 
 /* Where the block begins for this vCPU, which runs it */
 static inline uint64_t soft_rip(const struct soft_vcpu *v, const struct soft_block *b)

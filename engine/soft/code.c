@@ -6,11 +6,12 @@
  * page that is stored to often beside its code gives the code up, the later the oftener that
  * happened.
  *
- * Several vCPUs: one may be in the middle of a store, past its probe, when another translates from
- * that page. Each first block of a page is therefore news to the others: at their next poll they
- * drop their write entries for the page, and then, their stores being done, compare the sums of
- * the blocks that were made meanwhile. Likewise a store through the interpreter drops blocks before
- * it is done, and again afterwards if new ones came up (soft_code_stored). */
+ * Several vCPUs: one may be in the middle of a store, past its probe or the look at the mark, when
+ * another marks that page. The mark is therefore news to all: at their next poll, between two
+ * instructions, they drop their write entries for the page. Until those that run have done so,
+ * nothing is translated from it: the interpreter runs what is there, and nobody waits for anybody.
+ * Likewise while a store that has dropped blocks is not done yet (v->storing). So no block outlives
+ * the store that changes its bytes. */
 #include "base/str.h"
 #include "engine/soft/block.h"
 #include "engine/soft/tlb.h"
@@ -46,15 +47,6 @@ bool soft_pages_room(struct soft_vm *sv)
 	return sv->cache->n_pages + 2 <= sv->cache->max_pages;
 }
 
-uint32_t soft_sum(const uint8_t *p, size_t n)
-{
-	uint32_t h = 2166136261u;
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ p[i]) * 16777619u;
-	return h;
-}
-
 /* Bytes of block b on its page number half: from, to (exclusive), as offsets in the page. */
 static void extent(const struct soft_block *b, unsigned half, uint32_t *from, uint32_t *to)
 {
@@ -76,16 +68,19 @@ static unsigned half_on(const struct soft_block *b, const struct soft_page *p)
 	return b->page[0] == p->gpa >> PAGE_SHIFT ? 0 : 1;
 }
 
-/* Tells the vCPUs, but v, to drop write entries for the page; the lock is held. */
-static void post(struct soft_vm *sv, struct soft_vcpu *v, hva_t hva)
+/* Tells the vCPUs, but v, to drop write entries for the page; the lock is held. Gives what they must
+ * have seen then. */
+static uint64_t post(struct soft_vm *sv, struct soft_vcpu *v, hva_t hva)
 {
 	struct soft_cache *c = sv->cache;
+	uint64_t n = atomic_load(&c->n_news);
 
-	c->news[atomic_load(&c->n_news) % NEWS_MAX] = hva;
-	atomic_fetch_add(&c->n_news, 1);
+	c->news[n % NEWS_MAX] = hva;
+	atomic_store(&c->n_news, n + 1);
 	for (unsigned i = 0; i < sv->n_vcpus; i++)
 		if (sv->vcpu[i] && sv->vcpu[i] != v)
 			atomic_store(&sv->vcpu[i]->poll, 1);
+	return n + 1;
 }
 
 void soft_code_protect(struct soft_vm *sv, hva_t hva)
@@ -99,18 +94,31 @@ static void mark_page(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page 
 {
 	_Atomic uint8_t *flags = soft_page_flags(sv, p->gpa);
 	struct mem_slot *slot = mem_slot(sv->vm, p->gpa);
-	uint8_t old;
 	hva_t hva;
 
 	if (!flags)
 		return; /* ROM: nobody writes */
-	old = atomic_fetch_or(flags, PGF_CODE);
-	if ((old & PGF_CODE) || !(old & PGF_WTLB))
+	if (atomic_fetch_or(flags, PGF_CODE) & PGF_CODE)
 		return;
 	hva = slot->hva + (p->gpa - slot->gpa);
 	soft_tlb_drop_writes(v, hva);
 	if (sv->n_vcpus > 1)
-		post(sv, v, hva);
+		p->news = post(sv, v, hva);
+}
+
+/* Will all stores to the page come here? */
+static bool is_settled(const struct soft_vm *sv, const struct soft_vcpu *v,
+		       const struct soft_page *p)
+{
+	for (unsigned i = 0; i < sv->n_vcpus; i++) {
+		const struct soft_vcpu *o = sv->vcpu[i];
+
+		/* One that is not in hears the news when it comes in. */
+		if (o && o != v && atomic_load(&o->in_code) &&
+		    (atomic_load(&o->news_seen) < p->news || atomic_load(&o->storing)))
+			return false;
+	}
+	return true;
 }
 
 void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b)
@@ -128,10 +136,12 @@ void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *
 	}
 }
 
-/* Before the bytes are read: from now on, stores come here. */
-void soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa)
+bool soft_page_watch(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa)
 {
-	mark_page(sv, v, page_get(sv->cache, gpa));
+	struct soft_page *p = page_get(sv->cache, gpa);
+
+	mark_page(sv, v, p);
+	return sv->n_vcpus == 1 || is_settled(sv, v, p);
 }
 
 static void page_forget(struct soft_cache *c, struct soft_page *p, const struct soft_block *b)
@@ -234,19 +244,10 @@ void soft_code_store(struct soft_vcpu *v, gpa_t gpa)
 	uint32_t size = known ? MIN(v->store_size, room) : room;
 
 	v->stats.code_writes++;
-	v->stored = gpa & ~PAGE_MASK;
 	plat_mutex_lock(&v->sv->lock);
+	atomic_store(&v->storing, true);
 	page_store(v->sv, v, gpa, size);
 	plat_mutex_unlock(&v->sv->lock);
-}
-
-void soft_code_stored(struct soft_vcpu *v)
-{
-	_Atomic uint8_t *flags = soft_page_flags(v->sv, v->stored);
-
-	if (v->sv->n_vcpus > 1 && flags && (atomic_load(flags) & PGF_CODE))
-		soft_code_verify(v, v->stored);
-	v->stored = NO_GPA;
 }
 
 void soft_code_changed(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa, uint64_t len)
@@ -266,68 +267,25 @@ void soft_code_changed(struct soft_vm *sv, struct soft_vcpu *v, gpa_t gpa, uint6
 	plat_mutex_unlock(&sv->lock);
 }
 
-/* The bytes of a block as they are now */
-static uint32_t sum_now(struct soft_vm *sv, const struct soft_block *b)
-{
-	uint8_t buf[BLOCK_INSNS * INSN_MAX];
-	gpa_t gpa = block_gpa(b), gpa2 = (gpa_t)b->page[1] << PAGE_SHIFT;
-	uint32_t first = MIN((uint32_t)b->len, (uint32_t)(PAGE_SIZE - (gpa & PAGE_MASK)));
-
-	if (mem_read(sv->vm, gpa, buf, first))
-		return ~b->sum;
-	if (first < b->len && mem_read(sv->vm, gpa2, buf + first, b->len - first))
-		return ~b->sum;
-	return soft_sum(buf, b->len);
-}
-
-void soft_code_verify(struct soft_vcpu *v, gpa_t gpa)
-{
-	struct soft_vm *sv = v->sv;
-	struct soft_page *p;
-	uint32_t i, next;
-
-	plat_mutex_lock(&sv->lock);
-	p = page_find(sv->cache, gpa);
-	for (i = p ? p->blocks : 0; i; i = next) {
-		struct soft_block *b = &sv->cache->block[i - 1];
-		uint32_t from, to;
-
-		next = b->page_next[half_on(b, p)];
-		if (sum_now(sv, b) == b->sum)
-			continue;
-		extent(b, half_on(b, p), &from, &to);
-		page_kill(sv, v, p, from, to);
-		next = p->blocks; /* others may have gone with it: from the start */
-	}
-	plat_mutex_unlock(&sv->lock);
-}
-
 void soft_code_news(struct soft_vcpu *v)
 {
 	struct soft_vm *sv = v->sv;
 	struct soft_cache *c = sv->cache;
+	uint64_t seen = atomic_load(&v->news_seen);
 
-	while (v->news_seen != atomic_load(&c->n_news)) {
+	while (seen != atomic_load(&c->n_news)) {
 		hva_t hva;
-		gpa_t gpa;
 		bool lost;
 
 		plat_mutex_lock(&sv->lock);
-		lost = c->n_news - v->news_seen > NEWS_MAX;
-		hva = c->news[v->news_seen % NEWS_MAX];
-		if (lost)
-			v->news_seen = c->n_news;
-		else
-			v->news_seen++;
+		lost = c->n_news - seen > NEWS_MAX;
+		hva = c->news[seen % NEWS_MAX];
+		seen = lost ? c->n_news : seen + 1;
 		plat_mutex_unlock(&sv->lock);
-		if (lost) {
+		if (lost)
 			soft_tlb_flush(&v->cpu, FLUSH_ALL, 0, 0);
-			for (uint32_t i = 0; i < c->n_pages; i++)
-				soft_code_verify(v, c->page[i].gpa);
-			continue;
-		}
-		soft_tlb_drop_writes(v, hva);
-		if (soft_gpa_of(v, hva, &gpa))
-			soft_code_verify(v, gpa);
+		else
+			soft_tlb_drop_writes(v, hva);
+		atomic_store(&v->news_seen, seen);
 	}
 }

@@ -227,6 +227,7 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 			      s->init_pending) &&
 			     !v->leave))
 			take_events(v);
+		soft_stored(v);
 		if (unlikely(v->leave))
 			break;
 		if (unlikely(s->activity != ACT_RUN)) {
@@ -236,8 +237,6 @@ const uint8_t *soft_next(struct soft_vcpu *v)
 		}
 		if (v->mode_dirty)
 			soft_refresh_mode(v);
-		if (unlikely(v->stored != NO_GPA))
-			soft_code_stored(v);
 		if (likely(!must_step(v))) {
 			code = soft_find(v);
 			if (likely(code)) {

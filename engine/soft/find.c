@@ -9,14 +9,25 @@
 static bool fetch_page(struct soft_vcpu *v, uint64_t rip, gpa_t *gpa, bool *global)
 {
 	struct cpu_xlate x;
+	int err = soft_tlb_xlate(&v->cpu, rip, ACCESS_FETCH, x86_cpl(&v->cpu.s) == 3, &x);
 
-	if (soft_tlb_xlate(&v->cpu, rip, ACCESS_FETCH, x86_cpl(&v->cpu.s) == 3, &x))
+	soft_stored(v); /* accessed bits */
+	if (err)
 		return false;
 	if (!x.hva || v->fetch_page != (rip & ~PAGE_MASK))
 		return false;
 	*gpa = x.gpa;
 	*global = v->fetch_global;
 	return true;
+}
+
+/* Others write to the page. Let them run that are to hear of it. */
+static void let_others(struct soft_vcpu *v)
+{
+	if (!(++v->refused & 63)) {
+		soft_fpu_park(v);
+		plat_yield();
+	}
 }
 
 /* Does all of it lie in the code segment, and RIP not wrap at its end? */
@@ -66,6 +77,9 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 		switch (r) {
 		case TR_OK:
 			return b;
+		case TR_LATER:
+			let_others(v);
+			return NULL;
 		case TR_NONE:
 			return NULL;
 		case TR_FULL:

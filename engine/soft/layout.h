@@ -192,8 +192,10 @@ struct soft_vcpu {
 	gpa_t fetch_gpa;
 	hva_t fetch_hva;
 	bool fetch_global;
-	uint32_t news_seen; /* soft_cache.n_news */
-	gpa_t stored;       /* page with code that the current instruction stores to, or NO_GPA */
+	_Atomic uint64_t news_seen; /* soft_cache.n_news */
+	/* The instruction in progress stores to a page with code. */
+	_Atomic bool storing;
+	uint32_t refused; /* translations that had to wait */
 	uint32_t pauses;
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that jump caches or slots lead to */
 	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
@@ -240,6 +242,13 @@ extern const struct cpu_ops soft_cpu_ops;
 uint32_t soft_mode(struct soft_vcpu *v);     /* mode word of the current state */
 void soft_refresh_mode(struct soft_vcpu *v); /* after mode_dirty */
 void soft_after_step(struct soft_vcpu *v, enum cpu_step st);
+
+/* Stores that soft_code_store() has heard of are done. */
+static inline void soft_stored(struct soft_vcpu *v)
+{
+	if (unlikely(atomic_load_explicit(&v->storing, memory_order_relaxed)))
+		atomic_store(&v->storing, false);
+}
 
 /* Bytes, as the decoder wants it */
 static inline unsigned mode_bytes(uint32_t mode)

@@ -66,8 +66,7 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 		soft_fpu_park(v);
 		st = cpu_step(&v->cpu);
 	}
-	if (unlikely(v->stored != NO_GPA))
-		soft_code_stored(v);
+	soft_stored(v);
 	if (likely(st == STEP_OK) && !(last && b->ends) && may_resume(v, b, rip + s[1].guest)) {
 		soft_fpu_load(v);
 		return soft_rx(v->sv->cache, b->code + s[1].host);
@@ -142,8 +141,6 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, from) + (uint64_t)(int64_t)e->target);
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
-	if (unlikely(v->stored != NO_GPA)) /* the walk meant to store; it was not done */
-		soft_code_stored(v);
 	to = soft_find_block(v, v->mode | MODE_PLAIN, &global);
 	if (!to)
 		return soft_next(v);

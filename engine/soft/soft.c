@@ -140,7 +140,6 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 	v->vcpu = vcpu;
 	v->sv = sv;
 	v->mode_dirty = true;
-	v->stored = NO_GPA;
 	for (unsigned i = 0; i < 256; i++) {
 		v->if_clear[i] = (uint8_t)(i & ~(FL_IF >> 8));
 		v->if_set[i] = (uint8_t)(i | FL_IF >> 8);

@@ -235,8 +235,6 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		flags = soft_page_flags(v->sv, x->gpa);
 		if (!flags || (atomic_load(flags) & (PGF_CODE | PGF_RO)))
 			return false;
-		if (!(atomic_load_explicit(flags, memory_order_relaxed) & PGF_WTLB))
-			atomic_fetch_or(flags, PGF_WTLB);
 	}
 	log_entry(v, x->global, table, index);
 	if (x->page_shift >= 30)
@@ -249,8 +247,8 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	*ntag_of(gs, table, index) = -page;
 	v->stats.tlb_fills++;
 	if (write) {
-		/* Another vCPU may translate code from this page right now: either it sees our
-		 * entry, or we see its mark. */
+		/* Another vCPU may mark this page right now: either we see the mark, or the entry
+		 * is there when we hear of it. */
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(flags) & (PGF_CODE | PGF_RO)) {
 			entry_clear(gs, table, index);
@@ -265,8 +263,10 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 	enum soft_ctx ctx = soft_ctx(v);
 	struct cpu_exc saved = v->cpu.exc;
 	struct cpu_xlate x;
+	int err = cpu_walk(&v->cpu, gva, write ? ACCESS_WRITE : ACCESS_READ, ctx == CTX_USER, &x);
 
-	if (cpu_walk(&v->cpu, gva, write ? ACCESS_WRITE : ACCESS_READ, ctx == CTX_USER, &x)) {
+	soft_stored(v); /* what it meant to store was not */
+	if (err) {
 		v->cpu.exc = saved; /* the interpreter will find the fault again */
 		return false;
 	}

@@ -268,31 +268,29 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 	uint8_t both[2 * INSN_MAX];
 	hva_t next;
 
-	if (r == DECODE_OK) {
-		b->sum = soft_sum(page + off, t->off[t->n]);
-	} else if (r != DECODE_MORE) {
+	if (r == DECODE_OK)
+		return TR_OK;
+	if (r != DECODE_MORE) {
 		make_bad(t, MIN((size_t)INSN_MAX, avail));
-		b->sum = soft_sum(page + off, t->off[1]);
+		return TR_OK;
+	}
+	if (gpa2 == NO_GPA)
+		return TR_CROSS;
+	next = mem_ptr(t->sv->vm, gpa2 & ~PAGE_MASK, PAGE_SIZE, false);
+	if (!next || avail >= INSN_MAX)
+		return TR_NONE;
+	if (!soft_page_watch(t->sv, t->v, gpa2))
+		return TR_LATER;
+	memcpy(both, page + off, avail);
+	memcpy(both + avail, next, INSN_MAX);
+	b->page[1] = (uint32_t)(gpa2 >> PAGE_SHIFT);
+	r = cpu_decode(&t->v->cpu, both, avail + INSN_MAX, mode_bytes(t->mode), &t->insn[0]);
+	if (r == DECODE_OK) {
+		t->n = 1;
+		t->off[0] = 0;
+		t->off[1] = t->insn[0].len;
 	} else {
-		if (gpa2 == NO_GPA)
-			return TR_CROSS;
-		next = mem_ptr(t->sv->vm, gpa2 & ~PAGE_MASK, PAGE_SIZE, false);
-		if (!next || avail >= INSN_MAX)
-			return TR_NONE;
-		soft_page_watch(t->sv, t->v, gpa2);
-		memcpy(both, page + off, avail);
-		memcpy(both + avail, next, INSN_MAX);
-		b->page[1] = (uint32_t)(gpa2 >> PAGE_SHIFT);
-		r = cpu_decode(&t->v->cpu, both, avail + INSN_MAX, mode_bytes(t->mode),
-			       &t->insn[0]);
-		if (r == DECODE_OK) {
-			t->n = 1;
-			t->off[0] = 0;
-			t->off[1] = t->insn[0].len;
-		} else {
-			make_bad(t, INSN_MAX);
-		}
-		b->sum = soft_sum(both, t->off[1]);
+		make_bad(t, INSN_MAX);
 	}
 	return TR_OK;
 }
@@ -332,7 +330,8 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	*t->b = (struct soft_block){
 		.rip = rip, .page = {(uint32_t)(gpa >> PAGE_SHIFT), NO_PAGE}, .mode = mode};
 
-	soft_page_watch(sv, v, gpa);
+	if (!soft_page_watch(sv, v, gpa))
+		return TR_LATER;
 	r = front(t, page, gpa2);
 	if (r != TR_OK)
 		return r;

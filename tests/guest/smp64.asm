@@ -23,6 +23,8 @@ SPUR	equ 0xff
 LOG0	equ 0xb00000			; what two readers have seen
 LOG3	equ 0xc00000
 PAGE_END equ 0xd00ffc
+FRESH	equ 0xe00000			; pages of code that changes
+BP_GATE	equ idt + 3 * 16
 CODE64	equ 0x08
 DATAS	equ 0x10
 
@@ -1041,6 +1043,199 @@ code_runner:
 	ret
 	align 64
 patched: mov eax, 0
+	ret
+
+; Code that processor 0 changes as fast as it can, and three run all the time: MOV EAX,n << 16; SHR
+; EAX,16; RET. [shared]: what all must get after they serialise; [shared + 64]: what some may get.
+ROW "code is changed by plain stores, three run it after CPUID", 0
+	mov edi, FRESH
+	call plain_stores
+	ret
+ROW "the same, one instruction on two pages", 0
+	mov edi, FRESH + 0xffd
+	call plain_stores
+	ret
+ROW "code is changed behind an INT3, with an interrupt at each step", 0
+	mov edi, FRESH + 0x2000
+	mov eax, special_bp
+	mov [BP_GATE], ax
+	shr eax, 16
+	mov [BP_GATE + 6], ax
+	mov rsi, runner_waits
+	call change_begin
+.loop:	inc r11d
+	mov [shared + 64], r11d
+	mov byte [rdi], 0xcc
+	call interrupt_all
+	mov [rdi + 3], r11w
+	call interrupt_all
+	mov byte [rdi], 0xb8
+	call interrupt_all
+	mov [shared], r11d
+	call change_time
+	jb .loop
+	jmp change_end
+
+; The page gets code while processor 0, which may store there, is between two jumps.
+ROW "a page gets code between two stores of another processor", 0
+	mov edi, FRESH + 0x3000
+	mov rsi, runner_turns
+	call change_begin
+	jmp between_stores
+
+plain_stores:
+	mov rsi, runner_cpuid
+	call change_begin
+.loop:	inc r11d
+	mov [shared + 64], r11d
+	mov [rdi + 3], r11w
+	mov [shared], r11d
+	mov ecx, r11d
+	and ecx, 63
+.wait:	pause
+	dec ecx
+	jns .wait
+	call change_time
+	jb .loop
+	jmp change_end
+
+	align 4096			; no jump to another page
+between_stores:
+	inc r11d
+	mov [rdi + 3], r11w
+	mov [rdi + 0x800], r11d
+	mov [shared + 64], r11d
+	call .while			; processor 1 runs what was stored
+	inc r11d
+	mov [rdi + 3], r11w
+	mov [shared], r11d
+	call .while			; and once more
+	mov ecx, r11d
+.wait:	pause
+	cmp [shared + 384], ecx
+	jne .wait
+	call change_time
+	jb between_stores
+	jmp change_end
+.while:	xor edx, edx
+	mov ecx, 1
+	%rep 600
+	div rcx
+	%endrep
+	ret
+runner_turns:
+	lock inc dword [shared + 256]
+	CPU eax
+	cmp eax, 1
+	jne .out
+	mov r13, [shared + 128]
+.first:	pause
+	cmp dword [shared + 192], 0
+	jne .out
+	mov r14d, [shared + 64]
+	test r14d, 1
+	jz .first
+	cmp r14d, r15d
+	je .first
+	mov r15d, r14d
+	call r13
+	inc r14d
+.second: pause
+	cmp [shared], r14d
+	jne .second
+	xor eax, eax
+	cpuid
+	call r13
+	cmp eax, r14d
+	je .same
+	inc dword [shared + 320]
+.same:	mov [shared + 384], r14d
+	jmp .first
+.out:	ret
+
+; EDI: the code, RSI: who runs it. R11: rounds, R12: when it began.
+change_begin:
+	mov dword [rdi], 0xb8
+	mov dword [rdi + 4], 0x10e8c100
+	mov byte [rdi + 8], 0xc3
+	mov [shared + 128], rdi
+	push rdi
+	call begin_all
+	pop rdi
+.up:	pause
+	cmp dword [shared + 256], CPUS - 1
+	jb .up
+	xor r11d, r11d
+	rdtsc
+	shl rdx, 32
+	or rax, rdx
+	mov r12, rax
+	ret
+; Carry: go on, up to 20000 rounds or 2^31 cycles, but 20 rounds at least
+change_time:
+	rdtsc
+	shl rdx, 32
+	or rax, rdx
+	sub rax, r12
+	shr rax, 31
+	cmp eax, 1
+	jb .more
+	cmp r11d, 20
+	ret
+.more:	cmp r11d, 20000
+	ret
+change_end:
+	mov dword [shared + 192], 1
+	call join
+	mov eax, [shared + 320]
+	ret
+interrupt_all:
+	push rdi
+	mov rdi, hits
+	mov dword [rdi + 0x51 * 4 + 1024], 0
+	mov dword [rdi + 0x51 * 4 + 2048], 0
+	mov dword [rdi + 0x51 * 4 + 3072], 0
+	SETICR 0, 0xc4051
+.wait:	pause
+	mov eax, [hits + 0x51 * 4 + 1024]
+	add eax, [hits + 0x51 * 4 + 2048]
+	add eax, [hits + 0x51 * 4 + 3072]
+	cmp eax, 3
+	jb .wait
+	pop rdi
+	ret
+special_bp:				; as if MOV were done
+	mov eax, [shared + 64]
+	shl eax, 16
+	add qword [rsp], 4
+	iretq
+
+runner_cpuid:
+	lock inc dword [shared + 256]
+	mov r13, [shared + 128]
+.loop:	mov r14d, [shared]
+	xor eax, eax
+	cpuid
+	call r13
+	call run_judge
+	je .loop
+	ret
+runner_waits:
+	lock inc dword [shared + 256]
+	mov r13, [shared + 128]
+.loop:	mov r14d, [shared]
+	call r13
+	call run_judge
+	je .loop
+	ret
+; EAX: what was run, R14: what was due
+run_judge:
+	cmp eax, r14d
+	jb .wrong
+	cmp eax, [shared + 64]
+	jbe .fine
+.wrong:	lock inc dword [shared + 320]
+.fine:	cmp dword [shared + 192], 0
 	ret
 
 ; ---- clocks ----
