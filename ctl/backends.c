@@ -13,10 +13,13 @@
 
 #include "block/block.h"
 #include "chr/mux.h"
+#include "block/watch.h"
 #include "chr/open.h"
 #include "ctl/clock.h"
+#include "ctl/watch.h"
 #include "dev/pc/i82078.h"
 #include "net/open.h"
+#include "net/watch.h"
 #include "plat/linux/loop_fd.h"
 
 /* ---- files in memory ------------------------------------------------------------------------- */
@@ -84,6 +87,9 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 	if (err)
 		return msg_fail(msg, err, "the disk %s%s", text[0] ? text : def->path,
 				text[0] ? "" : " cannot be opened");
+	if (block_watch_open(be->disk[n], be->mon, n, &be->watch->redirects.disk, &be->disk[n]))
+		return msg_fail(msg, ERR_NOMEM, "no temporary file for the disk %s: set TMPDIR",
+				def->path);
 	be->n_disks++;
 	return 0;
 }
@@ -251,6 +257,10 @@ static int open_net(struct backends *be, const struct vm_def *def, const char *s
 		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
 	if (!be->net[be->n_nets]->mac_chosen)
 		choose_mac(def, be->n_nets, be->net[be->n_nets]->mac);
+	err = net_watch_open(be->loop, be->net[be->n_nets], be->mon, &be->watch->redirects.net,
+			     &be->net[be->n_nets]);
+	if (err)
+		return msg_fail(msg, err, "--net %s: out of memory", spec);
 	be->n_nets++;
 	return 0;
 }
@@ -420,19 +430,27 @@ void backends_wire(const struct backends *be, const struct vm_def *def, struct m
 		.cmdline = def->append ? def->append : "console=ttyS0",
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
-		.n_disks = be->n_disks,
-		.n_nics = be->n_nets,
-		.rng = !def->no_rng,
+		.rng = !def->no_rng && watch_device(be->watch, "rng", 0),
 		.exit_port = def->exit_port,
 		.rtc_offset = rtc_offset(def),
 	};
 	for (unsigned i = 0; i < be->n_disks; i++) {
-		cfg->disk[i].block = be->disk[i];
-		memcpy(cfg->disk[i].serial, def->disk[i].serial, sizeof(cfg->disk[i].serial));
+		unsigned at = cfg->n_disks;
+
+		if (!watch_device(be->watch, "disk", i))
+			continue;
+		cfg->n_disks++;
+		cfg->disk[at].block = be->disk[i];
+		memcpy(cfg->disk[at].serial, def->disk[i].serial, sizeof(cfg->disk[at].serial));
 	}
 	for (unsigned i = 0; i < be->n_nets; i++) {
-		cfg->nic[i].net = be->net[i];
-		memcpy(cfg->nic[i].mac, be->net[i]->mac, sizeof(cfg->nic[i].mac));
+		unsigned at = cfg->n_nics;
+
+		if (!watch_device(be->watch, "net", i))
+			continue;
+		cfg->n_nics++;
+		cfg->nic[at].net = be->net[i];
+		memcpy(cfg->nic[at].mac, be->net[i]->mac, sizeof(cfg->nic[at].mac));
 	}
 }
 
@@ -460,16 +478,15 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.vars = be->vars,
 		.boot_menu = def->boot_menu,
 		.serial_text = !def->screen,
-		.display = def->screen ? &be->display : NULL,
+		.display =
+			def->screen && watch_device(be->watch, "screen", 0) ? &be->display : NULL,
 		.vga_bios = be->vga_bios.data,
 		.vga_bios_size = be->vga_bios.size,
 		.input = &be->input,
 		.virtio_input = def->virtio_input,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
-		.n_disks = be->n_disks,
-		.n_nics = be->n_nets,
-		.rng = !def->no_rng,
+		.rng = !def->no_rng && watch_device(be->watch, "rng", 0),
 		.exit_port = def->exit_port,
 		.rtc_offset = rtc_offset(def),
 	};
@@ -480,14 +497,24 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		cfg->floppy[i].block = be->floppy[i];
 	}
 	for (unsigned i = 0; i < be->n_disks; i++) {
-		cfg->disk[i].block = be->disk[i];
-		cfg->disk[i].iface = (enum pc_disk_if)def->disk[i].iface;
-		cfg->disk[i].cdrom = def->disk[i].cdrom;
-		memcpy(cfg->disk[i].serial, def->disk[i].serial, sizeof(cfg->disk[i].serial));
+		unsigned at = cfg->n_disks;
+
+		if (!watch_device(be->watch, "disk", i))
+			continue;
+		cfg->n_disks++;
+		cfg->disk[at].block = be->disk[i];
+		cfg->disk[at].iface = (enum pc_disk_if)def->disk[i].iface;
+		cfg->disk[at].cdrom = def->disk[i].cdrom;
+		memcpy(cfg->disk[at].serial, def->disk[i].serial, sizeof(cfg->disk[at].serial));
 	}
 	for (unsigned i = 0; i < be->n_nets; i++) {
-		cfg->nic[i].net = be->net[i];
-		memcpy(cfg->nic[i].mac, be->net[i]->mac, sizeof(cfg->nic[i].mac));
+		unsigned at = cfg->n_nics;
+
+		if (!watch_device(be->watch, "net", i))
+			continue;
+		cfg->n_nics++;
+		cfg->nic[at].net = be->net[i];
+		memcpy(cfg->nic[at].mac, be->net[i]->mac, sizeof(cfg->nic[at].mac));
 	}
 }
 

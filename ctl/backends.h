@@ -20,7 +20,11 @@ struct mapped_file {
 
 #define BACKENDS_MAX_CLIENTS 8
 
+struct watch;
+
 struct backends {
+	struct watch *watch; /* the monitor's part, set before backends_open() */
+	struct monitor *mon; /* the VM's; likewise */
 	struct plat_loop *loop;
 	struct mapped_file kernel, initrd, firmware, vga_bios;
 	struct display display;

@@ -381,15 +381,38 @@ static void note_request(struct runner *r, const char *what, json_t *args, int e
 	free(text);
 }
 
+/* The line of the rule that denies who asks what is asked; 0: none does. */
+static uint32_t denied(struct runner *r, const char *what)
+{
+	static const char *const names[] = {
+#define R(name) #name,
+		MON_REQUESTS(R)
+#undef R
+	};
+	struct mon_event ev = {.cls = MON_OPERATOR, .vcpu = -1};
+	struct ucred who = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(who);
+
+	while (ev.op < REQUESTS && strcmp(names[ev.op], what))
+		ev.op++;
+	getsockopt(r->control.peer_fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	ev.addr = who.uid;
+	return mon_ask(&r->vm->mon, &ev) == MON_DENY ? ev.rule : 0;
+}
+
 static int on_request(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
+		uint32_t line;
 		int err;
 
 		if (strcmp(requests[i].name, what))
 			continue;
-		err = requests[i].fn(ctx, args, answer, msg);
-		if (!requests[i].question)
+		line = denied(ctx, what);
+		err = line ? msg_fail(msg, ERR_ACCES, "the policy of this VM denies it (line %u)",
+				      line)
+			   : requests[i].fn(ctx, args, answer, msg);
+		if (!requests[i].question || line)
 			note_request(ctx, what, args, err, msg);
 		return err;
 	}
@@ -400,7 +423,9 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
 {
-	return backends_console(&((struct runner *)ctx)->be, fd, early, len);
+	return denied(ctx, "console")
+		       ? ERR_ACCES
+		       : backends_console(&((struct runner *)ctx)->be, fd, early, len);
 }
 
 static const struct control_ops control_ops = {on_request, on_console};
@@ -482,7 +507,7 @@ static int create_vm(struct runner *r, struct msg *msg)
 	struct vm_config cfg = {
 		.name = def->name,
 		.cpus = def->cpus,
-		.memory = def->memory,
+		.memory = watch_memory(&r->watch, def->memory),
 		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
 		.pc_low = vm_def_is_pc(def),
 	};
@@ -558,7 +583,12 @@ static int set_up(struct runner *r, struct msg *msg)
 	if (!err)
 		err = open_control(r, msg);
 	if (!err)
+		err = watch_prepare(&r->watch, r->def, msg);
+	if (!err)
 		err = create_vm(r, msg);
+	r->be.watch = &r->watch;
+	if (!err)
+		r->be.mon = &r->vm->mon;
 	if (!err && plat_loop_create(&r->loop))
 		err = msg_fail(msg, ERR_NOMEM, "cannot start a thread");
 	if (!err)
@@ -571,7 +601,7 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = backends_listen(&r->be, msg);
 	if (err)
 		return err;
-	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, msg);
+	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, r->loop, msg);
 	if (!err && r->def->gdb)
 		err = gdb_open(&r->gdb, r->def->gdb, r->vm, &gdb_ops, r, msg);
 	if (err)

@@ -162,10 +162,33 @@ int watch_compile(const char *file, struct policy **out, char **text, struct msg
 	return 0;
 }
 
+int watch_prepare(struct watch *w, const struct vm_def *def, struct msg *msg)
+{
+	redirects_init(&w->redirects);
+	return def->policy ? watch_compile(def->policy, &w->first, &w->first_text, msg) : 0;
+}
+
+uint64_t watch_memory(const struct watch *w, uint64_t wanted)
+{
+	return w->first ? MIN(wanted, ALIGN_DOWN(policy_memory(w->first), MIB)) : wanted;
+}
+
+bool watch_device(const struct watch *w, const char *kind, unsigned index)
+{
+	char name[16];
+	uint32_t line;
+
+	snprintf(name, sizeof(name), "%s%u", kind, index);
+	return !w->first || policy_device(w->first, name, &line);
+}
+
 /* The one before the last is long unused: an operator has set two since. */
 static void put_in_force(struct watch *w, struct policy *take_p, char *take_text)
 {
 	struct policy *old = mon_core_set_policy(&w->core, take_p);
+
+	vm_set_cpu_limit(w->vm, policy_cpu_percent(take_p));
+	atomic_store(&w->vm->time_offset, policy_time_offset(take_p));
 
 	policy_free(w->retired);
 	w->retired = old;
@@ -196,6 +219,11 @@ int watch_policy_part(struct watch *w, const char *text, bool last, struct msg *
 	src.text = more;
 	src.len = w->upload_len;
 	err = compile(&src, &p, msg);
+	if (!err) {
+		err = redirects_bind(&w->redirects, p, msg);
+		if (err)
+			policy_free(p);
+	}
 	w->upload = NULL;
 	w->upload_len = 0;
 	if (err) {
@@ -330,26 +358,24 @@ static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def
 }
 
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
-	       struct msg *msg)
+	       struct plat_loop *loop, struct msg *msg)
 {
 	bool wanted = !def->history || strcmp(def->history, "none");
-	struct policy *p = NULL;
-	char *text = NULL;
-	int err = def->policy ? watch_compile(def->policy, &p, &text, msg) : 0;
+	int err = w->first ? redirects_open(&w->redirects, loop, w->first, msg) : 0;
 
 	if (err)
 		return err;
-	if (mon_core_init(&w->core, &vm->mon, vm->n_vcpus, wanted)) {
-		policy_free(p);
-		free(text);
+	if (mon_core_init(&w->core, &vm->mon, vm->n_vcpus, wanted))
 		return msg_fail(msg, ERR_NOMEM, "out of memory");
-	}
+	w->vm = vm;
 	w->core.also = recorder_add;
 	w->core.also_arg = &w->rec;
 	for (unsigned i = 0; i < vm->n_vcpus && i + 1 < MON_PRODUCERS; i++)
 		w->core.producer[i + 1].rip = &vm->vcpu[i]->state->rip;
-	if (p)
-		put_in_force(w, p, text);
+	if (w->first)
+		put_in_force(w, w->first, w->first_text);
+	w->first = NULL;
+	w->first_text = NULL;
 	w->tap.chr.ops = &tap_ops;
 	w->tap.core = &w->core;
 	plat_mutex_init(&w->tap.lock, RANK_LEAF);
@@ -374,6 +400,7 @@ void watch_detach(struct watch *w)
 		chr_mux_detach(w->mux, &w->tap.chr);
 	w->mux = NULL;
 	mon_core_detach(&w->core);
+	w->vm = NULL;
 }
 
 void watch_close(struct watch *w)
@@ -382,6 +409,9 @@ void watch_close(struct watch *w)
 	w->history = NULL;
 	policy_free(mon_core_set_policy(&w->core, NULL));
 	policy_free(w->retired);
+	policy_free(w->first);
+	free(w->first_text);
+	redirects_close(&w->redirects);
 	mon_core_fini(&w->core);
 	free(w->policy_text);
 	free(w->upload);

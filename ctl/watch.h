@@ -9,6 +9,7 @@
 #include "chr/chr.h"
 #include "ctl/def.h"
 #include "ctl/recorder.h"
+#include "ctl/redirect.h"
 #include "history/history.h"
 #include "monitor/core.h"
 #include "vm/vm.h"
@@ -26,6 +27,10 @@ struct watch_tap {
 struct watch {
 	struct mon_core core;
 	struct recorder rec;
+	struct redirects redirects;
+	struct vm *vm;        /* NULL: there is none, or no more */
+	struct policy *first; /* from watch_prepare() to watch_open() */
+	char *first_text;
 	struct watch_tap tap;
 	struct chr *mux;         /* NULL: the tap is not attached */
 	struct history *history; /* NULL: none */
@@ -36,9 +41,15 @@ struct watch {
 	size_t upload_len;
 };
 
+/* Reads the rules that the VM starts with. Before there is a VM. */
+int watch_prepare(struct watch *w, const struct vm_def *def, struct msg *msg);
+/* As much memory as the rules let a VM have. */
+uint64_t watch_memory(const struct watch *w, uint64_t wanted);
+/* May the guest see this device? NULL rules: yes. */
+bool watch_device(const struct watch *w, const char *kind, unsigned index);
 /* Everything that opens files. mux: the console. */
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
-	       struct msg *msg);
+	       struct plat_loop *loop, struct msg *msg);
 int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */
 /* The VM has gone, the console not yet. */
 void watch_detach(struct watch *w);

@@ -38,6 +38,8 @@ static const struct class_row rows[MON_CLASSES] = {
 	[MON_TIME] = {"time", true, false, 0},
 	[MON_ENTROPY] = {"entropy", true, true, 0},
 	[MON_OPERATOR] = {"operator", false, false, 1000},
+	[MON_MEMORY] = {"memory", false, false, 1000},
+	[MON_DEVICE] = {"device", false, false, 1000},
 };
 
 const char *mon_class_name(uint8_t cls)

@@ -21,6 +21,8 @@ enum mon_class {
 	MON_TIME,
 	MON_ENTROPY,
 	MON_OPERATOR,
+	MON_MEMORY,
+	MON_DEVICE,
 	MON_CLASSES,
 };
 
@@ -50,6 +52,17 @@ enum mon_life_op {
 	LIFE_CRASH,
 	LIFE_NOTE
 };
+/* What an operator may ask for; rules of the class operator are about these (value of the event). */
+#define MON_REQUESTS(R)                                                                      \
+	R(policy)                                                                            \
+	R(record) R(stop) R(kill) R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) \
+		R(console) R(status) R(stats) R(rules) R(screenshot) R(typing)
+enum mon_request {
+#define R(name) REQUEST_##name,
+	MON_REQUESTS(R)
+#undef R
+		REQUESTS
+};
 enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR_DEBUG };
 /* Ops of MON_DISK are those of enum block_op. */
 
@@ -67,7 +80,27 @@ enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR
  *	console	0 in 1 out	-		bytes
  *	entropy	-		-		bytes
  *	lifecycle enum mon_life_op -	-				text
+ *	operator enum mon_request uid	(asked only; what came of it is a note)
  */
+enum mon_target_kind {
+	TARGET_VALUE,   /* the event's value */
+	TARGET_ADDR,    /* net: another address, port or both */
+	TARGET_ANSWER,  /* net: what a file holds */
+	TARGET_PROGRAM, /* net: a program on the host, one for each flow */
+	TARGET_SCRATCH, /* disk: writes go to an overlay that ends with the VM */
+	TARGET_IMAGE,   /* disk: another image, at the same place */
+};
+
+/* Where a redirected request goes. */
+struct mon_target {
+	uint8_t kind;  /* enum mon_target_kind */
+	uint8_t slot;  /* of the answer, program or image among those that are open */
+	uint16_t port; /* 0: the same */
+	bool has_addr;
+	bool by_name; /* the rule is about a name: its questions are answered with addr */
+	uint8_t v4[4];
+};
+
 struct mon_event {
 	uint8_t cls; /* enum mon_class */
 	uint8_t op;
@@ -82,7 +115,8 @@ struct mon_event {
 	/* what mon_ask() has decided, for mon_tell() */
 	uint8_t verdict; /* enum mon_verdict */
 	uint8_t flags;
-	uint32_t rule; /* line of the rule; 0: none */
+	uint32_t rule;                   /* line of the rule; 0: none */
+	const struct mon_target *target; /* of MON_REDIRECT; valid during the request */
 };
 
 struct monitor {

@@ -29,6 +29,89 @@ unsigned policy_count(const struct policy *p)
 	return p->n;
 }
 
+unsigned policy_n_files(const struct policy *p)
+{
+	return p->n_files;
+}
+
+const struct policy_file *policy_file(const struct policy *p, unsigned i)
+{
+	return &p->file[i];
+}
+
+void policy_bind(struct policy *p, const uint8_t *slot)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		struct mon_target *to = &p->rule[i].to;
+
+		if (to->kind == TARGET_ANSWER || to->kind == TARGET_PROGRAM ||
+		    to->kind == TARGET_IMAGE)
+			to->slot = slot[to->slot];
+	}
+}
+
+/* ---- the VM as a whole ---------------------------------------------------------------------------- */
+
+static const struct rule *first_rule(const struct policy *p, enum mon_class cls)
+{
+	return p->first[cls] ? &p->rule[p->first[cls] - 1] : NULL;
+}
+
+unsigned policy_cpu_percent(const struct policy *p)
+{
+	const struct rule *r = first_rule(p, MON_CPU);
+
+	return r && r->limited ? (unsigned)r->rate : 100;
+}
+
+uint64_t policy_memory(const struct policy *p)
+{
+	const struct rule *r = first_rule(p, MON_MEMORY);
+
+	return r && r->limited ? r->rate : UINT64_MAX;
+}
+
+int64_t policy_time_offset(const struct policy *p)
+{
+	const struct rule *r = first_rule(p, MON_TIME);
+
+	return r && r->verb == MON_REDIRECT ? (int64_t)r->target : 0;
+}
+
+bool policy_device(const struct policy *p, const char *name, uint32_t *line)
+{
+	*line = 0;
+	for (uint32_t i = p->first[MON_DEVICE]; i; i = p->rule[i - 1].next) {
+		const struct rule *r = &p->rule[i - 1];
+		size_t n = str_len(r->name);
+
+		/* "disk" is all disks, "disk1" the second */
+		if (r->has_name &&
+		    (memcmp(r->name, name, MIN(n, str_len(name) + 1)) ||
+		     (name[n] && (name[n] < '0' || name[n] > '9' ||
+				  (n && r->name[n - 1] >= '0' && r->name[n - 1] <= '9')))))
+			continue;
+		*line = r->line;
+		return r->verb != MON_DENY;
+	}
+	return true;
+}
+
+/* ---- time ----------------------------------------------------------------------------------------- */
+
+#define MINUTE_NS (60 * NS_PER_SEC)
+
+/* Is it the time of the rule? From 22:00 to 06:00 goes over midnight. */
+static bool in_window(const struct rule *r)
+{
+	unsigned m;
+
+	if (!r->windowed)
+		return true;
+	m = (unsigned)(plat_realtime() / MINUTE_NS % (24 * 60));
+	return r->from <= r->until ? m >= r->from && m < r->until : m >= r->from || m < r->until;
+}
+
 /* ---- limits --------------------------------------------------------------------------------------- */
 
 /* Lock held. True where cost is within the rule's limit, and taken from it. */
@@ -69,8 +152,9 @@ static enum mon_verdict apply(struct rule *r, struct mon_event *ev, uint64_t cos
 	ev->verdict = r->verb;
 	if (r->limited && !bucket_take(r, cost))
 		ev->verdict = MON_DENY;
-	else if (r->verb == MON_REDIRECT)
+	else if (r->verb == MON_REDIRECT && r->to.kind == TARGET_VALUE)
 		ev->value = r->target;
+	ev->target = &r->to;
 	return ev->verdict;
 }
 
@@ -143,6 +227,8 @@ static uint32_t match_flow(const struct policy *p, const struct policy_flow *f)
 
 		if (r->proto && r->proto != f->proto)
 			continue;
+		if (!in_window(r))
+			continue;
 		if (f->proto == PROTO_ARP && r->proto != PROTO_ARP)
 			continue;
 		if (f->port < r->port_lo || f->port > r->port_hi)
@@ -186,6 +272,20 @@ static struct flow_verdict *flow_get(struct policy *p, const struct flow_verdict
 	return best;
 }
 
+/* Lock held. A rule that redirects a name answers for it: its address then belongs to the rule. */
+static uint32_t question_rule(struct policy *p, const struct policy_flow *pf, const char *name)
+{
+	uint32_t i = match_flow(p, pf);
+	const struct rule *r = i ? &p->rule[i - 1] : NULL;
+	struct frame_addr a = {{[10] = 0xff, [11] = 0xff}};
+
+	if (r && r->verb == MON_REDIRECT && r->has_name && r->to.has_addr) {
+		memcpy(a.b + 12, r->to.v4, 4);
+		learn(p, name, &a, 1);
+	}
+	return i;
+}
+
 /* Lock held. Index + 1 of the rule that a frame falls under. */
 static uint32_t frame_rule(struct policy *p, const struct frame_info *fi, bool out)
 {
@@ -220,7 +320,7 @@ static uint32_t frame_rule(struct policy *p, const struct frame_info *fi, bool o
 		pf.name = name;
 		pf.outward = true;
 		pf.port = 53;
-		return match_flow(p, &pf);
+		return question_rule(p, &pf, name);
 	}
 	f = flow_get(p, &want, &fresh);
 	f->last = plat_now();
@@ -257,6 +357,24 @@ enum mon_verdict policy_decide_flow(struct policy *p, const struct policy_flow *
 
 /* ---- the others --------------------------------------------------------------------------------------- */
 
+/* Cuts a disk request where a rule that redirects begins or ends: what follows is asked for anew. */
+static void split_disk(const struct policy *p, struct mon_event *ev)
+{
+	uint64_t end = ev->addr + ev->value;
+
+	for (uint32_t i = p->first[MON_DISK]; i; i = p->rule[i - 1].next) {
+		const struct rule *r = &p->rule[i - 1];
+
+		if (r->verb != MON_REDIRECT)
+			continue;
+		if (r->lo > ev->addr && r->lo < end)
+			end = r->lo;
+		if (r->hi >= ev->addr && r->hi + 1 < end)
+			end = r->hi + 1;
+	}
+	ev->value = end - ev->addr;
+}
+
 enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 {
 	uint64_t last = ev->addr;
@@ -266,6 +384,8 @@ enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 		return MON_PROVIDE;
 	if (ev->cls == MON_NET)
 		return decide_frame(p, ev);
+	if (ev->cls == MON_DISK && p->splits && ev->value)
+		split_disk(p, ev);
 	/* An access of several bytes falls under a rule about any of them. */
 	if (ev->cls == MON_DISK && ev->value)
 		last += ev->value - 1;
@@ -274,7 +394,8 @@ enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 	for (uint32_t i = p->first[ev->cls]; i; i = p->rule[i - 1].next) {
 		struct rule *r = &p->rule[i - 1];
 
-		if (ev->op < 32 && r->ops & BIT(ev->op) && last >= r->lo && ev->addr <= r->hi)
+		if (ev->op < 32 && r->ops & BIT(ev->op) && last >= r->lo && ev->addr <= r->hi &&
+		    in_window(r))
 			return apply_locking(
 				p, r, ev,
 				ev->cls == MON_PORT || ev->cls == MON_MMIO ? ev->size : ev->value);

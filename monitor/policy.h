@@ -36,7 +36,26 @@ void policy_free(struct policy *p); /* NULL: nothing */
 uint32_t policy_mask(const struct policy *p);
 unsigned policy_count(const struct policy *p); /* rules, lists multiplied out */
 
-/* First match decides. Sets ev->verdict, rule, flags and for redirections value. Any thread. */
+/* Files and programs that rules redirect to, which somebody has to open. */
+struct policy_file {
+	uint8_t kind; /* enum mon_target_kind */
+	char path[200];
+};
+unsigned policy_n_files(const struct policy *p);
+const struct policy_file *policy_file(const struct policy *p, unsigned i);
+/* Says in which slots they are open; before the policy is in force. slot[i]: of policy_file(i). */
+void policy_bind(struct policy *p, const uint8_t *slot);
+
+/* What rules say of the VM as a whole. */
+unsigned policy_cpu_percent(const struct policy *p); /* of each vCPU; 100: no limit */
+uint64_t policy_memory(const struct policy *p);      /* bytes; UINT64_MAX: no limit */
+int64_t policy_time_offset(const struct policy *p);  /* ns */
+/* A device by name ("disk0", "net1", "rng"): may the guest see it? line: of the rule, or 0. */
+bool policy_device(const struct policy *p, const char *name, uint32_t *line);
+
+/* First match decides. Sets ev->verdict, rule, flags and for redirections
+ * value and target. Of a disk request that only begins under a rule that redirects, or ends under
+ * another, value becomes the length of the part that the verdict is about. Any thread. */
 enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev);
 
 /* A flow without its frames, for looking at the past. rport: the service's. name: DNS, or NULL. */

@@ -305,7 +305,7 @@ static int rule_add(struct parser *ps, const struct rule *r)
 	p->rule[p->n] = *r;
 	p->n++;
 	p->mask |= BIT(r->cls);
-	p->names |= r->has_name;
+	p->names |= r->has_name && r->cls == MON_NET;
 	return 0;
 }
 
@@ -321,6 +321,12 @@ static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
 
 	if (!w->s || !number_part(w->s, w->len, &r->rate, &used))
 		goto wrong;
+	if (r->cls == MON_CPU) {
+		if (used + 1 != w->len || w->s[used] != '%' || !r->rate || r->rate > 100)
+			return fail(ps, at, "expected a share of each CPU: 1%% to 100%%");
+		r->limited = true;
+		return 0;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
 		uint32_t n = (uint32_t)str_len(units[i].unit);
 
@@ -340,22 +346,235 @@ static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
 	if (!r->quota && r->rate > UINT64_C(1) << 50)
 		goto wrong;
 	r->burst = r->rate;
+	if (r->cls == MON_MEMORY && (!r->quota || !r->per_bytes || r->rate < 16 * MIB))
+		return fail(ps, at, "expected memory, at least 16MB: 512MB");
 	return 0;
 wrong:
 	return fail(ps, at, "expected an amount: 100/s, 10MB/s, 1GB or 5000");
 }
 
+static int set_ports(struct rule *r, const struct word *w)
+{
+	uint64_t lo, hi;
+
+	if (!parse_range(w, &lo, &hi) || hi > 0xffff)
+		return 0;
+	r->port_lo = (uint16_t)lo;
+	r->port_hi = (uint16_t)hi;
+	return 1;
+}
+
+/* HH:MM */
+static bool parse_clock(const char *s, uint32_t len, uint16_t *minutes)
+{
+	uint64_t h, m;
+	uint32_t used;
+
+	if (len != 5 || s[2] != ':' || !number_part(s, 2, &h, &used) || used != 2 ||
+	    !number_part(s + 3, 2, &m, &used) || used != 2 || m > 59 || h * 60 + m > 24 * 60)
+		return false;
+	*minutes = (uint16_t)(h * 60 + m);
+	return true;
+}
+
+static bool parse_window(const struct word *w, struct rule *r)
+{
+	r->windowed = true;
+	return w->s && w->len == 11 && w->s[5] == '-' && parse_clock(w->s, 5, &r->from) &&
+	       parse_clock(w->s + 6, 5, &r->until);
+}
+
+/* Another rule may name the same file. */
+static int target_file(struct parser *ps, unsigned at, enum mon_target_kind kind, struct rule *r)
+{
+	struct policy *p = ps->p;
+	const struct word *w = &ps->word[at];
+	struct policy_file f = {.kind = (uint8_t)kind};
+	unsigned i = 0;
+
+	if (!w->s || w->len >= sizeof(f.path))
+		return fail(ps, at, "expected the name of a file");
+	memcpy(f.path, w->s, w->len);
+	while (i < p->n_files && (p->file[i].kind != kind || !str_eq(p->file[i].path, f.path)))
+		i++;
+	if (i == FILES_MAX)
+		return fail(ps, at, "at most %u files may be redirected to", FILES_MAX);
+	if (i == p->n_files)
+		p->file[p->n_files++] = f;
+	r->to.kind = (uint8_t)kind;
+	r->to.slot = (uint8_t)i;
+	return 0;
+}
+
+/* "1.2.3.4", "1.2.3.4:80", ":80" */
+static bool parse_endpoint(const struct word *w, struct mon_target *to)
+{
+	struct rule ports;
+	struct word port;
+	uint32_t n = 0;
+
+	while (w->s && n < w->len && w->s[n] != ':')
+		n++;
+	if (!w->s || (n && !parse_v4(w->s, n, to->v4)))
+		return false;
+	to->has_addr = n;
+	to->kind = TARGET_ADDR;
+	if (n == w->len)
+		return n;
+	port = (struct word){w->s + n + 1, w->len - n - 1, 0};
+	if (!set_ports(&ports, &port) || ports.port_lo != ports.port_hi || !ports.port_lo)
+		return false;
+	to->port = ports.port_lo;
+	return true;
+}
+
+/* Words behind "->"; *used: how many. */
+static int target_net(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	const struct word *w = &ps->word[at];
+	bool file = is(w, "answer") || is(w, "program");
+	int err;
+
+	if (r->proto && r->proto != 6 && r->proto != 17)
+		return fail(ps, at, "only tcp and udp can be redirected");
+	r->to.by_name = r->has_name;
+	*used = 1 + file;
+	if (!file)
+		return parse_endpoint(w, &r->to) ? 0
+						 : fail(ps, at,
+							"expected an IPv4 address, ADDRESS:PORT, "
+							":PORT, answer FILE or program FILE");
+	err = target_file(ps, at + 1, is(w, "answer") ? TARGET_ANSWER : TARGET_PROGRAM, r);
+	if (err || !r->has_name)
+		return err;
+	/* a name needs an address: one of those that lie in no network (RFC 2544) */
+	r->to.has_addr = true;
+	r->to.v4[0] = 198;
+	r->to.v4[1] = 18;
+	r->to.v4[3] = (uint8_t)(r->to.slot + 1);
+	return 0;
+}
+
+static int target_disk(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	*used = 1 + is(&ps->word[at], "image");
+	ps->p->splits = true;
+	if (*used == 2)
+		return target_file(ps, at + 1, TARGET_IMAGE, r);
+	r->to.kind = TARGET_SCRATCH;
+	return is(&ps->word[at], "scratch") ? 0 : fail(ps, at, "expected scratch or image FILE");
+}
+
+/* offset [-]N[s|m|h|d] */
+static int target_time(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	static const struct {
+		char unit;
+		uint64_t s;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	const struct word *w = &ps->word[at + 1];
+	bool minus = w->s && w->len && *w->s == '-';
+	uint64_t n = 0, scale = 0;
+	uint32_t done = 0;
+
+	*used = 2;
+	if (!is(&ps->word[at], "offset"))
+		return fail(ps, at, "expected offset: offset 3600s, offset -1d");
+	if (w->s && number_part(w->s + minus, w->len - minus, &n, &done) &&
+	    done + 1 == w->len - minus && n < 1000000000)
+		for (unsigned i = 0; i < ARRAY_SIZE(units); i++)
+			if (w->s[w->len - 1] == units[i].unit)
+				scale = units[i].s;
+	n = n > 10 * 365 * UINT64_C(86400) / MAX(scale, (uint64_t)1) ? 0 : n;
+	if (!scale || !n)
+		return fail(ps, at + 1,
+			    "expected a time of at most ten years: 30s, 90m, 2h or -1d");
+	r->target = n * scale * NS_PER_SEC;
+	if (minus)
+		r->target = 0 - r->target;
+	return 0;
+}
+
+static int target_seed(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	*used = 2;
+	if (!is(&ps->word[at], "seed"))
+		return fail(ps, at, "expected seed: seed 42");
+	return parse_number(&ps->word[at + 1], &r->target)
+		       ? 0
+		       : fail(ps, at + 1, "expected a number: the seed");
+}
+
+static int target_value(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	*used = 1;
+	return parse_number(&ps->word[at], &r->target)
+		       ? 0
+		       : fail(ps, at, "expected a number: the value that the guest gets");
+}
+
+struct op_word {
+	const char *word;
+	uint32_t ops;
+};
+
+static const struct op_word rw_ops[] = {{"read", BIT(0)}, {"write", BIT(1)}, {NULL, 0}};
+static const struct op_word console_ops[] = {{"in", BIT(0)}, {"out", BIT(1)}, {NULL, 0}};
+static const struct op_word cpuid_ops[] = {
+	{"eax", BIT(0)}, {"ebx", BIT(1)}, {"ecx", BIT(2)}, {"edx", BIT(3)}, {NULL, 0}};
+static const struct op_word disk_ops[] = {{"read", BIT(0)},    {"write", BIT(1)}, {"flush", BIT(2)},
+					  {"discard", BIT(3)}, {"zero", BIT(4)},  {NULL, 0}};
+
+static const struct op_word request_ops[] = {
+#define R(name) {#name, BIT(REQUEST_##name)},
+	MON_REQUESTS(R)
+#undef R
+		{NULL, 0}};
+
+/* What may stand in a rule of a class. */
+static const struct class_syntax {
+	const struct op_word *ops;
+	bool address;
+	/* Reads what stands behind "->", from word at; NULL: it cannot be redirected. */
+	int (*target)(struct parser *ps, unsigned at, struct rule *r, unsigned *used);
+	uint64_t most; /* of addresses */
+	const char *expected;
+} syntax[MON_CLASSES] = {
+	[MON_PORT] = {rw_ops, true, target_value, 0xffff,
+		      "read, write, or ports: 0x60 or 0x60-0x64"},
+	[MON_MMIO] = {rw_ops, true, target_value, UINT64_MAX,
+		      "read, write, or addresses: 0xfee00000-0xfee00fff"},
+	[MON_MSR] = {rw_ops, true, target_value, UINT32_MAX,
+		     "read, write, or MSR numbers: 0x10 or 0x10-0x20"},
+	[MON_CPUID] = {cpuid_ops, true, target_value, UINT64_MAX,
+		       "eax, ebx, ecx, edx, or leaves: 0x40000000"},
+	[MON_DISK] = {disk_ops, false, target_disk, 0,
+		      "read, write, flush, discard, zero, or sectors N-M"},
+	[MON_ENTROPY] = {NULL, false, target_seed, 0, "nothing: entropy is one thing"},
+	[MON_CONSOLE] = {console_ops, false, NULL, 0, "in or out"},
+	[MON_NET] = {NULL, false, target_net, 0,
+		     "in, out, tcp, udp, icmp, arp, an address, port N or name HOST"},
+	[MON_TIME] = {NULL, false, target_time, 0, "nothing: time is one thing"},
+	[MON_CPU] = {NULL, false, NULL, 0, "nothing: the limit is for each CPU"},
+	[MON_MEMORY] = {NULL, false, NULL, 0, "nothing: memory is one thing"},
+	[MON_DEVICE] = {NULL, false, NULL, 0, "a device: disk, disk0, net, net0, rng, screen"},
+	[MON_OPERATOR] = {request_ops, false, NULL, 0,
+			  "a request such as pause, save, stop, kill or policy, or uid N"},
+};
+
 /* What comes behind the match. */
 static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 {
+	unsigned used;
 	int err;
 
 	if (r->verb == MON_REDIRECT) {
 		if (!is(&ps->word[at], "->"))
-			return fail(ps, at, "expected -> and the value to redirect to");
-		if (!parse_number(&ps->word[at + 1], &r->target))
-			return fail(ps, at + 1, "expected a number: the value that the guest gets");
-		at += 2;
+			return fail(ps, at, "expected -> and what to redirect to");
+		err = syntax[r->cls].target(ps, at + 1, r, &used);
+		if (err)
+			return err;
+		at += 1 + used;
 	}
 	while (at < ps->n) {
 		const struct word *w = &ps->word[at];
@@ -381,52 +600,27 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 		} else if (is(w, "notify")) {
 			r->flags |= MON_F_NOTIFY;
 			at++;
+		} else if (is(w, "during")) {
+			if (!parse_window(&ps->word[at + 1], r))
+				return fail(ps, at + 1, "expected a time of the day: 09:00-17:00");
+			at += 2;
 		} else {
-			return fail(ps, at,
-				    "expected limit, record full, notify or the line's end");
+			return fail(
+				ps, at,
+				"expected limit, during, record full, notify or the line's end");
 		}
 	}
+	if ((r->cls == MON_CPU || r->cls == MON_MEMORY) && r->verb == MON_PROVIDE && !r->limited)
+		return fail(ps, at, "expected limit: %s",
+			    r->cls == MON_CPU ? "limit 50%" : "limit 512MB");
 	return rule_add(ps, r);
 }
 
 static bool tail_begins(const struct word *w)
 {
-	return !w->s || is(w, "->") || is(w, "limit") || is(w, "record") || is(w, "notify");
+	return !w->s || is(w, "->") || is(w, "limit") || is(w, "record") || is(w, "notify") ||
+	       is(w, "during");
 }
-
-struct op_word {
-	const char *word;
-	uint32_t ops;
-};
-
-static const struct op_word rw_ops[] = {{"read", BIT(0)}, {"write", BIT(1)}, {NULL, 0}};
-static const struct op_word console_ops[] = {{"in", BIT(0)}, {"out", BIT(1)}, {NULL, 0}};
-static const struct op_word cpuid_ops[] = {
-	{"eax", BIT(0)}, {"ebx", BIT(1)}, {"ecx", BIT(2)}, {"edx", BIT(3)}, {NULL, 0}};
-static const struct op_word disk_ops[] = {{"read", BIT(0)},    {"write", BIT(1)}, {"flush", BIT(2)},
-					  {"discard", BIT(3)}, {"zero", BIT(4)},  {NULL, 0}};
-
-/* What may stand in a rule of a class. */
-static const struct class_syntax {
-	const struct op_word *ops;
-	bool address, redirect;
-	uint64_t most; /* of addresses */
-	const char *expected;
-} syntax[MON_CLASSES] = {
-	[MON_PORT] = {rw_ops, true, true, 0xffff, "read, write, or ports: 0x60 or 0x60-0x64"},
-	[MON_MMIO] = {rw_ops, true, true, UINT64_MAX,
-		      "read, write, or addresses: 0xfee00000-0xfee00fff"},
-	[MON_MSR] = {rw_ops, true, true, UINT32_MAX,
-		     "read, write, or MSR numbers: 0x10 or 0x10-0x20"},
-	[MON_CPUID] = {cpuid_ops, true, true, UINT64_MAX,
-		       "eax, ebx, ecx, edx, or leaves: 0x40000000"},
-	[MON_DISK] = {disk_ops, false, false, 0,
-		      "read, write, flush, discard, zero, or sectors N-M"},
-	[MON_ENTROPY] = {NULL, false, false, 0, "nothing: entropy is one thing"},
-	[MON_CONSOLE] = {console_ops, false, false, 0, "in or out"},
-	[MON_NET] = {NULL, false, false, 0,
-		     "in, out, tcp, udp, icmp, arp, an address, port N or name HOST"},
-};
 
 /* One match word of net; gives the number of words, 0: none. */
 static int match_net(struct parser *ps, unsigned at, struct rule *r)
@@ -448,17 +642,6 @@ static int match_net(struct parser *ps, unsigned at, struct rule *r)
 		return 1;
 	}
 	return parse_net(w, r) ? 1 : 0;
-}
-
-static int set_ports(struct rule *r, const struct word *w)
-{
-	uint64_t lo, hi;
-
-	if (!parse_range(w, &lo, &hi) || hi > 0xffff)
-		return 0;
-	r->port_lo = (uint16_t)lo;
-	r->port_hi = (uint16_t)hi;
-	return 1;
 }
 
 static int set_name(struct rule *r, const struct word *w)
@@ -486,6 +669,33 @@ static int set_sectors(struct rule *r, const struct word *w)
 	return 1;
 }
 
+static int set_uids(struct rule *r, const struct word *w)
+{
+	return parse_range(w, &r->lo, &r->hi) && r->hi <= UINT32_MAX;
+}
+
+/* "disk", "disk0" */
+static int set_device(struct rule *r, const struct word *w)
+{
+	static const char *const kinds[] = {"disk", "net", "rng", "screen"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		uint32_t n = (uint32_t)str_len(kinds[i]);
+		uint64_t v;
+		uint32_t used = 0;
+
+		if (w->len < n || memcmp(w->s, kinds[i], n) || w->len - n > 2 ||
+		    (w->len > n &&
+		     (!number_part(w->s + n, w->len - n, &v, &used) || used != w->len - n)))
+			continue;
+		memcpy(r->name, w->s, w->len);
+		r->name[w->len] = 0;
+		r->has_name = true;
+		return 1;
+	}
+	return 0;
+}
+
 static int match_plain(struct parser *ps, unsigned at, struct rule *r)
 {
 	const struct class_syntax *sx = &syntax[r->cls];
@@ -497,6 +707,8 @@ static int match_plain(struct parser *ps, unsigned at, struct rule *r)
 			return 1;
 		}
 	}
+	if (r->cls == MON_DEVICE)
+		return set_device(r, w);
 	return sx->address && parse_range(w, &r->lo, &r->hi) && r->hi <= sx->most ? 1 : 0;
 }
 
@@ -510,6 +722,7 @@ static const struct {
 	{"port", MON_NET, set_ports, "expected a port, 0 to 65535, or a range 8000-8080"},
 	{"name", MON_NET, set_name, "expected a host's name, or *.example.com"},
 	{"sectors", MON_DISK, set_sectors, "expected sectors: 0-2047"},
+	{"uid", MON_OPERATOR, set_uids, "expected a user's number, or a range 1000-1999"},
 };
 
 /* Parses from word at; a list calls it again for what follows each item. prefix: index of the
@@ -587,11 +800,15 @@ static int parse_rule(struct parser *ps)
 	if (cls < 0 || !syntax[cls].expected)
 		return fail(
 			ps, 1,
-			"expected a class: port, mmio, msr, cpuid, disk, net, console or entropy");
+			"expected a class: port, mmio, msr, cpuid, disk, net, console, entropy, "
+			"time, cpu, memory, device or operator");
 	r.cls = (uint8_t)cls;
-	if (verb == MON_REDIRECT && !syntax[cls].redirect)
-		return fail(ps, 0, "%s cannot be redirected in this version: provide or deny",
+	if (verb == MON_REDIRECT && !syntax[cls].target)
+		return fail(ps, 0, "%s cannot be redirected: provide or deny",
 			    mon_class_name(r.cls));
+	if (verb == MON_DENY && (cls == MON_TIME || cls == MON_CPU || cls == MON_MEMORY))
+		return fail(ps, 0, "%s cannot be denied: %s", mon_class_name(r.cls),
+			    cls == MON_TIME ? "redirect it" : "provide it with a limit");
 	if (ps->n == 2 || tail_begins(&ps->word[2]))
 		return fail(ps, 2, "expected any, or %s", syntax[cls].expected);
 	return parse_match(ps, 2, r, -1, 0);

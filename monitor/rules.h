@@ -10,6 +10,7 @@
 #define NAME_MAX_  96
 #define FLOW_CACHE 4096 /* a power of two */
 #define LEARNT_MAX 512
+#define FILES_MAX  16
 
 enum rule_dir { DIR_ANY, DIR_IN, DIR_OUT };
 
@@ -20,13 +21,15 @@ struct rule {
 	uint8_t proto; /* net; 0: any, PROTO_ARP */
 	uint8_t dir;
 	uint8_t prefix; /* bits of net that count */
-	bool has_net, has_name, limited, per_bytes, quota;
+	bool has_net, has_name, limited, per_bytes, quota, windowed;
+	uint16_t from, until; /* minutes of the day (UTC), where windowed; until is outside */
 	uint16_t port_lo, port_hi;
 	uint32_t ops; /* BIT(op) */
 	uint32_t line;
 	uint32_t next;   /* of its class: index + 1; 0: the last */
 	uint64_t lo, hi; /* of addr, inclusive */
-	uint64_t target;
+	uint64_t target; /* value, or time offset in ns */
+	struct mon_target to;
 	uint64_t rate, burst; /* a second; or with quota: the total in rate */
 	struct frame_addr net;
 	char name[NAME_MAX_];
@@ -56,8 +59,11 @@ struct policy {
 	uint32_t mask;
 	uint32_t first[MON_CLASSES]; /* index + 1 */
 	bool names;                  /* some rule is about names */
-	struct plat_mutex lock;      /* RANK_LEAF: buckets and what follows */
-	struct flow_verdict *flow;   /* NULL where there are no net rules */
+	bool splits;                 /* disk requests end where rules do */
+	struct policy_file file[FILES_MAX];
+	unsigned n_files;
+	struct plat_mutex lock;    /* RANK_LEAF: buckets and what follows */
+	struct flow_verdict *flow; /* NULL where there are no net rules */
 	struct learnt learnt[LEARNT_MAX];
 	uint32_t n_learnt;
 };

@@ -202,10 +202,56 @@ static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) =
 
 #define LOOP_REQUESTS (REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ | REQ_SMI | REQ_A20)
 
+/* ---- a share of a CPU ----------------------------------------------------------------------- */
+
+#define QUOTA_PERIOD_NS (NS_PER_SEC / 10)
+
+/* Has it run as much of this period as it may? */
+static bool quota_used(struct vcpu *vcpu, uint32_t percent)
+{
+	uint64_t now = plat_now();
+
+	if (now - vcpu->period >= QUOTA_PERIOD_NS) {
+		vcpu->period = now;
+		vcpu->busy = 0;
+	}
+	return vcpu->busy >= QUOTA_PERIOD_NS / 100 * percent;
+}
+
+/* Rests for the remainder of the period; requests are seen to. */
+static void quota_rest(struct vcpu *vcpu)
+{
+	plat_event_clear(&vcpu->wake);
+	atomic_store(&vcpu->halted, true);
+	if (!atomic_load(&vcpu->requests))
+		plat_event_wait(&vcpu->wake, vcpu->period + QUOTA_PERIOD_NS);
+	atomic_store(&vcpu->halted, false);
+}
+
+static void vcpu_run(struct vcpu *vcpu)
+{
+	uint32_t percent = atomic_load_explicit(&vcpu->vm->cpu_percent, memory_order_relaxed);
+	struct vcpu_exit exit;
+	uint64_t begun = 0;
+
+	if (unlikely(percent)) {
+		if (quota_used(vcpu, percent)) {
+			quota_rest(vcpu);
+			return;
+		}
+		begun = plat_now();
+	}
+	exit.kind = EXIT_NONE;
+	vcpu->vm->engine->run(vcpu, &exit);
+	if (unlikely(percent))
+		vcpu->busy += plat_now() - begun;
+	atomic_fetch_add_explicit(&vcpu->exits[exit.kind], 1, memory_order_relaxed);
+	exit_table[exit.kind](vcpu, &exit);
+}
+
 void vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
-	struct vcpu_exit exit;
 
 	while (!vcpu_requested(vcpu, REQ_STOP)) {
 		if (vcpu_requested(vcpu, LOOP_REQUESTS)) {
@@ -214,10 +260,7 @@ void vcpu_thread(void *arg)
 		}
 		switch (vcpu_smi_waits(vcpu) ? ACT_RUN : vcpu->state->activity) {
 		case ACT_RUN:
-			exit.kind = EXIT_NONE;
-			vcpu->vm->engine->run(vcpu, &exit);
-			atomic_fetch_add_explicit(&vcpu->exits[exit.kind], 1, memory_order_relaxed);
-			exit_table[exit.kind](vcpu, &exit);
+			vcpu_run(vcpu);
 			break;
 		case ACT_HLT:
 			if (vcpu_has_work(vcpu))

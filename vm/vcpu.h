@@ -52,6 +52,9 @@ struct vcpu {
 		struct debug_stop stop;
 	} debug;
 
+	/* with vm->cpu_percent, by its own thread: the present period, and what it has run in it */
+	uint64_t period, busy;
+
 	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */
 };
 

@@ -61,6 +61,24 @@ static int vm_create_vcpu(struct vm *vm, unsigned index)
 	return 0;
 }
 
+/* A vCPU that never leaves the guest would not see that its share is used up. */
+static void quota_tick(void *arg)
+{
+	struct vm *vm = arg;
+
+	if (!atomic_load(&vm->cpu_percent))
+		return;
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_request(vm->vcpu[i], REQ_IRQ);
+	plat_timer_arm(&vm->quota, plat_now() + NS_PER_SEC / 100);
+}
+
+void vm_set_cpu_limit(struct vm *vm, unsigned percent)
+{
+	atomic_store(&vm->cpu_percent, percent < 100 ? percent : 0);
+	plat_timer_arm(&vm->quota, plat_now());
+}
+
 int vm_create(const struct vm_config *cfg, struct vm **out)
 {
 	struct vm *vm;
@@ -80,6 +98,7 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	bus_init(&vm->pio, vm, MON_PORT);
 	bus_init(&vm->mmio, vm, MON_MMIO);
 	err = plat_loop_create(&vm->loop);
+	plat_timer_init(&vm->quota, vm->loop, quota_tick, vm);
 	if (!err)
 		err = vm_map_ram(vm, cfg);
 	if (!err)
@@ -207,6 +226,12 @@ void vm_pause_sync(struct vm *vm, const char *reason)
 {
 	vm_pause(vm, reason);
 	vm_wait_parked(vm);
+}
+
+uint64_t vm_realtime(const struct vm *vm)
+{
+	return plat_realtime() +
+	       (uint64_t)atomic_load_explicit(&vm->time_offset, memory_order_relaxed);
 }
 
 void vm_wait_parked(struct vm *vm)

@@ -46,7 +46,10 @@ struct vm {
 
 	unsigned n_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint64_t tsc_hz; /* of the guest's TSC */
+	uint64_t tsc_hz;              /* of the guest's TSC */
+	_Atomic uint32_t cpu_percent; /* that each vCPU may run; 0: no limit */
+	struct plat_timer quota;      /* makes vCPUs look at it */
+	_Atomic int64_t time_offset;  /* ns that the guest's calendar is ahead of the host's */
 
 	struct plat_mutex lock;    /* RANK_VM: paused, pause_reason, end, exit_code, reset */
 	struct plat_event ended;   /* end != VM_RUNNING */
@@ -107,5 +110,10 @@ void vm_pause_sync(struct vm *vm, const char *reason);
 /* Waits until all vCPUs are parked, somebody having paused them, or the VM has ended. */
 void vm_wait_parked(struct vm *vm);
 void vm_resume(struct vm *vm);
+
+/* How much of its time each vCPU may run, 1 to 100 percent. Any thread. */
+void vm_set_cpu_limit(struct vm *vm, unsigned percent);
+/* The time of day that the guest shall see: ns since 1970. */
+uint64_t vm_realtime(const struct vm *vm);
 
 #endif

@@ -54,6 +54,7 @@ enum {
 
 struct mc146818 {
 	struct dev dev;
+	const struct vm *vm; /* whose time it shows */
 	struct irq_line irq;
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint8_t index;
@@ -78,7 +79,7 @@ static bool running(const struct mc146818 *rtc)
 
 static int64_t clock_ns(const struct mc146818 *rtc)
 {
-	return running(rtc) ? (int64_t)(plat_realtime() + rtc->offset) : rtc->frozen;
+	return running(rtc) ? (int64_t)(vm_realtime(rtc->vm) + rtc->offset) : rtc->frozen;
 }
 
 static int64_t ns_second(int64_t ns)
@@ -95,7 +96,7 @@ static uint64_t ns_fraction(int64_t ns)
 
 static void clock_set(struct mc146818 *rtc, int64_t ns)
 {
-	rtc->offset = (uint64_t)ns - plat_realtime();
+	rtc->offset = (uint64_t)ns - vm_realtime(rtc->vm);
 	rtc->frozen = ns;
 	rtc->seen = ns_second(ns);
 }
@@ -345,8 +346,9 @@ static void control_write(struct mc146818 *rtc, unsigned index, uint8_t v)
 	/* The first update comes half a second after the divider is let go, else the fraction of
 	 * the second has gone on. */
 	if (!was && running(rtc))
-		registers_take(rtc, held ? NS_PER_SEC / 2
-					 : ns_fraction((int64_t)(plat_realtime() + rtc->offset)));
+		registers_take(rtc,
+			       held ? NS_PER_SEC / 2
+				    : ns_fraction((int64_t)(vm_realtime(rtc->vm) + rtc->offset)));
 }
 
 static void reg_write(struct mc146818 *rtc, unsigned index, uint8_t v)
@@ -518,7 +520,8 @@ int mc146818_create(struct vm *vm, const struct mc146818_wiring *w, struct mc146
 	rtc->cmos[REG_A] = 0x26; /* 32.768 kHz, 1024 Hz */
 	rtc->cmos[REG_B] = B_24H;
 	rtc->cmos[REG_D] = D_VRT;
-	clock_set(rtc, (int64_t)plat_realtime() + w->offset * (int64_t)NS_PER_SEC);
+	rtc->vm = vm;
+	clock_set(rtc, (int64_t)vm_realtime(vm) + w->offset * (int64_t)NS_PER_SEC);
 	registers_fill(rtc, rtc->seen);
 	rtc->periods = crystal_pulses(plat_now()) / period_pulses(rtc);
 	err = bus_map(&vm->pio, &rtc_region, rtc);

@@ -124,7 +124,7 @@ static void page_write(struct pvclock *pv, struct vcpu *vcpu)
 /* Wall clock at system time 0 */
 static void wall_write(struct pvclock *pv, struct vm *vm, gpa_t gpa)
 {
-	uint64_t ns = plat_realtime() - (plat_now() - pv->host_ns);
+	uint64_t ns = vm_realtime(vm) - (plat_now() - pv->host_ns);
 	struct wall_clock wc = {
 		.sec = (uint32_t)(ns / NS_PER_SEC),
 		.nsec = (uint32_t)(ns % NS_PER_SEC),

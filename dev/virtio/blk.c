@@ -43,9 +43,6 @@ struct blk_req {
 	gpa_t status_gpa;
 	uint32_t written; /* data bytes for the guest, when it succeeds */
 	bool retried;
-	uint8_t rule_flags; /* what the policy said … */
-	uint32_t rule;      /* … for the history */
-	uint64_t begun;     /* ns; 0: nobody listens */
 	struct virtq_vec vec[CHAIN_MAX];
 	gpa_t gpa[CHAIN_MAX];
 };
@@ -153,27 +150,6 @@ static void retry_answered(struct blk *b)
 		plat_timer_arm(&b->timer, plat_now());
 }
 
-static void tell_done(struct blk_req *r, int err)
-{
-	struct monitor *mon = &r->blk->vd.dev.vm->mon;
-	struct mon_event ev = {
-		.cls = MON_DISK,
-		.op = (uint8_t)r->io.op,
-		.vcpu = -1,
-		.addr = r->io.offset,
-		.value = r->io.len,
-		.result = (int8_t)err,
-		.flags = r->rule_flags,
-		.rule = r->rule,
-	};
-
-	if (!mon_listens(mon, MON_DISK))
-		return;
-	if (r->begun)
-		ev.lasted = plat_now() - r->begun;
-	mon_tell(mon, &ev);
-}
-
 static void request_done(struct block_req *io, int err)
 {
 	struct blk_req *r = container_of(io, struct blk_req, io);
@@ -186,7 +162,6 @@ static void request_done(struct block_req *io, int err)
 			retry_answered(b);
 		return;
 	}
-	tell_done(r, err);
 	if (!err && io->op == BLOCK_READ)
 		virtq_written(r->q, &r->chain, io->len);
 	virtio_complete(&b->vd, r->q, &r->chain, (uint32_t)request_answer(r, err ? S_IOERR : S_OK));
@@ -248,28 +223,10 @@ static bool range_ok(const struct blk *b, uint64_t sector, uint64_t bytes)
 	       bytes <= size - sector * BLOCK_SECTOR;
 }
 
-/* Policy is asked of each request; history hears of it when it is done, or denied. */
-static bool allowed(struct blk_req *r, enum block_op op, uint64_t offset, uint64_t len)
-{
-	struct mon_event ev = {
-		.cls = MON_DISK, .op = (uint8_t)op, .vcpu = -1, .addr = offset, .value = len};
-	struct monitor *mon = &r->blk->vd.dev.vm->mon;
-	bool ok = mon_ask(mon, &ev) != MON_DENY;
-
-	r->rule = ev.rule;
-	r->rule_flags = ev.flags;
-	r->begun = ok && mon_listens(mon, MON_DISK) ? plat_now() : 0;
-	if (!ok)
-		mon_tell(mon, &ev);
-	return ok;
-}
-
 static int64_t submit(struct blk_req *r, enum block_op op, uint64_t sector, uint64_t len)
 {
 	struct blk *b = r->blk;
 
-	if (!allowed(r, op, sector * BLOCK_SECTOR, len))
-		return request_answer(r, S_IOERR);
 	r->io.op = op;
 	r->io.offset = sector * BLOCK_SECTOR;
 	r->io.len = len;

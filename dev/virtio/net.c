@@ -9,7 +9,6 @@
 #include "base/str.h"
 #include "dev/virtio/netcsum.h"
 #include "dev/virtio/virtio.h"
-#include "monitor/frame.h"
 #include "net/net.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
@@ -66,36 +65,6 @@ static struct vnet *to_net(struct virtio_dev *vd)
 	return container_of(vd, struct vnet, vd);
 }
 
-static uint64_t mac_word(const uint8_t *mac)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < 6; i++)
-		v = v << 8 | mac[i];
-	return v;
-}
-
-/* History and policy: addr destination, value source and type << 48. have: bytes of frame that are
- * there, at least FRAME_MIN; len: of all. */
-static bool allowed(struct vnet *n, uint8_t op, const uint8_t *frame, size_t have, size_t len)
-{
-	struct mon_event ev = {
-		.cls = MON_NET,
-		.op = op,
-		.size = (uint16_t)MIN(len, (size_t)UINT16_MAX),
-		.vcpu = -1,
-		.addr = mac_word(frame),
-		.value = mac_word(frame + 6) | (uint64_t)(frame[12] << 8 | frame[13]) << 48,
-		.data = frame,
-		.len = (uint32_t)have,
-	};
-	struct monitor *mon = &n->vd.dev.vm->mon;
-	bool ok = mon_ask(mon, &ev) != MON_DENY;
-
-	mon_tell(mon, &ev);
-	return ok;
-}
-
 static void broken(struct vnet *n, const char *what)
 {
 	plat_mutex_lock(&n->vd.lock);
@@ -131,8 +100,7 @@ static void tx_with_csum(struct vnet *n, struct virtq_chain *c, const uint8_t *h
 static int64_t tx_handle(struct virtio_dev *vd, struct virtq *q, struct virtq_chain *c)
 {
 	struct vnet *n = to_net(vd);
-	uint8_t hdr[HDR_LEN], start[FRAME_PEEK];
-	size_t have = FRAME_MIN;
+	uint8_t hdr[HDR_LEN];
 
 	if (virtq_read(c, hdr, sizeof(hdr)) != sizeof(hdr)) {
 		broken(n, "frame without header");
@@ -140,12 +108,6 @@ static int64_t tx_handle(struct virtio_dev *vd, struct virtq *q, struct virtq_ch
 	}
 	if (c->out_len < FRAME_MIN || c->out_len > NET_FRAME_MAX || !n->link)
 		return 0; /* as a wire would lose it */
-	/* what the monitor sees is a copy of the beginning; the frame stays in place */
-	if (mon_listens(&vd->dev.vm->mon, MON_NET) || mon_rules(&vd->dev.vm->mon, MON_NET))
-		have = sizeof(start);
-	have = virtq_peek(c, start, have);
-	if (!allowed(n, 1, start, have, c->out_len))
-		return 0;
 	if (hdr[0] & HDR_NEEDS_CSUM && virtio_has(vd, F_CSUM))
 		tx_with_csum(n, c, hdr);
 	else
@@ -239,7 +201,7 @@ static bool rx_receive(void *dev, const void *frame, size_t len)
 	struct vnet *n = dev;
 	bool taken;
 
-	if (len < FRAME_MIN || len > NET_FRAME_MAX || !allowed(n, 0, frame, len, len))
+	if (len < FRAME_MIN || len > NET_FRAME_MAX)
 		return true;
 	plat_mutex_lock(&n->vd.lock);
 	taken = rx_receive_locked(n, frame, len);

@@ -284,19 +284,6 @@ void virtq_chain_fini(struct virtq_chain *c)
 	c->vec = NULL;
 }
 
-size_t virtq_peek(const struct virtq_chain *c, void *buf, size_t len)
-{
-	size_t done = 0;
-
-	for (unsigned i = c->first; i < c->n_out && done < len; i++) {
-		size_t part = MIN(len - done, c->vec[i].len);
-
-		memcpy((uint8_t *)buf + done, c->vec[i].base, part);
-		done += part;
-	}
-	return done;
-}
-
 size_t virtq_read(struct virtq_chain *c, void *buf, size_t len)
 {
 	size_t done = 0;

@@ -87,8 +87,6 @@ void virtq_unlisten(struct virtq *q);
 int virtq_chain_init(struct virtq_chain *c, unsigned max) attr_must_check;
 void virtq_chain_fini(struct virtq_chain *c);
 
-/* Copies up to len bytes from the front of the out pieces; returns how many. */
-size_t virtq_peek(const struct virtq_chain *c, void *buf, size_t len);
 /* Copies up to len bytes off the front of the out pieces, which shrink; returns how many. */
 size_t virtq_read(struct virtq_chain *c, void *buf, size_t len);
 /* Cuts the last byte off the in pieces; NULL when there is none. */

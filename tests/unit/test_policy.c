@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "monitor/policy.h"
+#include "plat/plat.h"
 
 static int include(void *arg, const char *from, const char *name, const char **text, size_t *len)
 {
@@ -150,6 +151,76 @@ static void test_limits(void **state)
 	policy_free(p);
 }
 
+/* What a redirection carries, and where a disk request is cut for it. */
+static void test_targets(void **state)
+{
+	struct policy *p = make("redirect disk write sectors 8-15 -> scratch\n"
+				"redirect disk read sectors 0-7 -> image a.img\n"
+				"redirect net tcp port 80 -> answer page\n"
+				"redirect net tcp port 81 -> program /bin/x\n"
+				"redirect net tcp port 82 -> 10.0.2.2:8080\n"
+				"redirect entropy any -> seed 7\n"
+				"redirect time any -> offset -2h\n"
+				"deny device { disk1, net }\n"
+				"deny operator { pause, save } uid 1000-1999\n"
+				"provide cpu any limit 25%\n"
+				"provide memory any limit 64MB\n");
+	static const uint8_t slots[] = {5, 6, 7};
+	struct mon_event ev = {.cls = MON_DISK, .op = 1, .addr = 0, .value = 32 * 512};
+	uint32_t line;
+
+	assert_int_equal(policy_n_files(p), 3);
+	assert_string_equal(policy_file(p, 0)->path, "a.img");
+	assert_string_equal(policy_file(p, 2)->path, "/bin/x");
+	policy_bind(p, slots);
+	assert_int_equal(policy_decide(p, &ev), MON_PROVIDE);
+	assert_int_equal(ev.value, 8 * 512);
+	ev.addr = 8 * 512;
+	ev.value = 24 * 512;
+	assert_int_equal(policy_decide(p, &ev), MON_REDIRECT);
+	assert_int_equal(ev.target->kind, TARGET_SCRATCH);
+	assert_int_equal(ev.value, 8 * 512);
+	ev = (struct mon_event){.cls = MON_DISK, .op = 0, .addr = 512, .value = 512};
+	assert_int_equal(policy_decide(p, &ev), MON_REDIRECT);
+	assert_int_equal(ev.target->kind, TARGET_IMAGE);
+	assert_int_equal(ev.target->slot, 5);
+	assert_int_equal(ev.value, 512);
+	ev = (struct mon_event){.cls = MON_ENTROPY, .value = 100};
+	assert_int_equal(policy_decide(p, &ev), MON_REDIRECT);
+	assert_int_equal(ev.value, 7);
+	ev = (struct mon_event){.cls = MON_OPERATOR, .op = REQUEST_pause, .addr = 1500};
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	ev.addr = 999;
+	assert_int_equal(policy_decide(p, &ev), MON_PROVIDE);
+	assert_int_equal(policy_cpu_percent(p), 25);
+	assert_true(policy_memory(p) == 64 * MIB);
+	assert_true(policy_time_offset(p) == -7200 * (int64_t)NS_PER_SEC);
+	assert_true(policy_device(p, "disk0", &line));
+	assert_false(policy_device(p, "disk1", &line));
+	assert_int_equal(line, 8);
+	assert_true(policy_device(p, "disk11", &line));
+	assert_false(policy_device(p, "net3", &line));
+	policy_free(p);
+}
+
+/* The time of the day decides whether a rule is there. */
+static void test_windows(void **state)
+{
+	unsigned m = (unsigned)(plat_realtime() / NS_PER_SEC / 60 % 1440);
+	char text[200];
+	struct policy *p;
+
+	snprintf(text, sizeof(text),
+		 "deny port 1 during %02u:%02u-%02u:%02u\ndeny port 2 during "
+		 "%02u:%02u-%02u:%02u\n",
+		 (m + 1430) % 1440 / 60, (m + 1430) % 60, (m + 30) % 1440 / 60, (m + 30) % 60,
+		 (m + 60) % 1440 / 60, (m + 60) % 60, (m + 90) % 1440 / 60, (m + 90) % 60);
+	p = make(text);
+	assert_int_equal(ask(p, MON_PORT, 0, 1, NULL), MON_DENY);
+	assert_int_equal(ask(p, MON_PORT, 0, 2, NULL), MON_PROVIDE);
+	policy_free(p);
+}
+
 static void test_include(void **state)
 {
 	struct policy_source src = {"main", "include other\ndeny port 2\n", 26, include,
@@ -181,7 +252,23 @@ static void test_errors(void **state)
 		{"deny port {}\n", 1, 12, "list"},
 		{"redirect port 1\n", 1, 16, "->"},
 		{"redirect port 1 -> x\n", 1, 20, "number"},
-		{"redirect net any -> 1\n", 1, 1, "redirected"},
+		{"redirect console any -> 1\n", 1, 1, "redirected"},
+		{"redirect net any -> 1\n", 1, 21, "IPv4"},
+		{"redirect net any -> 1.2.3.4:0\n", 1, 21, "IPv4"},
+		{"redirect net icmp -> 1.2.3.4\n", 1, 22, "tcp and udp"},
+		{"redirect net any -> answer\n", 1, 27, "file"},
+		{"redirect disk any -> elsewhere\n", 1, 22, "scratch"},
+		{"redirect time any -> offset 5\n", 1, 29, "time"},
+		{"redirect entropy any -> 5\n", 1, 25, "seed"},
+		{"deny time any\n", 1, 1, "denied"},
+		{"provide cpu any\n", 1, 16, "limit"},
+		{"provide cpu any limit 101%\n", 1, 23, "1% to"},
+		{"provide memory any limit 1MB\n", 1, 26, "16MB"},
+		{"deny device toaster\n", 1, 13, "device"},
+		{"deny operator dance\n", 1, 15, "request"},
+		{"deny operator uid x\n", 1, 19, "user"},
+		{"deny port 1 during 9-17\n", 1, 20, "09:00"},
+		{"deny port 1 during 09:00-24:01\n", 1, 20, "09:00"},
 		{"provide port 1 limit many\n", 1, 22, "amount"},
 		{"deny port 1 limit 5\n", 1, 13, "no limit"},
 		{"deny net 1.2.3.4/33\n", 1, 10, "address"},
@@ -214,7 +301,8 @@ int main(void)
 		cmocka_unit_test(test_registers), cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_disk),      cmocka_unit_test(test_net),
 		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
-		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_windows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

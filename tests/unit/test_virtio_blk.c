@@ -665,35 +665,6 @@ static void test_broken(void **state)
 	assert_int_equal(drv_rd(&drv, 20, 1), 0x4b);
 }
 
-static enum mon_verdict deny_writes(struct monitor *mon, struct mon_event *ev)
-{
-	return ev->cls == MON_DISK && ev->op == 1 ? MON_DENY : MON_PROVIDE;
-}
-
-static struct mon_event told[8];
-static unsigned n_told;
-
-static void tell(struct monitor *mon, const struct mon_event *ev)
-{
-	told[n_told++ % 8] = *ev;
-}
-
-static void test_monitor(void **state)
-{
-	up(F_ALL, 0, true);
-	rig.vm->mon.ask = deny_writes;
-	rig.vm->mon.tell = tell;
-	rig.vm->mon.ask_mask = rig.vm->mon.tell_mask = BIT(MON_DISK);
-	n_told = 0;
-	assert_int_equal(request(1, 3, 512, NULL), 1);
-	assert_int_equal(disk.submitted, 0);
-	assert_int_equal(request(0, 3, 512, NULL), 0);
-	assert_int_equal(n_told, 2);
-	assert_int_equal(told[1].op, 0);
-	assert_int_equal(told[1].addr, 3 * 512);
-	assert_int_equal(told[1].value, 512);
-}
-
 /* Creation survives every allocation that fails. */
 static void test_no_memory(void **state)
 {
@@ -803,7 +774,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_destroy_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_monitor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_garbage, setup, teardown),
 	};
