@@ -83,8 +83,8 @@ static void map_set(uint64_t *map, uint64_t off, uint64_t len, bool there)
 static int transfer(int fd, bool write, uint64_t off, uint8_t *buf, size_t len)
 {
 	while (len) {
-		ssize_t n = write ? pwrite(fd, buf, len, (off_t)off)
-				  : pread(fd, buf, len, (off_t)off);
+		ssize_t n =
+			write ? pwrite(fd, buf, len, (off_t)off) : pread(fd, buf, len, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;

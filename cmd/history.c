@@ -316,7 +316,10 @@ static int summary(sqlite3 *db, struct msg *msg)
 		 "text ORDER BY 2 DESC LIMIT 10"},
 		{"guest processes by time (page-table roots)",
 		 "SELECT run, printf('0x%x',cr3) AS cr3, sum(switches) AS switches, sum(seconds) AS "
-		 "seconds FROM spaces GROUP BY run, cr3 ORDER BY seconds DESC LIMIT 10"},
+		 "seconds, sum(user_seconds) AS of_them_user FROM spaces GROUP BY run, cr3 "
+		 "ORDER BY seconds DESC LIMIT 10"},
+		{"exceptions", "SELECT run, op, sum(n) AS times FROM exceptions GROUP BY run, op "
+			       "ORDER BY times DESC LIMIT 12"},
 		{"verdicts",
 		 "SELECT class, verdict, rule, sum(count) AS times FROM verdicts GROUP BY "
 		 "class, verdict, rule ORDER BY 4 DESC LIMIT 20"},

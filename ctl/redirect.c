@@ -214,10 +214,11 @@ int redirects_bind(const struct redirects *r, struct policy *p, struct msg *msg)
 		int at = find(r, policy_file(p, i));
 
 		if (at < 0)
-			return msg_fail(msg, ERR_NOENT,
-					"policy: %s is not open: a running VM opens no files, so rules may "
-					"name those that the rules at its start have named",
-					policy_file(p, i)->path);
+			return msg_fail(
+				msg, ERR_NOENT,
+				"policy: %s is not open: a running VM opens no files, so rules may "
+				"name those that the rules at its start have named",
+				policy_file(p, i)->path);
 		slot[i] = (uint8_t)at;
 	}
 	policy_bind(p, slot);

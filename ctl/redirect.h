@@ -17,7 +17,7 @@ struct redirects {
 	struct net_targets net;
 	struct policy_file file[REDIRECTS]; /* by slot */
 	unsigned n;
-	int programs; /* socket of the process that starts programs; -1: none */
+	int programs;           /* socket of the process that starts programs; -1: none */
 	struct plat_mutex lock; /* RANK_LEAF: of the conversation on it */
 };
 

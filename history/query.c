@@ -127,7 +127,7 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 	if (cls < 0) {
 		snprintf(err, size,
 			 "no class is called %s: lifecycle, cpu, port, mmio, msr, cpuid, "
-			 "irq, disk, net, console, time, entropy, operator",
+			 "irq, disk, net, console, time, entropy, operator, memory, device",
 			 f->cls);
 		return ERR_INVAL;
 	}
@@ -146,7 +146,7 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 		add(w, " AND cls IN (2,3,4,5) AND addr BETWEEN %lld AND %lld", (long long)f->device,
 		    (long long)f->device_end);
 	if (f->space >= 0)
-		add(w, " AND cls=1 AND op=3 AND addr=%lld", (long long)f->space);
+		add(w, " AND cls=1 AND op IN (3,5) AND addr=%lld", (long long)f->space);
 	if (f->run)
 		add(w, " AND run=%lld", (long long)f->run);
 	if (f->text)
@@ -225,10 +225,15 @@ static int describe_register(const struct history_row *r, char *s, size_t n)
 
 static int describe_cpu(const struct history_row *r, char *s, size_t n)
 {
-	if (r->op == 3 && r->verdict & MON_R_COUNTED)
+	int k;
+
+	if ((r->op == CPU_SPACE || r->op == CPU_USER) && r->verdict & MON_R_COUNTED)
 		return snprintf(s, n, "root 0x%" PRIx64 ": %" PRId64 " times, %" PRId64 " us",
 				(uint64_t)r->addr, r->count, r->sum / 1000);
-	return snprintf(s, n, "= 0x%" PRIx64, (uint64_t)r->value);
+	k = snprintf(s, n, "= 0x%" PRIx64, (uint64_t)r->value);
+	if (r->count > 1 && k < (int)n)
+		k += snprintf(s + k, n - (size_t)k, "  (%" PRId64 " times)", r->count);
+	return k;
 }
 
 static int describe_net(const struct history_row *r, char *s, size_t n)

@@ -10,7 +10,6 @@
 
 static const char tables[] =
 	"PRAGMA application_id=0x56494741;"
-	"PRAGMA user_version=1;"
 	"CREATE TABLE run(id INTEGER PRIMARY KEY, name TEXT, started INTEGER, tsc_hz INTEGER,"
 	" pid INTEGER, engine TEXT, cpu TEXT, cpus INTEGER, memory INTEGER, version TEXT);"
 	"CREATE TABLE event(seq INTEGER PRIMARY KEY, t INTEGER, run INTEGER, cls INTEGER,"
@@ -46,9 +45,11 @@ static const char views[] =
 	"CREATE VIEW verdicts AS SELECT seq, time, uptime, run, class, op, addr, value, count,"
 	" CASE verdict WHEN 1 THEN 'redirect' WHEN 2 THEN 'deny' ELSE 'provide' END AS verdict,"
 	" rule, text FROM events WHERE verdict!=0 OR rule!=0;"
-	"CREATE VIEW spaces AS SELECT run, vcpu, addr AS cr3, sum(count) AS switches,"
-	" sum(sum)/1e9 AS seconds, max(t) AS last_t FROM event WHERE cls=1 AND op=3 AND"
-	" (verdict>>6)&1 GROUP BY run, vcpu, addr;";
+	"CREATE VIEW spaces AS SELECT run, vcpu, addr AS cr3, sum(count*(op=3)) AS switches,"
+	" sum(sum*(op=3))/1e9 AS seconds, sum(sum*(op=5))/1e9 AS user_seconds, max(t) AS last_t"
+	" FROM event WHERE cls=1 AND op IN (3,5) AND (verdict>>6)&1 GROUP BY run, vcpu, addr;"
+	"CREATE VIEW exceptions AS SELECT run, vcpu, op, sum(count) AS n, min(t) AS first_t,"
+	" max(t) AS last_t FROM events WHERE class='cpu' AND op LIKE '#%' GROUP BY run, vcpu, op;";
 
 static const struct {
 	uint8_t cls, op;
@@ -70,6 +71,31 @@ static const struct {
 	{MON_CPU, 3, "space"},
 	{MON_CPU, 4, "CR4"},
 	{MON_CPU, 8, "CR8"},
+	{MON_CPU, CPU_USER, "user"},
+	{MON_CPU, 0x20, "GDTR"},
+	{MON_CPU, 0x21, "IDTR"},
+	{MON_CPU, 0x22, "LDTR"},
+	{MON_CPU, 0x23, "TR"},
+	{MON_CPU, 0x30, "HLT"},
+	{MON_CPU, 0x31, "INVLPG"},
+	{MON_CPU, 0x32, "DR"},
+	{MON_CPU, 0x33, "XCR0"},
+	{MON_CPU, 0x40, "#DE"},
+	{MON_CPU, 0x41, "#DB"},
+	{MON_CPU, 0x43, "#BP"},
+	{MON_CPU, 0x44, "#OF"},
+	{MON_CPU, 0x45, "#BR"},
+	{MON_CPU, 0x46, "#UD"},
+	{MON_CPU, 0x47, "#NM"},
+	{MON_CPU, 0x48, "#DF"},
+	{MON_CPU, 0x4a, "#TS"},
+	{MON_CPU, 0x4b, "#NP"},
+	{MON_CPU, 0x4c, "#SS"},
+	{MON_CPU, 0x4d, "#GP"},
+	{MON_CPU, 0x4e, "#PF"},
+	{MON_CPU, 0x50, "#MF"},
+	{MON_CPU, 0x51, "#AC"},
+	{MON_CPU, 0x53, "#XM"},
 	{MON_PORT, 0, "read"},
 	{MON_PORT, 1, "write"},
 	{MON_MMIO, 0, "read"},
@@ -80,7 +106,8 @@ static const struct {
 	{MON_CPUID, 1, "ebx"},
 	{MON_CPUID, 2, "ecx"},
 	{MON_CPUID, 3, "edx"},
-	{MON_IRQ, 1, "msi"},
+	{MON_IRQ, IRQ_MSI, "msi"},
+	{MON_IRQ, IRQ_IPI, "ipi"},
 	{MON_DISK, 0, "read"},
 	{MON_DISK, 1, "write"},
 	{MON_DISK, 2, "flush"},
@@ -132,42 +159,62 @@ static int64_t pragma(sqlite3 *db, const char *sql)
 
 int schema_check(sqlite3 *db, char *err, size_t size)
 {
+	int64_t v;
+
 	if (pragma(db, "PRAGMA application_id") != HISTORY_APPLICATION) {
 		snprintf(err, size, "it is not a history of vigia");
 		return ERR_FORMAT;
 	}
-	if (pragma(db, "PRAGMA user_version") != HISTORY_SCHEMA) {
+	v = pragma(db, "PRAGMA user_version");
+	if (v < 1 || v > HISTORY_SCHEMA) {
 		snprintf(err, size, "it is of another version of vigia");
 		return ERR_FORMAT;
 	}
 	return 0;
 }
 
-int schema_create(sqlite3 *db, char *err, size_t size)
+/* Views and names, which later versions may change: rows stay what they are. */
+static int make_views(sqlite3 *db, char *err, size_t size)
 {
+	static const char *const old[] = {"events",  "disk_requests", "net_flows", "dns",
+					  "console", "counters",      "operator",  "verdicts",
+					  "spaces",  "exceptions"};
 	char sql[200];
-	int e;
+	int e = 0;
 
-	if (pragma(db, "SELECT count(*) FROM sqlite_master") > 0)
-		return schema_check(db, err, size);
-	e = run_sql(db, "BEGIN IMMEDIATE", err, size);
-	if (!e)
-		e = run_sql(db, tables, err, size);
+	for (unsigned i = 0; i < ARRAY_SIZE(old) && !e; i++) {
+		snprintf(sql, sizeof(sql), "DROP VIEW IF EXISTS %s", old[i]);
+		e = run_sql(db, sql, err, size);
+	}
 	if (!e)
 		e = run_sql(db, views, err, size);
 	for (unsigned i = 0; i < MON_CLASSES && !e; i++) {
-		snprintf(sql, sizeof(sql), "INSERT INTO class VALUES(%u,'%s')", i,
+		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO class VALUES(%u,'%s')", i,
 			 mon_class_name((uint8_t)i));
 		e = run_sql(db, sql, err, size);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(ops) && !e; i++) {
-		snprintf(sql, sizeof(sql), "INSERT INTO op VALUES(%u,%u,'%s')", ops[i].cls,
-			 ops[i].op, ops[i].name);
+		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO op VALUES(%u,%u,'%s')",
+			 ops[i].cls, ops[i].op, ops[i].name);
 		e = run_sql(db, sql, err, size);
 	}
+	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d", HISTORY_SCHEMA);
+	return e ? e : run_sql(db, sql, err, size);
+}
+
+int schema_create(sqlite3 *db, char *err, size_t size)
+{
+	bool made = pragma(db, "SELECT count(*) FROM sqlite_master") > 0;
+	int e = made ? schema_check(db, err, size) : 0;
+
+	if (e || (made && pragma(db, "PRAGMA user_version") == HISTORY_SCHEMA))
+		return e;
+	e = run_sql(db, "BEGIN IMMEDIATE", err, size);
+	if (!e && !made)
+		e = run_sql(db, tables, err, size);
 	if (!e)
-		e = run_sql(db, "COMMIT", err, size);
-	return e;
+		e = make_views(db, err, size);
+	return e ? e : run_sql(db, "COMMIT", err, size);
 }
 
 /* ---- the chain --------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "history/sha256.h"
 
-#define HISTORY_SCHEMA      1          /* PRAGMA user_version */
+#define HISTORY_SCHEMA      2          /* PRAGMA user_version; 1 has other views */
 #define HISTORY_APPLICATION 0x56494741 /* PRAGMA application_id: "VIGA" */
 
 /* One row of the table event. Signed as SQLite has it. */

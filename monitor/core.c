@@ -13,9 +13,7 @@
 #define RING_SLOTS 16384
 #define WAIT_NS    (10 * NS_PER_SEC) /* a consumer that is stuck for so long loses records */
 /* What a report of a crash shows, where nothing is recorded */
-#define LAST_MASK   (BIT(MON_PORT) | BIT(MON_MMIO) | BIT(MON_MSR) | BIT(MON_IRQ) | BIT(MON_DISK))
-#define CR_SPACE    3
-#define CR_SPACE_OP 3
+#define LAST_MASK (BIT(MON_PORT) | BIT(MON_MMIO) | BIT(MON_MSR) | BIT(MON_IRQ) | BIT(MON_DISK))
 
 struct class_row {
 	const char *name;
@@ -129,13 +127,19 @@ static void push_event(struct mon_core *c, struct mon_producer *p, const struct 
 /* The time that a page-table root was in use is the sum of its counter. */
 static void tell_space(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
-	struct mon_event old = {.cls = MON_CPU, .op = CR_SPACE_OP, .vcpu = ev->vcpu};
-	uint64_t now = plat_now();
+	struct mon_event old = {.cls = MON_CPU, .op = CPU_SPACE, .vcpu = ev->vcpu};
+	uint64_t now = plat_now(), kernel = ev->addr, user = ev->lasted;
 
 	old.addr = p->space;
 	old.value = ev->value;
+	/* without rings, what has passed, halted or not */
+	if (!kernel && !user)
+		kernel = p->space_since ? now - p->space_since : 0;
 	if (p->space_since)
-		counts_add(&p->counts, &old, now - p->space_since, rip_of(p));
+		counts_add(&p->counts, &old, kernel + user, rip_of(p));
+	old.op = CPU_USER;
+	if (p->space_since && user)
+		counts_add(&p->counts, &old, user, 0);
 	p->space = ev->value;
 	p->space_since = now;
 }
@@ -202,13 +206,14 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 		if (tier < MON_FULL && !ev->flags && ev->verdict == MON_PROVIDE)
 			return;
 	}
-	if (ev->cls == MON_CPU && ev->op == CR_SPACE)
+	if (ev->cls == MON_CPU && ev->op == CPU_SPACE)
 		tell_space(c, p, ev);
 	if (tier >= MON_FULL || ev->flags & MON_F_FULL)
 		push_event(c, p, ev);
-	else if (ev->cls == MON_CPU && ev->op == CR_SPACE)
+	else if (ev->cls == MON_CPU && ev->op == CPU_SPACE)
 		return;
-	else if (!row->hot && within_budget(p, ev->cls))
+	else if (!row->hot && !(ev->cls == MON_CPU && ev->op >= CPU_HOT) &&
+		 within_budget(p, ev->cls))
 		push_event(c, p, ev);
 	else if (ev->cls == MON_DISK || ev->cls == MON_NET) {
 		/* beyond the budget by operation and bytes, not by sector or station */

@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "plat/plat.h"
 
-#define ADDR_BITS  52
+#define ADDR_BITS  50
 #define ADDR_MASK  (BIT64(ADDR_BITS) - 1)
 #define PROBES     8
 #define TABLE_SIZE (ALIGN_UP((COUNT_SLOTS + COUNT_REST) * sizeof(struct count_entry), PAGE_SIZE))
@@ -36,11 +36,11 @@ void counts_fini(struct counts *c)
 	*c = (struct counts){0};
 }
 
-/* 63: in use, 62-61 verdict, 60-57 class, 56-52 operation, 51-0 address */
+/* 63: in use, 62-61 verdict, 60-57 class, 56-50 operation, 49-0 address */
 static uint64_t key_of(const struct mon_event *ev, uint64_t addr)
 {
 	return BIT64(63) | (uint64_t)(ev->verdict & 3) << 61 | (uint64_t)(ev->cls & 15) << 57 |
-	       (uint64_t)(ev->op & 31) << 52 | (addr & ADDR_MASK);
+	       (uint64_t)(ev->op & 127) << 50 | (addr & ADDR_MASK);
 }
 
 static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
@@ -103,7 +103,7 @@ static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mo
 			.count = (uint32_t)MIN(n, (uint64_t)UINT32_MAX),
 			.rule = e->rule,
 			.cls = key >> 57 & 15,
-			.op = key >> 52 & 31,
+			.op = key >> 50 & 127,
 			.verdict = (uint8_t)((key >> 61 & 3) | MON_R_COUNTED |
 					     (e->flags & MON_F_NOTIFY ? MON_R_NOTIFY : 0)),
 			.size = (uint16_t)e->size,

@@ -32,7 +32,13 @@ enum mon_verdict { MON_PROVIDE, MON_REDIRECT, MON_DENY };
 #define MON_F_FULL   BIT(0) /* record each one, whatever the class's tier is */
 #define MON_F_NOTIFY BIT(1) /* say it in the log too */
 
-/* Ops of MON_CPU: a control register's number, written. CR3 is counted per page-table root. */
+/* Ops of MON_CPU are those of enum cpu_told (x86/cpu.h): control registers by number, 20H on descriptor
+ * tables, 30H on instructions, 40H on exceptions by vector. CR3 is counted by page-table root. */
+#define CPU_SPACE 3
+#define CPU_USER  5    /* a root's time in user mode */
+#define CPU_HOT   0x30 /* counted from here on */
+/* Ops of MON_IRQ */
+enum mon_irq_op { IRQ_MSI = 1, IRQ_IPI };
 /* Ops of MON_NET. Frames are seen by flow tables, the others are what they find. */
 enum mon_net_op {
 	NET_RECEIVE,
@@ -53,10 +59,11 @@ enum mon_life_op {
 	LIFE_NOTE
 };
 /* What an operator may ask for; rules of the class operator are about these (value of the event). */
-#define MON_REQUESTS(R)                                                                      \
-	R(policy)                                                                            \
-	R(record) R(stop) R(kill) R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) \
-		R(console) R(status) R(stats) R(rules) R(screenshot) R(typing)
+#define MON_REQUESTS(R)                                                                       \
+	R(policy)                                                                             \
+	R(record)                                                                             \
+	R(stop) R(kill) R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) R(console) \
+		R(status) R(stats) R(rules) R(screenshot) R(typing)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)
@@ -69,12 +76,13 @@ enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR
 /* One event or request:
  *
  *	class	op		addr		value		size		data
- *	cpu	CR's number	-		value written
  *	port	0 read 1 write	port		value		bytes
  *	mmio	0 read 1 write	address		value		bytes
  *	msr	0 read 1 write	index		value
  *	cpuid	register 0-3	sub << 32 | leaf value
- *	irq	1		MSI address	MSI data
+ *	cpu	enum cpu_told	root: ns kernel	value
+ *	irq	enum mon_irq_op	MSI address	MSI data
+ *				destination	ICR, low half
  *	disk	enum block_op	offset, bytes	length, bytes	device
  *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
  *	console	0 in 1 out	-		bytes

@@ -27,7 +27,8 @@ struct answers;
 /* emit: a frame for the guest; under lock, on any thread. */
 struct answers *answers_create(struct plat_loop *loop, const struct net_targets *targets,
 			       struct plat_mutex *lock,
-			       void (*emit)(void *arg, const uint8_t *frame, size_t len), void *arg);
+			       void (*emit)(void *arg, const uint8_t *frame, size_t len),
+			       void *arg);
 /* On the loop's thread, lock not held; nothing comes in any more. */
 void answers_destroy(struct answers *a);
 /* A frame of the guest that goes to to->slot. Lock held. */

@@ -51,7 +51,8 @@ static inline bool ip4_find(uint8_t *frame, size_t len, struct ip4 *out)
 	    be16_at(ip + 6) & 0x1fff || (ip[9] != 6 && ip[9] != 17) ||
 	    total - header < (ip[9] == 6 ? 20 : 8))
 		return false;
-	*out = (struct ip4){ip[9], be16_at(ip + 6) >> 13 & 1, ip, ip + header, total - header, total};
+	*out = (struct ip4){ip[9], be16_at(ip + 6) >> 13 & 1, ip, ip + header, total - header,
+			    total};
 	return true;
 }
 
@@ -66,7 +67,7 @@ static inline uint32_t ip4_sum(const uint8_t *p, size_t len, uint32_t sum)
 static inline uint16_t ip4_fold(uint32_t sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~((sum & 0xffff) + (sum >> 16));
+	return (uint16_t) ~((sum & 0xffff) + (sum >> 16));
 }
 
 #endif

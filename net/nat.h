@@ -22,7 +22,8 @@ struct nat {
 
 /* Rewrites a frame of the guest. False: it cannot be redirected (a fragment, another protocol; or two
  * flows that would become one). */
-bool nat_out(struct nat *nat, uint8_t *frame, size_t len, const struct mon_target *to, uint64_t now);
+bool nat_out(struct nat *nat, uint8_t *frame, size_t len, const struct mon_target *to,
+	     uint64_t now);
 /* Rewrites what comes back, if it belongs to a flow. */
 void nat_in(struct nat *nat, uint8_t *frame, size_t len, uint64_t now);
 

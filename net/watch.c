@@ -91,8 +91,8 @@ static void redirect(struct watch_net *w, const struct net_vec *vec, unsigned n_
 		return;
 	plat_mutex_lock(&w->lock);
 	gather(vec, n_vec, w->linear, len);
-	question = to->by_name && frame_parse(w->linear, len, &fi) && fi.proto == 17 &&
-		   fi.dport == 53;
+	question =
+		to->by_name && frame_parse(w->linear, len, &fi) && fi.proto == 17 && fi.dport == 53;
 	if (question && to->has_addr)
 		answers_dns(w->answers, w->linear, len, to);
 	else if (question)

@@ -105,13 +105,40 @@ int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value)
 	return verdict == MON_REDIRECT && !write;
 }
 
-void vcpu_tell_cr(struct vcpu *vcpu, unsigned cr, uint64_t value)
+/* what: enum cpu_told. Of a page-table root (CR3) lasted and addr are the ns in user mode and in kernel
+ * mode since the last one, where the engine tells rings. */
+void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value)
 {
-	const struct mon_event ev = {.cls = MON_CPU,
-				     .op = (uint8_t)cr,
-				     .size = 8,
-				     .vcpu = (int32_t)vcpu->index,
-				     .value = value};
+	struct mon_event ev = {.cls = MON_CPU,
+			       .op = (uint8_t)what,
+			       .size = 8,
+			       .vcpu = (int32_t)vcpu->index,
+			       .value = value};
 
+	if (what == TOLD_CR + 3)
+		vcpu_ring_take(vcpu, &ev.addr, &ev.lasted);
 	mon_tell(&vcpu->vm->mon, &ev);
+}
+
+/* ---- time by ring ------------------------------------------------------------------------------ */
+
+static uint64_t ticks_to_ns(const struct vm *vm, uint64_t ticks)
+{
+	uint64_t hz = vm->tsc_hz ? vm->tsc_hz : NS_PER_SEC;
+
+	return ticks / hz * NS_PER_SEC + ticks % hz * NS_PER_SEC / hz;
+}
+
+void vcpu_ring_take(struct vcpu *vcpu, uint64_t *kernel, uint64_t *user)
+{
+	struct vcpu_ring *r = &vcpu->ring;
+
+	if (!r->since)
+		return;
+	vcpu_ring_stop(vcpu);
+	vcpu_ring_go(vcpu);
+	*kernel = ticks_to_ns(vcpu->vm, r->ticks[0]);
+	*user = ticks_to_ns(vcpu->vm, r->ticks[1]);
+	r->ticks[0] = r->ticks[1] = 0;
+	r->taken = r->since;
 }

@@ -5,6 +5,8 @@
 #include "vm/vcpu.h"
 
 #include "vm/internal.h"
+#include "vm/machine.h"
+#include "x86/cpu.h"
 
 void vcpu_request(struct vcpu *vcpu, uint32_t req)
 {
@@ -38,6 +40,8 @@ static void vcpu_park(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	struct plat_event *go = vcpu->index ? &vm->resumed : &vm->parked;
 
+	if (vcpu->ring.since)
+		vcpu_ring_stop(vcpu);
 	plat_mutex_lock(&vm->lock);
 	atomic_fetch_add(&vm->n_parked, 1);
 	plat_event_set(&vm->parked);
@@ -58,6 +62,8 @@ static void vcpu_park(struct vcpu *vcpu)
 	}
 	atomic_fetch_sub(&vm->n_parked, 1);
 	plat_mutex_unlock(&vm->lock);
+	if (vcpu->ring.since)
+		vcpu_ring_go(vcpu);
 }
 
 static void vcpu_init_signal(struct vcpu *vcpu)
@@ -120,12 +126,16 @@ static void vcpu_wait(struct vcpu *vcpu)
 
 	if (intc && intc->deadline)
 		deadline = intc->deadline(vcpu->intc_chip);
+	if (vcpu->ring.since)
+		vcpu_ring_stop(vcpu);
 	plat_event_clear(&vcpu->wake);
 	atomic_store(&vcpu->halted, true);
 	if (!atomic_load(&vcpu->requests) && !plat_event_wait(&vcpu->wake, deadline) && intc &&
 	    intc->expire)
 		intc->expire(vcpu->intc_chip);
 	atomic_store(&vcpu->halted, false);
+	if (vcpu->ring.since)
+		vcpu_ring_go(vcpu);
 }
 
 /* SMM is entered out of HLT, which the engine notes for RSM. */
@@ -221,11 +231,15 @@ static bool quota_used(struct vcpu *vcpu, uint32_t percent)
 /* Rests for the remainder of the period; requests are seen to. */
 static void quota_rest(struct vcpu *vcpu)
 {
+	if (vcpu->ring.since)
+		vcpu_ring_stop(vcpu);
 	plat_event_clear(&vcpu->wake);
 	atomic_store(&vcpu->halted, true);
 	if (!atomic_load(&vcpu->requests))
 		plat_event_wait(&vcpu->wake, vcpu->period + QUOTA_PERIOD_NS);
 	atomic_store(&vcpu->halted, false);
+	if (vcpu->ring.since)
+		vcpu_ring_go(vcpu);
 }
 
 static void vcpu_run(struct vcpu *vcpu)
@@ -245,6 +259,10 @@ static void vcpu_run(struct vcpu *vcpu)
 	vcpu->vm->engine->run(vcpu, &exit);
 	if (unlikely(percent))
 		vcpu->busy += plat_now() - begun;
+	/* a root that is in use for long shows once a second */
+	if (vcpu->ring.since && vcpu_ticks() - vcpu->ring.taken > vcpu->vm->tsc_hz &&
+	    mon_listens(&vcpu->vm->mon, MON_CPU))
+		vcpu_tell_cpu(vcpu, TOLD_CR + 3, vcpu->state->cr3);
 	atomic_fetch_add_explicit(&vcpu->exits[exit.kind], 1, memory_order_relaxed);
 	exit_table[exit.kind](vcpu, &exit);
 }
@@ -272,4 +290,6 @@ void vcpu_thread(void *arg)
 			vcpu_wait(vcpu);
 		}
 	}
+	if (vcpu->ring.since) /* the last root's time */
+		vcpu_tell_cpu(vcpu, TOLD_CR + 3, vcpu->state->cr3);
 }

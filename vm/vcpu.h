@@ -21,6 +21,14 @@
 #define REQ_A20    BIT(8) /* vm->a20_masked has changed */
 #define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
 
+/* How long it has run in user mode and elsewhere, in TSC ticks; by its own thread. */
+struct vcpu_ring {
+	bool user;
+	uint64_t since; /* the last change; 0: the engine does not tell */
+	uint64_t taken; /* the history's last look */
+	uint64_t ticks[2];
+};
+
 struct vcpu {
 	struct vm *vm;
 	unsigned index;          /* = initial APIC id */
@@ -54,6 +62,7 @@ struct vcpu {
 
 	/* with vm->cpu_percent, by its own thread: the present period, and what it has run in it */
 	uint64_t period, busy;
+	struct vcpu_ring ring;
 
 	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */
 };
@@ -65,5 +74,38 @@ static inline bool vcpu_requested(struct vcpu *vcpu, uint32_t req)
 {
 	return atomic_load_explicit(&vcpu->requests, memory_order_acquire) & req;
 }
+
+static inline uint64_t vcpu_ticks(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+/* The clock stands while the vCPU waits. */
+static inline void vcpu_ring_stop(struct vcpu *vcpu)
+{
+	vcpu->ring.ticks[vcpu->ring.user] += vcpu_ticks() - vcpu->ring.since;
+}
+
+static inline void vcpu_ring_go(struct vcpu *vcpu)
+{
+	vcpu->ring.since = vcpu_ticks();
+}
+
+/* For engines: it runs at ring 3 now, or elsewhere. */
+static inline void vcpu_ring_set(struct vcpu *vcpu, bool user)
+{
+	if (likely(vcpu->ring.user == user && vcpu->ring.since))
+		return;
+	if (vcpu->ring.since)
+		vcpu_ring_stop(vcpu);
+	vcpu_ring_go(vcpu);
+	vcpu->ring.user = user;
+}
+
+/* Gives the ns since the last call, and begins anew. */
+void vcpu_ring_take(struct vcpu *vcpu, uint64_t *kernel, uint64_t *user);
 
 #endif

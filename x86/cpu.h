@@ -73,8 +73,22 @@ struct cpu_ops {
 	 * another *value to write; 1: *value is what is read, or nothing is written; ERR_NOENT:
 	 * #GP(0), as if it were not there. */
 	int (*msr_asked)(struct cpu *cpu, uint32_t index, bool write, uint64_t *value);
-	/* A control register was written. NULL: not of interest. */
-	void (*cr_told)(struct cpu *cpu, unsigned cr, uint64_t value);
+	/* Something for the history has happened: enum cpu_told. NULL: not of interest. */
+	void (*told)(struct cpu *cpu, unsigned what, uint64_t value);
+};
+
+/* What is told; value: what was written, of exceptions the error code. */
+enum cpu_told {
+	TOLD_CR = 0, /* + the control register's number */
+	TOLD_GDTR = 0x20,
+	TOLD_IDTR,
+	TOLD_LDTR,
+	TOLD_TR,
+	TOLD_HLT = 0x30,
+	TOLD_INVLPG,
+	TOLD_DR,
+	TOLD_XCR0,
+	TOLD_EXC = 0x40, /* + the vector */
 };
 
 /* An exception that an instruction has raised, not yet delivered. */

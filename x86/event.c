@@ -360,6 +360,7 @@ static enum cpu_step escalate(struct cpu *cpu, struct cpu_exc exc, int first)
 		note(cpu, &exc);
 		if (first >= 0 && makes_double_fault((unsigned)first, exc.vector))
 			exc = (struct cpu_exc){.vector = VEC_DF, .has_error = true};
+		tell(cpu, TOLD_EXC + exc.vector, exc.has_error ? exc.error : 0);
 		struct event ev = {
 			.vector = exc.vector,
 			.kind = EVENT_EXC,

@@ -78,6 +78,7 @@ EXEC(lgdt)
 	if (!is_loadable(cpu, base))
 		return raise_gp0(cpu);
 	*dtr = (struct x86_dtr){.base = base, .limit = (uint16_t)limit};
+	tell(cpu, in->mnem == I_LGDT ? TOLD_GDTR : TOLD_IDTR, base);
 	return EXEC_OK;
 }
 
@@ -169,6 +170,7 @@ EXEC(lldt)
 	if (!(d.attr & SEG_P))
 		return raise_err(cpu, VEC_NP, sel & 0xfffc);
 	cpu->s.ldtr = desc_to_seg(&d, sel);
+	tell(cpu, TOLD_LDTR, sel);
 	return EXEC_OK;
 }
 
@@ -191,6 +193,7 @@ EXEC(ltr)
 		return CPU_FAULT;
 	d.attr |= 2;
 	cpu->s.tr = desc_to_seg(&d, sel);
+	tell(cpu, TOLD_TR, sel);
 	return EXEC_OK;
 }
 

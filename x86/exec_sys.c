@@ -68,6 +68,7 @@ EXEC(movdr)
 	else if (dr == 7)
 		v = (v & 0xffff2bff) | 0x400;
 	cpu->s.dr[dr] = v;
+	tell(cpu, TOLD_DR, v);
 	mode_changed(cpu);
 	return EXEC_OK;
 }
@@ -98,6 +99,7 @@ EXEC(lmsw)
 
 EXEC(hlt)
 {
+	tell(cpu, TOLD_HLT, 0);
 	return EXEC_HALT;
 }
 
@@ -170,6 +172,7 @@ EXEC(invlpg)
 		gva = (cpu->s.seg[in->mem.seg].base + ea) & 0xffffffff;
 	}
 	tlb_flush(cpu, FLUSH_PAGE, gva, (unsigned)cpu->s.cr3 & 0xfff);
+	tell(cpu, TOLD_INVLPG, gva);
 	return EXEC_OK;
 }
 
@@ -293,6 +296,7 @@ EXEC(xsetbv)
 		return raise_gp0(cpu);
 	cpu->s.xcr0 = v;
 	mode_changed(cpu);
+	tell(cpu, TOLD_XCR0, v);
 	return EXEC_OK;
 }
 

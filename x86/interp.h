@@ -127,6 +127,12 @@ static inline void set_arith(struct cpu *cpu, uint64_t flags)
 {
 	cpu->s.rflags = (cpu->s.rflags & ~(uint64_t)FL_ARITH) | (flags & FL_ARITH);
 }
+static inline void tell(struct cpu *cpu, unsigned what, uint64_t value)
+{
+	if (cpu->ops->told)
+		cpu->ops->told(cpu, what, value);
+}
+
 static inline void mode_changed(struct cpu *cpu)
 {
 	if (cpu->ops->mode_changed)

@@ -170,7 +170,7 @@ int cpu_cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
 	if (unlikely(!cpu->i.ready))
 		cpu_init(cpu);
 	err = cr_write(cpu, cr, value);
-	if (!err && cpu->ops->cr_told && cr != 2 && cr != 8)
-		cpu->ops->cr_told(cpu, cr, value);
+	if (!err && cr != 2 && cr != 8)
+		tell(cpu, TOLD_CR + cr, value);
 	return err;
 }

@@ -67,6 +67,18 @@ static void send_all(struct lapic *l, const struct apic_msg *msg, bool self)
 			lapic_accept(bus->lapic[i], msg);
 }
 
+static void tell_ipi(struct lapic *l, uint64_t icr, uint32_t dest)
+{
+	const struct mon_event ev = {.cls = MON_IRQ,
+				     .op = IRQ_IPI,
+				     .size = 4,
+				     .vcpu = (int32_t)l->vcpu->index,
+				     .addr = dest,
+				     .value = (uint32_t)icr};
+
+	mon_tell(&l->vcpu->vm->mon, &ev);
+}
+
 /* The lock is not held: destinations' locks have the same rank. */
 static void icr_send(struct lapic *l, uint64_t icr)
 {
@@ -90,6 +102,7 @@ static void icr_send(struct lapic *l, uint64_t icr)
 		lapic_unlock(l);
 		return;
 	}
+	tell_ipi(l, icr, msg.dest);
 	switch (shorthand) {
 	case SH_NONE:
 		apicbus_send(l->w.bus, &msg);

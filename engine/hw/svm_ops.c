@@ -90,9 +90,9 @@ static int op_msr_asked(struct cpu *cpu, uint32_t index, bool write, uint64_t *v
 	return vcpu_ask_msr(vcpu_of(cpu), index, write, value);
 }
 
-static void op_cr_told(struct cpu *cpu, unsigned cr, uint64_t value)
+static void op_told(struct cpu *cpu, unsigned what, uint64_t value)
 {
-	vcpu_tell_cr(vcpu_of(cpu), cr, value);
+	vcpu_tell_cpu(vcpu_of(cpu), what, value);
 }
 
 const struct cpu_ops svm_cpu_ops = {
@@ -109,7 +109,7 @@ const struct cpu_ops svm_cpu_ops = {
 	.cr8_write = op_cr8_write,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
-	.cr_told = op_cr_told,
+	.told = op_told,
 };
 
 /* ---- features --------------------------------------------------------------------------------- */

@@ -106,6 +106,7 @@ void soft_refresh_mode(struct soft_vcpu *v)
 	v->mode = soft_mode(v);
 	if (v->mode != MODE_INTERP)
 		soft_jumps_mode(v);
+	vcpu_ring_set(v->vcpu, x86_cpl(s) == 3);
 }
 
 /* Requests and kicks. True: run() must return. */

@@ -197,14 +197,13 @@ static int op_msr_asked(struct cpu *cpu, uint32_t index, bool write, uint64_t *v
 	return vcpu_ask_msr(v->vcpu, index, write, value);
 }
 
-static void op_cr_told(struct cpu *cpu, unsigned cr, uint64_t value)
+static void op_told(struct cpu *cpu, unsigned what, uint64_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
 
 	if (!mon_listens(&v->sv->vm->mon, MON_CPU))
 		return;
-	soft_fpu_park(v);
-	vcpu_tell_cr(v->vcpu, cr, value);
+	vcpu_tell_cpu(v->vcpu, what, value);
 }
 
 const struct cpu_ops soft_cpu_ops = {
@@ -225,5 +224,5 @@ const struct cpu_ops soft_cpu_ops = {
 	.split_lock = op_split_lock,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
-	.cr_told = op_cr_told,
+	.told = op_told,
 };

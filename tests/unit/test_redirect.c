@@ -199,8 +199,9 @@ static void test_answer(void **state)
 
 static void test_name(void **state)
 {
-	static const uint8_t question[] = {0x12, 0x34, 1, 0, 0,   1,   0,   0,   0, 0, 0, 0, 1, 'a',
-					   7,    'e',  'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 1, 0, 1};
+	static const uint8_t question[] = {0x12, 0x34, 1,   0,   0,   1, 0,   0,   0,
+					   0,    0,    0,   1,   'a', 7, 'e', 'x', 'a',
+					   'm',  'p',  'l', 'e', 0,   0, 1,   0,   1};
 	const struct mon_target to = {.has_addr = true, .by_name = true, .v4 = {10, 0, 2, 9}};
 	struct net_targets t = {.arg = NULL};
 	struct frame_addr addr[2];
@@ -216,9 +217,9 @@ static void test_name(void **state)
 	assert_int_equal(plat_loop_create(&loop), 0);
 	a = answers_create(loop, &t, &lock, on_frame, NULL);
 	assert_true(answers_dns(a, f, n, &to));
-	assert_int_equal(frame_dns(got.last + 42, got.last_len - 42, name, &type, &answer, &rcode,
-				   addr, 2),
-			 1);
+	assert_int_equal(
+		frame_dns(got.last + 42, got.last_len - 42, name, &type, &answer, &rcode, addr, 2),
+		1);
 	assert_string_equal(name, "a.example");
 	assert_true(answer && !rcode);
 	assert_memory_equal(addr[0].b + 12, to.v4, 4);
@@ -313,8 +314,8 @@ static void test_disk(void **state)
 	assert_int_equal(disk.data[8 * 512], 'd');
 	assert_int_equal(block_rw_sync(b, BLOCK_READ, 0, out, 32 * 512), 0);
 	for (unsigned s = 0; s < 32; s++)
-		assert_int_equal(out[s * 512 + 511], s < 4		? 'd'
-						     : s < 12		? 'w'
+		assert_int_equal(out[s * 512 + 511], s < 4               ? 'd'
+						     : s < 12            ? 'w'
 						     : s >= 16 && s < 20 ? 'i'
 									 : 'd');
 	assert_int_equal(block_rw_sync(b, BLOCK_WRITE, 40 * 512, buf, 512), ERR_ACCES);

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The golden history of a small guest: golden.asm does a known number of things, and each engine tells the
+same of them."""
+import json
+import os
+import shutil
+import subprocess
+
+import vigia_test as vt
+
+# class, operation, address: how many
+GOLDEN = {
+    ("cpu", "CR0", 0): 1, ("cpu", "CR4", 0): 1, ("cpu", "GDTR", 0): 1, ("cpu", "IDTR", 0): 1, ("cpu", "TR", 0): 1,
+    ("cpu", "#UD", 0): 3, ("cpu", "#DE", 0): 1, ("cpu", "#PF", 0): 2, ("cpu", "#GP", 0): 1,
+    ("cpu", "INVLPG", 0): 4, ("cpu", "DR", 0): 1,
+    ("cpuid", "eax", 0x40000000): 3,
+    ("msr", "write", 0x174): 1, ("msr", "read", 0x174): 2,
+    ("port", "write", 0x80): 5, ("port", "read", 0x84): 2, ("port", "write", 0xf4): 1,
+    ("mmio", "read", 0xfee00020): 2,
+}
+VALUES = {("port", "write", 0x80): 0x11, ("msr", "write", 0x174): 8, ("cpu", "CR4", 0): 0x10}
+
+if not shutil.which("nasm"):
+    vt.skip("nasm is missing: apt-get install nasm")
+
+
+def sql(name, text):
+    status, out, err = vt.vigia("history", name, "--json", "--sql", text)
+    vt.check(status == 0, f"{text[:40]}… {err.strip()}")
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def run(d, way, engine, env, golden):
+    name = "golden-" + way.replace(" ", "-")
+    with vt.VM("--name", name, "--engine", engine, "--kernel", d.file("golden.elf"), "--exit-port", "0xf4", "--net", "none",
+               "--memory", "64M", env=env) as vm:
+        vm.wait(120, 1)
+    got = {(r["class"], r["op"], r["addr"]): r["n"] for r in sql(
+        name, "SELECT class, op, addr, sum(count) AS n FROM events WHERE class IN ('cpu','cpuid','msr','port','mmio') "
+              "AND op NOT IN ('space','user') GROUP BY 1, 2, 3")}
+    for key in sorted(set(golden) | set(got)):
+        vt.check(got.get(key) == golden.get(key), f"{way}: {key} happened {got.get(key)} times")
+    for (cls, op, addr), value in VALUES.items():
+        if (cls, op, addr) in golden:
+            first = sql(name, f"SELECT value FROM events WHERE class='{cls}' AND op='{op}' AND addr={addr} ORDER BY seq LIMIT 1")
+            vt.check(first[0]["value"] == value, f"{way}: {cls} {op}: the first value in full")
+    if ("cpu", "#UD", 0) in golden:
+        root = sql(name, "SELECT seconds, user_seconds AS user FROM spaces WHERE cr3=2097152")
+        vt.check(len(root) == 1 and 0.5 < root[0]["user"] / root[0]["seconds"] <= 1,
+                 f"{way}: its root ran mostly in user mode: {root}")
+    status, out, _ = vt.vigia("history", name, "--verify")
+    vt.check(status == 0 and out.startswith("intact"), f"{way}: intact")
+
+
+with vt.Workdir() as d:
+    here = os.path.dirname(os.path.abspath(__file__))
+    subprocess.run(["nasm", "-f", "bin", "-i", os.path.join(here, "../guest") + "/", "-o", d.file("golden.elf"),
+                    os.path.join(here, "golden.asm")], check=True)
+    run(d, "soft", "soft", {}, GOLDEN)
+    run(d, "tiny cache", "soft", {"VIGIA_SOFT_CACHE": "131072"}, GOLDEN)
+    run(d, "interp", "soft", {"VIGIA_SOFT_INTERP": "1"}, GOLDEN)
+    _, out, _ = vt.vigia("doctor", "--json", timeout=120)
+    kvm = [r for r in json.loads(out)["rows"] if r["name"] == "kvm"]
+    if kvm and kvm[0]["grade"] == "good":
+        # the processor's classes stay in the host's kernel
+        run(d, "kvm", "kvm", {}, {k: n for k, n in GOLDEN.items() if k[0] == "port"})
+    else:
+        print(f"not under kvm: {kvm[0]['found'] if kvm else 'it is not there'}")
