@@ -133,9 +133,12 @@ static int scratch_zero(struct watch_block *w, uint64_t off, uint64_t len)
 
 static int scratch_write(struct watch_block *w, const struct block_req *req)
 {
-	uint64_t *map = map_make(w);
+	uint64_t *map;
 	int err;
 
+	if (w->scratch < 0)
+		return ERR_IO;
+	map = map_make(w);
 	if (!map)
 		return ERR_NOMEM;
 	switch (req->op) {
@@ -361,7 +364,8 @@ static void watch_close(struct block *b)
 	block_close(w->back);
 	if (map)
 		plat_pages_free(map, ALIGN_UP(b->size / BLOCK_SECTOR / 8 + 8, PAGE_SIZE));
-	close(w->scratch);
+	if (w->scratch >= 0)
+		close(w->scratch);
 	free(w);
 }
 
@@ -387,13 +391,12 @@ int block_watch_open(struct block *take_back, struct monitor *mon, unsigned inde
 {
 	struct watch_block *w = calloc(1, sizeof(*w));
 
-	if (w)
-		w->scratch = open_scratch();
-	if (!w || w->scratch < 0) {
-		free(w);
+	if (!w) {
 		block_close(take_back);
 		return err_here(ERR_NOMEM);
 	}
+	/* A medium that comes while the VM runs may open no file: it has no scratch overlay. */
+	w->scratch = open_scratch();
 	w->b = *take_back;
 	w->b.ops = &watch_ops;
 	w->back = take_back;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/report.h"
 #include "cmd/watch_opts.h"
 #include "ctl/control.h"
 #include "ctl/runner.h"
@@ -152,7 +153,7 @@ static void print_json(void *arg, const struct history_row *r)
 		      (int)(r->verdict >> 6 & 1), "rule", (json_int_t)r->rule);
 	if (!j)
 		return;
-	if (r->text)
+	if (r->text && !r->frame)
 		json_object_set_new(j, "text", json_stringn(r->text, r->len));
 	json_dumpf(j, stdout, JSON_COMPACT);
 	putchar('\n');
@@ -373,15 +374,19 @@ static FILE *pager(const struct history_cmd *o)
 {
 	const char *cmd = getenv("PAGER");
 
-	if (!isatty(STDOUT_FILENO) || o->o.follow || o->o.verify)
+	if (!isatty(STDOUT_FILENO) || o->o.follow || o->o.verify || o->o.html || o->o.pcap)
 		return NULL;
 	fflush(stdout);
 	setenv("LESS", "FRX", 0);
 	return popen(cmd && *cmd ? cmd : "less", "we");
 }
 
-static int answer(struct history_cmd *o, sqlite3 *db, struct msg *msg)
+static int answer(struct history_cmd *o, sqlite3 *db, const char *name, struct msg *msg)
 {
+	if (o->o.html)
+		return report_html(db, name, o->o.html, msg);
+	if (o->o.pcap)
+		return report_pcap(db, &o->f, o->o.pcap, msg);
 	if (o->o.verify)
 		return verify(db, msg);
 	if (o->o.sql)
@@ -404,7 +409,7 @@ static int show(struct history_cmd *o, const char *name, struct msg *msg)
 	o->colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	if (p)
 		dup2(fileno(p), STDOUT_FILENO);
-	e = answer(o, db, msg);
+	e = answer(o, db, name, msg);
 	fflush(stdout);
 	if (p) {
 		close(STDOUT_FILENO);

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/block.h"
+#include "block/watch.h"
 #include "ctl/backends.h"
 #include "ctl/drive.h"
+#include "ctl/watch.h"
 #include "dev/pc/i82078.h"
 #include "vm/vm.h"
 
@@ -25,8 +26,10 @@ static int open_medium(struct backends *be, const struct drive *d, const struct 
 	err = block_open_fd(be->loop, m->fd, m->file, m->read_only, out, text, sizeof(text));
 	if (err)
 		return msg_fail(msg, err, "%s", text);
-	if (d->floppy ? i82078_size_ok((*out)->size) : (*out)->size > 0)
+	if (d->floppy && i82078_size_ok((*out)->size))
 		return 0;
+	if (!d->floppy && (*out)->size > 0)
+		return block_watch_open(*out, be->mon, d->index, &be->watch->redirects.disk, out);
 	block_close(*out);
 	return msg_fail(msg, ERR_FORMAT, "%s is no image of a %s", m->file,
 			d->floppy ? "floppy disk: its size is none of 160 to 2880 KiB" : "CD");

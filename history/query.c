@@ -244,6 +244,8 @@ static int describe_net(const struct history_row *r, char *s, size_t n)
 				r->text, r->count, r->value, r->sum);
 	if (r->verdict & MON_R_COUNTED)
 		return snprintf(s, n, "%" PRId64 " more, %" PRId64 " bytes", r->count, r->sum);
+	if (r->frame)
+		return snprintf(s, n, "%" PRId64 " bytes", r->size);
 	return snprintf(s, n, "%s", r->text ? r->text : "");
 }
 

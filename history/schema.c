@@ -267,6 +267,7 @@ void schema_read_row(sqlite3_stmt *st, struct history_row *r)
 
 	for (int i = 0; i < n; i++)
 		*v[i] = sqlite3_column_int64(st, i);
-	r->text = (const char *)sqlite3_column_text(st, n);
+	r->frame = sqlite3_column_type(st, n) == SQLITE_BLOB;
+	r->text = r->frame ? sqlite3_column_blob(st, n) : (const char *)sqlite3_column_text(st, n);
 	r->len = r->text ? (size_t)sqlite3_column_bytes(st, n) : 0;
 }

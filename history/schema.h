@@ -16,6 +16,7 @@
 struct history_row {
 	int64_t seq, t, run, cls, op, vcpu, rip, addr, value, size, count, sum, result, verdict,
 		rule;
+	bool frame;       /* text is a frame's bytes */
 	const char *text; /* NULL: none */
 	size_t len;
 };

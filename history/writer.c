@@ -19,7 +19,7 @@
 #include "history/schema.h"
 
 #define BATCH_MAX    32768
-#define TEXT_MAX     (2 * 1024 * 1024)
+#define TEXT_MAX     (32 * 1024 * 1024)
 #define TICK_NS      (NS_PER_SEC / 2)
 #define PERIOD_NS    NS_PER_SEC
 #define DAY_NS       (86400 * NS_PER_SEC)
@@ -84,6 +84,11 @@ static void take_record(void *arg, const struct mon_record *rec, const char *tex
 			 (unsigned long long)rec->addr, rec->count);
 }
 
+static bool is_frame(const struct mon_record *m)
+{
+	return m->cls == MON_NET && (m->op == NET_SEND || m->op == NET_RECEIVE);
+}
+
 static void row_of(const struct history *h, const struct item *it, int64_t seq,
 		   struct history_row *r)
 {
@@ -99,12 +104,13 @@ static void row_of(const struct history *h, const struct item *it, int64_t seq,
 		.rip = (int64_t)m->rip,
 		.addr = (int64_t)m->addr,
 		.value = (int64_t)m->value,
-		.size = m->size,
+		.size = is_frame(m) ? (int64_t)m->sum : m->size,
 		.count = m->count,
 		.sum = (int64_t)m->sum,
 		.result = m->result,
 		.verdict = m->verdict & (MON_R_VERDICT | MON_R_COUNTED),
 		.rule = m->rule,
+		.frame = is_frame(m),
 		.text = it->len ? h->texts + it->text : NULL,
 		.len = it->len,
 	};
@@ -127,7 +133,9 @@ static int insert_row(struct history *h, const struct history_row *r)
 
 	for (int i = 0; i < n; i++)
 		sqlite3_bind_int64(h->insert, i + 1, v[i]);
-	if (r->text)
+	if (r->text && r->frame)
+		sqlite3_bind_blob(h->insert, n + 1, r->text, (int)r->len, SQLITE_STATIC);
+	else if (r->text)
 		sqlite3_bind_text(h->insert, n + 1, r->text, (int)r->len, SQLITE_STATIC);
 	else
 		sqlite3_bind_null(h->insert, n + 1);
@@ -151,11 +159,16 @@ static int insert_batch_row(struct history *h, int64_t last, int64_t t, int64_t 
 /* Texts of the guest may be anything; the file has UTF-8 only. */
 static void clean_texts(struct history *h)
 {
-	for (uint32_t i = 0; i < h->n_text; i++) {
-		uint8_t c = (uint8_t)h->texts[i];
+	for (unsigned k = 0; k < h->n; k++) {
+		const struct item *it = &h->item[k];
 
-		if (c >= 0x80 || (c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != 27))
-			h->texts[i] = '?';
+		for (uint32_t i = it->text; !is_frame(&it->rec) && i < it->text + it->len; i++) {
+			uint8_t c = (uint8_t)h->texts[i];
+
+			if (c >= 0x80 ||
+			    (c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != 27))
+				h->texts[i] = '?';
+		}
 	}
 }
 

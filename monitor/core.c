@@ -121,7 +121,15 @@ static void push_event(struct mon_core *c, struct mon_producer *p, const struct 
 		.result = ev->result,
 	};
 
-	push(c, p, &rec, NULL, 0);
+	/* frames in full are what a capture is made of; their length then is in sum */
+	if (ev->cls == MON_NET && ev->data &&
+	    (ev->flags & MON_F_FULL ||
+	     atomic_load_explicit(&c->tier[MON_NET], memory_order_relaxed) >= MON_FULL)) {
+		rec.sum = ev->size;
+		push(c, p, &rec, ev->data, ev->len);
+	} else {
+		push(c, p, &rec, NULL, 0);
+	}
 }
 
 /* The time that a page-table root was in use is the sum of its counter. */
@@ -203,7 +211,7 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 	}
 	if (ev->cls == MON_NET && ev->data) {
 		tell_frame(c, ev);
-		if (tier < MON_FULL && !ev->flags && ev->verdict == MON_PROVIDE)
+		if (tier < MON_FULL && !ev->flags && ev->verdict != MON_DENY)
 			return;
 	}
 	if (ev->cls == MON_CPU && ev->op == CPU_SPACE)
@@ -341,6 +349,10 @@ uint64_t mon_core_dropped(const struct mon_core *c)
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier)
 {
 	atomic_store(&c->tier[cls], (uint8_t)tier);
+	if (tier >= MON_FULL)
+		atomic_fetch_or(&c->mon->full_mask, BIT(cls));
+	else
+		atomic_fetch_and(&c->mon->full_mask, ~BIT(cls));
 	if (tier != MON_OFF)
 		atomic_fetch_or(&c->mon->tell_mask, BIT(cls));
 }

@@ -59,11 +59,12 @@ enum mon_life_op {
 	LIFE_NOTE
 };
 /* What an operator may ask for; rules of the class operator are about these (value of the event). */
-#define MON_REQUESTS(R)                                                                       \
-	R(policy)                                                                             \
-	R(record)                                                                             \
-	R(stop) R(kill) R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) R(console) \
-		R(status) R(stats) R(rules) R(screenshot) R(typing)
+#define MON_REQUESTS(R)                                                                         \
+	R(policy)                                                                               \
+	R(record)                                                                               \
+	R(stop)                                                                                 \
+	R(kill) R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) R(console) R(status) \
+		R(stats) R(rules) R(screenshot) R(typing)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)
@@ -130,6 +131,7 @@ struct mon_event {
 struct monitor {
 	_Atomic uint32_t tell_mask; /* BIT(class): somebody listens */
 	_Atomic uint32_t ask_mask;  /* BIT(class): rules exist */
+	_Atomic uint32_t full_mask; /* BIT(class): each event is recorded, with all its data */
 	void (*tell)(struct monitor *mon, const struct mon_event *ev);      /* never blocks */
 	enum mon_verdict (*ask)(struct monitor *mon, struct mon_event *ev); /* may alter value */
 	void *priv;

@@ -29,7 +29,7 @@ _Static_assert(sizeof(struct mon_record) == 56, "record");
 #define MON_R_COUNTED 0x40 /* count of them in the time since the last count, addr alike */
 #define MON_R_NOTIFY  0x80
 
-#define RING_TEXT_MAX 448 /* bytes of text behind a record */
+#define RING_TEXT_MAX 1600 /* bytes of text, or of a frame, behind a record */
 
 struct ring_slot {
 	_Atomic uint64_t seq;

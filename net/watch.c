@@ -11,6 +11,7 @@
 
 #define FRAME_MIN 14
 #define VEC_MAX   256
+#define CAPTURE   1600 /* bytes of a frame that are looked at where rules or a capture want it */
 
 struct watch_net {
 	struct net net; /* what the card sees */
@@ -138,7 +139,7 @@ static void send_judged(struct watch_net *w, const uint8_t *head, size_t have,
 static void watch_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
 {
 	struct watch_net *w = container_of(n, struct watch_net, net);
-	uint8_t head[FRAME_PEEK];
+	uint8_t head[CAPTURE];
 	struct mon_target to = {0};
 	enum mon_verdict v = MON_PROVIDE;
 	size_t len = 0, have = 0;
@@ -146,7 +147,12 @@ static void watch_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
 	if (watched(w)) {
 		for (unsigned i = 0; i < n_vec; i++)
 			len += vec[i].len;
-		have = gather(vec, n_vec, head, sizeof(head));
+		have = mon_rules(w->mon, MON_NET) || atomic_load_explicit(&w->mon->full_mask,
+									  memory_order_relaxed) &
+							     BIT(MON_NET)
+			       ? sizeof(head)
+			       : FRAME_PEEK;
+		have = gather(vec, n_vec, head, have);
 		if (have >= FRAME_MIN)
 			v = judge(w, NET_SEND, head, have, len, &to);
 	}

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import struct
 import time
 
 import vigia_test as vt
@@ -93,6 +94,8 @@ with vt.Workdir() as d:
                "--disk", f"{hidden},format=raw", *vt.busybox("vigia.run=modules,net vigia.end=shell")) as vm:
         vm.expect(r"VIGIA shell", 120)
         vm.shell("stty -echo")
+        status, _, err = vt.vigia("history", "tried", "--record", "net=full")
+        vt.check(status == 0, f"frames in full {err}")
         for _, _, rule, command, want in table:
             if command:
                 _, out = vm.shell(command, 30)
@@ -126,6 +129,30 @@ with vt.Workdir() as d:
     vt.check(drawn in xorshift(42, 1 << 16), "entropy comes from the seed")
     with open(disk, "rb") as f:
         vt.check(f.read(4096) == b"D" * 4096, "the disk itself is as it was")
+
+    # The frames that were recorded, as a capture; the whole as a page
+    capture, page = d.file("out.pcapng"), d.file("out.html")
+    status, _, err = vt.vigia("history", "tried", "--pcap", capture)
+    vt.check(status == 0, f"a capture {err}")
+    with open(capture, "rb") as f:
+        frames, at, blocks = f.read(), 0, []
+    while at < len(frames):
+        kind, size = struct.unpack_from("<II", frames, at)
+        if size < 12 or struct.unpack_from("<I", frames, at + size - 4)[0] != size:
+            vt.fail(f"the block at {at} does not end as it begins")
+        blocks.append((kind, frames[at + 28:at + size]))
+        at += size
+    vt.check(blocks[0][0] == 0x0a0d0d0a and blocks[1][0] == 1 and at == len(frames), "it is pcapng")
+    vt.check(any(b"GET / HTTP" in data for kind, data in blocks if kind == 6), "the guest's request is in it")
+    vt.check(any(HTTP in data for kind, data in blocks if kind == 6), "and what it was answered")
+    status, _, err = vt.vigia("history", "tried", "--html", page)
+    with open(page, encoding="utf-8") as f:
+        html = f.read()
+    vt.check(status == 0 and html.count("</script>") == 2 and "http-equiv" not in html, f"a page {err}")
+    data = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    titles = {t["title"]: t["rows"] for t in data["tables"]}
+    vt.check(data["records"] > 100 and {c["name"] for c in data["classes"]} >= {"net", "disk", "cpu", "operator"} and
+             titles["Verdicts of the policy"] and titles["Exceptions"], "with its charts and tables")
 
     for (cls, verdict, rule, _, _), line in zip(table, lines):
         if cls == "operator":
