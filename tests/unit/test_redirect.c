@@ -294,7 +294,8 @@ static enum mon_verdict ask(struct monitor *mon, struct mon_event *ev)
 
 static void test_disk(void **state)
 {
-	struct monitor mon = {.tell_mask = BIT(MON_DISK), .ask_mask = BIT(MON_DISK), tell, ask};
+	struct monitor mon = {
+		.tell_mask = BIT(MON_DISK), .ask_mask = BIT(MON_DISK), .tell = tell, .ask = ask};
 	struct block_targets t = {.image[2] = &image.b};
 	static uint8_t buf[64 * 512], out[64 * 512];
 	struct block *b;
