@@ -9,6 +9,7 @@
 #include "board/acpi_loader.h"
 #include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
+#include "dev/nic/e1000.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/debugcon.h"
@@ -318,13 +319,27 @@ static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, 
 
 static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, unsigned i)
 {
+	struct net *net = cfg->nic[i].net;
 	struct virtio_dev *vd;
+	struct e1000 *e1000;
 	int err;
 
-	memcpy(cfg->nic[i].net->mac, cfg->nic[i].mac, 6);
-	err = virtio_net_create(
-		vm, pc->pci,
-		&(struct virtio_net_wiring){.net = cfg->nic[i].net, .slot = PCI_ANY_SLOT}, &vd);
+	memcpy(net->mac, cfg->nic[i].mac, 6);
+	switch (cfg->nic[i].model) {
+	case PC_NIC_VIRTIO:
+		err = virtio_net_create(
+			vm, pc->pci, &(struct virtio_net_wiring){.net = net, .slot = PCI_ANY_SLOT},
+			&vd);
+		break;
+	case PC_NIC_E1000:
+		err = e1000_create(
+			vm,
+			&(struct e1000_wiring){.host = pc->pci, .slot = PCI_ANY_SLOT, .net = net},
+			&e1000);
+		break;
+	default:
+		err = err_here(ERR_NOSYS);
+	}
 	pc->nic_slot[i] = (uint8_t)last_slot(pc);
 	return err;
 }

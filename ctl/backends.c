@@ -514,6 +514,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 			continue;
 		cfg->n_nics++;
 		cfg->nic[at].net = be->net[i];
+		cfg->nic[at].model = (enum pc_nic)def->nic[i];
 		memcpy(cfg->nic[at].mac, be->net[i]->mac, sizeof(cfg->nic[at].mac));
 	}
 }

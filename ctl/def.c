@@ -345,20 +345,51 @@ static int set_boot(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static const char *const nic_names[] = {"virtio", "e1000", "rtl8139"};
+
+/* Takes model=NAME out of a network's specification; the rest is the back end's. */
+static int take_model(char *spec, enum nic_model *model, struct msg *msg)
+{
+	char *at = strstr(spec, ",model="), *name, *end;
+	unsigned i = 0;
+
+	if (!at)
+		return 0;
+	name = at + strlen(",model=");
+	end = name + strcspn(name, ",");
+	while (i < ARRAY_SIZE(nic_names) && (strlen(nic_names[i]) != (size_t)(end - name) ||
+					     strncmp(nic_names[i], name, (size_t)(end - name))))
+		i++;
+	if (i == ARRAY_SIZE(nic_names))
+		return msg_fail(msg, ERR_INVAL,
+				"--net: model=%.*s is not known: virtio, e1000 or rtl8139",
+				(int)(end - name), name);
+	*model = (enum nic_model)i;
+	memmove(at, end, strlen(end) + 1);
+	return 0;
+}
+
 static int set_net(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
+	unsigned n = def->n_nets;
 	int err;
 
 	def->net_given = true;
 	if (!strcmp(value, "none"))
 		return 0;
-	if (def->n_nets >= DEF_MAX_NETS)
+	if (n >= DEF_MAX_NETS)
 		return msg_fail(msg, ERR_INVAL, "--net %s: at most %u network cards", value,
 				DEF_MAX_NETS);
-	err = set_string(&def->net[def->n_nets], value, msg);
+	err = set_string(&def->net[n], value, msg);
 	if (!err)
+		err = take_model(def->net[n], &def->nic[n], msg);
+	if (!err) {
 		def->n_nets++;
+	} else {
+		free(def->net[n]);
+		def->net[n] = NULL;
+	}
 	return err;
 }
 
@@ -395,7 +426,7 @@ static const struct opt run_opts[] = {
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
-	 "none (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	 "none; with ,model=virtio|e1000|rtl8139 (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
 	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
 	 NULL, OPT_DEF, set_serial},
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
@@ -518,6 +549,11 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
+	for (unsigned i = 0; i < def->n_nets; i++)
+		if (def->nic[i] == NIC_RTL8139)
+			return msg_fail(msg, ERR_NOSYS,
+					"--net: model=rtl8139 is not in this version yet: virtio "
+					"and e1000 are");
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;
@@ -545,6 +581,12 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 					"FILE,ro or --board pc",
 					def->disk[i].cdrom ? "--cdrom" : "--disk",
 					def->disk[i].path ? def->disk[i].path : "none");
+	for (unsigned i = 0; i < def->n_nets; i++)
+		if (def->nic[i] != NIC_VIRTIO)
+			return msg_fail(msg, ERR_INVAL,
+					"--net: the board micro has virtio cards only: leave "
+					"model=%s out, or use --board pc",
+					nic_names[def->nic[i]]);
 	return 0;
 }
 

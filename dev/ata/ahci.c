@@ -16,7 +16,7 @@
 
 /* Generic host control */
 enum { REG_CAP = 0x00, REG_GHC = 0x04, REG_IS = 0x08, REG_PI = 0x0c, REG_VS = 0x10 };
-#define CAP_VALUE                                                                    \
+#define CAP_VALUE                                                                      \
 	((AHCI_PORTS - 1) | (AHCI_SLOTS - 1) << 8 | BIT(15) /* PIO of many blocks */ | \
 	 BIT(18) /* AHCI only */ | 2u << 20 /* 3 Gbit/s */ | BIT(24) /* CLO */ |       \
 	 BIT(30) /* queueing */ | BIT(31) /* 64-bit */)

@@ -13,17 +13,17 @@
 #define AHCI_SEGS  256u /* host addresses a request; each at least 2 bytes: a sector fits */
 
 /* PxIS and PxIE */
-#define IS_DHRS   BIT(0)  /* D2H register FIS */
-#define IS_PSS    BIT(1)  /* PIO setup FIS */
-#define IS_SDBS   BIT(3)  /* set device bits FIS */
-#define IS_DPS    BIT(5)  /* a descriptor with its interrupt bit is used up */
-#define IS_PCS    BIT(6)  /* SERR.DIAG.X, read-only here */
-#define IS_PRCS   BIT(22) /* SERR.DIAG.N, likewise */
-#define IS_OFS    BIT(24) /* more data than descriptors */
-#define IS_IFS    BIT(27) /* fatal error of the interface */
-#define IS_TFES   BIT(30) /* status has ERR */
-#define IS_SHOWN  (IS_PCS | IS_PRCS)
-#define IE_MASK   0xfdc000ffu
+#define IS_DHRS  BIT(0)  /* D2H register FIS */
+#define IS_PSS   BIT(1)  /* PIO setup FIS */
+#define IS_SDBS  BIT(3)  /* set device bits FIS */
+#define IS_DPS   BIT(5)  /* a descriptor with its interrupt bit is used up */
+#define IS_PCS   BIT(6)  /* SERR.DIAG.X, read-only here */
+#define IS_PRCS  BIT(22) /* SERR.DIAG.N, likewise */
+#define IS_OFS   BIT(24) /* more data than descriptors */
+#define IS_IFS   BIT(27) /* fatal error of the interface */
+#define IS_TFES  BIT(30) /* status has ERR */
+#define IS_SHOWN (IS_PCS | IS_PRCS)
+#define IE_MASK  0xfdc000ffu
 /* PxCMD */
 #define CMD_ST    BIT(0)
 #define CMD_SUD   BIT(1)
@@ -71,15 +71,15 @@ struct ahci_port {
 	uint64_t clb, fb;
 	uint32_t is, ie, cmd; /* cmd: ST, FRE, ATAPI, DLAE */
 	uint32_t sig, serr, sctl, sact, ci;
-	bool linked;         /* the drive has said what it is since the last reset */
-	bool halted;         /* after an error, until ST is cleared */
-	bool current;        /* a command that is not queued is going on: */
-	uint8_t slot;        /* PxCMD.CCS: its slot, or that of the error */
-	bool pio_last;       /* its last news was a PIO setup FIS: no other follows */
-	struct ahci_prd prd; /* its descriptors */
-	uint32_t moved;      /* bytes: PRDBC */
-	gpa_t table;         /* its command table */
-	unsigned queued;     /* slots that are active */
+	bool linked;             /* the drive has said what it is since the last reset */
+	bool halted;             /* after an error, until ST is cleared */
+	bool current;            /* a command that is not queued is going on: */
+	uint8_t slot;            /* PxCMD.CCS: its slot, or that of the error */
+	bool pio_last;           /* its last news was a PIO setup FIS: no other follows */
+	struct ahci_prd prd;     /* its descriptors */
+	uint32_t moved;          /* bytes: PRDBC */
+	gpa_t table;             /* its command table */
+	unsigned queued;         /* slots that are active */
 	struct ahci_slot *slots; /* AHCI_SLOTS; NULL: no hard disk */
 };
 
@@ -112,6 +112,7 @@ void ahci_post(struct ahci_port *p, unsigned off, const uint8_t *fis, unsigned l
 
 /* ahci_queue.c: a command FIS with READ or WRITE FPDMA QUEUED. */
 bool ahci_is_queued(uint8_t cmd);
-void ahci_queue(struct ahci_port *p, unsigned slot, const uint8_t *cfis, const struct ahci_prd *prd);
+void ahci_queue(struct ahci_port *p, unsigned slot, const uint8_t *cfis,
+		const struct ahci_prd *prd);
 
 #endif

@@ -108,7 +108,8 @@ static void post_pio(struct ahci_port *p, uint32_t len, bool to_host, bool irq, 
 {
 	uint8_t fis[CFIS_SIZE];
 
-	fill_fis(&p->chan, fis, FIS_PIO, (uint8_t)((to_host ? FIS_TO_HST : 0) | (irq ? FIS_IRQ : 0)));
+	fill_fis(&p->chan, fis, FIS_PIO,
+		 (uint8_t)((to_host ? FIS_TO_HST : 0) | (irq ? FIS_IRQ : 0)));
 	fis[15] = e_status;
 	pci_put(fis + 16, 2, len);
 	ahci_post(p, AT_PIO, fis, sizeof(fis));

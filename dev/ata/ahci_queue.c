@@ -5,8 +5,8 @@
 #include "base/str.h"
 #include "dev/ata/ahci_impl.h"
 
-#define FIS_SDB  0xa1
-#define AT_SDB   0x58
+#define FIS_SDB   0xa1
+#define AT_SDB    0x58
 #define CMD_READ  0x60
 #define CMD_WRITE 0x61
 

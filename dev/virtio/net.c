@@ -7,7 +7,7 @@
 #include "dev/virtio/net.h"
 
 #include "base/str.h"
-#include "dev/virtio/netcsum.h"
+#include "dev/nic/netcsum.h"
 #include "dev/virtio/virtio.h"
 #include "net/net.h"
 #include "vm/stream.h"

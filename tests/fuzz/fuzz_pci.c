@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* fuzz_pci.c: PCI devices with DMA of their own under a hostile driver. The first byte chooses the
  * device; the rest is a list of 8-byte steps {what, u24 where, u32 value}: its registers, its
- * configuration space, words and whole descriptors in memory, answers of the disk, time, a frozen
+ * configuration space, words and whole descriptors in memory, answers of the disk, frames, time, a frozen
  * machine. What must hold: no crash, no access outside of guest memory or disk, no endless loop, no
  * lock left behind. */
 #include <stdlib.h>
@@ -9,9 +9,11 @@
 
 #include "block/block.h"
 #include "dev/ata/ahci.h"
+#include "dev/nic/e1000.h"
 #include "dev/nvme.h"
 #include "dev/pc/ide.h"
 #include "dev/pci/pci.h"
+#include "net/net.h"
 #include "plat/fake/fake.h"
 #include "vm/dev.h"
 #include "vm/vm.h"
@@ -101,6 +103,40 @@ static void release(void)
 static const struct block_ops disk_ops = {.name = "fuzz", .submit = submit};
 static struct block disk = {.ops = &disk_ops, .size = DISK_SIZE, .name = "disk"};
 
+/* A wire that sends a third of the frames back at once. */
+static unsigned sent;
+static uint8_t echo[NET_FRAME_MAX];
+
+static void wire_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
+{
+	size_t len = 0;
+
+	for (unsigned i = 0; i < n_vec; i++) {
+		if (vec[i].len > sizeof(echo) - len)
+			abort();
+		memcpy(echo + len, vec[i].base, vec[i].len);
+		len += vec[i].len;
+	}
+	if (++sent % 3 == 0)
+		net_receive(n, echo, len);
+}
+
+static void wire_ready(struct net *n)
+{
+}
+
+static const struct net_ops wire_ops = {.name = "wire", .send = wire_send, .rx_ready = wire_ready};
+static struct net wire = {.ops = &wire_ops, .mac = {2, 0, 0, 0, 0, 1}};
+
+static void frame(uint32_t where, uint32_t value)
+{
+	static uint8_t f[16384] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+	memcpy(f, value & 1 ? (const uint8_t *)"\xff\xff\xff\xff\xff\xff" : wire.mac, 6);
+	memcpy(f + 12, value & 2 ? "\x81\0" : "\x08\0", 2);
+	net_receive(&wire, f, 14 + (where & 0x3fff) % (sizeof(f) - 14));
+}
+
 /* ---- the devices -------------------------------------------------------------------------------- */
 
 static void make_ide(struct vm *vm, struct pci_host *host)
@@ -170,6 +206,34 @@ static void make_nvme(struct vm *vm, struct pci_host *host)
 		abort();
 }
 
+static void make_e1000(struct vm *vm, struct pci_host *host)
+{
+	struct e1000 *e;
+
+	if (e1000_create(vm, &(struct e1000_wiring){.host = host, .slot = SLOT, .net = &wire}, &e))
+		abort();
+}
+
+/* Rings with buffers, everything enabled. */
+static void e1000_rings(struct vm *vm)
+{
+	static const uint32_t regs[][2] = {{0x3800, 0x10000}, {0x3808, 0x200}, {0x400, 2},
+					   {0x2800, 0x11000}, {0x2808, 0x200}, {0x2818, 31},
+					   {0x100, 0x803a},   {0xd0, 0xff},    {0x5000, 0x300}};
+
+	for (unsigned i = 0; i < 32; i++) {
+		const uint32_t tx[4] = {0x100000 + i * 0x800, 0, 100 | (i & 1 ? 0x19u : 8) << 24,
+					0},
+			       rx[4] = {0x180000 + i * 0x800};
+
+		if (mem_write(vm, 0x10000 + 16 * i, tx, 16) ||
+		    mem_write(vm, 0x11000 + 16 * i, rx, 16))
+			abort();
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(&vm->mmio, 0, BAR_MEM + regs[i][0], 4, regs[i][1]);
+}
+
 /* Where their registers are: ports where len is at most 256. */
 static const struct {
 	void (*make)(struct vm *vm, struct pci_host *host);
@@ -181,6 +245,7 @@ static const struct {
 	{make_ide, NULL, {{0x1f0, 8}, {0x3f6, 1}, {BAR_IO, 16}}},
 	{make_ahci, ahci_lists, {{BAR_MEM, 0x400}}},
 	{make_nvme, NULL, {{BAR_MEM, 0x1048}}},
+	{make_e1000, e1000_rings, {{BAR_MEM, 0x5a00}, {BAR_MEM + 0x2800, 0x1030}, {BAR_IO, 8}}},
 };
 
 static void access(struct vm *vm, unsigned kind, bool write, uint32_t where, uint32_t value)
@@ -218,9 +283,9 @@ static void step(struct vm *vm, struct pci_host *host, unsigned kind, const uint
 	uint32_t run[4];
 
 	memcpy(&value, s + 4, 4);
-	switch (s[0] % 10) {
+	switch (s[0] % 11) {
 	case 0 ... 3:
-		access(vm, kind, s[0] % 10, where, value);
+		access(vm, kind, s[0] % 11, where, value);
 		break;
 	case 4: /* a word of memory */
 		if (mem_write(vm, (where * 4) % RAM, &value, 4) == ERR_NOMEM)
@@ -242,6 +307,9 @@ static void step(struct vm *vm, struct pci_host *host, unsigned kind, const uint
 			release();
 		break;
 	case 8:
+		frame(where, value);
+		break;
+	case 9:
 		fake_advance(value % NS_PER_SEC);
 		break;
 	default:
@@ -267,7 +335,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	fake_reset();
 	hold = fail = false;
-	n_held = 0;
+	n_held = sent = 0;
 	kind = *data++ % ARRAY_SIZE(devices);
 	size--;
 	if (vm_create(&cfg, &vm) || pci_host_create(vm, &w, &host))

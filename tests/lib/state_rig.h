@@ -10,6 +10,7 @@
 #include "block/block.h"
 #include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
+#include "dev/nic/e1000.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/i8042.h"
@@ -27,6 +28,7 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/input.h"
 #include "dev/virtio/rng.h"
+#include "net/net.h"
 #include "plat/fake/fake.h"
 #include "ui/input.h"
 #include "vm/save.h"
@@ -70,6 +72,19 @@ static inline void srig_submit(struct block *b, struct block_req *req)
 static const struct block_ops srig_block_ops = {.name = "zeros", .submit = srig_submit};
 static struct block srig_disk = {.ops = &srig_block_ops, .size = 1u << 20, .name = "zeros"};
 
+/* A wire that loses everything. */
+static inline void srig_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
+{
+}
+
+static inline void srig_rx_ready(struct net *n)
+{
+}
+
+static const struct net_ops srig_net_ops = {
+	.name = "lost", .send = srig_send, .rx_ready = srig_rx_ready};
+static struct net srig_net = {.ops = &srig_net_ops, .mac = {2, 0, 0, 0, 0, 1}};
+
 #define SRIG_RAM (UINT64_C(4) << 20)
 
 static inline struct vm *srig_build(void)
@@ -102,6 +117,8 @@ static inline struct vm *srig_build(void)
 	struct fwcfg *fw;
 	struct ahci_wiring ahci_w = {.slot = PCI_ANY_SLOT};
 	struct ahci *ahci;
+	struct e1000_wiring e1000_w = {.slot = PCI_ANY_SLOT, .net = &srig_net};
+	struct e1000 *e1000;
 	struct nvme *nvme;
 	struct ide *ide;
 
@@ -128,7 +145,7 @@ static inline struct vm *srig_build(void)
 		pci.pirq[i] = gsi_line(vm, 16 + i);
 	if (pci_host_create(vm, &pci, &host))
 		abort();
-	chip_w.host = ide_w.host = ahci_w.host = host;
+	chip_w.host = ide_w.host = ahci_w.host = e1000_w.host = host;
 	chip_w.pm = pm;
 	for (unsigned i = 0; i < 2; i++) {
 		ide_w.irq[i] = gsi_line(vm, 14 + i);
@@ -141,6 +158,7 @@ static inline struct vm *srig_build(void)
 	}
 	if (i440fx_create(vm, &chip) || i440fx_attach(chip, &chip_w) || fwcfg_create(vm, &fw) ||
 	    ide_create(vm, &ide_w, &ide) || ahci_create(vm, &ahci_w, &ahci) ||
+	    e1000_create(vm, &e1000_w, &e1000) ||
 	    nvme_create(
 		    vm,
 		    &(struct nvme_wiring){.host = host, .slot = PCI_ANY_SLOT, .block = &srig_disk},

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "dev/virtio/net.h"
-#include "dev/virtio/netcsum.h"
+#include "dev/nic/netcsum.h"
 #include "net/net.h"
 #include "tests/unit/virtio_rig.h"
 

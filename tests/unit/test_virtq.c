@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "dev/virtio/netcsum.h"
+#include "dev/nic/netcsum.h"
 #include "tests/unit/virtio_rig.h"
 
 static struct rig rig;

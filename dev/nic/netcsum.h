@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* netcsum.h: Internet checksums for the network device: the guest leaves them to us, since native
+/* netcsum.h: Internet checksums for network devices: the guest leaves them to us, since native
  * code computes them far faster than a translated guest. */
-#ifndef DEV_VIRTIO_NETCSUM_H
-#define DEV_VIRTIO_NETCSUM_H
+#ifndef DEV_NIC_NETCSUM_H
+#define DEV_NIC_NETCSUM_H
 
 #include "base/def.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* netcsum.c: Internet checksums (RFC 1071, 768, 9293, 8200). Pure functions, any thread. */
-#include "dev/virtio/netcsum.h"
+#include "dev/nic/netcsum.h"
 
 #include "base/str.h"
 
