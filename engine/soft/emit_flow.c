@@ -186,7 +186,7 @@ static void emit_lookup(struct tr *t)
 }
 
 /* Is the guest's RIP in T0, index of the jump cache in T1, the block's? Where that may be anywhere, the
- * cache has been told. */
+ * cache has been told. If it isn't, the flags are another block's: they must not change. */
 static void check_rip(struct tr *t)
 {
 	struct asm_buf *a = &t->a;
@@ -195,19 +195,6 @@ static void check_rip(struct tr *t)
 	int32_t ntag = (int32_t)GS_JNTAG(JC_SET(t->mode));
 	uint8_t *hit;
 
-	if (t->flags_dead[0]) {
-		if (t->pic) {
-			asm_mov_rr(a, T2, T0);
-			asm_gs(a, OPC_ADD, 8, T2, T1, ntag);
-		} else if (near) {
-			asm_alu_ri(a, 7, size, T0, (int32_t)t->rip);
-		} else {
-			asm_mov_ri(a, T2, t->rip);
-			asm_rr(a, OPC_CMP, 8, T2, T0);
-		}
-		asm_jcc(a, CC_NE, t->c->code.rw + t->c->t_miss);
-		return;
-	}
 	asm_mov_rr(a, T2, RCX);
 	if (t->pic) {
 		asm_gs(a, OPC_LOAD, 8, RCX, T1, ntag);

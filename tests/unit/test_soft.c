@@ -184,6 +184,41 @@ static void mapped_twice(void **state)
 	}
 }
 
+/* Two targets that share an entry of the jump cache, one of which reads the flags: the other must not
+ * have changed them when it finds that it is not meant. */
+static void conflicts(void **state)
+{
+	static const uint8_t prog[] = {
+		0xb9, 0x64, 0x00, 0x00, 0x00, /* mov ecx, 100 */
+		0x31, 0xc0,                   /* xor eax, eax */
+		0xff, 0xd6,                   /* 1: call rsi */
+		0x39, 0xd2,                   /* cmp edx, edx: ZF */
+		0xff, 0xd7,                   /* call rdi */
+		0xff, 0xc9,                   /* dec ecx */
+		0x75, 0xf6,                   /* jnz 1b */
+		0xcc,                         /* int3 */
+	};
+	static const uint8_t writes[] = {0x83, 0xc8, 0x00, 0xc3};       /* or eax, 0; ret */
+	static const uint8_t reads[] = {0x75, 0x02, 0xff, 0xc0, 0xc3}; /* jne +2; inc eax; ret */
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		code(&r, 0x440080, writes, sizeof(writes));
+		code(&r, 0x450080, reads, sizeof(reads));
+		for (unsigned user = 0; user < 2; user++) {
+			rig_reset(&r, user);
+			r.s->gpr[RSI] = 0x440080;
+			r.s->gpr[RDI] = 0x450080;
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->gpr[RAX], 100);
+		}
+		rig_close(&r);
+	}
+}
+
 /* REP MOVS and STOS by translated code are the interpreter's, wherever they begin and end. */
 static void strings(void **state)
 {
@@ -265,7 +300,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops),          cmocka_unit_test(calls),
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
-		cmocka_unit_test(mapped_twice),   cmocka_unit_test(strings),
+		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
+		cmocka_unit_test(strings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
