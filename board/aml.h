@@ -30,8 +30,8 @@ void aml_buffer(struct aml *a, const void *p, size_t n);
 
 /* Resource descriptors for a _CRS buffer (section 6.4), appended to a plain aml used as storage. */
 void aml_res_io(struct aml *r, uint16_t base, uint8_t len);
-void aml_res_irq(struct aml *r, unsigned irq); /* edge, active high, exclusive */
-void aml_res_dma(struct aml *r, unsigned channel);     /* 8 bits, at ISA's speed */
+void aml_res_irq(struct aml *r, unsigned irq);     /* edge, active high, exclusive */
+void aml_res_dma(struct aml *r, unsigned channel); /* 8 bits, at ISA's speed */
 void aml_res_bus(struct aml *r, uint16_t first, uint16_t last);
 void aml_res_io_window(struct aml *r, uint16_t first, uint16_t last);
 void aml_res_mem_window(struct aml *r, uint32_t first, uint32_t last);

@@ -137,8 +137,8 @@ static json_t *classes(sqlite3 *db, int64_t from, int64_t to)
 	json_t *out = json_array();
 	sqlite3_stmt *st = NULL;
 
-	if (sqlite3_prepare_v2(db, "SELECT cls, (t-?1)/?2, sum(count) FROM event GROUP BY 1, 2", -1, &st,
-			       NULL) == SQLITE_OK) {
+	if (sqlite3_prepare_v2(db, "SELECT cls, (t-?1)/?2, sum(count) FROM event GROUP BY 1, 2", -1,
+			       &st, NULL) == SQLITE_OK) {
 		sqlite3_bind_int64(st, 1, from);
 		sqlite3_bind_int64(st, 2, width);
 		while (sqlite3_step(st) == SQLITE_ROW) {
@@ -172,7 +172,8 @@ static int64_t number(sqlite3 *db, const char *sql)
 	sqlite3_stmt *st = NULL;
 	int64_t v = 0;
 
-	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
 		v = sqlite3_column_int64(st, 0);
 	sqlite3_finalize(st);
 	return v;
@@ -191,7 +192,8 @@ static int put_json(const char *buf, size_t len, void *arg)
 
 int report_html(sqlite3 *db, const char *name, const char *path, struct msg *msg)
 {
-	int64_t from = number(db, "SELECT min(t) FROM event"), to = number(db, "SELECT max(t) FROM event");
+	int64_t from = number(db, "SELECT min(t) FROM event"),
+		to = number(db, "SELECT max(t) FROM event");
 	json_t *list = json_array(), *data;
 	FILE *f = fopen(path, "we");
 	bool bad;
@@ -202,9 +204,10 @@ int report_html(sqlite3 *db, const char *name, const char *path, struct msg *msg
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
 		json_array_append_new(list, table(db, i));
-	data = json_pack("{s:s,s:I,s:I,s:I,s:I,s:o,s:o}", "name", name, "from", (json_int_t)from, "to",
-			 (json_int_t)to, "records", (json_int_t)number(db, "SELECT count(*) FROM event"),
-			 "lost", (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
+	data = json_pack("{s:s,s:I,s:I,s:I,s:I,s:o,s:o}", "name", name, "from", (json_int_t)from,
+			 "to", (json_int_t)to, "records",
+			 (json_int_t)number(db, "SELECT count(*) FROM event"), "lost",
+			 (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
 			 "classes", classes(db, from, to), "tables", list);
 	fputs(page_head, f);
 	bad = !data || json_dump_callback(data, put_json, f, JSON_COMPACT);

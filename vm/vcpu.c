@@ -210,7 +210,8 @@ static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) =
 	[EXIT_DEBUG] = exit_debug,
 };
 
-#define LOOP_REQUESTS (REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ | REQ_SMI | REQ_A20)
+#define LOOP_REQUESTS \
+	(REQ_INIT | REQ_SIPI | REQ_NMI | REQ_PAUSE | REQ_IRQ | REQ_SMI | REQ_A20 | REQ_SHARE)
 
 /* ---- a share of a CPU ----------------------------------------------------------------------- */
 

@@ -19,6 +19,7 @@
 #define REQ_STOP   BIT(5)
 #define REQ_SMI    BIT(7)
 #define REQ_A20    BIT(8) /* vm->a20_masked has changed */
+#define REQ_SHARE  BIT(9) /* leave the guest: its share may be used up (vm_set_cpu_limit()) */
 #define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
 
 /* How long it has run in user mode and elsewhere, in TSC ticks; by its own thread. */

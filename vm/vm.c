@@ -69,7 +69,7 @@ static void quota_tick(void *arg)
 	if (!atomic_load(&vm->cpu_percent))
 		return;
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		vcpu_request(vm->vcpu[i], REQ_IRQ);
+		vcpu_request(vm->vcpu[i], REQ_SHARE);
 	plat_timer_arm(&vm->quota, plat_now() + NS_PER_SEC / 100);
 }
 

@@ -139,7 +139,7 @@ static bool take_requests(struct soft_vcpu *v)
 		v->cpu.s.a20_masked = atomic_load(&vcpu->vm->a20_masked);
 		soft_tlb_flush(&v->cpu, FLUSH_ALL, 0, 0);
 	}
-	return req & (REQ_INIT | REQ_SIPI | REQ_PAUSE | REQ_STOP);
+	return req & (REQ_INIT | REQ_SIPI | REQ_PAUSE | REQ_STOP | REQ_SHARE);
 }
 
 void soft_after_step(struct soft_vcpu *v, enum cpu_step st)

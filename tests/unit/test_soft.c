@@ -198,7 +198,7 @@ static void conflicts(void **state)
 		0x75, 0xf6,                   /* jnz 1b */
 		0xcc,                         /* int3 */
 	};
-	static const uint8_t writes[] = {0x83, 0xc8, 0x00, 0xc3};       /* or eax, 0; ret */
+	static const uint8_t writes[] = {0x83, 0xc8, 0x00, 0xc3};      /* or eax, 0; ret */
 	static const uint8_t reads[] = {0x75, 0x02, 0xff, 0xc0, 0xc3}; /* jne +2; inc eax; ret */
 
 	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
