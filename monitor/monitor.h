@@ -59,13 +59,16 @@ enum mon_life_op {
 	LIFE_NOTE
 };
 /* What an operator may ask for; rules of the class operator are about these (value of the event). */
-#define MON_REQUESTS(R)                                                                          \
-	R(policy)                                                                                \
-	R(record)                                                                                \
-	R(stop)                                                                                  \
-	R(kill)                                                                                  \
-	R(pause) R(resume) R(save) R(move) R(type) R(key) R(mouse) R(console) R(status) R(stats) \
-		R(rules) R(screenshot) R(typing)
+#define MON_REQUESTS(R) \
+	R(policy)       \
+	R(record)       \
+	R(stop)         \
+	R(kill)         \
+	R(pause)        \
+	R(resume)       \
+	R(save)         \
+	R(move)         \
+	R(type) R(key) R(mouse) R(console) R(status) R(stats) R(rules) R(screenshot) R(typing)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)
