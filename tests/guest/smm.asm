@@ -437,7 +437,9 @@ smram_at:
 	out dx, eax
 	mov dx, 0xcfe
 	ret
-pit_starts:				; IRQ 0, edge by edge
+pit_starts:				; IRQ 0 once, in 8 ms
+	mov al, 0x30			; one shot; the BIOS's ticks end before the PIC forgets them
+	out 0x43, al
 	mov al, 0xff
 	out 0x21, al
 	mov al, 0x11
@@ -448,8 +450,6 @@ pit_starts:				; IRQ 0, edge by edge
 	out 0x21, al
 	mov al, 1
 	out 0x21, al
-	mov al, 0x30			; one shot, 8 ms
-	out 0x43, al
 	mov al, 0
 	out 0x40, al
 	mov al, 0x27
