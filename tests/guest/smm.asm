@@ -5,6 +5,7 @@
 ; The handler lies at SMBASE + 8000H and does what `order` says. WANT name, what, value is a row.
 %include "elf.inc"
 %include "print32.inc"
+%include "verdict32.inc"
 
 LOW	equ 0x30000			; SMBASE after a reset
 MOVED	equ 0x40000
@@ -373,46 +374,10 @@ out64:	dd .legacy
 	ASK O_NOTHING
 	WANT "D_LCK: SMM goes on", [n_smi], 1
 
-	mov eax, [ran]
-	call number
-	mov esi, s_rows
-	call print
-	mov eax, [failed]
-	call number
-	mov esi, s_end
-	call print
-	mov eax, [failed]
-	test eax, eax
-	setnz al
-	out 0xf4, al
-	hlt
+	jmp summary
 
 ; ---- helpers ----
 
-; EAX must be EDX; ESI: the row's name. Keeps all but EAX EDX ESI.
-verdict:
-	inc dword [ran]
-	cmp eax, edx
-	je .ret
-	push eax
-	push edx
-	push esi
-	inc dword [failed]
-	mov esi, s_fail
-	call print
-	pop esi
-	call print
-	mov esi, s_want
-	call print
-	pop eax
-	call hex
-	mov esi, s_got
-	call print
-	pop eax
-	call hex
-	mov esi, s_nl
-	call print
-.ret:	ret
 settle:	mov ecx, 100
 .loop:	pause
 	loop .loop
@@ -676,13 +641,5 @@ map_cr0: dd 0
 map_io:	dd 0
 map_halt: dd 0
 regs:	times 8 dd 0
-ran:	dd 0
-failed:	dd 0
-s_fail:	db "FAIL ", 0
-s_want:	db ": want", 0
-s_got:	db "; got", 0
 s_gp:	db "unexpected #GP", 13, 10, 0
-s_nl:	db 13, 10, 0
-s_rows:	db " rows, ", 0
-s_end:	db " failed, 0 skipped", 13, 10, 0
 section .text

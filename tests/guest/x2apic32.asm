@@ -3,6 +3,7 @@
 ; destination and delivery mode. A row is what was hit: processors 0 to 31 as bits, once each.
 CPUS	equ 32
 %include "smp32.inc"
+%include "verdict32.inc"
 VEC	equ 0x40
 
 ; ROW name, destination, lower half of the ICR, who
@@ -36,7 +37,7 @@ main:	xor ecx, ecx			; gates
 .all:	pause
 	cmp dword [ready], CPUS
 	jb .all
-	mov dword [want], 0		; logical ids, as the processors have read them
+	xor edx, edx			; logical ids, as the processors have read them
 	mov esi, s_ids
 	mov eax, [bad_ids]
 	call verdict
@@ -69,19 +70,7 @@ main:	xor ecx, ecx			; gates
 	ROW "lowest priority: the only one", 0x00010020, 0x4900 + VEC, 1
 	mov dword [lowest], 0
 
-	mov eax, [ran]
-	call number
-	mov esi, s_rows
-	call print
-	mov eax, [failed]
-	call number
-	mov esi, s_end
-	call print
-	mov eax, [failed]
-	test eax, eax
-	setnz al
-	out 0xf4, al
-	hlt
+	jmp summary
 
 other:	pause
 	cmp dword [go], 0
@@ -144,27 +133,8 @@ row:	mov edi, hits
 .more:	pause
 	loop .more
 	call who
-verdict: inc dword [ran]
-	cmp eax, [want]
-	je .ret
-	push eax
-	push esi
-	inc dword [failed]
-	mov esi, s_fail
-	call print
-	pop esi
-	call print
-	mov esi, s_want
-	call print
-	mov eax, [want]
-	call hex
-	mov esi, s_got
-	call print
-	pop eax
-	call hex
-	mov esi, s_nl
-	call print
-.ret:	ret
+	mov edx, [want]
+	jmp verdict
 
 ; EAX: who was hit once; more than once: not as anybody wants it. With `lowest`: how many.
 who:	xor eax, eax
@@ -219,14 +189,6 @@ bad_ids: dd 0
 want:	dd 0
 self:	dd 0
 lowest:	dd 0
-ran:	dd 0
-failed:	dd 0
 s_ids:	db "ids and logical ids", 0
-s_fail:	db "FAIL ", 0
-s_want:	db ": want", 0
-s_got:	db "; got", 0
 s_other: db "an exception", 13, 10, 0
-s_nl:	db 13, 10, 0
-s_rows:	db " rows, ", 0
-s_end:	db " failed, 0 skipped", 13, 10, 0
 section .text
