@@ -27,35 +27,10 @@
 #include "plat/fake/fake.h"
 #include "ui/display.h"
 #include "ui/input.h"
+#include "tests/lib/no_engine.h"
 #include "vm/vm.h"
 
 #define CPUS 2
-
-static int none_vcpu_init(struct vcpu *vcpu)
-{
-	vcpu->state = plat_alloc(sizeof(*vcpu->state));
-	return vcpu->state ? 0 : ERR_NOMEM;
-}
-
-static void none_vcpu_fini(struct vcpu *vcpu)
-{
-	plat_free(vcpu->state);
-}
-
-static int none_init(struct vm *vm)
-{
-	return 0;
-}
-
-static void none_fini(struct vm *vm)
-{
-}
-
-static const struct engine_ops none = {.name = "none",
-				       .vm_init = none_init,
-				       .vm_fini = none_fini,
-				       .vcpu_init = none_vcpu_init,
-				       .vcpu_fini = none_vcpu_fini};
 
 static void sink_write(struct chr *c, const void *buf, size_t len)
 {
@@ -151,7 +126,7 @@ static void build_pci(struct vm *vm, struct acpi_pm *pm)
 static struct vm *build(struct chr *chr, bool pci)
 {
 	const struct vm_config cfg = {.name = "fuzz",
-				      .engine = &none,
+				      .engine = &no_engine,
 				      .cpus = CPUS,
 				      .memory = 2 * MIB,
 				      .low_end = 2 * MIB,

@@ -16,6 +16,7 @@
 #include "net/net.h"
 #include "plat/fake/fake.h"
 #include "vm/dev.h"
+#include "tests/lib/no_engine.h"
 #include "vm/vm.h"
 
 #define RAM       (2 * MIB)
@@ -24,32 +25,6 @@
 #define BAR_IO    0xc000u
 #define SLOT      1
 #define MAX_STEPS 2000
-
-static int none_vcpu_init(struct vcpu *vcpu)
-{
-	vcpu->state = plat_alloc(sizeof(*vcpu->state));
-	return vcpu->state ? 0 : ERR_NOMEM;
-}
-
-static void none_vcpu_fini(struct vcpu *vcpu)
-{
-	plat_free(vcpu->state);
-}
-
-static int none_init(struct vm *vm)
-{
-	return 0;
-}
-
-static void none_fini(struct vm *vm)
-{
-}
-
-static const struct engine_ops none = {.name = "none",
-				       .vm_init = none_init,
-				       .vm_fini = none_fini,
-				       .vcpu_init = none_vcpu_init,
-				       .vcpu_fini = none_vcpu_fini};
 
 /* ---- the back ends ------------------------------------------------------------------------------ */
 
@@ -324,7 +299,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct vm_config cfg = {
-		.name = "fuzz", .engine = &none, .cpus = 1, .memory = RAM, .low_end = RAM};
+		.name = "fuzz", .engine = &no_engine, .cpus = 1, .memory = RAM, .low_end = RAM};
 	struct pci_host_wiring w = {
 		.io = {BAR_IO, 0x1000}, .mem = {BAR_MEM, 0x100000}, .preassign = true};
 	struct pci_host *host;

@@ -30,34 +30,9 @@
 #include "dev/virtio/rng.h"
 #include "net/net.h"
 #include "plat/fake/fake.h"
+#include "tests/lib/no_engine.h"
 #include "ui/input.h"
 #include "vm/save.h"
-
-static inline int srig_vcpu_init(struct vcpu *vcpu)
-{
-	vcpu->state = plat_alloc(sizeof(*vcpu->state));
-	return vcpu->state ? 0 : ERR_NOMEM;
-}
-
-static inline void srig_vcpu_fini(struct vcpu *vcpu)
-{
-	plat_free(vcpu->state);
-}
-
-static inline int srig_vm_init(struct vm *vm)
-{
-	return 0;
-}
-
-static inline void srig_vm_fini(struct vm *vm)
-{
-}
-
-static const struct engine_ops srig_engine = {.name = "none",
-					      .vm_init = srig_vm_init,
-					      .vm_fini = srig_vm_fini,
-					      .vcpu_init = srig_vcpu_init,
-					      .vcpu_fini = srig_vcpu_fini};
 
 /* Disks of zeros that forget. */
 static inline void srig_submit(struct block *b, struct block_req *req)
@@ -90,7 +65,7 @@ static struct net srig_net = {.ops = &srig_net_ops, .mac = {2, 0, 0, 0, 0, 1}};
 static inline struct vm *srig_build(void)
 {
 	const struct vm_config cfg = {.name = "state",
-				      .engine = &srig_engine,
+				      .engine = &no_engine,
 				      .cpus = 2,
 				      .memory = SRIG_RAM,
 				      .low_end = SRIG_RAM,

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "plat/fake/fake.h"
+#include "tests/lib/no_engine.h"
 #include "vm/vm.h"
 
 struct rig_line {
@@ -27,39 +28,11 @@ static inline void rig_line_set(void *sink, unsigned n, bool level)
 	l->level = level;
 }
 
-static inline int rig_vcpu_init(struct vcpu *vcpu)
-{
-	vcpu->state = plat_alloc(sizeof(*vcpu->state));
-	return vcpu->state ? 0 : ERR_NOMEM;
-}
-
-static inline void rig_vcpu_fini(struct vcpu *vcpu)
-{
-	plat_free(vcpu->state);
-}
-
-static inline int rig_vm_init(struct vm *vm)
-{
-	return 0;
-}
-
-static inline void rig_vm_fini(struct vm *vm)
-{
-}
-
-static const struct engine_ops rig_engine = {
-	.name = "none",
-	.vm_init = rig_vm_init,
-	.vm_fini = rig_vm_fini,
-	.vcpu_init = rig_vcpu_init,
-	.vcpu_fini = rig_vcpu_fini,
-};
-
 static inline struct vm *rig_vm(unsigned cpus)
 {
 	const struct vm_config cfg = {
 		.name = "rig",
-		.engine = &rig_engine,
+		.engine = &no_engine,
 		.cpus = cpus,
 		.memory = 2 * MIB,
 		.low_end = 2 * MIB,

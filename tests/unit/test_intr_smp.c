@@ -11,6 +11,7 @@
 #include "dev/irq/intr.h"
 #include "dev/irq/ioapic.h"
 #include "dev/irq/lapic.h"
+#include "tests/lib/no_engine.h"
 #include "vm/vm.h"
 
 #define CPUS         4
@@ -22,32 +23,6 @@
 static struct vm *vm;
 static _Atomic unsigned ring, msis, levels;
 static _Atomic bool stop;
-
-static int none_vcpu_init(struct vcpu *vcpu)
-{
-	vcpu->state = plat_alloc(sizeof(*vcpu->state));
-	return vcpu->state ? 0 : ERR_NOMEM;
-}
-
-static void none_vcpu_fini(struct vcpu *vcpu)
-{
-	plat_free(vcpu->state);
-}
-
-static int none_init(struct vm *v)
-{
-	return 0;
-}
-
-static void none_fini(struct vm *v)
-{
-}
-
-static const struct engine_ops engine = {.name = "none",
-					 .vm_init = none_init,
-					 .vm_fini = none_fini,
-					 .vcpu_init = none_vcpu_init,
-					 .vcpu_fini = none_vcpu_fini};
 
 static void wr(unsigned cpu, unsigned reg, uint32_t v)
 {
@@ -109,7 +84,7 @@ static bool wait_for(_Atomic unsigned *n, unsigned value)
 static void test_nothing_lost(void **state)
 {
 	const struct vm_config cfg = {.name = "smp",
-				      .engine = &engine,
+				      .engine = &no_engine,
 				      .cpus = CPUS,
 				      .memory = 2 * MIB,
 				      .low_end = 2 * MIB};

@@ -10,7 +10,7 @@
 static struct vm *pc_vm(void)
 {
 	const struct vm_config cfg = {.name = "pc",
-				      .engine = &rig_engine,
+				      .engine = &no_engine,
 				      .cpus = 1,
 				      .memory = 2 * MIB,
 				      .low_end = 2 * MIB,
