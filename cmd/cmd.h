@@ -49,4 +49,11 @@ int cmd_fail(const struct command *desc, const struct msg *msg);
 /* Connects to the VM that name stands for. Gives a descriptor or ERR_*. */
 int cmd_connect(const char *name, struct msg *msg);
 
+struct cmd_opts;
+/* All of a command of one VM: parses, prints the help, connects to the VM that the first argument
+ * names, and calls fn. Gives the exit status. */
+int cmd_on_vm(const struct command *desc, int argc, char **argv,
+	      int (*fn)(int sock, const struct cmd_opts *o, const struct opt_args *args,
+			struct msg *msg));
+
 #endif

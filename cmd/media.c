@@ -26,8 +26,9 @@ static int open_medium(const char *path, const char *drive, bool *read_only, str
 	return fd < 0 ? msg_fail(msg, ERR_NOENT, "%s: %s", path, strerror(errno)) : fd;
 }
 
-static int insert(int sock, const char *drive, const char *path, bool force, struct msg *msg)
+static int insert(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
 {
+	const char *drive = args->arg[1], *path = args->arg[2];
 	char *full = realpath(path, NULL);
 	json_t *answer = NULL;
 	bool read_only;
@@ -42,7 +43,7 @@ static int insert(int sock, const char *drive, const char *path, bool force, str
 	}
 	err = control_call_fd(sock,
 			      json_pack("{s:s,s:s,s:s,s:b,s:b}", "do", "insert", "drive", drive,
-					"file", full, "ro", read_only, "force", force),
+					"file", full, "ro", read_only, "force", o->force),
 			      fd, ANSWER_SECONDS, &answer, msg);
 	json_decref(answer);
 	close(fd);
@@ -50,46 +51,24 @@ static int insert(int sock, const char *drive, const char *path, bool force, str
 	return err;
 }
 
-static int eject(int sock, const char *drive, const char *path, bool force, struct msg *msg)
+static int eject(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
 {
 	json_t *answer = NULL;
 	int err = control_call(
-		sock, json_pack("{s:s,s:s,s:b}", "do", "eject", "drive", drive, "force", force),
+		sock,
+		json_pack("{s:s,s:s,s:b}", "do", "eject", "drive", args->arg[1], "force", o->force),
 		ANSWER_SECONDS, &answer, msg);
 
 	json_decref(answer);
 	return err;
 }
 
-static int change(const struct command *desc, int argc, char **argv,
-		  int (*fn)(int sock, const char *drive, const char *path, bool force,
-			    struct msg *msg))
-{
-	struct cmd_opts o = {.timeout = -1};
-	struct opt_args args;
-	struct msg msg = {""};
-	int sock, err;
-
-	if (opt_parse(desc, argc, argv, &o, &args, &msg))
-		return cmd_fail(desc, &msg);
-	if (args.help) {
-		opt_print_help(desc);
-		return EXIT_OK;
-	}
-	sock = cmd_connect(args.arg[0], &msg);
-	if (sock < 0)
-		return cmd_fail(desc, &msg);
-	err = fn(sock, args.arg[1], args.n > 2 ? args.arg[2] : NULL, o.force, &msg);
-	close(sock);
-	return err ? cmd_fail(desc, &msg) : EXIT_OK;
-}
-
 int insert_main(int argc, char **argv)
 {
-	return change(&cmd_insert, argc, argv, insert);
+	return cmd_on_vm(&cmd_insert, argc, argv, insert);
 }
 
 int eject_main(int argc, char **argv)
 {
-	return change(&cmd_eject, argc, argv, eject);
+	return cmd_on_vm(&cmd_eject, argc, argv, eject);
 }

@@ -12,8 +12,9 @@
 
 #define ANSWER_SECONDS 10
 
-static int picture(int sock, const char *path, struct msg *msg)
+static int picture(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
 {
+	const char *path = args->arg[1];
 	json_t *answer = NULL;
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	int err;
@@ -33,20 +34,5 @@ static int picture(int sock, const char *path, struct msg *msg)
 
 int screenshot_main(int argc, char **argv)
 {
-	struct opt_args args;
-	struct msg msg = {""};
-	int sock, err;
-
-	if (opt_parse(&cmd_screenshot, argc, argv, NULL, &args, &msg))
-		return cmd_fail(&cmd_screenshot, &msg);
-	if (args.help) {
-		opt_print_help(&cmd_screenshot);
-		return EXIT_OK;
-	}
-	sock = cmd_connect(args.arg[0], &msg);
-	if (sock < 0)
-		return cmd_fail(&cmd_screenshot, &msg);
-	err = picture(sock, args.arg[1], &msg);
-	close(sock);
-	return err ? cmd_fail(&cmd_screenshot, &msg) : EXIT_OK;
+	return cmd_on_vm(&cmd_screenshot, argc, argv, picture);
 }

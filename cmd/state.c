@@ -182,30 +182,21 @@ int restore_main(int argc, char **argv)
 	return status;
 }
 
-int move_main(int argc, char **argv)
+static int move(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
 {
-	struct cmd_opts o = {.timeout = -1, .engine = "auto"};
-	struct opt_args args;
-	struct msg msg = {""};
 	json_t *answer;
-	int sock, err;
+	int err = control_call(sock, json_pack("{s:s, s:s}", "do", "move", "engine", o->engine), 60,
+			       &answer, msg);
 
-	if (opt_parse(&cmd_move, argc, argv, &o, &args, &msg))
-		return cmd_fail(&cmd_move, &msg);
-	if (args.help) {
-		opt_print_help(&cmd_move);
-		return EXIT_OK;
-	}
-	sock = cmd_connect(args.arg[0], &msg);
-	if (sock < 0)
-		return cmd_fail(&cmd_move, &msg);
-	err = control_call(sock, json_pack("{s:s, s:s}", "do", "move", "engine", o.engine), 60,
-			   &answer, &msg);
-	close(sock);
 	if (err)
-		return cmd_fail(&cmd_move, &msg);
+		return err;
 	printf("moved; the guest waited %.1f ms\n",
 	       (double)json_integer_value(json_object_get(answer, "pause_us")) / 1000);
 	json_decref(answer);
-	return EXIT_OK;
+	return 0;
+}
+
+int move_main(int argc, char **argv)
+{
+	return cmd_on_vm(&cmd_move, argc, argv, move);
 }

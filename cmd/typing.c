@@ -54,30 +54,6 @@ static int ask(int sock, json_t *take_request, struct msg *msg)
 	return err ? err : wait_taken(sock, msg);
 }
 
-/* Parses and connects. fn: sends what is to be done. */
-static int run(const struct command *desc, int argc, char **argv,
-	       int (*fn)(int sock, const struct cmd_opts *o, const struct opt_args *args,
-			 struct msg *msg))
-{
-	struct cmd_opts o = {.timeout = -1};
-	struct opt_args args;
-	struct msg msg = {""};
-	int sock, err;
-
-	if (opt_parse(desc, argc, argv, &o, &args, &msg))
-		return cmd_fail(desc, &msg);
-	if (args.help) {
-		opt_print_help(desc);
-		return EXIT_OK;
-	}
-	sock = cmd_connect(args.arg[0], &msg);
-	if (sock < 0)
-		return cmd_fail(desc, &msg);
-	err = fn(sock, &o, &args, &msg);
-	close(sock);
-	return err ? cmd_fail(desc, &msg) : EXIT_OK;
-}
-
 static int type_part(int sock, const char *text, size_t n, struct msg *msg)
 {
 	json_t *req = json_pack("{s:s, s:s%}", "do", "type", "text", text, n);
@@ -134,15 +110,15 @@ static int do_mouse(int sock, const struct cmd_opts *o, const struct opt_args *a
 
 int type_main(int argc, char **argv)
 {
-	return run(&cmd_type, argc, argv, do_type);
+	return cmd_on_vm(&cmd_type, argc, argv, do_type);
 }
 
 int key_main(int argc, char **argv)
 {
-	return run(&cmd_key, argc, argv, do_key);
+	return cmd_on_vm(&cmd_key, argc, argv, do_key);
 }
 
 int mouse_main(int argc, char **argv)
 {
-	return run(&cmd_mouse, argc, argv, do_mouse);
+	return cmd_on_vm(&cmd_mouse, argc, argv, do_mouse);
 }

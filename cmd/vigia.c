@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/opts.h"
 #include "cmd/watch_opts.h"
 #include "ctl/def.h"
 #include "ctl/rundir.h"
@@ -44,6 +45,29 @@ int cmd_connect(const char *name, struct msg *msg)
 	fd = rundir_connect(dir, name, msg);
 	close(dir);
 	return fd;
+}
+
+int cmd_on_vm(const struct command *desc, int argc, char **argv,
+	      int (*fn)(int sock, const struct cmd_opts *o, const struct opt_args *args,
+			struct msg *msg))
+{
+	struct cmd_opts o = {.timeout = -1, .engine = "auto"};
+	struct opt_args args;
+	struct msg msg = {""};
+	int sock, err;
+
+	if (opt_parse(desc, argc, argv, &o, &args, &msg))
+		return cmd_fail(desc, &msg);
+	if (args.help) {
+		opt_print_help(desc);
+		return EXIT_OK;
+	}
+	sock = cmd_connect(args.arg[0], &msg);
+	if (sock < 0)
+		return cmd_fail(desc, &msg);
+	err = fn(sock, &o, &args, &msg);
+	close(sock);
+	return err ? cmd_fail(desc, &msg) : EXIT_OK;
 }
 
 int run_main(int argc, char **argv)
