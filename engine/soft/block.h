@@ -2,12 +2,12 @@
 /* block.h: the code cache: blocks, their index, links between them, and what drops them.
  *
  * A block is guest code from one address up to a jump, translated once for its physical address and
- * mode word, and in kernel mode for its linear address too. User code does without: it takes the
- * address of its page from v->vbase. Indirect jumps, and all that leave a page of user code, go where
- * the jump cache says, with RIP in T0: to the block's far entry, in front of its start, which looks
- * whether it is the one that is meant, and sets vbase. A part of the cache, records included, is emptied at
- * once; a block that dies earlier is only unlinked, so that another vCPU may finish running it.
- * Everything is under sv->lock unless said otherwise. */
+ * mode word, and in kernel mode for its linear address too. User code does without, but where it is
+ * hot (hot.c): it takes the address of its page from v->vbase. Indirect jumps, and all that leave a
+ * page of user code, go where the jump cache says, with RIP in T0: to the block's far entry, in front
+ * of its start, which looks whether it is the one that is meant, and sets vbase. A part of the cache,
+ * records included, is emptied at once; a block that dies earlier is only unlinked, so that another
+ * vCPU may finish running it. Everything is under sv->lock unless said otherwise. */
 #ifndef ENGINE_SOFT_BLOCK_H
 #define ENGINE_SOFT_BLOCK_H
 

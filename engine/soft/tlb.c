@@ -5,7 +5,8 @@
  * minus guest page plus TLB_BIAS. An access at ea of size bytes hits when ea + ntag <= 4096 - size,
  * and is at ea + addend - TLB_BIAS. Zero is an empty ntag for all indices but the first, where it
  * would mean the guest's page 0, and the last few, from which an access that wraps reaches that page
- * (probe B, and REP with RUN_PAGES); there the tag of a page with another index stands. TLBs belong to their vCPU's thread. */
+ * (probe B, and REP with RUN_PAGES); there the tag of a page with another index stands. TLBs belong
+ * to their vCPU's thread. */
 #include "engine/soft/tlb.h"
 
 #include "base/str.h"
