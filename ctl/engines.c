@@ -63,7 +63,7 @@ static int env_u64(const char *name, uint64_t max, uint64_t *out, struct msg *ms
 
 int engine_tune(struct vm *vm, struct msg *msg)
 {
-	uint64_t cache, flush, hot, interp, log, stats;
+	uint64_t cache, flush, hot, lines, interp, log, stats;
 	int err = env_u64("VIGIA_SOFT_CACHE", GIB, &cache, msg);
 
 	if (!err)
@@ -71,16 +71,20 @@ int engine_tune(struct vm *vm, struct msg *msg)
 	if (!err)
 		err = env_u64("VIGIA_SOFT_HOT", SOFT_HOT_NEVER, &hot, msg);
 	if (!err)
+		err = env_u64("VIGIA_SOFT_LINES", SOFT_LINES_NEVER, &lines, msg);
+	if (!err)
 		err = env_u64("VIGIA_SOFT_INTERP", 1, &interp, msg);
 	if (!err)
 		err = env_u64("VIGIA_SOFT_LOG", 1, &log, msg);
 	if (!err)
 		err = env_u64("VIGIA_SOFT_STATS", 1, &stats, msg);
-	if (err || vm->engine != &engine_soft || !(cache || flush || hot || interp || log || stats))
+	if (err || vm->engine != &engine_soft ||
+	    !(cache || flush || hot || lines || interp || log || stats))
 		return err;
 	err = soft_configure(vm, &(struct soft_config){.cache_bytes = cache,
 						       .flush_every = (uint32_t)flush,
 						       .hot = (enum soft_hot)hot,
+						       .lines = (enum soft_lines)lines,
 						       .interp = interp,
 						       .log_blocks = log,
 						       .log_stats = stats});

@@ -333,17 +333,4 @@ static inline void asm_jmp_gs(struct asm_buf *a, int index, int32_t off)
 	asm_u8(a, 0xff);
 	asm_mem(a, 4, -1, index, 8, off);
 }
-/* n 1 to 3 bytes that do nothing */
-static inline void asm_nop(struct asm_buf *a, unsigned n)
-{
-	if (n == 1)
-		asm_u8(a, 0x90);
-	else if (n == 2)
-		asm_u16(a, 0x9066);
-	else if (n == 3) {
-		asm_u16(a, 0x1f0f);
-		asm_u8(a, 0x00);
-	}
-}
-
 #endif

@@ -85,6 +85,14 @@ int flags_source(const struct tr *t);
 /* Computes them, in T2. */
 void flags_again(struct tr *t, int source);
 
+/* ---- lines.c: room before a hot jump, so that it lies well ---- */
+
+/* len: its bytes, with those of a comparison right before it; below 32 */
+void line_jump(struct tr *t, unsigned len);
+/* The same for one whose rel32 is patched while others run: it is aligned. opcode: its bytes before the
+ * rel32; before: those of the comparison */
+void line_patched_jump(struct tr *t, unsigned before, unsigned opcode);
+
 /* ---- emit_mem.c: addresses and probes ---- */
 
 /* Where a probed access finds its memory: [base + index + disp] in the host */

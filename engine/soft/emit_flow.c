@@ -33,6 +33,7 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 
 		asm_mov_ri(&t->a, T0, target);
 		asm_mov_ri(&t->a, T1, index);
+		line_jump(t, 8);
 		asm_jmp_gs(&t->a, -1, (int32_t)(GS_JCODE(JC_USER) + index * 8));
 		return true;
 	}
@@ -40,6 +41,7 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 	if (tgt < 0)
 		return false;
 	asm_mov_ri(&t->a, T2, (uint64_t)tgt);
+	line_jump(t, 8);
 	asm_jmp_gs(&t->a, -1, (int32_t)(GS_TGT + (uint32_t)tgt * 8));
 	return true;
 }
@@ -51,10 +53,12 @@ void emit_poll(struct tr *t)
 
 	if (t->flags_dead[0]) {
 		asm_cmp_gs_i8(a, GS_OFF(poll), 0);
+		line_jump(t, 6);
 		tr_stub(t, STUB_POLL, asm_jcc(a, CC_NE, NULL), t->id);
 	} else {
 		asm_mov_rr(a, T2, RCX);
 		asm_gs(a, OPC_LOAD, 4, RCX, -1, GS_OFF(poll));
+		line_jump(t, 2);
 		ok = asm_jrcxz(a);
 		tr_stub(t, STUB_POLL_RCX, asm_jmp(a, NULL), t->id);
 		asm_patch8(ok, a->p);
@@ -93,17 +97,18 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 	if (same_page(t, target)) {
 		uint32_t id = exit_new(t, target);
 
-		/* The rel32 must be aligned, others may run over it while it is patched. */
-		asm_nop(a, -(unsigned)((uintptr_t)a->p + (cc < 0 ? 1 : 2)) & 3);
+		line_patched_jump(t, 0, cc < 0 ? 1 : 2);
 		at = cc < 0 ? asm_jmp(a, NULL) : asm_jcc(a, (unsigned)cc, NULL);
 		t->c->exit[id].patch = (uint16_t)(at - t->start);
 		tr_stub(t, STUB_EXIT, at, id);
 		return;
 	}
-	if (cc >= 0)
+	if (cc >= 0) {
+		line_jump(t, 6);
 		tr_stub(t, STUB_FAR, asm_jcc(a, (unsigned)cc, NULL), 0)->ea = target;
-	else if (!emit_far(t, target, t->mode))
+	} else if (!emit_far(t, target, t->mode)) {
 		t->full = true;
+	}
 }
 
 void emit_goto(struct tr *t, uint64_t target)
@@ -182,6 +187,7 @@ bool emit_loop(struct tr *t, const struct insn *in)
 static void emit_lookup(struct tr *t)
 {
 	asm_movzx16(&t->a, T1, T0);
+	line_jump(t, 9);
 	asm_jmp_gs(&t->a, T1, (int32_t)GS_JCODE(JC_SET(t->mode)));
 }
 
@@ -489,7 +495,7 @@ static void emit_group_exit(struct tr *t, uint32_t n)
 	uint8_t *at;
 
 	e->span = (uint16_t)((uint32_t)(g->max - g->min) | (g->write ? EXIT_WRITE : 0));
-	asm_nop(&t->a, -(unsigned)((uintptr_t)t->a.p + 1) & 3);
+	line_patched_jump(t, 0, 1);
 	at = asm_jmp(&t->a, NULL);
 	e->patch = (uint16_t)(at - t->start);
 	asm_patch32(at, t->a.p);

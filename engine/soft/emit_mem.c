@@ -130,6 +130,7 @@ static void probe_a(struct tr *t, bool write, unsigned size, int source, enum st
 	asm_movzx16(a, T1, T1);
 	asm_mov_rr(a, T2, T0);
 	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
+	line_jump(t, 13);
 	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - size));
 	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg)->flags = (int8_t)source;
 	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
@@ -151,6 +152,7 @@ static void probe_b(struct tr *t, bool write, unsigned size, enum stub_kind kind
 	 * the page, and no page is entered under another's tag. */
 	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)size - 1);
 	asm_shrx(a, RCX, RCX, T1);
+	line_jump(t, 2);
 	hit = asm_jrcxz(a);
 	tr_stub(t, kind, asm_jmp(a, NULL), arg);
 	asm_patch8(hit, a->p);
@@ -235,6 +237,7 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	t->t1_slot = -1;
 	if (t->flags_dead[t->i] || source >= 0) {
 		asm_mov_ri(a, T2, -page);
+		line_jump(t, 15);
 		asm_gs(a, OPC_CMP, 8, T2, -1, (int32_t)GS_NTAG(t->ctx, write) + index);
 		s = tr_stub(t, STUB_SLOW, asm_jcc(a, CC_NE, NULL), slow_site(t, write, size));
 		s->flags = (int8_t)source;
@@ -247,6 +250,7 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 		asm_mov_rr(a, T2, RCX);
 		asm_ld_gs(a, RCX, (int32_t)GS_NTAG(t->ctx, write) + index);
 		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+		line_jump(t, 2);
 		hit = asm_jrcxz(a);
 		s = tr_stub(t, STUB_SLOW_RCX, asm_jmp(a, NULL), slow_site(t, write, size));
 		asm_patch8(hit, a->p);

@@ -40,6 +40,7 @@ static void emit_limit(struct tr *t, unsigned sreg, bool write, unsigned size)
 	if (t->flags_dead[t->i]) {
 		asm_ld_gs(a, T1, room);
 		asm_lea(a, 8, T1, T1, T0, 1, (int32_t)size - 1);
+		line_jump(t, 9);
 		asm_rr(a, OPC_TEST, 8, T1, T1);
 		tr_stub(t, STUB_EXEC, asm_jcc(a, CC_NS, NULL), site);
 		return;
@@ -49,6 +50,7 @@ static void emit_limit(struct tr *t, unsigned sreg, bool write, unsigned size)
 	asm_lea(a, 8, RCX, RCX, T0, 1, (int32_t)size - 1);
 	asm_not(a, RCX);
 	positive_is_zero(a);
+	line_jump(t, 2);
 	ok = asm_jrcxz(a);
 	tr_stub(t, STUB_EXEC_RCX, asm_jmp(a, NULL), site);
 	asm_patch8(ok, a->p);

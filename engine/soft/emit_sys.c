@@ -16,10 +16,12 @@ static void no_interrupt_waits(struct tr *t)
 	/* One that waits for IF is the dispatcher's, shadow and all. */
 	if (t->flags_dead[t->i]) {
 		asm_cmp_gs_i8(a, GS_OFF(irq_waits), 0);
+		line_jump(t, 6);
 		tr_stub(t, STUB_EXEC, asm_jcc(a, CC_NE, NULL), t->id | t->i << SITE_INSN_SHIFT);
 	} else {
 		asm_mov_rr(a, T2, RCX);
 		asm_gs(a, OPC_LOAD, 4, RCX, -1, GS_OFF(irq_waits));
+		line_jump(t, 2);
 		ok = asm_jrcxz(a);
 		tr_stub(t, STUB_EXEC_RCX, asm_jmp(a, NULL), t->id | t->i << SITE_INSN_SHIFT);
 		asm_patch8(ok, a->p);

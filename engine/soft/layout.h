@@ -221,6 +221,7 @@ struct soft_vm {
 	/* host */
 	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
 	bool bmi2;
+	bool lines;             /* jumps must not touch a line's end: see lines.c */
 	uint8_t flags_computed; /* FLAGS_* */
 	struct x86_xsave xinit; /* host's default FP state */
 };
@@ -233,6 +234,8 @@ struct soft_vm {
 #define FLAGS_SHIFT BIT(1)
 #define FLAGS_IMUL  BIT(2)
 uint8_t flags_ask_host(void);
+/* lines.c: is the host one that minds? */
+bool lines_matter(void);
 /* stats.c */
 void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one);
 

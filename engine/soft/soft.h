@@ -16,10 +16,18 @@ enum soft_hot {
 	SOFT_HOT_NEVER,
 };
 
+/* Are jumps kept off the ends of the code's lines? See lines.c. */
+enum soft_lines {
+	SOFT_LINES_HOST, /* where the host's processor minds */
+	SOFT_LINES_ALWAYS,
+	SOFT_LINES_NEVER,
+};
+
 struct soft_config {
 	size_t cache_bytes;   /* code cache; 0: the default. At least SOFT_CACHE_MIN is taken */
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
 	enum soft_hot hot;
+	enum soft_lines lines;
 	bool interp;     /* never translate */
 	bool log_blocks; /* log each translation */
 	bool log_stats;  /* log the counters at the end */

@@ -171,14 +171,35 @@ static uint32_t code_off(const struct tr *t)
 	return (uint32_t)(t->a.p - t->start);
 }
 
+/* The next one is a conditional jump that the host may fuse with this one. */
+static void before_pair(struct tr *t)
+{
+	const struct insn *in = &t->insn[t->i];
+
+	if (t->i + 1 == t->n || t->insn[t->i + 1].row->cls != CLS_JCC || in->has_mem)
+		return;
+	switch (in->mnem) {
+	case I_CMP:
+	case I_TEST:
+	case I_AND:
+	case I_ADD:
+	case I_SUB:
+	case I_INC:
+	case I_DEC:
+		line_patched_jump(t, in->len, 2);
+	}
+}
+
 static void emit_one(struct tr *t)
 {
 	struct soft_block *b = t->b;
 	struct soft_site *s = &t->c->site[b->sites + t->i];
 	const struct insn *in = &t->insn[t->i];
-	uint8_t *start = t->a.p;
 	unsigned n_stubs = t->n_stubs;
+	uint8_t *start;
 
+	before_pair(t);
+	start = t->a.p;
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {

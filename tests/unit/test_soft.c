@@ -11,8 +11,14 @@
 #include "tests/lib/soft_rig.h"
 
 static const struct soft_config configs[] = {
-	{.interp = true},   {.cache_bytes = 0}, {.cache_bytes = SOFT_CACHE_MIN},
-	{.flush_every = 1}, {.flush_every = 7}, {.hot = SOFT_HOT_ALWAYS},
+	{.interp = true},
+	{.cache_bytes = 0},
+	{.cache_bytes = SOFT_CACHE_MIN},
+	{.flush_every = 1},
+	{.flush_every = 7},
+	{.hot = SOFT_HOT_ALWAYS},
+	{.lines = SOFT_LINES_ALWAYS},
+	{.lines = SOFT_LINES_NEVER},
 };
 
 static void code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
