@@ -49,7 +49,7 @@ struct fop {
 	struct iovec iov[];
 };
 
-static const uint8_t zeros[ZERO_PIECE];
+static uint8_t zeros[ZERO_PIECE]; /* not const: those would take room in the program */
 
 _Static_assert(sizeof(struct iovec) == sizeof(struct block_vec) &&
 		       offsetof(struct iovec, iov_base) == offsetof(struct block_vec, base) &&

@@ -69,6 +69,7 @@ def run_program(name, command, timeout, env=None):
 
 def tool_tasks(args):
     yield "layers", [f"{ROOT}/tools/check-layers", args.build], 120, None
+    yield "size", [f"{ROOT}/tools/check-size", args.build], 60, None
     yield "format", [f"{ROOT}/tools/check-format"], 120, None
 
 
