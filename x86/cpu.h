@@ -227,6 +227,14 @@ enum cpu_step cpu_nmi(struct cpu *cpu);
 void cpu_smi(struct cpu *cpu);
 bool cpu_can_interrupt(const struct cpu *cpu); /* IF set, no shadow */
 
+/* In the current width of linear addresses, 48 or 57 bits (SDM vol. 1, 3.3.7.1) */
+static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
+{
+	unsigned n = cpu->s.cr4 & CR4_LA57 ? 7 : 16;
+
+	return (uint64_t)((int64_t)(va << n) >> n) == va;
+}
+
 /* Page walk for a linear address in the current mode and at CPL (user: CPL 3 rules; false with
  * CPL 3: implicit supervisor access). Sets A, and D for writes, atomically. 0 or CPU_FAULT. */
 int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *out);

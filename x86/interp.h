@@ -69,12 +69,6 @@ static inline int64_t sign_extend(uint64_t v, unsigned size)
 
 	return (int64_t)(v << n) >> n;
 }
-static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
-{
-	unsigned n = cpu->s.cr4 & CR4_LA57 ? 7 : 16;
-
-	return ((uint64_t)((int64_t)(va << n) >> n)) == va;
-}
 
 /* ---- decoding (vendor.c) ---- */
 

@@ -150,6 +150,7 @@ static inline struct soft_part *soft_cur(struct soft_cache *c)
 #define STRING_REP        BIT(29)
 #define STRING_ADDR4      BIT(30) /* by ESI, EDI, ECX; ADDR2: SI, DI, CX */
 #define STRING_ADDR2      BIT(31)
+#define SITE_NONE         UINT32_MAX /* of a jump: to the next instruction, wherever that is */
 #define SITE_MAX_BLOCKS   BIT(SITE_INSN_SHIFT)
 static inline uint32_t site_block(uint32_t site)
 {

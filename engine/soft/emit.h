@@ -138,7 +138,8 @@ void emit_exec(struct tr *t);
 
 /* ---- emit_flow.c ---- */
 
-/* Where other code goes that has put RIP in T0, and its low 16 bits in T1; nothing else is lost. */
+/* Where other code goes that has put RIP in T0, its low 16 bits in T1 and in T2 who it is (needed where RIP
+ * may not be canonical); nothing else is lost. */
 void emit_far_entry(struct tr *t);
 void emit_poll(struct tr *t);
 void emit_goto(struct tr *t, uint64_t target);

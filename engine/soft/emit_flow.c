@@ -23,6 +23,8 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 		emit_rip(t, T0, target);
 		if (tr_legacy(t)) /* 4 GiB are round */
 			asm_rr(&t->a, OPC_LOAD, 4, T0, T0);
+		else
+			asm_mov_ri(&t->a, T2, SITE_NONE);
 		emit_lookup(t);
 		return true;
 	}
@@ -33,6 +35,8 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 
 		asm_mov_ri(&t->a, T0, target);
 		asm_mov_ri(&t->a, T1, index);
+		if (target + (UINT64_C(1) << 47) >= UINT64_C(1) << 48) /* may not be canonical */
+			asm_mov_ri(&t->a, T2, SITE_NONE);
 		line_jump(t, 8);
 		asm_jmp_gs(&t->a, -1, (int32_t)(GS_JCODE(JC_USER) + index * 8));
 		return true;
@@ -130,14 +134,24 @@ static uint64_t rel_target(const struct tr *t, const struct insn *in)
 	return tr_next_rip(t) + in->imm;
 }
 
+/* Does a jump there fault, before it is done? Where the page may be anywhere, only a miss will tell. */
+static bool out_of_bounds(const struct tr *t, uint64_t target)
+{
+	return !tr_legacy(t) && !t->pic && !is_canonical(&t->v->cpu, target);
+}
+
 bool emit_jmp(struct tr *t, const struct insn *in)
 {
+	if (out_of_bounds(t, rel_target(t, in)))
+		return false;
 	emit_branch(t, -1, rel_target(t, in));
 	return true;
 }
 
 bool emit_jcc(struct tr *t, const struct insn *in)
 {
+	if (out_of_bounds(t, rel_target(t, in)))
+		return false;
 	emit_branch(t, in->mnem - I_JO, rel_target(t, in));
 	if (t->i + 1 == t->n)
 		emit_branch(t, -1, tr_next_rip(t));
@@ -169,6 +183,8 @@ bool emit_loop(struct tr *t, const struct insn *in)
 {
 	uint8_t *taken;
 
+	if (out_of_bounds(t, rel_target(t, in)))
+		return false;
 	if (in->mem.addr_size == 2)
 		return emit_loop16(t, in);
 	if (in->mem.addr_size == 4)
@@ -192,29 +208,31 @@ static void emit_lookup(struct tr *t)
 }
 
 /* Is the guest's RIP in T0, index of the jump cache in T1, the block's? Where that may be anywhere, the
- * cache has been told. If it isn't, the flags are another block's: they must not change. */
+ * cache has been told. If it isn't, the flags are another block's: they must not change, nor T2, which
+ * says who has jumped. */
 static void check_rip(struct tr *t)
 {
 	struct asm_buf *a = &t->a;
 	bool near = tr_legacy(t) || (asm_fits32((int64_t)t->rip) && asm_fits32(-(int64_t)t->rip));
 	unsigned size = tr_legacy(t) ? 4 : 8;
-	int32_t ntag = (int32_t)GS_JNTAG(JC_SET(t->mode));
 	uint8_t *hit;
 
-	asm_mov_rr(a, T2, RCX);
 	if (t->pic) {
-		asm_gs(a, OPC_LOAD, 8, RCX, T1, ntag);
-		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+		asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_JNTAG(JC_SET(t->mode)));
+		asm_lea(a, 8, T1, T1, T0, 1, 0);
+		asm_rr(a, OPC_XCHG, 8, T1, RCX);
 	} else if (near) {
+		asm_mov_rr(a, T1, RCX);
 		asm_lea(a, size, RCX, T0, -1, 1, (int32_t)-t->rip);
 	} else {
+		asm_mov_rr(a, T1, RCX);
 		asm_mov_ri(a, RCX, -t->rip);
 		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
 	}
 	hit = asm_jrcxz(a);
 	asm_jmp(a, t->c->code.rw + t->c->t_miss_rcx);
 	asm_patch8(hit, a->p);
-	asm_mov_rr(a, RCX, T2);
+	asm_mov_rr(a, RCX, T1);
 }
 
 void emit_far_entry(struct tr *t)
@@ -256,11 +274,13 @@ static bool load_target(struct tr *t, const struct insn *in)
 	return true;
 }
 
-/* To RIP in T0 */
+/* To RIP in T0. If it isn't canonical, T2 says which instruction faults. */
 static void go_indirect(struct tr *t)
 {
 	if (tr_legacy(t))
 		emit_seg_code(t);
+	else
+		asm_mov_ri(&t->a, T2, t->id | t->i << SITE_INSN_SHIFT);
 	emit_lookup(t);
 }
 
@@ -435,6 +455,8 @@ bool emit_stack(struct tr *t, const struct insn *in)
 
 bool emit_call(struct tr *t, const struct insn *in)
 {
+	if (out_of_bounds(t, rel_target(t, in)))
+		return false;
 	push_rip(t, tr_next_rip(t));
 	emit_branch(t, -1, rel_target(t, in));
 	return true;

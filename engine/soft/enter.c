@@ -99,7 +99,7 @@ void soft_trampolines(struct soft_vm *sv)
 	c->t_tgt = HERE;
 	emit_call(&a, soft_on_tgt, resume);
 	c->t_miss_rcx = HERE;
-	asm_mov_rr(&a, RCX, T2);
+	asm_mov_rr(&a, RCX, T1);
 	c->t_miss = HERE;
 	emit_call(&a, soft_on_miss, resume);
 	c->t_poll = HERE;

@@ -25,7 +25,7 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 const uint8_t *soft_on_exec(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea);
 const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea);
-const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t arg, uint64_t rip);
+const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t site, uint64_t rip);
 const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea); /* string.c */
 /* The interpreter runs one instruction of a block. */
 const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site);

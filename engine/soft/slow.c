@@ -159,8 +159,26 @@ const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return soft_next(v);
 }
 
-const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t arg, uint64_t rip)
+/* The jump at site went where none may go: it faults, as if it had not moved RSP. */
+static const uint8_t *jump_faults(struct soft_vcpu *v, uint32_t site)
 {
+	struct soft_block *b = block_of(v, site);
+	uint32_t off = v->sv->cache->site[b->sites + site_insn(site)].guest;
+	struct insn in;
+
+	if (decode_at(v, b, off, &in)) {
+		if (in.row->cls == CLS_CALL_IND)
+			v->cpu.s.gpr[RSP] += 8;
+		else if (in.row->cls == CLS_RET)
+			v->cpu.s.gpr[RSP] -= 8 + (in.n_opnd ? in.imm & 0xffff : 0);
+	}
+	return soft_exec_site(v, site);
+}
+
+const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t site, uint64_t rip)
+{
+	if (unlikely(!is_canonical(&v->cpu, rip)) && site != SITE_NONE)
+		return jump_faults(v, site);
 	v->cpu.s.rip = soft_to_rip(v, rip);
 	return soft_next(v);
 }
