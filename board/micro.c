@@ -33,6 +33,7 @@
 #define PCI_MEM_LAST  0xdfffffffu
 #define ACPI_BASE     0xe0000u /* tables, RSDP first: found by the BIOS scan too */
 #define ACPI_SIZE     0x10000u
+#define SMBIOS_BASE   0xf0000u /* anchor first, where the BIOS scan for it begins */
 #define EBDA          0x9fc00u
 
 /* Ports */
@@ -53,6 +54,7 @@ struct micro {
 	struct intr *intr;
 	struct pci_host *pci;
 	struct boot_source boot;
+	struct smbios_identity identity;
 };
 
 static unsigned pci_gsi(unsigned slot, unsigned pin)
@@ -200,6 +202,23 @@ static int write_acpi(struct vm *vm)
 	return acpi_build(&acpi, ACPI_BASE, at, ACPI_SIZE);
 }
 
+static int write_smbios(struct vm *vm, const struct micro *m)
+{
+	const struct smbios_config cfg = {.identity = &m->identity,
+					  .cpus = vm->n_vcpus,
+					  .ram = vm->ram.size,
+					  .low_end = MICRO_LOW_END};
+	const unsigned tables = ALIGN_UP(SMBIOS_ANCHOR_SIZE, 16);
+	const uint64_t size = tables + SMBIOS_TABLES_SIZE;
+	uint8_t *at = mem_ptr(vm, SMBIOS_BASE, size, true);
+	uint32_t len;
+
+	if (!at)
+		return err_here(ERR_NOMEM);
+	mem_written(vm, SMBIOS_BASE, size);
+	return smbios_build(&cfg, SMBIOS_BASE + tables, at, at + tables, &len);
+}
+
 static void add_e820(struct boot_source *b, uint64_t base, uint64_t end, enum e820_type type)
 {
 	if (end > base)
@@ -222,6 +241,8 @@ static int load(struct vm *vm, struct micro *m, char *err, size_t err_size)
 {
 	int e = write_acpi(vm);
 
+	if (!e)
+		e = write_smbios(vm, m);
 	if (e) {
 		str_copy(err, err_size, "needs more memory: see --memory");
 		return e;
@@ -263,6 +284,7 @@ int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_
 				       .initrd_size = cfg->initrd_size,
 				       .cmdline = cfg->cmdline ? cfg->cmdline : "",
 				       .rsdp = ACPI_BASE};
+	m->identity = cfg->identity;
 	describe_memory(vm, &m->boot);
 	str_copy(err, err_size, "has no machine to run on: the board could not be built");
 	e = intr_create(vm, &m->intr);

@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "board/smbios.h"
 
 struct vm;
 struct block;
@@ -35,6 +36,7 @@ struct micro_config {
 		uint8_t mac[6];
 	} nic[MICRO_MAX_NICS];
 	unsigned n_nics;
+	struct smbios_identity identity;
 	bool rng;
 	int64_t rtc_offset; /* seconds that the clock is ahead of the host's UTC */
 	bool no_load;       /* memory and vCPUs come from a saved state */

@@ -94,6 +94,7 @@ struct pc {
 	/* files for the firmware */
 	uint8_t acpi[ACPI_SPACE];
 	uint8_t loader[ACPI_LOADER_SIZE];
+	uint8_t smbios_anchor[SMBIOS_ANCHOR_SIZE], smbios[SMBIOS_TABLES_SIZE];
 	struct {
 		uint64_t base, len;
 		uint32_t type;
@@ -487,6 +488,21 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	return err;
 }
 
+static int tell_smbios(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	const struct smbios_config smbios = {.identity = &cfg->identity,
+					     .cpus = vm->n_vcpus,
+					     .ram = vm->ram.size,
+					     .low_end = PC_LOW_END};
+	uint32_t len;
+	int err = smbios_build(&smbios, 0, pc->smbios_anchor, pc->smbios, &len);
+
+	if (!err)
+		err = fwcfg_add_file(pc->fw, "etc/smbios/smbios-anchor", pc->smbios_anchor,
+				     sizeof(pc->smbios_anchor));
+	return err ? err : fwcfg_add_file(pc->fw, "etc/smbios/smbios-tables", pc->smbios, len);
+}
+
 static int tell_memory(struct vm *vm, struct pc *pc)
 {
 	uint64_t low = MIN(vm->ram.size, PC_LOW_END), high = vm->ram.size - low;
@@ -550,6 +566,8 @@ static int tell_firmware(struct vm *vm, struct pc *pc, const struct pc_config *c
 	mc146818_set(pc->rtc, CMOS_CPUS, (uint8_t)(vm->n_vcpus - 1));
 	if (!err)
 		err = tell_acpi(vm, pc, cfg);
+	if (!err)
+		err = tell_smbios(vm, pc, cfg);
 	return err ? err : tell_boot(pc, cfg);
 }
 

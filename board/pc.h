@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "board/smbios.h"
 
 struct vm;
 struct block;
@@ -56,6 +57,7 @@ struct pc_config {
 		enum pc_nic model;
 	} nic[PC_MAX_NICS];
 	unsigned n_nics;
+	struct smbios_identity identity;
 	bool rng;
 	int64_t rtc_offset; /* seconds that the clock is ahead of the host's UTC */
 	uint16_t exit_port; /* debug exit, as QEMU's isa-debug-exit; 0: none */

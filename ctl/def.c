@@ -64,6 +64,47 @@ static int set_rtc(void *target, const char *value, struct msg *msg)
 	return err ? err : set_string(&((struct vm_def *)target)->rtc, value, msg);
 }
 
+static int set_uuid(void *target, const char *value, struct msg *msg)
+{
+	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	static const uint8_t zeros[16];
+	uint8_t uuid[16] = {0};
+	unsigned n = 0;
+	bool good = strlen(value) == sizeof(shape) - 1;
+
+	for (const char *p = value, *s = shape; good && *p; p++, s++) {
+		good = *s == '-' ? *p == '-' : isxdigit((unsigned char)*p) != 0;
+		if (!good || *s == '-')
+			continue;
+		uuid[n / 2] =
+			(uint8_t)(uuid[n / 2] << 4 |
+				  (isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10));
+		n++;
+	}
+	if (!good || !memcmp(uuid, zeros, 16))
+		return msg_fail(msg, ERR_INVAL,
+				"--uuid %s: give 32 hexadecimal digits, not all zeros, such as "
+				"6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+				value);
+	memcpy(((struct vm_def *)target)->uuid, uuid, sizeof(uuid));
+	return 0;
+}
+
+static int set_serial_number(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+	size_t n = strlen(value);
+	bool good = n && n < sizeof(def->serial_number);
+
+	for (const char *p = value; *p; p++)
+		good = good && *p >= ' ' && *p <= '~';
+	if (!good)
+		return msg_fail(msg, ERR_INVAL,
+				"--serial-number: give 1 to 63 printable ASCII characters");
+	memcpy(def->serial_number, value, n + 1);
+	return 0;
+}
+
 static int set_console(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -436,6 +477,10 @@ static const struct opt run_opts[] = {
 	 NULL, OPT_DEF, set_display},
 	{"input", "ps2|virtio", "the PC's keyboard and mouse; virtio: a virtio keyboard and tablet too, "
 	 "which a guest with drivers for them uses (ps2)", "ps2|virtio", OPT_DEF, set_input},
+	{"uuid", "UUID", "the machine's UUID, as the guest's SMBIOS tables show it (from --name; without "
+	 "a name none)", NULL, OPT_DEF, set_uuid},
+	{"serial-number", "TEXT", "the machine's serial number in the SMBIOS tables (none)", NULL,
+	 OPT_DEF, set_serial_number},
 	{"rtc", "SPEC", "what the clock shows: utc, localtime, zone:Europe/Lisbon, or from a date in UTC on, "
 	 "2005-04-01T12:30:00 (utc)", NULL, OPT_DEF, set_rtc},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},

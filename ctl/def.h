@@ -42,6 +42,8 @@ struct vm_def {
 	char *net[DEF_MAX_NETS]; /* specification for net_open(); none of them "none" */
 	enum nic_model { NIC_VIRTIO, NIC_E1000, NIC_RTL8139 } nic[DEF_MAX_NETS];
 	bool net_given;
+	uint8_t uuid[16]; /* zeros: from identity */
+	char serial_number[64];
 	char *rtc; /* for clock_offset(); NULL: utc */
 	char *serial;
 	char *console; /* virtio console; NULL: none */

@@ -10,6 +10,7 @@
 
 #include "board/acpi.h"
 #include "board/boot.h"
+#include "board/smbios.h"
 #include "vm/vm.h"
 
 static unsigned test_gsi(unsigned slot, unsigned pin)
@@ -378,12 +379,77 @@ static void test_multiboot(void **state)
 	drop_vm(vm);
 }
 
+/* Walks the structures: from each to the next over its strings, each handle once, an end. */
+static void walk_smbios(unsigned cpus, uint64_t ram)
+{
+	static const uint8_t uuid[16] = {0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1,
+					 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
+	static const uint8_t stored[16] = {0x10, 0xb8, 0xa7, 0x6b, 0xad, 0x9d, 0xd1, 0x11,
+					   0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
+	struct smbios_identity id = {.serial = "S-42"};
+	const struct smbios_config cfg = {&id, cpus, ram, 3 * GIB};
+	uint8_t anchor[SMBIOS_ANCHOR_SIZE], *t = malloc(SMBIOS_TABLES_SIZE);
+	unsigned count[128] = {0}, n = 0, largest = 0;
+	uint64_t mapped = 0;
+	uint32_t len, at = 0, first, last;
+	uint16_t w[3];
+
+	memcpy(id.uuid, uuid, 16);
+	assert_int_equal(smbios_build(&cfg, 0xf0020, anchor, t, &len), 0);
+	assert_memory_equal(anchor, "_SM_", 4);
+	assert_int_equal(sum(anchor, sizeof(anchor)), 0);
+	assert_int_equal(sum(anchor + 16, 15), 0);
+	while (at < len) {
+		const uint8_t *s = t + at;
+		uint32_t strings = at + s[1];
+
+		assert_in_range(s[1], 4, len - at - 2);
+		assert_in_range(s[0], 0, 127);
+		count[s[0]]++;
+		for (at = strings; t[at] || t[at + 1]; at++)
+			assert_in_range(at, 0, len - 3);
+		at += 2;
+		largest = MAX(largest, (unsigned)(t + at - s));
+		n++;
+		if (s[0] == 1) {
+			assert_memory_equal(s + 8, stored, 16);
+			assert_int_equal(s[7], 3); /* the last of three strings */
+			assert_string_equal((const char *)t + at - 6, "S-42");
+		} else if (s[0] == 19) {
+			memcpy(&first, s + 4, 4);
+			memcpy(&last, s + 8, 4);
+			mapped += last + UINT64_C(1) - first;
+		} else if (s[0] == 127) {
+			assert_int_equal(at, len);
+		}
+	}
+	memcpy(&w[0], anchor + 0x08, 2);
+	memcpy(&w[1], anchor + 0x16, 2);
+	memcpy(&w[2], anchor + 0x1c, 2);
+	assert_int_equal(w[0], largest);
+	assert_int_equal(w[1], len);
+	assert_int_equal(w[2], n);
+	assert_int_equal(mapped, ram / KIB);
+	assert_int_equal(count[4], cpus);
+	assert_int_equal(count[19], ram > 3 * GIB ? 2 : 1);
+	for (const uint8_t *type = (const uint8_t *)"\x01\x03\x10\x11\x20\x7f"; *type; type++)
+		assert_int_equal(count[*type], 1);
+	assert_int_equal(count[0], 1);
+	free(t);
+}
+
+static void test_smbios(void **state)
+{
+	(void)state;
+	walk_smbios(1, 512 * MIB);
+	walk_smbios(32, 1024 * GIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_multiboot),
-		cmocka_unit_test(test_acpi),
-		cmocka_unit_test(test_linux),
+		cmocka_unit_test(test_multiboot), cmocka_unit_test(test_acpi),
+		cmocka_unit_test(test_smbios),    cmocka_unit_test(test_linux),
 		cmocka_unit_test(test_pvh),
 	};
 
