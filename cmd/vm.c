@@ -24,59 +24,66 @@ static void wait_end(int fd)
 		;
 }
 
-/* Parses, connects, calls. fn: gets the answer; may be NULL. */
-static int request(const struct command *desc, const char *what, int argc, char **argv,
-		   void (*fn)(const struct cmd_opts *o, json_t *answer))
+/* print: gets the answer; may be NULL. */
+static int request(int sock, const struct cmd_opts *o, const char *what,
+		   void (*print)(const struct cmd_opts *o, json_t *answer), struct msg *msg)
 {
-	struct cmd_opts o = {.timeout = -1};
-	struct opt_args args;
-	struct msg msg = {""};
-	json_t *req, *answer;
-	int fd;
+	json_t *req = json_pack("{s:s}", "do", what), *answer;
+	int err;
 
-	if (opt_parse(desc, argc, argv, &o, &args, &msg))
-		return cmd_fail(desc, &msg);
-	if (args.help) {
-		opt_print_help(desc);
-		return EXIT_OK;
-	}
-	fd = cmd_connect(args.arg[0], &msg);
-	if (fd < 0)
-		return cmd_fail(desc, &msg);
-	req = json_pack("{s:s}", "do", what);
-	if (o.timeout >= 0)
-		json_object_set_new(req, "timeout", json_integer(o.timeout));
-	if (control_call(fd, req, ANSWER_SECONDS, &answer, &msg)) {
-		close(fd);
-		return cmd_fail(desc, &msg);
-	}
-	if (fn)
-		fn(&o, answer);
+	if (o->timeout >= 0)
+		json_object_set_new(req, "timeout", json_integer(o->timeout));
+	err = control_call(sock, req, ANSWER_SECONDS, &answer, msg);
+	if (err)
+		return err;
+	if (print)
+		print(o, answer);
 	json_decref(answer);
-	if (o.wait)
-		wait_end(fd);
-	close(fd);
-	return EXIT_OK;
+	if (o->wait)
+		wait_end(sock);
+	return 0;
+}
+
+static int do_stop(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
+{
+	return request(sock, o, "stop", NULL, msg);
 }
 
 int stop_main(int argc, char **argv)
 {
-	return request(&cmd_stop, "stop", argc, argv, NULL);
+	return cmd_on_vm(&cmd_stop, argc, argv, do_stop);
+}
+
+static int do_kill(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
+{
+	return request(sock, o, "kill", NULL, msg);
 }
 
 int kill_main(int argc, char **argv)
 {
-	return request(&cmd_kill, "kill", argc, argv, NULL);
+	return cmd_on_vm(&cmd_kill, argc, argv, do_kill);
+}
+
+static int do_pause(int sock, const struct cmd_opts *o, const struct opt_args *args,
+		    struct msg *msg)
+{
+	return request(sock, o, "pause", NULL, msg);
 }
 
 int pause_main(int argc, char **argv)
 {
-	return request(&cmd_pause, "pause", argc, argv, NULL);
+	return cmd_on_vm(&cmd_pause, argc, argv, do_pause);
+}
+
+static int do_resume(int sock, const struct cmd_opts *o, const struct opt_args *args,
+		     struct msg *msg)
+{
+	return request(sock, o, "resume", NULL, msg);
 }
 
 int resume_main(int argc, char **argv)
 {
-	return request(&cmd_resume, "resume", argc, argv, NULL);
+	return cmd_on_vm(&cmd_resume, argc, argv, do_resume);
 }
 
 /* ---- stats ------------------------------------------------------------------------------------ */
@@ -130,9 +137,15 @@ static void print_stats(const struct cmd_opts *o, json_t *answer)
 	}
 }
 
+static int do_stats(int sock, const struct cmd_opts *o, const struct opt_args *args,
+		    struct msg *msg)
+{
+	return request(sock, o, "stats", print_stats, msg);
+}
+
 int stats_main(int argc, char **argv)
 {
-	return request(&cmd_stats, "stats", argc, argv, print_stats);
+	return cmd_on_vm(&cmd_stats, argc, argv, do_stats);
 }
 
 /* ---- list ------------------------------------------------------------------------------------- */
