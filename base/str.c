@@ -32,6 +32,16 @@ bool str_copy(char *dst, size_t size, const char *src)
 	return !src[i];
 }
 
+uint8_t sum_bytes(const void *p, size_t n)
+{
+	const uint8_t *at = p;
+	uint8_t sum = 0;
+
+	while (n--)
+		sum = (uint8_t)(sum + *at++);
+	return sum;
+}
+
 /* ---- formatting ------------------------------------------------------------------------- */
 
 struct out {

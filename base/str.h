@@ -17,6 +17,9 @@ bool str_eq(const char *a, const char *b);
 /* Copies at most size - 1 bytes and terminates; true when all fitted. */
 bool str_copy(char *dst, size_t size, const char *src);
 
+/* Of all bytes, modulo 256: what firmware tables, EDID and ATA logs make zero. */
+uint8_t sum_bytes(const void *p, size_t n);
+
 /* A printf subset: %d %i %u %x %X %c %s %p %% with l, ll, z, width, precision for %s, 0 and -.
  * Always terminates; returns the length that it would have had. */
 int str_format(char *buf, size_t size, const char *fmt, ...) attr_printf(3, 4);

@@ -16,12 +16,8 @@ struct builder {
 
 static void checksum(uint8_t *p, size_t len, size_t at)
 {
-	uint8_t sum = 0;
-
 	p[at] = 0;
-	for (size_t i = 0; i < len; i++)
-		sum = (uint8_t)(sum + p[i]);
-	p[at] = (uint8_t)-sum;
+	p[at] = (uint8_t)-sum_bytes(p, len);
 }
 
 static void align_to(struct aml *a, size_t n)

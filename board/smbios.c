@@ -185,15 +185,6 @@ static void add_memory(struct tables *t, const struct smbios_config *cfg)
 	add_range(t, 1, 4 * GIB, cfg->ram - low);
 }
 
-static uint8_t checksum(const uint8_t *p, unsigned n)
-{
-	uint8_t sum = 0;
-
-	while (n--)
-		sum = (uint8_t)(sum + *p++);
-	return (uint8_t)-sum;
-}
-
 /* 5.2.1 */
 static void make_anchor(struct tables *t, uint32_t tables_at, uint8_t *anchor)
 {
@@ -207,8 +198,8 @@ static void make_anchor(struct tables *t, uint32_t tables_at, uint8_t *anchor)
 	put(t, 0x18, tables_at, 4);
 	put(t, 0x1c, t->n, 2);
 	put(t, 0x1e, 0x28, 1);
-	t->cur[0x15] = checksum(t->cur + 0x10, 15);
-	t->cur[0x04] = checksum(t->cur, SMBIOS_ANCHOR_SIZE);
+	t->cur[0x15] = (uint8_t)-sum_bytes(t->cur + 0x10, 15);
+	t->cur[0x04] = (uint8_t)-sum_bytes(t->cur, SMBIOS_ANCHOR_SIZE);
 	memcpy(anchor, t->cur, SMBIOS_ANCHOR_SIZE);
 }
 

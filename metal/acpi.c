@@ -23,11 +23,7 @@ static uint64_t field(const void *at, unsigned off, unsigned size)
 
 static bool sum_ok(const void *p, size_t len)
 {
-	uint8_t sum = 0;
-
-	for (size_t i = 0; i < len; i++)
-		sum = (uint8_t)(sum + ((const uint8_t *)p)[i]);
-	return !sum;
+	return !sum_bytes(p, len);
 }
 
 static const uint8_t *find_rsdp(void)

@@ -431,7 +431,7 @@ static bool set_features(struct ata_chan *c, struct ata_drive *d)
 static void read_log(struct ata_chan *c, bool dma)
 {
 	const struct ata_queued_error *e = &c->queued_error;
-	uint8_t *p = c->buf, sum = 0, page = c->lba[0][0];
+	uint8_t *p = c->buf, page = c->lba[0][0];
 
 	if (!c->ops->sata || (page != 0 && page != 0x10) || c->lba[1][0] || c->lba[1][1] ||
 	    c->count[0] != 1 || c->count[1]) {
@@ -449,9 +449,7 @@ static void read_log(struct ata_chan *c, bool dma)
 		for (unsigned i = 0; i < 6; i++)
 			p[i < 3 ? 4 + i : 5 + i] = (uint8_t)(e->lba >> (8 * i));
 		p[7] = DEV_LBA;
-		for (unsigned i = 0; i < ATA_SECTOR - 1; i++)
-			sum = (uint8_t)(sum + p[i]);
-		p[ATA_SECTOR - 1] = (uint8_t)-sum;
+		p[ATA_SECTOR - 1] = (uint8_t)-sum_bytes(p, ATA_SECTOR - 1);
 		c->queued_error = (struct ata_queued_error){0};
 	}
 	if (!dma) {

@@ -194,12 +194,8 @@ static const uint8_t edid_template[128] = {
 
 static void edid_make(uint8_t *edid)
 {
-	uint8_t sum = 0;
-
 	memcpy(edid, edid_template, sizeof(edid_template));
-	for (unsigned i = 0; i < 127; i++)
-		sum = (uint8_t)(sum + edid[i]);
-	edid[127] = (uint8_t)-sum;
+	edid[127] = (uint8_t)-sum_bytes(edid, 127);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
