@@ -80,6 +80,7 @@ int soft_cache_create(struct soft_vm *sv)
 
 	if (!c)
 		return err_here(ERR_NOMEM);
+	sv->lines = lines_matter(sv->cfg.lines);
 	if (bytes > GIB)
 		bytes = GIB; /* offsets and relative jumps have 32 bits */
 	plan(c, bytes);

@@ -234,8 +234,8 @@ struct soft_vm {
 #define FLAGS_SHIFT BIT(1)
 #define FLAGS_IMUL  BIT(2)
 uint8_t flags_ask_host(void);
-/* lines.c: is the host one that minds? */
-bool lines_matter(void);
+/* lines.c: does it do anything? */
+bool lines_matter(enum soft_lines how);
 /* stats.c */
 void soft_stats_add(struct soft_stats *sum, const struct soft_stats *one);
 

@@ -10,7 +10,7 @@
 
 #define LINE 32u
 
-bool lines_matter(void)
+static bool host_minds(void)
 {
 	static const uint8_t models[] = {0x4e, 0x55, 0x5e, 0x8e, 0x9e, 0xa5, 0xa6, 0xae};
 	struct plat_cpuid id;
@@ -26,6 +26,11 @@ bool lines_matter(void)
 		if (family == 6 && model == models[i])
 			return true;
 	return false;
+}
+
+bool lines_matter(enum soft_lines how)
+{
+	return how == SOFT_LINES_HOST ? host_minds() : how == SOFT_LINES_ALWAYS;
 }
 
 /* n bytes that do nothing, in as few instructions as decode quickly */

@@ -38,7 +38,6 @@ static int soft_vm_init(struct vm *vm)
 	sv->flags_computed = flags_ask_host();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
 	plat_mutex_init(&sv->split, RANK_SPLIT);
-	sv->lines = lines_matter();
 	soft_fpu_init(sv);
 	sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	int err = soft_cache_create(sv);
@@ -67,8 +66,6 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg)
 
 	soft_cache_destroy(sv);
 	sv->cfg = *cfg;
-	sv->lines =
-		cfg->lines == SOFT_LINES_HOST ? lines_matter() : cfg->lines == SOFT_LINES_ALWAYS;
 	if (!sv->cfg.cache_bytes)
 		sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	return soft_cache_create(sv);
