@@ -103,6 +103,10 @@ def fuzz_tasks(args):
                       and os.path.isfile(p))
     if not programs:
         report("fuzz", "skipped", 0, f"no fuzz targets in {args.fuzz_build}: clang builds them")
+    for source in sorted(glob.glob(f"{ROOT}/tests/fuzz/fuzz_*.c")) if programs else []:
+        name = os.path.basename(source)[:-2]
+        if f"{args.fuzz_build}/tests/fuzz/{name}" not in programs:
+            report(name.replace("_", " ", 1), "FAILED", 0, "nothing builds it: see tests/fuzz/meson.build")
     for p in programs:
         name = os.path.basename(p)
         corpus = os.path.join(args.fuzz_build, "corpus", name)
