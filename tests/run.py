@@ -113,10 +113,11 @@ def fuzz_tasks(args):
         os.makedirs(corpus, exist_ok=True)
         seeds = os.path.join(ROOT, "tests/fuzz/seeds", name)
         command = [p, f"-max_total_time={args.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=1024",
+                   "-error_exitcode=1", "-timeout_exitcode=1",  # not 77: that says skipped
                    "-print_final_stats=1", f"-artifact_prefix={corpus}/crash-", corpus]
         if os.path.isdir(seeds):
             command.append(seeds)
-        yield name.replace("_", " ", 1), command, args.fuzz_seconds + 60, None
+        yield name.replace("_", " ", 1), command, args.fuzz_seconds + 60, {**os.environ, "UBSAN_OPTIONS": "halt_on_error=1"}
 
 
 def boot_tasks(args):

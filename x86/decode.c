@@ -168,7 +168,7 @@ static enum decode_result dec_evex(struct dec *d)
 	if (in->map < 1 || in->map > 3 || !(p[1] & 4) || (d->mode != 8 && !(p[2] & 8)))
 		return DECODE_UD;
 	d->w = in->vex_w = p[1] & 0x80;
-	in->vvvv = (uint8_t)((~p[1] >> 3 & 15) | (~p[2] << 1 & 16));
+	in->vvvv = (uint8_t)((~p[1] >> 3 & 15) | (~(unsigned)p[2] << 1 & 16));
 	if (d->mode == 8) {
 		in->rex = (uint8_t)((~p[0] >> 5 & 7) | (d->w ? 8 : 0));
 		d->reg_hi = ~p[0] & 16;

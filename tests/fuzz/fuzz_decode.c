@@ -17,6 +17,8 @@ static void must(bool ok)
 
 static void check_insn(const struct insn *in, size_t avail)
 {
+	const int vectors = in->enc == ENC_EVEX ? 32 : 16;
+
 	must(in->len >= 1 && in->len <= INSN_MAX && in->len <= avail);
 	must(in->n_opnd <= ARRAY_SIZE(in->opnd));
 	must(in->mnem != I_INVALID && in->mnem < I_COUNT && in->row->mnem == in->mnem);
@@ -24,11 +26,12 @@ static void check_insn(const struct insn *in, size_t avail)
 	for (unsigned i = 0; i < in->n_opnd; i++) {
 		const struct insn_opnd *o = &in->opnd[i];
 
-		must(o->kind != OP_NONE && o->reg < 16);
+		must(o->kind != OP_NONE && o->reg < (o->kind == OP_VEC ? vectors : 16));
 		must(!o->high8 || (o->kind == OP_GPR && o->size == 1 && o->reg < 4));
 		must(o->kind != OP_MEM || in->has_mem || in->row->attr & AT_REP);
 	}
-	must(in->mem.base < 16 && in->mem.index < 16 && in->mem.seg < SREG_COUNT);
+	must(in->mem.base < 16 && in->mem.index < (in->row->attr & AT_VSIB ? vectors : 16));
+	must(in->mem.seg < SREG_COUNT);
 	must(!in->lock || in->row->attr & AT_LOCK);
 }
 
