@@ -32,6 +32,17 @@ bool str_copy(char *dst, size_t size, const char *src)
 	return !src[i];
 }
 
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 uint8_t sum_bytes(const void *p, size_t n)
 {
 	const uint8_t *at = p;

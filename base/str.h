@@ -17,6 +17,8 @@ bool str_eq(const char *a, const char *b);
 /* Copies at most size - 1 bytes and terminates; true when all fitted. */
 bool str_copy(char *dst, size_t size, const char *src);
 
+int hex_digit(char c); /* its value, or -1 */
+
 /* Of all bytes, modulo 256: what firmware tables, EDID and ATA logs make zero. */
 uint8_t sum_bytes(const void *p, size_t n);
 

@@ -64,18 +64,14 @@ void aml_string(struct aml *a, const char *s)
 	aml_bytes(a, s, str_len(s) + 1);
 }
 
-static unsigned hex_digit(char c)
-{
-	return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'A' + 10);
-}
-
 void aml_eisaid(struct aml *a, const char *id)
 {
 	/* Three letters of five bits and four hexadecimal digits, big-endian (6.1.5). */
 	uint32_t v = (uint32_t)(id[0] - 0x40) << 26 | (uint32_t)(id[1] - 0x40) << 21 |
-		     (uint32_t)(id[2] - 0x40) << 16 | hex_digit(id[3]) << 12 |
-		     hex_digit(id[4]) << 8 | hex_digit(id[5]) << 4 | hex_digit(id[6]);
+		     (uint32_t)(id[2] - 0x40) << 16;
 
+	for (unsigned i = 0; i < 4; i++)
+		v |= (uint32_t)hex_digit(id[3 + i]) << (12 - 4 * i);
 	aml_byte(a, OP_DWORD);
 	aml_le(a, 4, __builtin_bswap32(v));
 }

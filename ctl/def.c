@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "ctl/clock.h"
 #include "ctl/drive.h"
 #include "vm/vm.h"
@@ -73,12 +74,12 @@ static int set_uuid(void *target, const char *value, struct msg *msg)
 	bool good = strlen(value) == sizeof(shape) - 1;
 
 	for (const char *p = value, *s = shape; good && *p; p++, s++) {
-		good = *s == '-' ? *p == '-' : isxdigit((unsigned char)*p) != 0;
+		int digit = hex_digit(*p);
+
+		good = *s == '-' ? *p == '-' : digit >= 0;
 		if (!good || *s == '-')
 			continue;
-		uuid[n / 2] =
-			(uint8_t)(uuid[n / 2] << 4 |
-				  (isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10));
+		uuid[n / 2] = (uint8_t)(uuid[n / 2] << 4 | digit);
 		n++;
 	}
 	if (!good || !memcmp(uuid, zeros, 16))

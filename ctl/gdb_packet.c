@@ -5,16 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "base/str.h"
 
 /* ---- in --------------------------------------------------------------------------------------- */
 
@@ -74,7 +65,7 @@ enum gdb_event gdb_in_byte(struct gdb_in *in, uint8_t c)
 		text_byte(in, c ^ 0x20);
 		return GDB_MORE;
 	case GDB_SUM1:
-		in->want = (uint8_t)(digit << 4);
+		in->want = (uint8_t)((unsigned)digit << 4);
 		in->state = digit < 0 ? GDB_BETWEEN : GDB_SUM2;
 		return digit < 0 ? GDB_BAD : GDB_MORE;
 	case GDB_SUM2:
