@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -155,6 +156,30 @@ static int open_vars(struct backends *be, const struct vm_def *def, const char *
 	return err;
 }
 
+/* A ROM image of the user's. New variables begin as those of the template beside it, which packages name
+ * alike: VARS in place of CODE. */
+static int open_firmware_file(struct backends *be, const struct vm_def *def, struct msg *msg)
+{
+	const char *path = def->firmware, *slash = strrchr(path, '/');
+	char *template = strdup(path), *code = NULL;
+	int err = map_file("firmware", path, &be->firmware, msg);
+
+	if (template)
+		code = strstr(template + (slash ? slash + 1 - path : 0), "CODE");
+	if (code)
+		memcpy(code, "VARS", 4);
+	if (!err && def->vars && access(def->vars, F_OK) && !(code && !access(template, R_OK)))
+		err = msg_fail(
+			msg, ERR_NOENT,
+			"--vars %s is not there, and no template lies beside the firmware %s: "
+			"make it as a copy of the variables that came with the firmware",
+			def->vars, path);
+	else if (!err && def->vars)
+		err = open_vars(be, def, template, msg);
+	free(template);
+	return err;
+}
+
 static int open_firmware(struct backends *be, const struct vm_def *def, struct msg *msg)
 {
 	const char *what = def->firmware ? def->firmware : "bios";
@@ -169,7 +194,7 @@ static int open_firmware(struct backends *be, const struct vm_def *def, struct m
 				bios_files[0]);
 	}
 	if (strcmp(what, "uefi"))
-		return map_file("firmware", what, &be->firmware, msg);
+		return open_firmware_file(be, def, msg);
 	for (unsigned i = 0; i < ARRAY_SIZE(uefi_files); i++) {
 		if (access(uefi_files[i].code, R_OK) || access(uefi_files[i].vars, R_OK))
 			continue;

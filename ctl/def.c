@@ -561,6 +561,7 @@ static int load_named(struct vm_def *def, const char *arg, struct msg *msg)
 		return msg_fail(msg, ERR_NOENT,
 				"no VM %s is defined: write %s, or name a FILE.yaml", arg, path);
 	strcpy(def->name, arg);
+	strcpy(def->identity, arg); /* unless the file has a name of its own */
 	return vm_def_load(def, path, msg);
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ctl/def.h"
@@ -178,6 +179,35 @@ static void test_yaml(void **state)
 	vm_def_fini(&def);
 }
 
+/* A VM that is run by its name is the same at each start, whether or not its file repeats the name. */
+static void test_named(void **state)
+{
+	char dir[] = "/tmp/vigia-test-XXXXXX", path[64];
+	struct vm_def def;
+	struct msg msg;
+	FILE *f;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/vigia", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(setenv("XDG_CONFIG_HOME", dir, 1), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/vigia/ann.yaml", dir);
+		f = fopen(path, "w");
+		assert_non_null(f);
+		fputs(i ? "kernel: k\nname: bob\n" : "kernel: k\n", f);
+		fclose(f);
+		assert_int_equal(parse(&def, "ann", &msg), 0);
+		assert_string_equal(def.name, i ? "bob" : "ann");
+		assert_string_equal(def.identity, i ? "bob" : "ann");
+		vm_def_fini(&def);
+	}
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/vigia", dir);
+	rmdir(path);
+	rmdir(dir);
+}
+
 static const struct {
 	const char *text, *expect;
 } bad_yaml[] = {
@@ -223,7 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_lines), cmocka_unit_test(test_bad_lines),
 		cmocka_unit_test(test_yaml),       cmocka_unit_test(test_bad_yaml),
-		cmocka_unit_test(test_nearest),
+		cmocka_unit_test(test_nearest),    cmocka_unit_test(test_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
