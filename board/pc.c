@@ -95,6 +95,7 @@ struct pc {
 	uint8_t acpi[ACPI_SPACE];
 	uint8_t loader[ACPI_LOADER_SIZE];
 	uint8_t smbios_anchor[SMBIOS_ANCHOR_SIZE], smbios[SMBIOS_TABLES_SIZE];
+	uint32_t smbios_len;
 	struct {
 		uint64_t base, len;
 		uint32_t type;
@@ -488,19 +489,24 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	return err;
 }
 
+static int give_smbios(struct pc *pc)
+{
+	int err = fwcfg_add_file(pc->fw, "etc/smbios/smbios-anchor", pc->smbios_anchor,
+				 sizeof(pc->smbios_anchor));
+
+	return err ? err
+		   : fwcfg_add_file(pc->fw, "etc/smbios/smbios-tables", pc->smbios, pc->smbios_len);
+}
+
 static int tell_smbios(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	const struct smbios_config smbios = {.identity = &cfg->identity,
 					     .cpus = vm->n_vcpus,
 					     .ram = vm->ram.size,
 					     .low_end = PC_LOW_END};
-	uint32_t len;
-	int err = smbios_build(&smbios, 0, pc->smbios_anchor, pc->smbios, &len);
+	int err = smbios_build(&smbios, 0, pc->smbios_anchor, pc->smbios, &pc->smbios_len);
 
-	if (!err)
-		err = fwcfg_add_file(pc->fw, "etc/smbios/smbios-anchor", pc->smbios_anchor,
-				     sizeof(pc->smbios_anchor));
-	return err ? err : fwcfg_add_file(pc->fw, "etc/smbios/smbios-tables", pc->smbios, len);
+	return err ? err : give_smbios(pc);
 }
 
 static int tell_memory(struct vm *vm, struct pc *pc)
@@ -627,6 +633,23 @@ static const struct st_field rom_fields[] = {
 	ST_U(struct rom_mark, crc),
 };
 
+/* The machine is to its firmware the one that it was, whatever the definition says now. */
+static int smbios_state(struct pc *pc, struct state_stream *st)
+{
+	uint32_t anchor = sizeof(pc->smbios_anchor), len = sizeof(pc->smbios);
+
+	if (!st->loading) {
+		st_put_bytes(st, "smbios-anchor", pc->smbios_anchor, anchor);
+		st_put_bytes(st, "smbios-tables", pc->smbios, pc->smbios_len);
+	} else if (!st_get_bytes(st, "smbios-anchor", pc->smbios_anchor, &anchor) &&
+		   !st_get_bytes(st, "smbios-tables", pc->smbios, &len)) {
+		pc->smbios_len = len;
+		if (anchor != sizeof(pc->smbios_anchor) || give_smbios(pc))
+			state_fail(st, err_here(ERR_FORMAT), "the SMBIOS tables make no sense");
+	}
+	return st->err;
+}
+
 /* The firmware itself is read from its file again, and must be what the guest has run. */
 static int pc_state(struct dev *dev, struct state_stream *st)
 {
@@ -638,7 +661,7 @@ static int pc_state(struct dev *dev, struct state_stream *st)
 	if (!st->err && (saved.size != now.size || saved.crc != now.crc))
 		state_fail(st, err_here(ERR_INVAL),
 			   "the firmware's file is not the one that the VM was started with");
-	return st->err;
+	return st->err || (st->loading && st->version < 3) ? st->err : smbios_state(pc, st);
 }
 
 static void pc_destroy(struct dev *dev)

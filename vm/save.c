@@ -71,8 +71,9 @@ static const struct st_field cpu_fields[] = {
 };
 #undef S
 
-/* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. */
-#define SECTION_VERSION 2
+/* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
+ * SMBIOS tables of the PC. */
+#define SECTION_VERSION 3
 
 static const struct st_field smm_fields[] = {
 	ST_B(struct x86_state, smi_pending),

@@ -208,16 +208,18 @@ int fwcfg_add_int(struct fwcfg *fw, unsigned key, uint64_t value, unsigned bytes
 
 int fwcfg_add_file(struct fwcfg *fw, const char *name, const void *data, uint32_t len)
 {
-	unsigned n = fw->n_files;
-	struct dir_entry *e = &fw->dir.entry[n];
+	unsigned n = 0;
+	struct dir_entry *e = fw->dir.entry;
 
+	while (n < fw->n_files && !str_eq(e->name, name))
+		e = &fw->dir.entry[++n];
 	if (n == FWCFG_MAX_FILES)
 		return err_here(ERR_NOMEM);
 	if (!str_copy(e->name, sizeof(e->name), name))
 		return err_here(ERR_INVAL);
 	e->size = be32(len);
 	e->select = __builtin_bswap16((uint16_t)(KEY_FILES + n));
-	fw->n_files++;
+	fw->n_files = MAX(fw->n_files, n + 1);
 	fw->dir.count = be32(fw->n_files);
 	fw->item[KEY_DIRECTORY].len = (uint32_t)(4 + fw->n_files * sizeof(*e));
 	return fwcfg_add(fw, KEY_FILES + n, data, len);

@@ -21,8 +21,8 @@ struct vm;
 struct fwcfg;
 
 int fwcfg_create(struct vm *vm, struct fwcfg **out) attr_must_check;
-/* Before vCPUs run. data stays the caller's and must outlive the VM's devices.
- * ERR_NOMEM: too many; ERR_INVAL: name too long, or key out of range. */
+/* Before vCPUs run. data stays the caller's and must outlive the VM's devices. A file of a name that
+ * is there takes its place. ERR_NOMEM: too many; ERR_INVAL: name too long, or key out of range. */
 int fwcfg_add(struct fwcfg *fw, unsigned key, const void *data, uint32_t len) attr_must_check;
 int fwcfg_add_file(struct fwcfg *fw, const char *name, const void *data,
 		   uint32_t len) attr_must_check;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """What a machine says about itself reaches the guest's kernel: from memory on the micro board, through
-SeaBIOS on the PC. The UUID comes from --uuid or from the VM's name, and is the same at each start."""
+SeaBIOS on the PC. The UUID comes from --uuid or from the VM's name, and is the same at each start; a
+restored PC keeps its own, though its definition says another by then."""
 import re
 
 import linuxdisk
@@ -13,9 +14,14 @@ UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 def look(*args):
     """The guest's UUID, serial number and product; empty where there is none."""
     with vt.VM("--net", "none", *args, env=env) as vm:
-        vm.expect(r"VIGIA shell", 120)
-        _, out = vm.shell("cd /sys/class/dmi/id; echo id=$(cat product_uuid)/$(cat product_serial)/$(cat product_name)=")
-        vm.send("poweroff -f\n")
+        return ask(vm, "poweroff -f\n")
+
+
+def ask(vm, end):
+    vm.expect(r"VIGIA shell", 120)
+    _, out = vm.shell("cd /sys/class/dmi/id; echo id=$(cat product_uuid)/$(cat product_serial)/$(cat product_name)=")
+    if end:
+        vm.send(end)
         vm.wait(60)
     m = re.search(r"id=([-0-9a-f]*)/(.*)/(.*)=", out)
     if not m:
@@ -37,3 +43,18 @@ with vt.Workdir() as d:
              f"a UUID from the name: {ann}")
     vt.check(look("--name", "ann", *pc)[0] == ann, "the same VM has the same, on any board")
     vt.check(look("--name", "bob", *micro)[0] not in (ann, ""), "another VM has another")
+
+    # Saved and restored, with another definition, and started again.
+    definition, state = d.file("pc.yaml"), d.file("state")
+    say = f"uuid: {UUID}\nserial-number: S 42\nboard: pc\nname: pc\ndisk: ['{pc[1]},ro']\nnet: [none]\n"
+    for i, given in enumerate((say, say.replace(UUID, UUID.replace("6", "7")).replace("S 42", "Another one"))):
+        with open(definition, "w", encoding="ascii") as f:
+            f.write(given)
+        with vt.VM(definition, env=env) if i == 0 else vt.restored(state, env=env) as vm:
+            if i:
+                vm.send("reboot -f\n")
+            seen = ask(vm, None)
+            vt.check(seen[:2] == (UUID, "S 42"), f"{'restored' if i else 'to be saved'}: {seen}")
+            if i == 0:
+                status, _, err = vt.vigia("save", "pc", state, env=env)
+                vt.check(status == 0, f"saved {err.strip()}")

@@ -227,9 +227,9 @@ class VM:
         return seconds
 
 
-def restored(state, *args):
+def restored(state, *args, env=None):
     """A VM by `vigia restore`. What is sent to it at once reaches the guest."""
-    return VM(command=[VIGIA, "restore", state, *args])
+    return VM(command=[VIGIA, "restore", state, *args], env=env)
 
 
 def vigia(*args, timeout=60, env=None, stdin=subprocess.DEVNULL):

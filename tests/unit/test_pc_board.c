@@ -53,6 +53,13 @@ static void test_fwcfg(void **state)
 	ram[0x200d] = 0x0a; /* A3000H: the screen */
 	bus_write(&vm->pio, 0, 0x518, 4, __builtin_bswap32(0x2000));
 	assert_int_equal(ram[0x2003], 1);
+	/* another in its place, as a restored machine has it */
+	assert_int_equal(fwcfg_add_file(fw, "etc/text", "hatch", 5), 0);
+	bus_write(&vm->pio, 0, 0x510, 2, 0x19);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(bus_read(&vm->pio, 0, 0x511, 1), "\0\0\0\1\0\0\0\5"[i]);
+	bus_write(&vm->pio, 0, 0x510, 2, 0x20);
+	assert_int_equal(bus_read(&vm->pio, 0, 0x511, 1), 'h');
 	rig_end(vm);
 }
 
