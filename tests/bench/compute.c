@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* compute.c: small kernels of computation, each timed for a while; the same static binary runs on
- * the host and in guests. Prints "COMPUTE name nanoseconds-per-iteration checksum"; checksums must
- * agree everywhere. Arguments: names (all if none); -t MS each (default 300). Hosted, no threads. */
+/* compute.c: small kernels of computation, each timed for a while (measure.h); the same static binary
+ * runs on the host and in guests. Hosted, no threads. */
 #include <immintrin.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+
+#include "measure.h"
 
 #define BUF (1 << 20)
 static uint8_t buf_a[BUF], buf_b[BUF];
@@ -366,41 +362,27 @@ static uint64_t rep_stosb(uint64_t n)
 	return buf_b[99];
 }
 
-static const struct {
-	const char *name;
-	const char *class; /* what the goals are about */
-	uint64_t (*fn)(uint64_t n);
-	uint64_t fixed; /* iterations for the checksum */
-	int avx2;
-} kernels[] = {
-	{"alu", "register", alu, 100000, 0},
-	{"adc", "register", adc, 100000, 0},
-	{"collatz", "branch", collatz, 2000, 0},
-	{"quicksort", "memory", quicksort, 20, 0},
-	{"crc32", "memory", crc32_table, 50, 0},
-	{"sha256", "memory", sha256, 2000, 0},
-	{"sum", "memory", memory_sum, 50, 0},
-	{"chase", "memory", chase, 100000, 0},
-	{"far-chase", "memory", far_chase, 100000, 0},
-	{"fib", "call", fib, 20, 0},
-	{"indirect", "call", indirect, 100000, 0},
-	{"fp-scalar", "fp", fp_scalar, 100000, 0},
-	{"mandelbrot", "fp", mandelbrot, 5, 0},
-	{"x87", "fp", mandelbrot_x87, 5, 0},
-	{"sse-int", "fp", sse_int, 100000, 0},
-	{"sse-copy", "simd-memory", sse_copy, 100, 0},
-	{"avx2-fma", "fp", avx2_fma, 100000, 1},
-	{"rep-movsb", "rep", rep_movsb, 100, 0},
-	{"rep-stosb", "rep", rep_stosb, 100, 0},
+static const struct row kernels[] = {
+	{"alu", "integer", alu, 100000},
+	{"adc", "call", adc, 100000},
+	{"collatz", "integer", collatz, 2000},
+	{"quicksort", "integer", quicksort, 20},
+	{"crc32", "integer", crc32_table, 50},
+	{"sha256", "integer", sha256, 2000},
+	{"sum", "integer", memory_sum, 50},
+	{"chase", "integer", chase, 100000},
+	{"far-chase", "integer", far_chase, 100000},
+	{"fib", "call", fib, 20},
+	{"indirect", "call", indirect, 100000},
+	{"fp-scalar", "fp", fp_scalar, 100000},
+	{"mandelbrot", "fp", mandelbrot, 5},
+	{"x87", "fp", mandelbrot_x87, 5},
+	{"sse-int", "fp", sse_int, 100000},
+	{"sse-copy", "fp", sse_copy, 100},
+	{"avx2-fma", "fp", avx2_fma, 100000, .avx2 = 1},
+	{"rep-movsb", "string", rep_movsb, 100},
+	{"rep-stosb", "string", rep_stosb, 100},
 };
-
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* A cycle through all n cells in random order. */
 static void make_chain(void **cell, unsigned n)
@@ -439,52 +421,8 @@ static void prepare(void)
 	make_chain(far_chain, sizeof(far_chain) / sizeof(far_chain[0]));
 }
 
-static void measure(unsigned k, uint64_t budget)
-{
-	uint64_t n = 1, t, best, sum = kernels[k].fn(kernels[k].fixed);
-
-	/* As many iterations as take a fifth of the time, then the best of five. */
-	for (;; n *= 2) {
-		uint64_t start = now();
-
-		kernels[k].fn(n);
-		t = now() - start;
-		if (t >= budget / 10)
-			break;
-	}
-	best = t;
-	for (int i = 0; i < 5; i++) {
-		uint64_t start = now();
-
-		kernels[k].fn(n);
-		t = now() - start;
-		if (t < best)
-			best = t;
-	}
-	printf("COMPUTE %s %s %.4f %016llx\n", kernels[k].name, kernels[k].class,
-	       (double)best / (double)n, (unsigned long long)sum);
-	fflush(stdout);
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t budget = 300000000;
-	int named = 0;
-
 	prepare();
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "-t") && i + 1 < argc)
-			budget = (uint64_t)atoi(argv[++i]) * 1000000u;
-		else
-			named = 1;
-	}
-	for (unsigned k = 0; k < sizeof(kernels) / sizeof(kernels[0]); k++) {
-		int wanted = !named;
-
-		for (int i = 1; i < argc; i++)
-			wanted |= !strcmp(argv[i], kernels[k].name);
-		if (wanted && (!kernels[k].avx2 || __builtin_cpu_supports("avx2")))
-			measure(k, budget);
-	}
-	return 0;
+	return measure_main(argc, argv, kernels, sizeof(kernels) / sizeof(kernels[0]));
 }

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: ISC
+"""inside.py: workloads that measure themselves, inside a guest and, but for I/O, on the host too. They print
+"BENCH name class value unit checksum"; a checksum that differs between two of them is a wrong result."""
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+from machine import HERE, Machine, note, tool
+
+PACKAGES = "gzip,xz-utils,sqlite3,python3-minimal,gcc,libc6-dev,openssl,sysbench,p7zip-full,fio,iperf3"
+
+
+class Taker:
+    """Reads the lines of one workload, of whatever host."""
+
+    def __init__(self, bench, workload):
+        self.bench, self.workload, self.sums = bench, workload, {}
+
+    def take(self, host, text):
+        for failed in re.findall(r"BENCH-FAILED (.*)", text):
+            note(f"bench: {self.workload}: {host}: {failed.strip()}")
+            self.bench.failed = True
+        for name, cls, value, unit, checksum in re.findall(r"BENCH (\S+) (\S+) ([0-9.]+) (\S+) ([0-9a-f]{16}|-)", text):
+            if self.sums.setdefault(name, checksum) != checksum:
+                note(f"bench: {self.workload} {name}: {host}: WRONG RESULT {checksum}, expected {self.sums[name]}")
+                self.bench.failed = True
+                continue
+            self.bench.add(f"{self.workload} {name}", cls, unit, host, float(value))
+
+
+def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeout=900):
+    """guest_command: words. do: functions of the initramfs's init. native: the host's command, or None."""
+    taker = Taker(bench, workload)
+    kernel = tool("guest-kernel")
+    words = ",".join(guest_command + bench.rows)
+
+    def one(host):
+        with Machine(bench.hosts.command(host, kernel, initrd,
+                                         f"console=ttyS0 quiet vigia.run={do} vigia.bench={words}", disks)) as m:
+            m.expect(rb"VIGIA init uptime=([0-9.]+)\s")
+            began, up = time.monotonic(), float(m.match.group(1))
+            m.expect(rb"VIGIA end uptime=([0-9.]+)\s", timeout)
+            outside, inside = time.monotonic() - began, float(m.match.group(1)) - up
+            if abs(inside / outside - 1) > 0.02:
+                note(f"bench: {workload}: {host}: the guest's clock says {inside:.2f} s, the host's {outside:.2f} s")
+            text = m.out.decode(errors="replace")
+        taker.take(host, text)
+        if "BENCH" not in text:
+            raise RuntimeError("it printed no figure: " + text[-400:])
+    for _ in range(bench.rounds):
+        if native:
+            note(f"bench: {workload}: native")
+            taker.take("native", subprocess.run(native + bench.rows, check=True, text=True,
+                                                stdout=subprocess.PIPE).stdout)
+        bench.interleaved(workload, one, 1)
+
+
+def compiled(bench, name):
+    """The static binary of tests/bench/NAME.c."""
+    out = os.path.join(bench.build, name)
+    sources = [os.path.join(HERE, f) for f in (name + ".c", "measure.h")]
+    if not os.path.exists(out) or os.path.getmtime(out) < max(map(os.path.getmtime, sources)):
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-static", "-pthread", "-o", out, sources[0]], check=True)
+    return out
+
+
+def timed_rows(bench, name, label):
+    binary = compiled(bench, name)
+    budget = ["-t", "60" if bench.quick else "200"]
+    initrd = tool("guest-initramfs", "--name", name, "--add", binary)
+    run(bench, label, [name, *budget], initrd, "bench", [binary, *budget])
+
+
+def compute(bench):
+    timed_rows(bench, "compute", "compute")
+
+
+def events(bench):
+    timed_rows(bench, "events", "event")
+
+
+def text_file(path):
+    """4 MiB of words as frequent as in a language: the same each time."""
+    rnd = random.Random(1)
+    words = ["".join(rnd.choices("etaoinshrdlucmfwypvbgk", k=rnd.randint(2, 9))) for _ in range(4000)]
+    weights = [1 / (i + 3) for i in range(len(words))]
+    out = " ".join(rnd.choices(words, weights, k=900_000))
+    with open(path, "w", encoding="ascii") as f:
+        f.write(re.sub(r"(.{60,79}) ", r"\1\n", out)[:4 << 20])
+
+
+def programs(bench):
+    seconds = "1" if bench.quick else "3"
+    disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
+    work = os.path.join(bench.build, "programs")
+    os.makedirs(work, exist_ok=True)
+    if not os.path.exists(os.path.join(work, "text")):
+        text_file(os.path.join(work, "text"))
+    add = []
+    for f in ("programs.sh", "stones.py", "compute.c", "measure.h"):
+        shutil.copy2(os.path.join(HERE, f), work)
+    for f in ("text", "programs.sh", "stones.py", "compute.c", "measure.h"):
+        add += ["--add", os.path.join(work, f) + ":/bench/" + f]
+    run(bench, "program", ["/bin/sh", "/tmp/programs.sh", seconds], tool("guest-initramfs", "--name", "programs", *add),
+        "root", ["sh", os.path.join(work, "programs.sh"), seconds], [disk])
+
+
+def io(bench):
+    seconds = "1" if bench.quick else "3"
+    disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
+    initrd = tool("guest-initramfs", "--name", "io", "--add", os.path.join(HERE, "io.sh") + ":/bench/io.sh")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    server = subprocess.Popen(["iperf3", "-s", "-B", "127.0.0.1", "-p", port], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        with tempfile.NamedTemporaryFile(dir=bench.build) as scratch:
+            for _ in range(256):  # no holes: reads are of data
+                scratch.write(os.urandom(1 << 20))
+            scratch.flush()
+            run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, port], initrd, "net_root", None, [disk, scratch.name])
+    finally:
+        server.terminate()
+        server.wait()

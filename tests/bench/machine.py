@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: ISC
+"""machine.py: how the guests of the benchmark are started, and one that runs, with its console on a pipe."""
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.join(ROOT, "tests/bench")
+MEMORY = 512
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def tool(name, *args):
+    return subprocess.run([os.path.join(ROOT, "tools", name), *args], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip().splitlines()[-1]
+
+
+class Hosts:
+    """What guests run on: "vigia", and "tcg" where QEMU is."""
+
+    def __init__(self, build, engine, with_qemu):
+        self.vigia = os.path.join(build, "cmd/vigia")
+        self.engine = engine
+        self.qemu = shutil.which("qemu-system-x86_64") if with_qemu else None
+        self.names = ["vigia"] + (["tcg"] if self.qemu else [])
+        self.started = 0
+
+    def command(self, host, kernel, initrd=None, append="", disks=(), memory=MEMORY):
+        """disks: paths; of .qcow2 images nothing that is written stays."""
+        self.started += 1
+        if host == "tcg":
+            c = [self.qemu, "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-smp", "1", "-nographic",
+                 "-no-reboot", "-monitor", "none", "-serial", "stdio", "-kernel", kernel, "-append", append]
+            c += ["-initrd", initrd] if initrd else []
+            for d in disks:
+                how = "format=qcow2,snapshot=on" if d.endswith(".qcow2") else "format=raw"
+                c += ["-drive", f"file={d},if=virtio,{how}"]
+            return c + ["-nic", "user,model=virtio-net-pci"]
+        c = [self.vigia, "run", "--engine", self.engine, "--memory", f"{memory}M", "--cpus", "1",
+             "--kernel", kernel, "--append", append, "--net", "user",
+             "--name", f"bench-{os.getpid()}-{self.started}"]
+        c += ["--initrd", initrd] if initrd else []
+        for d in disks:
+            c += ["--disk", d + (",snapshot" if d.endswith(".qcow2") else ",format=raw")]
+        return c
+
+    def qemu_version(self):
+        if not self.qemu:
+            return None
+        return subprocess.run([self.qemu, "--version"], text=True, stdout=subprocess.PIPE,
+                              check=False).stdout.splitlines()[0]
+
+
+class Machine:
+    """A running guest with its console on a pipe."""
+
+    def __init__(self, command):
+        self.start = time.monotonic()
+        self.errors = tempfile.TemporaryFile()
+        self.p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        self.out = b""
+        self.pos = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def expect(self, pattern, timeout=300):
+        """Seconds from the start until the pattern has come."""
+        pattern = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        while True:
+            m = pattern.search(self.out, self.pos)
+            if m:
+                self.pos = m.end()
+                self.match = m
+                return time.monotonic() - self.start
+            ready, _, _ = select.select([self.p.stdout], [], [], max(0, deadline - time.monotonic()))
+            data = os.read(self.p.stdout.fileno(), 65536) if ready else b""
+            if not data:
+                self.errors.seek(0)
+                self.close()
+                raise RuntimeError(f"{pattern.pattern!r} did not come: "
+                                   + self.out[-600:].decode(errors="replace")
+                                   + self.errors.read()[-600:].decode(errors="replace"))
+            self.out += data
+
+    def close(self):
+        if self.p.poll() is None:
+            self.p.send_signal(signal.SIGKILL)
+        self.p.wait()
+        self.p.stdout.close()
+        self.p.stdin.close()
+
+    def resident(self):
+        """MiB in memory without the guest's RAM. Pages of a memfd that is mapped twice count once."""
+        total = 0
+        with open(f"/proc/{self.p.pid}/smaps", encoding="ascii", errors="replace") as f:
+            size = 0
+            shared = False
+            for line in f:
+                m = re.match(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ \S+ *(.*)", line)
+                if m:
+                    shared = "memfd:" in m.group(2)
+                    continue
+                key, _, value = line.partition(":")
+                if key == "Size":
+                    size = int(value.split()[0])
+                elif key == ("Pss" if shared else "Rss") and size < MEMORY * 1024 * 0.9:
+                    total += int(value.split()[0])
+        return total / 1024
