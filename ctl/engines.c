@@ -53,40 +53,41 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 	return msg_fail(msg, ERR_INVAL, "there is no engine %s: see vigia doctor", name);
 }
 
-static int env_u64(const char *name, uint64_t max, uint64_t *out, struct msg *msg)
-{
-	const char *s = getenv(name);
-
-	*out = 0;
-	return s ? opt_u64(s, 0, max, name, out, msg) : 0;
-}
-
 int engine_tune(struct vm *vm, struct msg *msg)
 {
-	uint64_t cache, flush, hot, lines, interp, log, stats;
-	int err = env_u64("VIGIA_SOFT_CACHE", GIB, &cache, msg);
+	enum { CACHE, FLUSH, HOT, LINES, NOMIRRORS, INTERP, LOG, STATS, VARS };
+	static const struct {
+		const char *name;
+		uint64_t max;
+	} var[VARS] = {
+		[CACHE] = {"VIGIA_SOFT_CACHE", GIB},
+		[FLUSH] = {"VIGIA_SOFT_FLUSH", UINT32_MAX},
+		[HOT] = {"VIGIA_SOFT_HOT", SOFT_HOT_NEVER},
+		[LINES] = {"VIGIA_SOFT_LINES", SOFT_LINES_NEVER},
+		[NOMIRRORS] = {"VIGIA_SOFT_NOMIRRORS", 1},
+		[INTERP] = {"VIGIA_SOFT_INTERP", 1},
+		[LOG] = {"VIGIA_SOFT_LOG", 1},
+		[STATS] = {"VIGIA_SOFT_STATS", 1},
+	};
+	uint64_t x[VARS] = {0}, any = 0;
+	int err = 0;
 
-	if (!err)
-		err = env_u64("VIGIA_SOFT_FLUSH", UINT32_MAX, &flush, msg);
-	if (!err)
-		err = env_u64("VIGIA_SOFT_HOT", SOFT_HOT_NEVER, &hot, msg);
-	if (!err)
-		err = env_u64("VIGIA_SOFT_LINES", SOFT_LINES_NEVER, &lines, msg);
-	if (!err)
-		err = env_u64("VIGIA_SOFT_INTERP", 1, &interp, msg);
-	if (!err)
-		err = env_u64("VIGIA_SOFT_LOG", 1, &log, msg);
-	if (!err)
-		err = env_u64("VIGIA_SOFT_STATS", 1, &stats, msg);
-	if (err || vm->engine != &engine_soft ||
-	    !(cache || flush || hot || lines || interp || log || stats))
+	for (unsigned i = 0; i < VARS && !err; i++) {
+		const char *s = getenv(var[i].name);
+
+		if (s)
+			err = opt_u64(s, 0, var[i].max, var[i].name, &x[i], msg);
+		any |= x[i];
+	}
+	if (err || vm->engine != &engine_soft || !any)
 		return err;
-	err = soft_configure(vm, &(struct soft_config){.cache_bytes = cache,
-						       .flush_every = (uint32_t)flush,
-						       .hot = (enum soft_hot)hot,
-						       .lines = (enum soft_lines)lines,
-						       .interp = interp,
-						       .log_blocks = log,
-						       .log_stats = stats});
+	err = soft_configure(vm, &(struct soft_config){.cache_bytes = x[CACHE],
+						       .flush_every = (uint32_t)x[FLUSH],
+						       .hot = (enum soft_hot)x[HOT],
+						       .lines = (enum soft_lines)x[LINES],
+						       .no_mirrors = x[NOMIRRORS],
+						       .interp = x[INTERP],
+						       .log_blocks = x[LOG],
+						       .log_stats = x[STATS]});
 	return err ? msg_fail(msg, err, "VIGIA_SOFT_*: %s", err_str(err)) : 0;
 }

@@ -22,7 +22,8 @@ enum stub_kind {
 	STUB_POLL,
 	STUB_POLL_RCX,
 	STUB_EXEC_RCX, /* as STUB_EXEC, RCX is in T2 */
-	STUB_EXEC,     /* let the interpreter run instruction arg */
+	STUB_REP_RCX, /* a REP over more than one page, or DF; arg is its string.c's, RCX is in T2 */
+	STUB_EXEC,    /* let the interpreter run instruction arg */
 };
 
 struct stub {
@@ -32,6 +33,7 @@ struct stub {
 	uint8_t *at;   /* rel32 that leads here */
 	uint32_t arg;
 	uint64_t ea;
+	uint8_t *back; /* REP: where it is done; expects RCX in T2 and addends in tmp[0], tmp[1] */
 };
 
 #define MAX_STUBS (BLOCK_INSNS * 5)
@@ -61,6 +63,7 @@ struct tr {
 	int t1_slot; /* whose addend T1 holds when this instruction begins, or -1 */
 	struct stub stub[MAX_STUBS];
 	unsigned n_stubs;
+	unsigned n_spans; /* REPs that look at spans */
 };
 
 static inline uint64_t tr_next_rip(const struct tr *t)
@@ -162,6 +165,7 @@ bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in); /*
 bool emit_sys(struct tr *t, const struct insn *in);
 bool string_translatable(const struct insn *in);
 bool emit_string(struct tr *t, const struct insn *in);
+void emit_rep_far(struct tr *t, const struct stub *s); /* STUB_REP_RCX */
 
 /* The linear address rip (relative where pic) into reg */
 void emit_rip(struct tr *t, unsigned reg, uint64_t rip);

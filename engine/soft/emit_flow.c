@@ -565,6 +565,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 	case STUB_POLL:
 		stub_jump(t, s->arg, t->c->t_poll);
 		break;
+	case STUB_REP_RCX:
+		emit_rep_far(t, s);
+		break;
 	case STUB_EXEC_RCX:
 		asm_mov_rr(a, RCX, T2);
 		attr_fallthrough;

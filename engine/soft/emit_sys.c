@@ -143,6 +143,9 @@ bool emit_sys(struct tr *t, const struct insn *in)
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
+/* REPs of a block that look at spans: their code is long */
+#define SPANS_MAX 8u
+
 bool string_translatable(const struct insn *in)
 {
 	if (in->mnem != I_MOVS && in->mnem != I_STOS)
@@ -194,11 +197,70 @@ static void shift_run(struct asm_buf *a, unsigned reg, unsigned by, bool back, i
 	asm_lea(a, 8, reg, (int)reg, (int)by, 1, disp + back);
 }
 
-/* REP on one page, all of it: the host's own. Else string.c, with arg. The flags are kept. */
+/* T0 += 0 if RCX elements at reg, RCX < 2^32, lie in the span of that kind of access, else something; its
+ * addend is put into a slot. T1, T2 are lost. */
+static void probe_span(struct tr *t, unsigned reg, bool write, unsigned size, int32_t slot)
+{
+	const int32_t span = GS_OFF(span[t->ctx][write]);
+	struct asm_buf *a = &t->a;
+
+	asm_ld_gs(a, T2, span + (int32_t)offsetof(struct soft_span, addend));
+	asm_st_gs(a, T2, slot);
+	asm_ld_gs(a, T2, span + (int32_t)offsetof(struct soft_span, neg_start));
+	asm_lea(a, 8, T2, T2, (int)reg, 1, 0);
+	asm_mov_ri(a, T1, 32);
+	asm_shrx(a, T2, T2, T1);
+	asm_lea(a, 8, T0, T0, T2, 1, 0);
+	asm_lea(a, 8, T2, (int)reg, RCX, size, 0);
+	asm_not(a, T2);
+	asm_ld_gs(a, T1, span + (int32_t)offsetof(struct soft_span, end));
+	asm_lea(a, 8, T2, T2, T1, 1, 1);
+	asm_mov_ri(a, T1, 32);
+	asm_shrx(a, T2, T2, T1);
+	asm_lea(a, 8, T0, T0, T2, 1, 0);
+}
+
+/* Are they in spans? Jumps there if so. RCX is in T2 before and after. */
+static uint8_t *probe_spans(struct tr *t, bool movs, unsigned size)
+{
+	struct asm_buf *a = &t->a;
+
+	asm_mov_rr(a, RCX, T2);
+	asm_mov_ri(a, T1, 32);
+	asm_shrx(a, T0, RCX, T1);
+	probe_span(t, RDI, true, size, GS_OFF(tmp[0]));
+	if (movs)
+		probe_span(t, RSI, false, size, GS_OFF(tmp[1]));
+	add_direction(a);
+	asm_mov_rr(a, T2, RCX);
+	asm_mov_rr(a, RCX, T0);
+	return asm_jrcxz(a);
+}
+
+void emit_rep_far(struct tr *t, const struct stub *s)
+{
+	struct asm_buf *a = &t->a;
+	uint8_t *hit = NULL;
+
+	if (t->n_spans < SPANS_MAX) {
+		t->n_spans++;
+		hit = probe_spans(t, s->arg & STRING_MOVS, 1u << (s->arg >> STRING_SIZE_SHIFT & 3));
+	}
+	asm_mov_rr(a, RCX, T2);
+	asm_mov_ri(a, T2, s->arg);
+	asm_jmp(a, t->c->code.rw + t->c->t_string);
+	if (hit) {
+		asm_patch8(hit, a->p);
+		asm_jmp(a, s->back);
+	}
+}
+
+/* REP on one page, or on a span: the host's own, in one. Else string.c, with arg. The flags are kept. */
 static void emit_rep(struct tr *t, const struct insn *in, unsigned size, uint32_t arg)
 {
 	struct asm_buf *a = &t->a;
 	bool movs = in->mnem == I_MOVS;
+	struct stub *far;
 	uint8_t *ok;
 
 	asm_lea(a, 8, T0, RCX, -1, 1, -1);
@@ -211,9 +273,8 @@ static void emit_rep(struct tr *t, const struct insn *in, unsigned size, uint32_
 	asm_mov_rr(a, T2, RCX);
 	asm_mov_rr(a, RCX, T0);
 	ok = asm_jrcxz(a);
-	asm_mov_rr(a, RCX, T2);
-	asm_mov_ri(a, T2, arg);
-	asm_jmp(a, t->c->code.rw + t->c->t_string);
+	far = tr_stub(t, STUB_REP_RCX, asm_jmp(a, NULL), arg);
+	far->back = a->p;
 	asm_patch8(ok, a->p);
 	asm_mov_rr(a, RCX, T2);
 	asm_ld_gs(a, T0, GS_OFF(tmp[0]));

@@ -128,6 +128,23 @@ struct soft_view {
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that the jump cache leads to */
 };
 
+/* What translated code may run a REP over: [-neg_start, end), at its address plus addend (with TLB_BIAS). End 0:
+ * nothing, as no REP reaches it. */
+struct soft_span {
+	uint64_t neg_start, end, addend;
+};
+
+/* Guest pages mapped once more, in the guest's order, or that may come to be (span.c) */
+#define MIRRORS      32u
+#define MIRROR_PAGES 17u /* 64 KiB, wherever they begin */
+struct soft_mirror {
+	gva_t first;
+	uint32_t n;
+	uint32_t heat; /* times seen, until made */
+	bool made;
+	hva_t page[MIRROR_PAGES];
+};
+
 #define HOT_BITS 16384u
 
 struct soft_vm;
@@ -136,13 +153,14 @@ struct soft_vcpu {
 	struct cpu cpu; /* first: the guest's registers */
 
 	/* --- reached by translated code and trampolines */
-	uint64_t host_rsp;           /* of enter()'s frame */
-	uint64_t jump_to;            /* where resume continues */
-	uint64_t slow_ea;            /* linear address of the access that missed */
-	uint64_t tmp[4];             /* translations' own scratch */
-	uint64_t group[GROUP_SLOTS]; /* addends of groups (group.c) */
-	uint64_t self;               /* address of this structure */
-	uint64_t vbase;              /* linear address of the page that runs (MODE_IS_PIC) */
+	uint64_t host_rsp;                   /* of enter()'s frame */
+	uint64_t jump_to;                    /* where resume continues */
+	uint64_t slow_ea;                    /* linear address of the access that missed */
+	uint64_t tmp[4];                     /* translations' own scratch */
+	uint64_t group[GROUP_SLOTS];         /* addends of groups (group.c) */
+	struct soft_span span[CTX_COUNT][2]; /* read, written */
+	uint64_t self;                       /* address of this structure */
+	uint64_t vbase; /* linear address of the page that runs (MODE_IS_PIC) */
 	/* Minus the bytes of each segment that may be read, written (MODE_LEGACY); 0: the interpreter
 	 * must look. Minus CS.base. */
 	uint64_t neg_room[2][6];
@@ -172,6 +190,10 @@ struct soft_vcpu {
 	uint64_t last_ea;
 	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;
+
+	struct soft_mirror mirror[MIRRORS];
+	hva_t mirror_memory; /* theirs, one after the other; or NULL */
+	bool no_mirrors;     /* not to be had on this host */
 
 	uint8_t hot[HOT_BITS / 8], warm[HOT_BITS / 8]; /* hot.c */
 	uint32_t n_hot;

@@ -8,6 +8,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/layout.h"
+#include "engine/soft/span.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/view.h"
 #include "vm/machine.h"
@@ -84,6 +85,7 @@ static void vcpu_free(struct soft_vcpu *v)
 
 	if (v->views)
 		soft_views_destroy(v);
+	soft_mirrors_free(v);
 	plat_pages_free(v->rev, rev_bytes());
 	memcpy(window, v->window, sizeof(window));
 	plat_windows_free(GS_SHARED, GS_OWN, VIEWS, window);

@@ -28,6 +28,7 @@ struct soft_config {
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
 	enum soft_hot hot;
 	enum soft_lines lines;
+	bool no_mirrors; /* see span.c */
 	bool interp;     /* never translate */
 	bool log_blocks; /* log each translation */
 	bool log_stats;  /* log the counters at the end */
@@ -54,6 +55,7 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(views_kept, "address spaces resumed")                                  \
 	S(tlb_flush_all, "TLB flushes, all")                                     \
 	S(tlb_flush_page, "TLB flushes, one page")                               \
+	S(mirrors, "buffers mapped in the guest's order")                        \
 	S(exec, "instructions executed from translated code by the interpreter") \
 	S(steps, "instructions executed by the dispatcher")                      \
 	S(exits, "jumps within a page resolved")                                 \

@@ -6,10 +6,8 @@
  * vCPU's own thread, called from translated code. */
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
+#include "engine/soft/span.h"
 #include "engine/soft/tlb.h"
-
-/* One REP of the host; interrupts wait for its end. */
-#define RUN_MAX (64 * KIB)
 
 /* The host's own REP of the same element size: each element is one access. */
 static void move(hva_t d, hva_t s, uint64_t n, unsigned log)
@@ -46,23 +44,6 @@ static void store(hva_t d, uint64_t v, uint64_t n, unsigned log)
 	}
 }
 
-static uint64_t room(uint64_t va)
-{
-	return PAGE_SIZE - (va & PAGE_MASK);
-}
-
-/* Pages that follow each other in the guest often do so in the host: one REP for all of them is much
- * faster than one for each. bytes: what is known to be there; want: at most this. A page that is
- * not entered ends it, so that it faults in its turn. */
-static uint64_t extend(struct soft_vcpu *v, uint64_t va, hva_t host, bool write, uint64_t bytes,
-		       uint64_t want)
-{
-	want = MIN(want, (uint64_t)RUN_MAX);
-	while (bytes < want && soft_tlb_peek(v, va + bytes, write) == host + bytes)
-		bytes += PAGE_SIZE;
-	return MIN(bytes, want);
-}
-
 /* ---- 16- and 32-bit code --------------------------------------------------------------------- */
 
 /* Bytes of the segment from this offset on, before the offset wraps */
@@ -97,8 +78,7 @@ static const uint8_t *legacy_string(struct soft_vcpu *v, struct soft_block *b,
 	while (count) {
 		uint64_t di = g[RDI] & mask, si = g[RSI] & mask;
 		uint64_t to = seg_linear(v, ES, di), from = seg_linear(v, DS, si);
-		uint64_t want =
-			MIN(MIN(count, (uint64_t)RUN_MAX) << log, seg_room(v, ES, true, di, mask));
+		uint64_t want = MIN(MIN(count, RUN_MAX) << log, seg_room(v, ES, true, di, mask));
 		uint64_t bytes, n;
 		hva_t d, s;
 
@@ -110,9 +90,9 @@ static const uint8_t *legacy_string(struct soft_vcpu *v, struct soft_block *b,
 		s = movs && d ? soft_tlb_host(v, from, false) : d;
 		if (unlikely(!s))
 			return soft_exec_site(v, where);
-		bytes = extend(v, to, d, true, room(to), want);
+		bytes = soft_span(v, to, true, want, &d);
 		if (movs)
-			bytes = extend(v, from, s, false, room(from), bytes);
+			bytes = soft_span(v, from, false, bytes, &s);
 		n = bytes >> log;
 		if (unlikely(!n))
 			return soft_exec_site(v, where);
@@ -153,13 +133,13 @@ const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 	while (count) {
 		hva_t d = soft_tlb_host(v, g[RDI], true);
 		hva_t s = movs && d ? soft_tlb_host(v, g[RSI], false) : d;
-		uint64_t want = MIN(count, (uint64_t)RUN_MAX) << log, bytes, n;
+		uint64_t want = MIN(count, RUN_MAX) << log, bytes, n;
 
 		if (unlikely(!s))
 			return soft_exec_site(v, where);
-		bytes = extend(v, g[RDI], d, true, room(g[RDI]), want);
+		bytes = soft_span(v, g[RDI], true, want, &d);
 		if (movs)
-			bytes = extend(v, g[RSI], s, false, room(g[RSI]), bytes);
+			bytes = soft_span(v, g[RSI], false, bytes, &s);
 		n = bytes >> log;
 		if (unlikely(!n))
 			return soft_exec_site(v, where);

@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/span.h"
 #include "engine/soft/view.h"
 
 /* Flushes of a view after which its tables' memory is given back */
@@ -60,6 +61,7 @@ static void init_shared(struct soft_vcpu *v)
 	init_tables((uint8_t *)v, false);
 	memset(v->in_tlb, 0, sizeof(v->in_tlb));
 	v->log_tlb[0].n = v->log_tlb[1].n = 0;
+	soft_spans_end(v);
 }
 
 static void init_view(struct soft_view *view)
@@ -93,6 +95,7 @@ void soft_tlb_flush_shared(struct soft_vcpu *v, bool global)
 {
 	struct soft_log *log = &v->log_tlb[global];
 
+	soft_spans_end(v);
 	if (log->n > LOG_MAX) {
 		init_shared(v);
 		return;
@@ -110,6 +113,7 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 {
 	struct soft_log *log = &view->log_tlb;
 
+	soft_spans_end(v);
 	/* Address spaces are random: in time each page of the tables would be touched. */
 	if (log->n > LOG_MAX || (log->n && ++view->flushes == VIEW_RECYCLE)) {
 		init_view(view);
@@ -126,6 +130,7 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 
 void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 {
+	soft_spans_end(v);
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
 		for (unsigned i = 0; i < (is_own(t) ? VIEWS : 1); i++)
 			entry_clear(v->views[i].gs, t, index);
@@ -196,6 +201,7 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 	uint64_t page = (uint64_t)hva & ~PAGE_MASK;
 	uint32_t next;
 
+	soft_spans_end(v);
 	for (uint32_t i = *rev_head(v, page); i; i = next) {
 		uint32_t e = i - 1;
 		struct soft_rev *r = rev_of(v, e);

@@ -345,7 +345,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 		return TR_NONE;
 	t->mode = mode;
 	t->ctx = mode & MODE_CTX;
-	t->n = t->n_stubs = 0;
+	t->n = t->n_stubs = t->n_spans = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
 	*t->b = (struct soft_block){

@@ -301,13 +301,108 @@ static void strings(void **state)
 	rig_close(&r[1]);
 }
 
+/* Buffers whose pages lie anywhere, and change: where they were run over often, they are mapped in the guest's
+ * order, and what the guest sees stays the interpreter's. */
+static void mirrors(void **state)
+{
+	static const uint8_t ops[][2] = {{0x48, 0xa5}, {0x48, 0xab}, {0x40, 0xa4}, {0x66, 0xab}};
+	static const struct soft_config translated = {0}, interpreted = {.interp = true};
+	const unsigned pages = 12;
+	uint64_t seed = 7;
+	struct soft_stats st;
+	struct rig r[2];
+
+	assert_int_equal(rig_open(&r[0], &translated), 0);
+	assert_int_equal(rig_open(&r[1], &interpreted), 0);
+	for (unsigned n = 0; n < 200; n++) {
+		uint64_t pte[2 * 12 + 1];
+		uint64_t x = (seed = seed * UINT64_C(6364136223846793005) + 1) >> 33;
+		unsigned op = (unsigned)(x % ARRAY_SIZE(ops)),
+			 changed = (unsigned)(x >> 8) % (2 * pages);
+		const uint8_t prog[] = {
+			0x4c, 0x89,       0xc7,                         /* 1: mov rdi, r8 */
+			0x4c, 0x89,       0xce,                         /* mov rsi, r9 */
+			0x4c, 0x89,       0xd1,                         /* mov rcx, r10 */
+			0xf3, ops[op][0], ops[op][1],                   /* rep ... */
+			0x41, 0xff,       0xcb,                         /* dec r11d */
+			0x75, 0xef,                                     /* jnz 1b */
+			0x4d, 0x89,       0x75,       0x00,             /* mov [r13], r14 */
+			0x41, 0x0f,       0x01,       0x3c, 0x24,       /* invlpg [r12] */
+			0x41, 0xbb,       0x46,       0x00, 0x00, 0x00, /* mov r11d, 70 */
+			0xff, 0xcd,                                     /* dec ebp */
+			0x75, 0xdc,                                     /* jnz 1b */
+			0xf4,
+		};
+		gva_t changed_va = RIG_DATA + changed * PAGE_SIZE;
+
+		for (unsigned i = 0; i <= 2 * pages; i++) {
+			seed = seed * UINT64_C(6364136223846793005) + 1;
+			pte[i] = (0x500000 + (seed >> 33) % 32 * PAGE_SIZE) | 0x67;
+		}
+		if (x >> 20 & 1)
+			pte[2 * pages] &= ~UINT64_C(2); /* may not be written any more */
+		for (unsigned k = 0; k < 2; k++) {
+			rig_tables(&r[k]);
+			for (unsigned i = 0; i < 2 * pages; i++)
+				*rig_pte(&r[k], RIG_DATA + i * PAGE_SIZE) = pte[i];
+			for (unsigned i = 0; i < 32 * PAGE_SIZE; i++)
+				r[k].ram[0x500000 + i] = (uint8_t)(i * 7 + i / 4096);
+			rig_reset(&r[k], false);
+			code(&r[k], RIG_CODE + op * 64, prog, sizeof(prog));
+			r[k].s->rip = RIG_CODE + op * 64;
+			r[k].s->gpr[R8] = RIG_DATA + (x >> 21 & 0xff8) + (x >> 19 & 1);
+			r[k].s->gpr[R9] =
+				RIG_DATA + (n & 1 ? 4 : pages) * PAGE_SIZE + (x >> 15 & 0x38);
+			r[k].s->gpr[R10] = op < 2 ? 2600 : 9001;
+			r[k].s->gpr[R11] = 70;
+			r[k].s->gpr[RBP] = 3;
+			r[k].s->gpr[R12] = changed_va;
+			r[k].s->gpr[R13] = RIG_PT + (changed_va >> 12) * 8;
+			r[k].s->gpr[R14] = pte[2 * pages];
+			r[k].s->gpr[RAX] = x * UINT64_C(0x9e3779b97f4a7c15);
+			assert_int_equal(rig_run(&r[k]), EXIT_HLT);
+			memset(r[k].ram + RIG_IST - 24, 0, 2); /* a fault's flags: dead */
+		}
+		assert_int_equal(r[0].s->rip, r[1].s->rip);
+		assert_memory_equal(r[0].s->gpr, r[1].s->gpr, sizeof(r[0].s->gpr));
+		assert_int_equal(r[0].s->cr2, r[1].s->cr2);
+		assert_memory_equal(r[0].ram, r[1].ram, RIG_RAM);
+	}
+	soft_stats_read(r[0].vm, &st);
+	assert_true(st.mirrors > 100);
+	rig_close(&r[0]);
+	rig_close(&r[1]);
+}
+
+/* A block of the most instructions there are, all of the kind with the longest code */
+static void many_strings(void **state)
+{
+	static const struct soft_config cfg = {0};
+	uint8_t prog[64 * 3 + 1];
+	struct rig r;
+
+	for (unsigned i = 0; i < 64; i++)
+		memcpy(prog + 3 * i, (const uint8_t[]){0xf3, 0x48, 0xa5}, 3);
+	prog[sizeof(prog) - 1] = 0xf4;
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_reset(&r, false);
+	r.s->gpr[RDI] = RIG_DATA;
+	r.s->gpr[RSI] = RIG_DATA + 8;
+	r.s->gpr[RCX] = 1000;
+	assert_int_equal(rig_run(&r), EXIT_HLT);
+	assert_int_equal(r.s->gpr[RDI], RIG_DATA + 8000);
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops),          cmocka_unit_test(calls),
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
 		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
-		cmocka_unit_test(strings),
+		cmocka_unit_test(strings),        cmocka_unit_test(mirrors),
+		cmocka_unit_test(many_strings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
