@@ -36,9 +36,10 @@ struct st_field {
 };
 
 /* Fields of struct s. SV gives the greatest value that a file may hold, SA is an array. */
-#define ST_F(s, m, t, lim)                                         \
-	{                                                          \
-#m, offsetof(s, m), t, sizeof(((s *)0)->m), 1, lim \
+#define ST_F(s, m, t, lim) ST_NAMED(#m, s, m, t, lim)
+#define ST_NAMED(name, s, m, t, lim)                                 \
+	{                                                            \
+		name, offsetof(s, m), t, sizeof(((s *)0)->m), 1, lim \
 	}
 #define ST_U(s, m)         ST_F(s, m, ST_INT, 0)
 #define ST_UMAX(s, m, lim) ST_F(s, m, ST_INT, lim)

@@ -83,11 +83,9 @@ static void card_reset(struct e1000 *e)
 		*e_reg(e, values[i].off) = values[i].value;
 	ra[0] = e->mac[0] | e->mac[1] << 8 | e->mac[2] << 16 | (uint32_t)e->mac[3] << 24;
 	ra[1] = e->mac[4] | e->mac[5] << 8 | BIT(31);
-	e->ctx = e->ctx_seg = (struct e1000_ctx){0};
-	e->tx = (struct e1000_tx){0};
-	e->mw_bits = e->mw_left = 0;
-	e->mw_in = e->mw_out = 0;
-	e->mw_do = true;
+	e->ctx = e->ctx_seg = (struct nic_ctx){0};
+	e->tx = (struct nic_frame){0};
+	microwire_reset(&e->mw);
 	e->next_irq = 0;
 	e1000_phy_reset(e);
 	irq_update(e);
@@ -269,27 +267,17 @@ static void e1000_reset(struct dev *dev)
 
 #define E struct e1000
 static const struct st_field card_fields[] = {
-	ST_A(E, reg),
-	ST_UMAX(E, ioaddr, REGS_SIZE - 4),
-	ST_A(E, phy),
-	ST_UMAX(E, mw_bits, 9),
-	ST_U(E, mw_in),
-	ST_U(E, mw_out),
-	ST_UMAX(E, mw_left, 16),
-	ST_B(E, mw_do),
-	ST_B(E, pin),
-	ST_T(E, next_irq),
-	ST_RAW(E, mac),
-	ST_UMAX(E, tx.len, NET_FRAME_MAX),
-	ST_B(E, tx.begun),
-	ST_B(E, tx.skip),
-	ST_B(E, tx.segment),
-	ST_B(E, tx.ip_sum),
+	ST_A(E, reg),        ST_UMAX(E, ioaddr, REGS_SIZE - 4),
+	ST_A(E, phy),        MICROWIRE_FIELDS(E, mw),
+	ST_B(E, pin),        ST_T(E, next_irq),
+	ST_RAW(E, mac),      ST_UMAX(E, tx.len, NET_FRAME_MAX),
+	ST_B(E, tx.begun),   ST_B(E, tx.skip),
+	ST_B(E, tx.segment), ST_B(E, tx.ip_sum),
 	ST_B(E, tx.tu_sum),
 };
 #undef E
 
-#define C struct e1000_ctx
+#define C struct nic_ctx
 static const struct st_field ctx_fields[] = {
 	ST_U(C, ipcss), ST_U(C, ipcso), ST_U(C, tucss), ST_U(C, tucso), ST_U(C, hdrlen),
 	ST_U(C, ipcse), ST_U(C, tucse), ST_U(C, mss),   ST_B(C, tcp),   ST_B(C, ip4),
@@ -328,25 +316,15 @@ static int e1000_state(struct dev *dev, struct state_stream *st)
 static int e1000_freeze(struct dev *dev, bool on)
 {
 	struct e1000 *e = container_of(dev, struct e1000, dev);
-	uint64_t deadline = plat_now() + 5 * NS_PER_SEC;
-	bool busy, ready;
+	bool ready;
 
 	plat_mutex_lock(&e->lock);
 	e->frozen = on;
-	busy = e->sending;
-	plat_event_clear(&e->idle);
 	ready = e1000_rx_ready(e);
 	plat_mutex_unlock(&e->lock);
-	while (on && busy) {
-		if (!plat_event_wait(&e->idle, deadline))
-			return err_here(ERR_TIMEOUT);
-		plat_mutex_lock(&e->lock);
-		plat_event_clear(&e->idle);
-		busy = e->sending;
-		plat_mutex_unlock(&e->lock);
-	}
-	if (!on)
-		e1000_transmit(e);
+	if (on)
+		return nic_quiesce(&e->lock, &e->sending, &e->idle);
+	e1000_transmit(e);
 	if (ready)
 		e->net->ops->rx_ready(e->net);
 	return 0;

@@ -5,7 +5,9 @@
 #define DEV_NIC_E1000_IMPL_H
 
 #include "dev/nic/e1000.h"
+#include "dev/nic/microwire.h"
 #include "dev/nic/nic.h"
+#include "dev/nic/offload.h"
 #include "dev/pci/pci.h"
 #include "vm/dev.h"
 #include "vm/vm.h"
@@ -82,27 +84,7 @@ enum {
 #define ICR_MDAC   BIT(9)
 #define ICR_ALL    0x0001ffffu
 
-#define E_RX_MAX     16384 /* bytes of a frame that is received, with its checksum */
-#define EEPROM_WORDS 64
-
-/* Where checksums go (TCP/IP context descriptor, 3.3.6); mss and hdrlen: of segmentation. */
-struct e1000_ctx {
-	uint8_t ipcss, ipcso, tucss, tucso, hdrlen;
-	uint16_t ipcse, tucse, mss;
-	bool tcp, ip4;
-};
-
-/* A frame of the guest's while its descriptors are read. */
-struct e1000_tx {
-	uint32_t len;
-	bool begun, skip; /* of a frame; it has become too long */
-	bool segment, vlan;
-	bool ip_sum, tu_sum;
-	uint8_t sum_start, sum_off; /* legacy descriptors: where to, and whether at all */
-	bool sum;
-	uint16_t vet, tag;
-	struct e1000_ctx ctx;
-};
+#define E_RX_MAX 16384 /* bytes of a frame that is received, with its checksum */
 
 struct e1000 {
 	struct dev dev;
@@ -116,15 +98,10 @@ struct e1000 {
 	uint32_t reg[E_END / 4];
 	uint32_t ioaddr;
 	uint16_t phy[32];
-	uint16_t eeprom[EEPROM_WORDS];
+	uint16_t eeprom[MICROWIRE_WORDS];
 	uint8_t mac[6]; /* of the card: what a reset loads */
 
-	/* Microwire */
-	uint8_t mw_bits; /* that have come since chip select */
-	uint16_t mw_in;  /* those bits */
-	uint16_t mw_out; /* word that is shifted out, below it */
-	uint8_t mw_left; /* bits of it */
-	bool mw_do;
+	struct microwire mw; /* in front of eeprom */
 
 	/* interrupts */
 	bool pin;
@@ -134,8 +111,8 @@ struct e1000 {
 
 	/* sending: one thread at a time; buf is its own while sending is set, without the lock too */
 	bool sending;
-	struct e1000_ctx ctx, ctx_seg;
-	struct e1000_tx tx;
+	struct nic_ctx ctx, ctx_seg;
+	struct nic_frame tx;
 	uint8_t *buf;     /* NET_FRAME_MAX */
 	uint8_t *segment; /* likewise: one frame of many */
 	uint8_t *rx;      /* E_RX_MAX, on the back end's thread */

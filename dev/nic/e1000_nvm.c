@@ -12,10 +12,6 @@
 #define EE_GNT  BIT(7)
 #define EE_PRES BIT(8)
 
-/* A command is a start bit, two of code and six of address. */
-#define MW_BITS 9
-#define MW_READ 6
-
 #define EE_SUM 0xbaba
 
 void e1000_nvm_init(struct e1000 *e)
@@ -36,36 +32,12 @@ void e1000_nvm_init(struct e1000 *e)
 		e->eeprom[i] = (uint16_t)(e->mac[2 * i] | e->mac[2 * i + 1] << 8);
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
 		e->eeprom[words[i].at] = words[i].word;
-	for (unsigned i = 0; i < EEPROM_WORDS - 1; i++)
+	for (unsigned i = 0; i < MICROWIRE_WORDS - 1; i++)
 		sum = (uint16_t)(sum + e->eeprom[i]);
-	e->eeprom[EEPROM_WORDS - 1] = (uint16_t)(EE_SUM - sum);
+	e->eeprom[MICROWIRE_WORDS - 1] = (uint16_t)(EE_SUM - sum);
 }
 
 /* ---- EEPROM -------------------------------------------------------------------------------------- */
-
-/* On a rising clock: takes a bit, or gives the next one. Reading goes on into the next word. */
-static void mw_clock(struct e1000 *e, bool in)
-{
-	if (e->mw_bits < MW_BITS) {
-		if (!e->mw_bits && !in)
-			return; /* before the start bit */
-		e->mw_in = (uint16_t)(e->mw_in << 1 | in);
-		if (++e->mw_bits == MW_BITS && e->mw_in >> 6 == MW_READ) {
-			e->mw_out = e->eeprom[e->mw_in & 63];
-			e->mw_left = 16;
-			e->mw_do = false; /* a zero precedes the word */
-		}
-		return;
-	}
-	if (!e->mw_left) {
-		e->mw_in = (uint16_t)((e->mw_in & ~63u) | ((e->mw_in + 1u) & 63));
-		e->mw_out = e->eeprom[e->mw_in & 63];
-		e->mw_left = 16;
-	}
-	e->mw_do = e->mw_out >> 15;
-	e->mw_out = (uint16_t)(e->mw_out << 1);
-	e->mw_left--;
-}
 
 void e1000_eecd(struct e1000 *e, uint32_t v)
 {
@@ -73,12 +45,9 @@ void e1000_eecd(struct e1000 *e, uint32_t v)
 
 	*e_reg(e, E_EECD) = v & (EE_SK | EE_CS | EE_DI | EE_REQ);
 	if (!(v & EE_CS)) {
-		e->mw_bits = 0;
-		e->mw_in = 0;
-		e->mw_left = 0;
-		e->mw_do = true;
+		microwire_reset(&e->mw);
 	} else if ((v & EE_SK) && !(old & EE_SK)) {
-		mw_clock(e, v & EE_DI);
+		microwire_clock(&e->mw, e->eeprom, v & EE_DI);
 	}
 }
 
@@ -86,7 +55,7 @@ uint32_t e1000_eecd_read(struct e1000 *e)
 {
 	uint32_t v = *e_reg(e, E_EECD);
 
-	return v | EE_PRES | (v & EE_REQ ? EE_GNT : 0) | (e->mw_do ? EE_DO : 0);
+	return v | EE_PRES | (v & EE_REQ ? EE_GNT : 0) | (e->mw.dout ? EE_DO : 0);
 }
 
 void e1000_eerd(struct e1000 *e, uint32_t v)
@@ -96,7 +65,8 @@ void e1000_eerd(struct e1000 *e, uint32_t v)
 	*e_reg(e, E_EERD) = v & 0xff00;
 	if (v & 1)
 		*e_reg(e, E_EERD) |= BIT(4) /* done */ |
-				     (uint32_t)(at < EEPROM_WORDS ? e->eeprom[at] : 0xffff) << 16;
+				     (uint32_t)(at < MICROWIRE_WORDS ? e->eeprom[at] : 0xffff)
+					     << 16;
 }
 
 /* ---- PHY ----------------------------------------------------------------------------------------------- */

@@ -164,14 +164,8 @@ static void count(struct e1000 *e, const uint8_t *dst, uint32_t len)
 /* Puts the frame as the guest will see it into e->rx; its length. */
 static uint32_t shape(struct e1000 *e, const uint8_t *frame, size_t len, struct rx_desc *d)
 {
-	uint32_t n = (uint32_t)len, crc;
+	uint32_t n = nic_pad(e->rx, frame, len), crc = nic_crc(e->rx, n);
 
-	memcpy(e->rx, frame, len);
-	if (n < NIC_WIRE_MIN) {
-		memset(e->rx + n, 0, NIC_WIRE_MIN - n);
-		n = NIC_WIRE_MIN;
-	}
-	crc = nic_crc(e->rx, n);
 	if ((*e_reg(e, E_CTRL) & CTRL_VME) && is_vlan(e, frame, len)) {
 		d->special = (uint16_t)(frame[14] << 8 | frame[15]);
 		d->status |= RXD_VP;

@@ -7,7 +7,6 @@
 #include "base/str.h"
 #include "dev/disk.h"
 #include "dev/nic/e1000_impl.h"
-#include "dev/nic/netcsum.h"
 
 #define TCTL_EN BIT(1)
 
@@ -30,106 +29,12 @@ struct tx_desc {
 };
 _Static_assert(sizeof(struct tx_desc) == 16, "transmit descriptor");
 
-static void set16(uint8_t *p, uint32_t v)
+/* What a driver asks for goes out as a frame, or several, without the lock. */
+static void out(void *arg, const uint8_t *frame, size_t len)
 {
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
+	struct e1000 *e = arg;
 
-static uint32_t get16(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 8 | p[1];
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return get16(p) << 16 | get16(p + 2);
-}
-
-/* ---- a whole frame, without the lock ---------------------------------------------------------------- */
-
-/* The checksum of [start, end] at off; end 0: to the frame's end. What makes no sense is not done. */
-static void put_sum(uint8_t *f, uint32_t len, uint32_t start, uint32_t off, uint32_t end)
-{
-	if (!end || end >= len)
-		end = len - 1;
-	if (start <= end && off + 2 <= len && off >= start)
-		netcsum_complete(f, end + 1, start, off - start);
-}
-
-static void finish_frame(struct e1000 *e, const struct e1000_tx *t, uint8_t *f, uint32_t len)
-{
-	const struct e1000_ctx *c = &t->ctx;
-
-	if (t->sum)
-		put_sum(f, len, t->sum_start, t->sum_off, 0);
-	if (t->tu_sum)
-		put_sum(f, len, c->tucss, c->tucso, c->tucse);
-	if (t->ip_sum)
-		put_sum(f, len, c->ipcss, c->ipcso, c->ipcse);
-	if (t->vlan && len >= 12 && len + 4 <= NET_FRAME_MAX) {
-		memmove(f + 16, f + 12, len - 12);
-		set16(f + 12, t->vet);
-		set16(f + 14, t->tag);
-		len += 4;
-	}
-	nic_send(e->net, f, len);
-}
-
-/* Headers of one segment (3.5.7): n bytes of data from at on. */
-static void segment_headers(const struct e1000_tx *t, uint8_t *f, uint32_t index, uint32_t at,
-			    uint32_t n, bool last)
-{
-	const struct e1000_ctx *c = &t->ctx;
-	uint32_t len = c->hdrlen + n, sum;
-
-	if (c->ip4 && c->ipcss + 20u <= c->hdrlen) {
-		set16(f + c->ipcss + 2, len - c->ipcss);
-		set16(f + c->ipcss + 4, get16(f + c->ipcss + 4) + index);
-	} else if (!c->ip4 && c->ipcss + 40u <= c->hdrlen) {
-		set16(f + c->ipcss + 4, len - c->ipcss - 40);
-	}
-	if (c->tcp && c->tucss + 20u <= c->hdrlen) {
-		uint32_t seq = get32(f + c->tucss + 4) + at;
-
-		set16(f + c->tucss + 4, seq >> 16);
-		set16(f + c->tucss + 6, seq);
-		if (!last)
-			f[c->tucss + 13] &= (uint8_t)~0x09; /* PSH, FIN */
-	} else if (!c->tcp && c->tucss + 8u <= c->hdrlen) {
-		set16(f + c->tucss + 4, len - c->tucss);
-	}
-	/* The sum of the pseudo header stands there, without the length. */
-	if (t->tu_sum && c->tucso + 2u <= c->hdrlen) {
-		sum = get16(f + c->tucso) + len - c->tucss;
-		set16(f + c->tucso, (sum & 0xffff) + (sum >> 16));
-	}
-}
-
-static void send_frame(struct e1000 *e, const struct e1000_tx *t)
-{
-	const struct e1000_ctx *c = &t->ctx;
-	uint32_t data, index = 0;
-
-	if (t->skip || t->len < NIC_FRAME_MIN)
-		return;
-	if (!t->segment) {
-		finish_frame(e, t, e->buf, t->len);
-		return;
-	}
-	if (!c->mss || c->hdrlen < NIC_FRAME_MIN || t->len <= c->hdrlen)
-		return;
-	data = t->len - c->hdrlen;
-	for (uint32_t at = 0; at < data; at += c->mss, index++) {
-		uint32_t n = MIN(data - at, (uint32_t)c->mss);
-
-		if (c->hdrlen + n > NET_FRAME_MAX - 4)
-			return;
-		memcpy(e->segment, e->buf, c->hdrlen);
-		memcpy(e->segment + c->hdrlen, e->buf + c->hdrlen + at, n);
-		segment_headers(t, e->segment, index, at, n, at + n == data);
-		finish_frame(e, t, e->segment, c->hdrlen + n);
-	}
+	nic_send(e->net, frame, len);
 }
 
 /* ---- descriptors, with the lock ------------------------------------------------------------------------ */
@@ -137,9 +42,9 @@ static void send_frame(struct e1000 *e, const struct e1000_tx *t)
 static void context(struct e1000 *e, const struct tx_desc *d)
 {
 	uint8_t tucmd = (uint8_t)(d->cmd >> 24);
-	struct e1000_ctx *c = tucmd & CMD_TSE ? &e->ctx_seg : &e->ctx;
+	struct nic_ctx *c = tucmd & CMD_TSE ? &e->ctx_seg : &e->ctx;
 
-	*c = (struct e1000_ctx){
+	*c = (struct nic_ctx){
 		.ipcss = (uint8_t)d->lo,
 		.ipcso = (uint8_t)(d->lo >> 8),
 		.ipcse = (uint16_t)(d->lo >> 16),
@@ -156,10 +61,10 @@ static void context(struct e1000 *e, const struct tx_desc *d)
 /* The first descriptor of a frame says what is to be done with it. */
 static void frame_begin(struct e1000 *e, const struct tx_desc *d, bool extended)
 {
-	struct e1000_tx *t = &e->tx;
+	struct nic_frame *t = &e->tx;
 	uint8_t cmd = (uint8_t)(d->cmd >> 24);
 
-	*t = (struct e1000_tx){.begun = true};
+	*t = (struct nic_frame){.begun = true};
 	if (!extended)
 		return;
 	t->segment = cmd & CMD_TSE;
@@ -171,7 +76,7 @@ static void frame_begin(struct e1000 *e, const struct tx_desc *d, bool extended)
 /* true: the frame is complete. */
 static bool data(struct e1000 *e, const struct tx_desc *d, bool extended)
 {
-	struct e1000_tx *t = &e->tx;
+	struct nic_frame *t = &e->tx;
 	uint8_t cmd = (uint8_t)(d->cmd >> 24);
 	uint32_t len = d->cmd & (extended ? 0xfffff : 0xffff);
 
@@ -241,7 +146,7 @@ void e1000_transmit(struct e1000 *e)
 	}
 	e->sending = true;
 	while (n = *e_reg(e, E_TDLEN) / sizeof(struct tx_desc), more(e, n)) {
-		struct e1000_tx t;
+		struct nic_frame t;
 
 		any = true;
 		if (!next(e, n))
@@ -253,7 +158,7 @@ void e1000_transmit(struct e1000 *e)
 		e1000_count(e, E_GPTC, 1);
 		e1000_count(e, E_GOTCL, t.len);
 		plat_mutex_unlock(&e->lock);
-		send_frame(e, &t);
+		nic_frame_send(&t, e->buf, e->segment, out, e);
 		plat_mutex_lock(&e->lock);
 	}
 	e->sending = false;

@@ -2,6 +2,10 @@
 /* nic.c: see nic.h. */
 #include "dev/nic/nic.h"
 
+#include "base/str.h"
+
+#define QUIESCE_NS (5 * NS_PER_SEC)
+
 void nic_send(struct net *net, const uint8_t *frame, size_t len)
 {
 	const struct net_vec v = {frame, len};
@@ -24,4 +28,41 @@ uint32_t nic_crc(const uint8_t *p, size_t len)
 		crc = crc >> 4 ^ table[(crc ^ p[i] >> 4) & 15];
 	}
 	return ~crc;
+}
+
+uint32_t nic_pad(uint8_t *out, const uint8_t *frame, size_t len)
+{
+	memcpy(out, frame, len);
+	if (len >= NIC_WIRE_MIN)
+		return (uint32_t)len;
+	memset(out + len, 0, NIC_WIRE_MIN - len);
+	return NIC_WIRE_MIN;
+}
+
+unsigned nic_hash(const uint8_t *dst)
+{
+	uint32_t crc = ~nic_crc(dst, 6);
+	unsigned hash = 0;
+
+	/* the register of the chips shifts the other way */
+	for (unsigned i = 0; i < 6; i++)
+		hash = hash << 1 | (crc >> i & 1);
+	return hash;
+}
+
+int nic_quiesce(struct plat_mutex *lock, const bool *sending, struct plat_event *idle)
+{
+	uint64_t deadline = plat_now() + QUIESCE_NS;
+	bool busy;
+
+	for (;;) {
+		plat_mutex_lock(lock);
+		plat_event_clear(idle);
+		busy = *sending;
+		plat_mutex_unlock(lock);
+		if (!busy)
+			return 0;
+		if (!plat_event_wait(idle, deadline))
+			return err_here(ERR_TIMEOUT);
+	}
 }
