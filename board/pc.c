@@ -10,6 +10,7 @@
 #include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
 #include "dev/nic/e1000.h"
+#include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
 #include "dev/pc/debugcon.h"
@@ -324,6 +325,7 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 	struct net *net = cfg->nic[i].net;
 	struct virtio_dev *vd;
 	struct e1000 *e1000;
+	struct rtl8139 *rtl8139;
 	int err;
 
 	memcpy(net->mac, cfg->nic[i].mac, 6);
@@ -338,6 +340,16 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 			vm,
 			&(struct e1000_wiring){.host = pc->pci, .slot = PCI_ANY_SLOT, .net = net},
 			&e1000);
+		break;
+	case PC_NIC_RTL8139:
+	case PC_NIC_RTL8139D:
+		err = rtl8139_create(
+			vm,
+			&(struct rtl8139_wiring){.host = pc->pci,
+						 .slot = PCI_ANY_SLOT,
+						 .net = net,
+						 .plain = cfg->nic[i].model == PC_NIC_RTL8139D},
+			&rtl8139);
 		break;
 	default:
 		err = err_here(ERR_NOSYS);

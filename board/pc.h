@@ -20,7 +20,7 @@ struct input;
 #define PC_ROM_MAX   (16 * MIB)
 
 enum pc_disk_if { PC_VIRTIO, PC_IDE, PC_AHCI, PC_NVME };
-enum pc_nic { PC_NIC_VIRTIO, PC_NIC_E1000, PC_NIC_RTL8139 };
+enum pc_nic { PC_NIC_VIRTIO, PC_NIC_E1000, PC_NIC_RTL8139, PC_NIC_RTL8139D };
 enum pc_boot { PC_BOOT_NONE, PC_BOOT_DISK, PC_BOOT_CDROM, PC_BOOT_FLOPPY, PC_BOOT_NET };
 #define PC_BOOT_MAX 4
 

@@ -387,7 +387,7 @@ static int set_boot(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
-static const char *const nic_names[] = {"virtio", "e1000", "rtl8139"};
+static const char *const nic_names[] = {"virtio", "e1000", "rtl8139", "rtl8139d"};
 
 /* Takes model=NAME out of a network's specification; the rest is the back end's. */
 static int take_model(char *spec, enum nic_model *model, struct msg *msg)
@@ -403,9 +403,10 @@ static int take_model(char *spec, enum nic_model *model, struct msg *msg)
 					     strncmp(nic_names[i], name, (size_t)(end - name))))
 		i++;
 	if (i == ARRAY_SIZE(nic_names))
-		return msg_fail(msg, ERR_INVAL,
-				"--net: model=%.*s is not known: virtio, e1000 or rtl8139",
-				(int)(end - name), name);
+		return msg_fail(
+			msg, ERR_INVAL,
+			"--net: model=%.*s is not known: virtio, e1000, rtl8139 or rtl8139d",
+			(int)(end - name), name);
 	*model = (enum nic_model)i;
 	memmove(at, end, strlen(end) + 1);
 	return 0;
@@ -468,7 +469,7 @@ static const struct opt run_opts[] = {
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
-	 "none; with ,model=virtio|e1000|rtl8139 (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	 "none; with ,model=virtio|e1000|rtl8139|rtl8139d (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
 	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
 	 NULL, OPT_DEF, set_serial},
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
@@ -596,11 +597,6 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
-	for (unsigned i = 0; i < def->n_nets; i++)
-		if (def->nic[i] == NIC_RTL8139)
-			return msg_fail(msg, ERR_NOSYS,
-					"--net: model=rtl8139 is not in this version yet: virtio "
-					"and e1000 are");
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;

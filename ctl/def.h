@@ -40,7 +40,7 @@ struct vm_def {
 	struct disk_def disk[DEF_MAX_DISKS];
 	unsigned n_nets;
 	char *net[DEF_MAX_NETS]; /* specification for net_open(); none of them "none" */
-	enum nic_model { NIC_VIRTIO, NIC_E1000, NIC_RTL8139 } nic[DEF_MAX_NETS];
+	enum nic_model { NIC_VIRTIO, NIC_E1000, NIC_RTL8139, NIC_RTL8139D } nic[DEF_MAX_NETS];
 	bool net_given;
 	uint8_t uuid[16]; /* zeros: from identity */
 	char serial_number[64];

@@ -10,6 +10,7 @@
 #include "block/block.h"
 #include "dev/ata/ahci.h"
 #include "dev/nic/e1000.h"
+#include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/ide.h"
 #include "dev/pci/pci.h"
@@ -181,6 +182,13 @@ static void make_nvme(struct vm *vm, struct pci_host *host)
 		abort();
 }
 
+/* Rows of {offset, size, value}. */
+static void set_regs(struct vm *vm, const uint32_t (*regs)[3], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		bus_write(&vm->mmio, 0, BAR_MEM + regs[i][0], regs[i][1], regs[i][2]);
+}
+
 static void make_e1000(struct vm *vm, struct pci_host *host)
 {
 	struct e1000 *e;
@@ -192,9 +200,11 @@ static void make_e1000(struct vm *vm, struct pci_host *host)
 /* Rings with buffers, everything enabled. */
 static void e1000_rings(struct vm *vm)
 {
-	static const uint32_t regs[][2] = {{0x3800, 0x10000}, {0x3808, 0x200}, {0x400, 2},
-					   {0x2800, 0x11000}, {0x2808, 0x200}, {0x2818, 31},
-					   {0x100, 0x803a},   {0xd0, 0xff},    {0x5000, 0x300}};
+	static const uint32_t regs[][3] = {
+		{0x3800, 4, 0x10000}, {0x3808, 4, 0x200}, {0x400, 4, 2},
+		{0x2800, 4, 0x11000}, {0x2808, 4, 0x200}, {0x2818, 4, 31},
+		{0x100, 4, 0x803a},   {0xd0, 4, 0xff},    {0x5000, 4, 0x300},
+	};
 
 	for (unsigned i = 0; i < 32; i++) {
 		const uint32_t tx[4] = {0x100000 + i * 0x800, 0, 100 | (i & 1 ? 0x19u : 8) << 24,
@@ -205,8 +215,38 @@ static void e1000_rings(struct vm *vm)
 		    mem_write(vm, 0x11000 + 16 * i, rx, 16))
 			abort();
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
-		bus_write(&vm->mmio, 0, BAR_MEM + regs[i][0], 4, regs[i][1]);
+	set_regs(vm, regs, ARRAY_SIZE(regs));
+}
+
+static void make_rtl8139(struct vm *vm, struct pci_host *host)
+{
+	struct rtl8139 *r;
+
+	if (rtl8139_create(vm, &(struct rtl8139_wiring){.host = host, .slot = SLOT, .net = &wire},
+			   &r))
+		abort();
+}
+
+/* The C+ mode's rings, and the old mode's buffers: what is enabled may be changed. */
+static void rtl8139_rings(struct vm *vm)
+{
+	static const uint32_t regs[][3] = {
+		{0xe0, 2, 0x6b},   {0xe4, 4, 0x11000}, {0xe8, 4, 0},    {0x20, 4, 0x10000},
+		{0x24, 4, 0},      {0x28, 4, 0x12000}, {0x2c, 4, 0},    {0x30, 4, 0x80000},
+		{0x44, 4, 0xf78f}, {0x3c, 2, 0xffff},  {0x37, 1, 0x0c},
+	};
+
+	for (unsigned i = 0; i < 32; i++) {
+		const uint32_t tx[4] = {(i & 1 ? 0xd0070000u : 0xa0070000) | 100, 0,
+					0x100000 + i * 0x800},
+			       rx[4] = {0x80000000 | 1000, 0, 0x180000 + i * 0x800};
+
+		if (mem_write(vm, 0x10000 + 16 * i, tx, 16) ||
+		    mem_write(vm, 0x12000 + 16 * i, tx, 16) ||
+		    mem_write(vm, 0x11000 + 16 * i, rx, 16))
+			abort();
+	}
+	set_regs(vm, regs, ARRAY_SIZE(regs));
 }
 
 /* Where their registers are: ports where len is at most 256. */
@@ -221,6 +261,9 @@ static const struct {
 	{make_ahci, ahci_lists, {{BAR_MEM, 0x400}}},
 	{make_nvme, NULL, {{BAR_MEM, 0x1048}}},
 	{make_e1000, e1000_rings, {{BAR_MEM, 0x5a00}, {BAR_MEM + 0x2800, 0x1030}, {BAR_IO, 8}}},
+	{make_rtl8139,
+	 rtl8139_rings,
+	 {{BAR_IO, 256}, {BAR_IO + 0x10, 0x30}, {BAR_IO + 0xd8, 0x18}}},
 };
 
 static void access(struct vm *vm, unsigned kind, bool write, uint32_t where, uint32_t value)
