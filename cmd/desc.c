@@ -5,6 +5,12 @@
 #include "cmd/watch_opts.h"
 #include "ctl/def.h"
 
+static int set_profile(void *target, const char *value, struct msg *msg)
+{
+	((struct cmd_opts *)target)->profile = true;
+	return 0;
+}
+
 static int set_json(void *target, const char *value, struct msg *msg)
 {
 	((struct cmd_opts *)target)->json = true;
@@ -97,6 +103,11 @@ static const struct opt mouse_opts[] = {
 static const struct opt json_opts[] = {
 	{"json", NULL, "print JSON", NULL, 0, set_json},
 };
+static const struct opt stats_opts[] = {
+	{"json", NULL, "print JSON", NULL, 0, set_json},
+	{"profile", NULL, "say where the guest's time goes (time itself: of a VM run with --profile)", NULL, 0,
+	 set_profile},
+};
 static const struct opt stop_opts[] = {
 	{"timeout", "SECONDS", "hard stop after that time (the VM's --stop-timeout)", NULL, 0,
 	 set_timeout},
@@ -126,7 +137,7 @@ const struct command cmd_resume = {
 	"resume", "NAME", "let a paused VM go on", NULL, NULL, 0, 1, 1};
 const struct command cmd_stats = {
 	"stats", "NAME", "show what a VM uses and what its engine does", NULL,
-	json_opts, ARRAY_SIZE(json_opts), 1, 1};
+	stats_opts, ARRAY_SIZE(stats_opts), 1, 1};
 const struct command cmd_console = {
 	"console", "NAME", "join a VM's console",
 	"Several may join; all see the same. Ctrl-A x leaves the console, the VM goes on; Ctrl-A Ctrl-A "

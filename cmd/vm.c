@@ -10,6 +10,7 @@
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "ctl/control.h"
+#include "ctl/profile.h"
 #include "ctl/rundir.h"
 #include "ctl/runner.h"
 
@@ -110,6 +111,10 @@ static void print_stats(const struct cmd_opts *o, json_t *answer)
 	if (o->json) {
 		json_dumpf(answer, stdout, JSON_INDENT(2));
 		putchar('\n');
+		return;
+	}
+	if (o->profile) {
+		profile_print(stdout, answer);
 		return;
 	}
 	json_object_foreach(answer, key, v)

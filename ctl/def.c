@@ -196,6 +196,12 @@ static int set_gdb_wait(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_profile(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->profile = true;
+	return 0;
+}
+
 static int set_sandbox(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->no_sandbox = !strcmp(value, "off");
@@ -494,6 +500,8 @@ static const struct opt run_opts[] = {
 	 ",arch=i386 or i8086 for code of 32 or 16 bits (nobody can)", NULL, OPT_DEF, set_gdb},
 	{"gdb-wait", "on|off", "do not start before gdb has connected and says so (off)", "on|off",
 	 OPT_DEF, set_gdb_wait},
+	{"profile", NULL, "sample where the time goes: vigia stats --profile shows it, and so do the last "
+	 "lines (engine soft)", NULL, 0, set_profile},
 	{"sandbox", "on|off", "give up privileges and unneeded system calls before the guest runs "
 	 "(on)", "on|off", OPT_DEF, set_sandbox},
 	{"control", "on|off", "control socket for vigia list, stop, console … (on)", "on|off",

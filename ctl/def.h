@@ -51,6 +51,7 @@ struct vm_def {
 	char *policy;  /* file; NULL: everything is provided */
 	char *gdb;     /* where a debugger may connect; NULL: nowhere */
 	bool gdb_wait; /* for it, before the guest starts */
+	bool profile;  /* sample where the time goes */
 	bool no_rng;
 	bool screen;           /* a VGA */
 	char *vnc;             /* where viewers connect, for vnc_open(); NULL: nowhere */

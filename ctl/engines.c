@@ -53,7 +53,7 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 	return msg_fail(msg, ERR_INVAL, "there is no engine %s: see vigia doctor", name);
 }
 
-int engine_tune(struct vm *vm, struct msg *msg)
+int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 {
 	enum { CACHE, FLUSH, HOT, LINES, NOMIRRORS, INTERP, LOG, STATS, VARS };
 	static const struct {
@@ -79,7 +79,11 @@ int engine_tune(struct vm *vm, struct msg *msg)
 			err = opt_u64(s, 0, var[i].max, var[i].name, &x[i], msg);
 		any |= x[i];
 	}
-	if (err || vm->engine != &engine_soft || !any)
+	if (!err && profile && vm->engine != &engine_soft)
+		return msg_fail(msg, ERR_NOSYS,
+				"--profile: the engine %s keeps none: add --engine soft",
+				vm->engine->name);
+	if (err || vm->engine != &engine_soft || !(any || profile))
 		return err;
 	err = soft_configure(vm, &(struct soft_config){.cache_bytes = x[CACHE],
 						       .flush_every = (uint32_t)x[FLUSH],
@@ -88,6 +92,7 @@ int engine_tune(struct vm *vm, struct msg *msg)
 						       .no_mirrors = x[NOMIRRORS],
 						       .interp = x[INTERP],
 						       .log_blocks = x[LOG],
-						       .log_stats = x[STATS]});
-	return err ? msg_fail(msg, err, "VIGIA_SOFT_*: %s", err_str(err)) : 0;
+						       .log_stats = x[STATS],
+						       .profile = profile});
+	return err ? msg_fail(msg, err, "--profile, VIGIA_SOFT_*: %s", err_str(err)) : 0;
 }

@@ -20,7 +20,7 @@ extern const unsigned engine_count;
 int engine_choose(const char *name, const struct engine_ops **out, struct msg *msg);
 
 struct vm;
-/* The environment's wishes for tests, VIGIA_SOFT_*, to an engine. */
-int engine_tune(struct vm *vm, struct msg *msg);
+/* A profile of where the time goes, and the environment's wishes for tests, VIGIA_SOFT_*, to an engine. */
+int engine_tune(struct vm *vm, bool profile, struct msg *msg);
 
 #endif

@@ -109,6 +109,37 @@ static uint64_t resident_bytes(int fd)
 	return rss * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static json_t *named(const struct soft_named *rows, unsigned n)
+{
+	json_t *out = json_object();
+
+	for (unsigned i = 0; i < n; i++)
+		json_object_set_new(out, rows[i].name, json_integer((json_int_t)rows[i].n));
+	return out;
+}
+
+static void report_soft(struct vm *vm, json_t *out)
+{
+	struct soft_named rows[24];
+	json_t *soft = json_object();
+	struct soft_stats st;
+	unsigned n;
+
+	soft_stats_read(vm, &st);
+#define S(id, text) json_object_set_new(soft, #id, json_integer((json_int_t)st.id));
+	SOFT_STATS(S)
+#undef S
+	json_object_set_new(out, "soft", soft);
+	n = soft_stats_exec(vm, rows, ARRAY_SIZE(rows));
+	json_object_set_new(out, "interpreted", named(rows, n));
+	n = soft_profile_read(vm, rows, ARRAY_SIZE(rows));
+	if (!n)
+		return;
+	json_object_set_new(out, "profile", named(rows, n));
+	n = soft_profile_exec(vm, rows, ARRAY_SIZE(rows));
+	json_object_set_new(out, "profile_interpreted", named(rows, n));
+}
+
 void report_stats(const struct report_source *src, json_t *out)
 {
 	struct vm *vm = src->vm;
@@ -134,14 +165,6 @@ void report_stats(const struct report_source *src, json_t *out)
 		json_array_append_new(cpus, json_pack("{s:i, s:o}", "cpu", (int)i, "exits", exits));
 	}
 	json_object_set_new(out, "vcpus", cpus);
-	if (vm->engine == &engine_soft) {
-		json_t *soft = json_object();
-		struct soft_stats st;
-
-		soft_stats_read(vm, &st);
-#define S(id, text) json_object_set_new(soft, #id, json_integer((json_int_t)st.id));
-		SOFT_STATS(S)
-#undef S
-		json_object_set_new(out, "soft", soft);
-	}
+	if (vm->engine == &engine_soft)
+		report_soft(vm, out);
 }

@@ -22,6 +22,7 @@
 #include "ctl/engines.h"
 #include "ctl/gdb.h"
 #include "ctl/media.h"
+#include "ctl/profile.h"
 #include "ctl/recorder.h"
 #include "ctl/report.h"
 #include "ctl/rundir.h"
@@ -533,7 +534,7 @@ static int create_vm(struct runner *r, struct msg *msg)
 	if (err)
 		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
 				err == ERR_NOMEM ? ": give less --memory" : "");
-	return engine_tune(r->vm, msg);
+	return engine_tune(r->vm, r->def->profile, msg);
 }
 
 static int create_pc(struct runner *r, struct msg *msg)
@@ -716,8 +717,19 @@ static const char *end_text(enum vm_end end)
 	return (unsigned)end < ARRAY_SIZE(texts) && texts[end] ? texts[end] : "ended";
 }
 
+static void show_profile(const struct runner *r)
+{
+	json_t *stats = json_object();
+
+	report_stats(&r->src, stats);
+	profile_print(stderr, stats);
+	json_decref(stats);
+}
+
 static int ended(struct runner *r)
 {
+	if (r->def->profile)
+		show_profile(r);
 	watch_note(&r->watch, MON_LIFECYCLE, LIFE_END, r->vm->end == VM_FAILED ? ERR_IO : 0, "%s",
 		   end_text(r->vm->end));
 	switch (r->vm->end) {

@@ -17,12 +17,22 @@ static void push_pop(struct asm_buf *a, unsigned op, unsigned reg)
 	asm_u8(a, op | (reg & 7));
 }
 
+/* For profile.c; RAX is free. */
+static void emit_doing(struct asm_buf *a, const struct soft_vm *sv, enum soft_doing what)
+{
+	if (!sv->cfg.profile)
+		return;
+	asm_mov_ri(a, RAX, what);
+	asm_st_gs(a, RAX, GS_OFF(doing));
+}
+
 /* Expects RAX = where to go on; loads the guest's registers and goes there. */
-static void emit_resume(struct asm_buf *a)
+static void emit_resume(struct asm_buf *a, const struct soft_vm *sv)
 {
 	uint8_t *no_df;
 
 	asm_st_gs(a, RAX, GS_OFF(jump_to));
+	emit_doing(a, sv, DOING_KERNEL); /* or user: the mode says */
 	/* Flags without POPF, which is slow: DF by STD, OF by an addition, the rest by SAHF */
 	asm_gs(a, OPC_LOAD, 4, RAX, -1, GS_OFF(cpu.s.rflags));
 	asm_rr(a, OPC_LOAD, 4, RCX, RAX);
@@ -45,9 +55,11 @@ static void emit_resume(struct asm_buf *a)
 }
 
 /* Saves everything and calls fn. */
-static void emit_call(struct asm_buf *a, soft_helper fn, const uint8_t *resume)
+static void emit_call(struct asm_buf *a, const struct soft_vm *sv, soft_helper fn,
+		      enum soft_doing what, const uint8_t *resume)
 {
 	asm_st_gs(a, RAX, GS_GPR(RAX));
+	emit_doing(a, sv, what);
 	for (unsigned i = 0; i < sizeof(live_gprs); i++)
 		asm_st_gs(a, live_gprs[i], GS_GPR(live_gprs[i]));
 	asm_ld_gs(a, RSP, GS_OFF(host_rsp));
@@ -81,7 +93,7 @@ void soft_trampolines(struct soft_vm *sv)
 	asm_st_gs(&a, RSP, GS_OFF(host_rsp));
 	asm_mov_rr(&a, RAX, RSI);
 	resume = a.p;
-	emit_resume(&a);
+	emit_resume(&a, sv);
 	c->t_leave = HERE;
 	asm_ld_gs(&a, RSP, GS_OFF(host_rsp));
 	asm_u8(&a, 0xfc); /* cld */
@@ -91,23 +103,23 @@ void soft_trampolines(struct soft_vm *sv)
 	asm_u8(&a, 0xc3);
 
 	c->t_slow = HERE;
-	emit_call(&a, soft_on_slow, resume);
+	emit_call(&a, sv, soft_on_slow, DOING_SLOW, resume);
 	c->t_exec = HERE;
-	emit_call(&a, soft_on_exec, resume);
+	emit_call(&a, sv, soft_on_exec, DOING_EXEC, resume);
 	c->t_exit = HERE;
-	emit_call(&a, soft_on_exit, resume);
+	emit_call(&a, sv, soft_on_exit, DOING_LINK, resume);
 	c->t_tgt = HERE;
-	emit_call(&a, soft_on_tgt, resume);
+	emit_call(&a, sv, soft_on_tgt, DOING_LINK, resume);
 	c->t_miss_rcx = HERE;
 	asm_mov_rr(&a, RCX, T1);
 	c->t_miss = HERE;
-	emit_call(&a, soft_on_miss, resume);
+	emit_call(&a, sv, soft_on_miss, DOING_MISS, resume);
 	c->t_poll = HERE;
-	emit_call(&a, soft_on_poll, resume);
+	emit_call(&a, sv, soft_on_poll, DOING_POLL, resume);
 	c->t_group = HERE;
-	emit_call(&a, soft_on_group, resume);
+	emit_call(&a, sv, soft_on_group, DOING_SLOW, resume);
 	c->t_string = HERE;
-	emit_call(&a, soft_on_string, resume);
+	emit_call(&a, sv, soft_on_string, DOING_STRING, resume);
 	c->first = ALIGN_UP(HERE, 64u);
 #undef HERE
 	BUG_ON(c->first > c->code.size / 2);

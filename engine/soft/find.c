@@ -3,6 +3,7 @@
  *
  * On the vCPU's own thread, without the lock: page walks may end up in soft_code_store(). */
 #include "engine/soft/block.h"
+#include "engine/soft/profile.h"
 #include "engine/soft/tlb.h"
 
 /* The page that holds rip, for an instruction fetch. False: it faults, or is no RAM. */
@@ -39,6 +40,16 @@ static bool in_segment(const struct soft_vcpu *v, const struct soft_block *b)
 					    end - 1 <= v->cpu.s.seg[CS].limit);
 }
 
+static enum tr_result translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, gpa_t gpa,
+				gpa_t gpa2, struct soft_block **b)
+{
+	uint64_t was = soft_doing(v, DOING_TRANSLATE);
+	enum tr_result r = soft_translate(v, mode, rip, gpa, gpa2, b);
+
+	soft_doing(v, (enum soft_doing)was);
+	return r;
+}
+
 struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global)
 {
 	struct soft_vm *sv = v->sv;
@@ -65,7 +76,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 			}
 		}
 		if (!b)
-			r = soft_translate(v, mode, rip, gpa, gpa2, &b);
+			r = translate(v, mode, rip, gpa, gpa2, &b);
 		if (r == TR_OK && !in_segment(v, b))
 			r = TR_NONE;
 		if (r == TR_OK) {

@@ -169,7 +169,8 @@ struct soft_vcpu {
 	uint32_t irq_waits;    /* an interrupt is pending but masked */
 	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
 	uint8_t if_set[256];
-	uint32_t mode; /* current mode word */
+	uint32_t mode;          /* current mode word */
+	_Atomic uint64_t doing; /* enum soft_doing (profile.c) */
 
 	/* --- C only; own thread unless said otherwise */
 	struct vcpu *vcpu;
@@ -224,6 +225,7 @@ struct soft_vcpu {
 
 	struct soft_stats stats;
 	uint64_t by_mnem[I_COUNT]; /* executed from translated code by the interpreter */
+	uint32_t exec_mnem;        /* the last of them */
 };
 
 #define GS_OFF(field) ((int32_t)offsetof(struct soft_vcpu, field))
@@ -238,7 +240,8 @@ struct soft_vm {
 	_Atomic bool flushing; /* the cache is about to be emptied: vCPUs get out of it */
 	unsigned n_vcpus;
 	struct soft_vcpu *vcpu[VM_MAX_VCPUS];
-	struct soft_stats gone; /* of vCPUs that are no more */
+	struct soft_stats gone;       /* of vCPUs that are no more */
+	struct soft_profile *profile; /* NULL: not wanted */
 	uint64_t by_mnem[I_COUNT];
 	/* host */
 	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */

@@ -5,6 +5,7 @@
  * to the host parks it first. */
 #include "engine/soft/block.h"
 #include "engine/soft/layout.h"
+#include "engine/soft/profile.h"
 #include "engine/soft/tlb.h"
 #include "vm/machine.h"
 
@@ -66,20 +67,34 @@ static hva_t op_ram(struct cpu *cpu, gpa_t gpa, bool write)
 	return soft_ram(soft_of(cpu), gpa, write);
 }
 
+/* To devices and the host, and back */
+static uint64_t go_out(struct soft_vcpu *v)
+{
+	soft_fpu_park(v);
+	return soft_doing(v, DOING_DEVICE);
+}
+
+static void come_back(struct soft_vcpu *v, uint64_t was)
+{
+	soft_doing(v, (enum soft_doing)was);
+}
+
 static uint64_t op_mmio_read(struct cpu *cpu, gpa_t gpa, unsigned size)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v), value = bus_read(&v->sv->vm->mmio, (int)cpu->index, gpa, size);
 
-	soft_fpu_park(v);
-	return bus_read(&v->sv->vm->mmio, (int)cpu->index, gpa, size);
+	come_back(v, was);
+	return value;
 }
 
 static void op_mmio_write(struct cpu *cpu, gpa_t gpa, unsigned size, uint64_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v);
 
-	soft_fpu_park(v);
 	bus_write(&v->sv->vm->mmio, (int)cpu->index, gpa, size, value);
+	come_back(v, was);
 }
 
 /* An SMI that a device has asked for during the access is the access's. */
@@ -92,10 +107,11 @@ static void see_smi(struct soft_vcpu *v)
 static uint32_t op_pio_read(struct cpu *cpu, uint16_t port, unsigned size)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v);
 	uint32_t value;
 
-	soft_fpu_park(v);
 	value = (uint32_t)bus_read(&v->sv->vm->pio, (int)cpu->index, port, size);
+	come_back(v, was);
 	see_smi(v);
 	return value;
 }
@@ -103,9 +119,10 @@ static uint32_t op_pio_read(struct cpu *cpu, uint16_t port, unsigned size)
 static void op_pio_write(struct cpu *cpu, uint16_t port, unsigned size, uint32_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v);
 
-	soft_fpu_park(v);
 	bus_write(&v->sv->vm->pio, (int)cpu->index, port, size, value);
+	come_back(v, was);
 	see_smi(v);
 }
 
@@ -117,18 +134,23 @@ static void op_mode_changed(struct cpu *cpu)
 static int op_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v);
+	int err = vcpu_msr_read(v->vcpu, index, value);
 
-	soft_fpu_park(v);
-	return vcpu_msr_read(v->vcpu, index, value);
+	come_back(v, was);
+	return err;
 }
 
 static int op_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t was = go_out(v);
+	int err;
 
-	soft_fpu_park(v);
 	v->look = true;
-	return vcpu_msr_write(v->vcpu, index, value);
+	err = vcpu_msr_write(v->vcpu, index, value);
+	come_back(v, was);
+	return err;
 }
 
 static uint64_t op_tsc(struct cpu *cpu)

@@ -59,6 +59,7 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 	v->cpu.s.rip = rip + s->guest;
 	if (decode_at(v, b, s->guest, &in)) {
 		v->by_mnem[in.mnem]++;
+		v->exec_mnem = in.mnem;
 		if (in.row->attr & FP_ATTRS)
 			soft_fpu_park(v);
 		st = cpu_exec(&v->cpu, &in);
@@ -80,6 +81,21 @@ const uint8_t *soft_on_exec(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return soft_exec_site(v, site);
 }
 
+/* An access that missed: may it be tried again? again: it has just been, so that its operands evict
+ * each other. */
+static bool refill(struct soft_vcpu *v, uint64_t ea, uint32_t size, bool write, bool again)
+{
+	if ((ea & PAGE_MASK) + size > PAGE_SIZE) {
+		v->stats.miss_cross++;
+		return false;
+	}
+	if (again) {
+		v->stats.miss_again++;
+		return false;
+	}
+	return soft_tlb_fill(v, ea, write);
+}
+
 const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
 	struct soft_block *b = block_of(v, site);
@@ -91,9 +107,8 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 		v->store_off = ea & PAGE_MASK;
 		v->store_size = MAX(size, 8u);
 	}
-	/* The same miss again, right after it was filled: its two accesses evict each other. */
-	if ((ea & PAGE_MASK) + size <= PAGE_SIZE && !(site == v->last_retry && ea == v->last_ea) &&
-	    soft_tlb_fill(v, ea, site & SITE_WRITE) && !b->dead) {
+	if (refill(v, ea, size, site & SITE_WRITE, site == v->last_retry && ea == v->last_ea) &&
+	    !b->dead) {
 		v->last_retry = site;
 		v->last_ea = ea;
 		code = soft_rx(v->sv->cache,
@@ -131,8 +146,7 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	bool again = v->last_group == exit && v->last_ea == ea;
 
 	v->stats.slow++;
-	if ((ea & PAGE_MASK) + size <= PAGE_SIZE && !again && soft_tlb_fill(v, ea, write) &&
-	    !from->dead) {
+	if (refill(v, ea, size, write, again) && !from->dead) {
 		v->last_group = exit;
 		v->last_ea = ea;
 		return head_code(v, e);

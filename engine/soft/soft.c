@@ -8,6 +8,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/layout.h"
+#include "engine/soft/profile.h"
 #include "engine/soft/span.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/view.h"
@@ -56,6 +57,7 @@ static void soft_vm_fini(struct vm *vm)
 
 	if (sv->cfg.log_stats)
 		soft_stats_log(vm);
+	soft_profile_free(sv);
 	soft_cache_destroy(sv);
 	plat_free(sv);
 	vm->engine_data = NULL;
@@ -64,12 +66,15 @@ static void soft_vm_fini(struct vm *vm)
 int soft_configure(struct vm *vm, const struct soft_config *cfg)
 {
 	struct soft_vm *sv = vm->engine_data;
+	int err;
 
+	soft_profile_free(sv);
 	soft_cache_destroy(sv);
 	sv->cfg = *cfg;
 	if (!sv->cfg.cache_bytes)
 		sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
-	return soft_cache_create(sv);
+	err = soft_cache_create(sv);
+	return err || !cfg->profile ? err : soft_profile_start(sv);
 }
 
 /* ---- the vCPU's part ----------------------------------------------------------------------- */
@@ -116,6 +121,7 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 
 	if (!v)
 		return;
+	soft_profile_stop(v->sv);
 	vcpu_cpu_fini(&v->cpu);
 	soft_stats_add(&v->sv->gone, &v->stats);
 	for (unsigned i = 0; i < I_COUNT; i++)
@@ -188,6 +194,7 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	v->leave = false;
 	v->look = true;
 	v->mode_dirty = true;
+	soft_doing(v, DOING_DISPATCH);
 	v->cpu.debug = vcpu->vm->debug_set;
 	v->cpu.debug_step = (uint8_t)vcpu->debug.step;
 	v->cpu.debug_skip = vcpu->debug.skip;
@@ -200,9 +207,11 @@ static void soft_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 		if (v->leave)
 			break;
 		soft_enter(v, code);
+		soft_doing(v, DOING_DISPATCH);
 		if (v->leave)
 			break;
 	}
+	soft_doing(v, DOING_AWAY);
 	soft_fpu_park(v);
 	atomic_store(&v->in_code, false);
 	v->exit = NULL;

@@ -32,6 +32,7 @@ struct soft_config {
 	bool interp;     /* never translate */
 	bool log_blocks; /* log each translation */
 	bool log_stats;  /* log the counters at the end */
+	bool profile;    /* sample what vCPUs are at: soft_profile_read() */
 };
 
 #define SOFT_CACHE_DEFAULT (16 * MIB)
@@ -40,7 +41,7 @@ struct soft_config {
 /* Between vm_create() and vm_start(). The environment's wishes are the caller's to read. */
 int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check;
 
-/* Counters, in the order of soft_stat_names[]. Read at any time; not exact across vCPUs. */
+/* Counters. Read at any time; not exact across vCPUs. */
 #define SOFT_STATS(S)                                                            \
 	S(blocks, "blocks translated")                                           \
 	S(insns, "guest instructions translated")                                \
@@ -50,7 +51,13 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(code_writes, "slow stores to pages with code")                         \
 	S(links, "jumps patched")                                                \
 	S(slow, "slow memory accesses")                                          \
+	S(miss_cross, "of them over two pages")                                  \
+	S(miss_again, "of them whose operands evict each other")                 \
+	S(miss_fault, "TLB fills that found a page fault")                       \
+	S(miss_device, "TLB fills that found no RAM, or what is watched")        \
+	S(miss_code, "TLB fills for stores to pages with code")                  \
 	S(tlb_fills, "TLB fills")                                                \
+	S(tlb_evicts, "TLB fills in the place of another page")                  \
 	S(tlb_flush_ng, "TLB flushes, non-global")                               \
 	S(views_kept, "address spaces resumed")                                  \
 	S(tlb_flush_all, "TLB flushes, all")                                     \
@@ -74,5 +81,39 @@ struct soft_stats {
 void soft_stats_read(struct vm *vm, struct soft_stats *out);
 /* Logs all of them at level info. */
 void soft_stats_log(struct vm *vm);
+
+struct soft_named {
+	const char *name;
+	uint64_t n;
+};
+/* The instructions that translated code had executed by the interpreter, the most frequent first. Returns how many. */
+unsigned soft_stats_exec(struct vm *vm, struct soft_named *out, unsigned max);
+
+/* What a vCPU is at */
+#define SOFT_DOINGS(D)                                              \
+	D(AWAY, "halted, paused, or leaving the engine")            \
+	D(KERNEL, "translated code, kernel")                        \
+	D(USER, "translated code, user")                            \
+	D(SLOW, "memory accesses that missed the TLB")              \
+	D(EXEC, "instructions executed by the interpreter")         \
+	D(LINK, "jumps resolved")                                   \
+	D(MISS, "jumps that missed their cache")                    \
+	D(POLL, "interrupts and other requests")                    \
+	D(STRING, "string instructions")                            \
+	D(DISPATCH, "the dispatcher, and what it has to interpret") \
+	D(TRANSLATE, "the translator")                              \
+	D(DEVICE, "devices, the interrupt controller, the host below")
+
+enum soft_doing {
+#define D(id, text) DOING_##id,
+	SOFT_DOINGS(D)
+#undef D
+		DOING_COUNT,
+};
+
+/* With soft_config.profile: samples of all vCPUs in the order of enum soft_doing, and of DOING_EXEC by
+ * instruction as soft_stats_exec(). Return how many; 0 without. */
+unsigned soft_profile_read(struct vm *vm, struct soft_named *out, unsigned max);
+unsigned soft_profile_exec(struct vm *vm, struct soft_named *out, unsigned max);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* stats.c: the engine's counters. Any thread; the sums are not exact while vCPUs run. */
 #include "engine/soft/layout.h"
+#include "engine/soft/profile.h"
 
 static const char *const names[] = {
 #define S(id, text) text,
@@ -36,31 +37,50 @@ static const char *const mnemonics[I_COUNT] = {
 #undef MNEM
 };
 
-/* The instructions that the interpreter had to execute most often */
-static void log_mnemonics(struct soft_vm *sv)
+unsigned soft_top_mnems(uint64_t *n, struct soft_named *out, unsigned max)
 {
-	for (unsigned n = 0; n < 20; n++) {
+	unsigned found = 0;
+
+	for (; found < max; found++) {
 		unsigned best = 0;
 
 		for (unsigned i = 1; i < I_COUNT; i++)
-			if (sv->by_mnem[i] > sv->by_mnem[best])
+			if (n[i] > n[best])
 				best = i;
-		if (!sv->by_mnem[best])
+		if (!n[best])
 			break;
-		plat_log(LOG_INFO, "soft: %llu times %s", (unsigned long long)sv->by_mnem[best],
-			 mnemonics[best]);
-		sv->by_mnem[best] = 0;
+		out[found] = (struct soft_named){mnemonics[best], n[best]};
+		n[best] = 0;
 	}
+	return found;
+}
+
+unsigned soft_stats_exec(struct vm *vm, struct soft_named *out, unsigned max)
+{
+	const struct soft_vm *sv = vm->engine_data;
+	uint64_t n[I_COUNT];
+
+	for (unsigned i = 0; i < I_COUNT; i++) {
+		n[i] = sv->by_mnem[i];
+		for (unsigned k = 0; k < sv->n_vcpus; k++)
+			if (sv->vcpu[k])
+				n[i] += __atomic_load_n(&sv->vcpu[k]->by_mnem[i], __ATOMIC_RELAXED);
+	}
+	return soft_top_mnems(n, out, max);
 }
 
 void soft_stats_log(struct vm *vm)
 {
 	struct soft_stats st;
 	const uint64_t *v = (const uint64_t *)&st;
+	struct soft_named top[20];
+	unsigned n_top = soft_stats_exec(vm, top, ARRAY_SIZE(top));
 
 	soft_stats_read(vm, &st);
 	for (unsigned i = 0; i < N_STATS; i++)
 		if (v[i])
 			plat_log(LOG_INFO, "soft: %llu %s", (unsigned long long)v[i], names[i]);
-	log_mnemonics(vm->engine_data);
+	for (unsigned i = 0; i < n_top; i++)
+		plat_log(LOG_INFO, "soft: %llu times %s", (unsigned long long)top[i].n,
+			 top[i].name);
 }

@@ -236,12 +236,16 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 	_Atomic uint8_t *flags = NULL;
 
 	if (!x->hva || mem_is_screen(&v->sv->vm->mem, x->gpa) ||
-	    (unlikely(v->cpu.debug) && debug_watches_page(v->cpu.debug, gva)))
+	    (unlikely(v->cpu.debug) && debug_watches_page(v->cpu.debug, gva))) {
+		v->stats.miss_device++;
 		return false;
+	}
 	if (write) {
 		flags = soft_page_flags(v->sv, x->gpa);
-		if (!flags || (atomic_load(flags) & (PGF_CODE | PGF_RO)))
+		if (!flags || (atomic_load(flags) & (PGF_CODE | PGF_RO))) {
+			v->stats.miss_code++;
 			return false;
+		}
 	}
 	log_entry(v, x->global, table, index);
 	if (x->page_shift >= 30)
@@ -250,6 +254,8 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		bit_set(v->large2m, gva >> 21 & 0xffff);
 	if (write)
 		rev_add(v, rev_number(v, table, index), host);
+	if (*ntag_of(gs, table, index) && *ntag_of(gs, table, index) != -page)
+		v->stats.tlb_evicts++;
 	*addend_of(gs, table, index) = host - page + TLB_BIAS;
 	*ntag_of(gs, table, index) = -page;
 	v->stats.tlb_fills++;
@@ -274,6 +280,7 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 
 	soft_stored(v); /* what it meant to store was not */
 	if (err) {
+		v->stats.miss_fault++;
 		v->cpu.exc = saved; /* the interpreter will find the fault again */
 		return false;
 	}

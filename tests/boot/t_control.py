@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -46,6 +47,8 @@ with vt.VM("--net", "none", "--name", "one", "--stop-timeout", "2", *vt.busybox(
     stats = json.loads(out)
     vt.check(status == 0 and stats["resident"] > 1 << 20 and len(stats["vcpus"]) == 1, "stats")
     vt.check(vt.vigia("stats", "one")[0] == 0, "stats as text")
+    status, out, _ = vt.vigia("stats", "one", "--profile")
+    vt.check(status == 0 and "not sampled" in out and re.search(r"[1-9]\d*  TLB fills\n", out), "where the time goes, without samples")
 
     vt.check(vt.vigia("pause", "one")[0] == 0 and listed()["one"]["state"] == "paused", "pause")
     vt.check(vt.vigia("pause", "one")[0] == 1, "a second pause is refused")
@@ -120,6 +123,14 @@ vt.check(listed() == {}, "a killed VM is not listed")
 with vt.VM("--net", "none", "--name", "three", *vt.busybox()) as vm:
     vm.wait(120)
     print("ok: its name is free again")
+
+with vt.VM("--engine", "soft", "--profile", "--net", "none", "--name", "four", *vt.busybox("vigia.run=fork")) as vm:
+    vm.expect(r"VIGIA init", 120)
+    status, out, _ = vt.vigia("stats", "four", "--json")
+    samples = json.loads(out)["profile"]
+    vt.check(status == 0 and samples["translated code, kernel"] > 10, f"a profile: {samples}")
+    vm.wait(120)
+    vt.check(re.search(r"[1-9][0-9.]* %  translated code, user\n", vm.stderr()) and "IRET" in vm.stderr(), "and at the end")
 
 # A definition file.
 with vt.Workdir() as d:
