@@ -19,6 +19,7 @@ static const struct soft_config configs[] = {
 	{.hot = SOFT_HOT_ALWAYS},
 	{.lines = SOFT_LINES_ALWAYS},
 	{.lines = SOFT_LINES_NEVER},
+	{.profile = true},
 };
 
 static void code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
@@ -52,7 +53,7 @@ static void loops(void **state)
 	}
 }
 
-/* fib(20) by recursion: calls, returns, stack, across a page boundary */
+/* fib(20), or fib(10), by recursion: calls, returns, stack, across a page boundary */
 static void calls(void **state)
 {
 	static const uint8_t prog[] = {
@@ -79,11 +80,14 @@ static void calls(void **state)
 			gva_t at = RIG_CODE + 4096 - shift;
 			struct rig r;
 
+			bool slow = configs[i].flush_every == 1; /* each jump translates */
+
 			assert_int_equal(rig_open(&r, &configs[i]), 0);
 			code(&r, at, prog, sizeof(prog));
+			r.ram[at + 1] = slow ? 10 : 20;
 			r.s->rip = at;
 			assert_int_equal(rig_run(&r), EXIT_HLT);
-			assert_int_equal(r.s->gpr[RAX], 6765);
+			assert_int_equal(r.s->gpr[RAX], slow ? 55 : 6765);
 			assert_int_equal(r.s->gpr[RSP], RIG_STACK);
 			rig_close(&r);
 		}
@@ -395,6 +399,56 @@ static void many_strings(void **state)
 	rig_close(&r);
 }
 
+/* Runs the loop again and again until it was found n times at what it does. */
+static void profile_of(const uint8_t *prog, size_t len, enum soft_doing what, uint64_t n,
+		       struct rig *r)
+{
+	static const struct soft_config cfg = {.profile = true};
+	struct soft_named rows[DOING_COUNT];
+
+	assert_int_equal(rig_open(r, &cfg), 0);
+	code(r, RIG_CODE, prog, len);
+	for (unsigned i = 0; i < 20000; i++) {
+		r->s->rip = RIG_CODE;
+		assert_int_equal(rig_run(r), EXIT_HLT);
+		assert_int_equal(soft_profile_read(r->vm, rows, ARRAY_SIZE(rows)), DOING_COUNT);
+		if (rows[what].n >= n)
+			return;
+	}
+	fail_msg("%s: only %u samples", rows[what].name, (unsigned)rows[what].n);
+}
+
+/* Samples say what the time goes to. */
+static void profile(void **state)
+{
+	static const uint8_t counting[] = {
+		0xb9, 0x40, 0x42, 0x0f, 0x00, /* mov ecx, 1000000 */
+		0xff, 0xc9, 0x75, 0xfc, 0xf4, /* 1: dec ecx; jnz 1b; hlt */
+	};
+	static const uint8_t asking[] = {
+		0xbe, 0xe8, 0x03, 0x00, 0x00, /* mov esi, 1000 */
+		0x31, 0xc0, 0x0f, 0xa2,       /* 1: xor eax, eax; cpuid */
+		0xff, 0xce, 0x75, 0xf8, 0xf4, /* dec esi; jnz 1b; hlt */
+	};
+	struct soft_named top;
+	struct rig r;
+
+	profile_of(counting, sizeof(counting), DOING_KERNEL, 3, &r);
+	assert_int_equal(soft_profile_exec(r.vm, &top, 1), 0);
+	rig_close(&r);
+	profile_of(asking, sizeof(asking), DOING_EXEC, 3, &r);
+	assert_int_equal(soft_profile_exec(r.vm, &top, 1), 1);
+	assert_string_equal(top.name, "CPUID");
+	assert_true(top.n >= 3);
+	assert_int_equal(soft_stats_exec(r.vm, &top, 1), 1);
+	assert_string_equal(top.name, "CPUID");
+	assert_true(top.n >= 1000);
+	rig_close(&r);
+	assert_int_equal(rig_open(&r, &(struct soft_config){.cache_bytes = 0}), 0);
+	assert_int_equal(soft_profile_read(r.vm, &top, 1), 0);
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,7 +456,7 @@ int main(void)
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
 		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
 		cmocka_unit_test(strings),        cmocka_unit_test(mirrors),
-		cmocka_unit_test(many_strings),
+		cmocka_unit_test(many_strings),   cmocka_unit_test(profile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
