@@ -18,8 +18,8 @@ Workloads:
   debian    process start to Debian's login prompt, seconds
 
 --rows takes some rows of workloads that have several: --only events --rows getpid,signal; of programs: gzip xz sqlite3
-python3 gcc openssl sysbench 7z; of io: fio iperf3. --record writes the figures into doc/benchmarks.md, with the machine
-and the command. The status is 1 if something could not be measured or computed a wrong result.
+python3 gcc openssl sysbench 7z; of io: fio iperf3. A chart of the ratios lies beside the JSON. --record writes figures and
+chart into doc/, with the machine and the command. The status is 1 if something could not be measured or computed a wrong result.
 """
 import argparse
 import os
@@ -83,7 +83,9 @@ def main():
         if name in only:
             run(bench)
     report.show(bench)
-    report.save(bench, args.json or os.path.join(args.build, "bench.json"))
+    path = args.json or os.path.join(args.build, "bench.json")
+    report.save(bench, path)
+    report.draw(bench, os.path.splitext(path)[0] + ".svg")
     if args.record:
         report.record(bench)
     return bench.failed

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* compute.c: small kernels of computation, each timed for a while (measure.h); the same static binary
- * runs on the host and in guests. Hosted, no threads. */
-#include <immintrin.h>
-
+/* compute.c: small kernels of computation, each timed for a while (measure.h); those of FP and
+ * vectors are in compute_fp.h. The same static binary runs on the host and in guests. Hosted, no threads. */
+#include "compute_fp.h"
 #include "measure.h"
 
 #define BUF (1 << 20)
@@ -234,109 +233,36 @@ static uint64_t memory_sum(uint64_t n)
 	return sum;
 }
 
-static uint64_t fp_scalar(uint64_t n)
+/* All primes below 8192 */
+static uint64_t sieve(uint64_t n)
 {
-	double x = 0.5, y = 1.5;
-	uint64_t r;
+	static uint8_t composite[8192];
+	uint64_t primes = 0;
 
 	while (n--) {
-		x = x * 1.0000001 + y * 1e-9;
-		y = y / 1.0000002 + 1e-8;
-		__asm__ volatile("" : "+x"(x), "+x"(y));
-	}
-	x += y;
-	memcpy(&r, &x, 8);
-	return r;
-}
-
-static uint64_t mandelbrot(uint64_t n)
-{
-	uint64_t total = 0;
-
-	while (n--)
-		for (int py = 0; py < 16; py++)
-			for (int px = 0; px < 16; px++) {
-				double cr = px / 8.0 - 1.5, ci = py / 8.0 - 1.0, zr = 0, zi = 0;
-				int i = 0;
-
-				for (; i < 200 && zr * zr + zi * zi < 4.0; i++) {
-					double t = zr * zr - zi * zi + cr;
-
-					zi = 2 * zr * zi + ci;
-					zr = t;
-				}
-				total += (uint64_t)i;
-			}
-	return total;
-}
-
-static uint64_t mandelbrot_x87(uint64_t n)
-{
-	uint64_t total = 0;
-
-	while (n--)
-		for (int py = 0; py < 16; py++)
-			for (int px = 0; px < 16; px++) {
-				long double cr = px / 8.0L - 1.5L, ci = py / 8.0L - 1.0L, zr = 0,
-					    zi = 0;
-				int i = 0;
-
-				for (; i < 200 && zr * zr + zi * zi < 4.0L; i++) {
-					long double t = zr * zr - zi * zi + cr;
-
-					zi = 2 * zr * zi + ci;
-					zr = t;
-				}
-				total += (uint64_t)i;
-			}
-	return total;
-}
-
-static uint64_t sse_int(uint64_t n)
-{
-	__m128i a = _mm_set1_epi32(3), b = _mm_set1_epi32(5), c = _mm_set1_epi16(77), odd = c;
-	uint64_t out[2];
-
-	while (n--) {
-		a = _mm_add_epi32(a, b);
-		b = _mm_xor_si128(b, _mm_slli_epi32(a, 3));
-		c = _mm_add_epi16(_mm_mullo_epi16(c, odd), a);
-		a = _mm_sub_epi32(a, _mm_srli_epi32(c, 1));
-		__asm__ volatile("" : "+x"(a), "+x"(b), "+x"(c));
-	}
-	_mm_storeu_si128((__m128i *)(void *)out, _mm_xor_si128(a, _mm_xor_si128(b, c)));
-	return out[0];
-}
-
-static uint64_t sse_copy(uint64_t n)
-{
-	while (n--)
-		for (unsigned i = 0; i < 16384; i += 64) {
-			for (unsigned k = 0; k < 64; k += 16)
-				_mm_store_si128(
-					(__m128i *)(void *)(buf_b + i + k),
-					_mm_load_si128(
-						(const __m128i *)(const void *)(buf_a + i + k)));
-			__asm__ volatile("" ::: "memory");
+		memset(composite, 0, sizeof(composite));
+		primes = 0;
+		for (unsigned i = 2; i < sizeof(composite); i++) {
+			if (composite[i])
+				continue;
+			primes++;
+			for (unsigned k = 2 * i; k < sizeof(composite); k += i)
+				composite[k] = 1;
 		}
-	return buf_b[77];
+	}
+	return primes;
 }
 
-__attribute__((target("avx2,fma"))) static uint64_t avx2_fma(uint64_t n)
+/* Nobody contends. TCG with one processor leaves LOCK out. */
+static uint64_t locked(uint64_t n)
 {
-	__m256d a = _mm256_set1_pd(0.999), b = _mm256_set1_pd(1e-3), c = _mm256_set1_pd(0.5), d = b;
-	double out[4];
-	uint64_t r;
+	static uint64_t counters[64];
+	uint64_t sum = 0;
 
-	while (n--) {
-		c = _mm256_fmadd_pd(c, a, b);
-		d = _mm256_fmadd_pd(d, a, c);
-		c = _mm256_mul_pd(c, a);
-		__asm__ volatile("" : "+x"(c), "+x"(d));
-	}
-	_mm256_storeu_pd(out, _mm256_add_pd(c, d));
-	memcpy(&r, out, 8);
-	return r;
+	memset(counters, 0, sizeof(counters));
+	for (uint64_t i = 0; i < n; i++)
+		sum += __atomic_fetch_add(&counters[i & 63], i, __ATOMIC_SEQ_CST);
+	return sum;
 }
 
 static uint64_t rep_movsb(uint64_t n)
@@ -372,13 +298,19 @@ static const struct row kernels[] = {
 	{"sum", "integer", memory_sum, 50},
 	{"chase", "integer", chase, 100000},
 	{"far-chase", "integer", far_chase, 100000},
+	{"sieve", "integer", sieve, 2},
+	{"locked", "lock", locked, 1000},
 	{"fib", "call", fib, 20},
 	{"indirect", "call", indirect, 100000},
 	{"fp-scalar", "fp", fp_scalar, 100000},
 	{"mandelbrot", "fp", mandelbrot, 5},
 	{"x87", "fp", mandelbrot_x87, 5},
 	{"sse-int", "fp", sse_int, 100000},
-	{"sse-copy", "fp", sse_copy, 100},
+	{"sse-copy", "integer", sse_copy, 100},
+	{"sse-set", "integer", sse_set, 100},
+	{"matrix", "fp", matrix, 2},
+	{"matrix-sse2", "fp", matrix_sse2, 2},
+	{"matrix-avx2", "fp", matrix_avx2, 2, .avx2 = 1},
 	{"avx2-fma", "fp", avx2_fma, 100000, .avx2 = 1},
 	{"rep-movsb", "string", rep_movsb, 100},
 	{"rep-stosb", "string", rep_stosb, 100},
@@ -417,6 +349,7 @@ static void prepare(void)
 			c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
 		crc_table[i] = c;
 	}
+	prepare_fp();
 	make_chain(chain, sizeof(chain) / sizeof(chain[0]));
 	make_chain(far_chain, sizeof(far_chain) / sizeof(far_chain[0]));
 }

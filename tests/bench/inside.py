@@ -63,7 +63,7 @@ def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeo
 def compiled(bench, name):
     """The static binary of tests/bench/NAME.c."""
     out = os.path.join(bench.build, name)
-    sources = [os.path.join(HERE, f) for f in (name + ".c", "measure.h")]
+    sources = [os.path.join(HERE, f) for f in (name + ".c", "measure.h", "compute_fp.h")]
     if not os.path.exists(out) or os.path.getmtime(out) < max(map(os.path.getmtime, sources)):
         subprocess.run(["cc", "-D_GNU_SOURCE", "-O2", "-static", "-pthread", "-o", out, sources[0]], check=True)
     return out
@@ -101,10 +101,11 @@ def programs(bench):
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, "text")):
         text_file(os.path.join(work, "text"))
+    files = ["programs.sh", "stones.py", "compute.c", "compute_fp.h", "measure.h"]
     add = []
-    for f in ("programs.sh", "stones.py", "compute.c", "measure.h"):
+    for f in files:
         shutil.copy2(os.path.join(HERE, f), work)
-    for f in ("text", "programs.sh", "stones.py", "compute.c", "measure.h"):
+    for f in files + ["text"]:
         add += ["--add", os.path.join(work, f) + ":/bench/" + f]
     run(bench, "program", ["/bin/sh", "/tmp/programs.sh", seconds], tool("guest-initramfs", "--name", "programs", *add),
         "root", ["sh", os.path.join(work, "programs.sh"), seconds], [disk])

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 # programs.sh: programs of Debian packages, each doing a piece of work; runs on the host and in guests.
 #   programs.sh SECONDS [NAME…]      SECONDS: of those that measure themselves
-# The directory it lies in has text, compute.c, measure.h and stones.py, and takes what is written. Prints
+# The directory it lies in has text, compute.c with its headers and stones.py, and takes what is written. Prints
 # "BENCH name program value unit checksum": s of a whole run, or time for a piece of it. Less is better.
 cd "$(dirname "$0")" || exit 1
 seconds=$1

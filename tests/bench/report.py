@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import chart
 from machine import MEMORY, ROOT, note
 
 # By class: what, vigia/native at most, TCG/vigia at least (geometric means), TCG/vigia of each row at least
@@ -95,8 +96,23 @@ def save(bench, path):
     note(f"bench: samples are in {path}")
 
 
+def draw(bench, path):
+    groups = []
+    for cls, _, _, t, *_ in by_class(bench):
+        ratios = [(w, ratio(m.get("tcg"), m.get("vigia")), ratio(m.get("tcg"), m.get("native")))
+                  for w, m in medians(bench).items() if bench.classes[w] == cls]
+        ratios = [r for r in ratios if r[1]]
+        if ratios:
+            groups.append((f"{CLASSES[cls][0]}: {t:.2f}", ratios))
+    if groups:
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(chart.svg(f"Vigia's software engine beside QEMU TCG, {cpu_name()}", groups))
+        note(f"bench: a chart is in {path}")
+
+
 def record(bench):
-    """Replaces the section of figures in doc/benchmarks.md."""
+    """Replaces the section of figures in doc/benchmarks.md, and the chart beside it."""
+    draw(bench, os.path.join(ROOT, "doc/benchmarks.svg"))
     path = os.path.join(ROOT, "doc/benchmarks.md")
     with open(path, encoding="utf-8") as f:
         text = f.read()
@@ -105,6 +121,7 @@ def record(bench):
     lines = ["## Figures", "", f"Commit {commit}, {time.strftime('%Y-%m-%d')}, {cpu_name()}, {os.cpu_count()} CPUs, load "
              f"{os.getloadavg()[1]:.1f} when it ended; {bench.hosts.qemu_version()}; medians of {bench.rounds} rounds by", "",
              "```", "./bench " + " ".join(sys.argv[1:]), "```", "",
+             "![as a chart](benchmarks.svg)", "",
              "| class, geometric means | rows | vigia/native | TCG/vigia | slowest beside TCG | goal |", "|---|---|---|---|---|---|"]
     for cls, rows, n, t, slowest, least, verdict in by_class(bench):
         lines.append(f"| {CLASSES[cls][0]} | {rows} | {cell(n, 0, 2).strip()} | {cell(t, 0, 2).strip()} | "
