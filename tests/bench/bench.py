@@ -3,7 +3,7 @@
 """bench.py: Vigia beside QEMU's TCG and the host itself: same kernel, initramfs, disk, memory and
 number of CPUs, runs interleaved, medians.
 
-  ./bench [--only NAME,…] [--rows ROW,…] [--rounds N] [--quick] [--build DIR] [--json FILE] [--no-qemu] [--engine E] [--record]
+  ./bench [--only NAME,…] [--rows ROW,…] [--rounds N] [--quick] [--build DIR] [--json FILE] [--no-qemu] [--engine E] [--profile] [--record]
 
 Workloads:
   size      the program, stripped, MiB
@@ -18,7 +18,8 @@ Workloads:
   debian    process start to Debian's login prompt, seconds
 
 --rows takes some rows of workloads that have several: --only events --rows getpid,signal; of programs: gzip xz sqlite3
-python3 gcc openssl sysbench 7z; of io: fio iperf3. A chart of the ratios lies beside the JSON. --record writes figures and
+python3 gcc openssl sysbench 7z; of io: fio iperf3. --profile says where
+Vigia's time went in the workloads that run inside a guest (with few --rows: one profile for all). A chart of the ratios lies beside the JSON. --record writes figures and
 chart into doc/, with the machine and the command. The status is 1 if something could not be measured or computed a wrong result.
 """
 import argparse
@@ -40,7 +41,7 @@ class Bench:
     def __init__(self, args):
         self.build, self.rounds, self.quick = args.build, args.rounds, args.quick
         self.rows = args.rows.split(",") if args.rows else []
-        self.hosts = Hosts(args.build, args.engine, not args.no_qemu)
+        self.hosts = Hosts(args.build, args.engine, not args.no_qemu, args.profile)
         self.results, self.classes, self.units = {}, {}, {}
         self.failed = False
 
@@ -70,6 +71,7 @@ def main():
     p.add_argument("--json", default="")
     p.add_argument("--no-qemu", action="store_true")
     p.add_argument("--engine", default="soft")
+    p.add_argument("--profile", action="store_true", help="run Vigia's guests with --profile and show what it says")
     p.add_argument("--record", action="store_true")
     args = p.parse_args()
     args.build = os.path.abspath(args.build)

@@ -27,9 +27,11 @@ def tool(name, *args):
 class Hosts:
     """What guests run on: "vigia", and "tcg" where QEMU is."""
 
-    def __init__(self, build, engine, with_qemu):
+    def __init__(self, build, engine, with_qemu, profile):
         self.vigia = os.path.join(build, "cmd/vigia")
         self.engine = engine
+        self.profile = profile
+        self.last_name = None  # of the VM of the last command
         self.qemu = shutil.which("qemu-system-x86_64") if with_qemu else None
         self.names = ["vigia"] + (["tcg"] if self.qemu else [])
         self.started = 0
@@ -45,9 +47,11 @@ class Hosts:
                 how = "format=qcow2,snapshot=on" if d.endswith(".qcow2") else "format=raw"
                 c += ["-drive", f"file={d},if=virtio,{how}"]
             return c + ["-nic", "user,model=virtio-net-pci"]
+        self.last_name = f"bench-{os.getpid()}-{self.started}"
         c = [self.vigia, "run", "--engine", self.engine, "--memory", f"{memory}M", "--cpus", "1",
              "--kernel", kernel, "--append", append, "--net", "user",
-             "--name", f"bench-{os.getpid()}-{self.started}"]
+             "--name", self.last_name]
+        c += ["--profile"] if self.profile else []
         c += ["--initrd", initrd] if initrd else []
         for d in disks:
             c += ["--disk", d + (",snapshot" if d.endswith(".qcow2") else ",format=raw")]
