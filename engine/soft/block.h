@@ -55,6 +55,8 @@ struct soft_block {
 	uint8_t body; /* offset of the code after the poll */
 	uint8_t far;  /* bytes of the far entry, which ends where the code begins */
 	bool dead;
+	uint16_t ahead
+		[2]; /* what it has to do with of its first page besides (ahead.c): from, to; or 0, 0 */
 	bool ends; /* by an instruction of the interpreter: nothing follows */
 };
 _Static_assert(sizeof(struct soft_block) <= 64, "one cache line");

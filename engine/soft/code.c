@@ -63,6 +63,24 @@ static uint64_t lines_of(uint32_t from, uint32_t to)
 	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
 }
 
+/* The page's lines that block b depends on, as its page number half */
+static uint64_t lines_on(const struct soft_block *b, unsigned half)
+{
+	uint32_t from, to;
+
+	extent(b, half, &from, &to);
+	return lines_of(from, to) | (!half && b->ahead[1] ? lines_of(b->ahead[0], b->ahead[1]) : 0);
+}
+
+/* Does it depend on bytes in [start, end)? */
+static bool depends_on(const struct soft_block *b, unsigned half, uint32_t start, uint32_t end)
+{
+	uint32_t from, to;
+
+	extent(b, half, &from, &to);
+	return (from < end && to > start) || (!half && b->ahead[0] < end && b->ahead[1] > start);
+}
+
 static unsigned half_on(const struct soft_block *b, const struct soft_page *p)
 {
 	return b->page[0] == p->gpa >> PAGE_SHIFT ? 0 : 1;
@@ -127,12 +145,10 @@ void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *
 
 	for (unsigned half = 0; half < 2 && b->page[half] != NO_PAGE; half++) {
 		struct soft_page *p = page_get(c, (gpa_t)b->page[half] << PAGE_SHIFT);
-		uint32_t from, to;
 
-		extent(b, half, &from, &to);
 		b->page_next[half] = p->blocks;
 		p->blocks = (uint32_t)(b - c->block) + 1;
-		p->lines |= lines_of(from, to);
+		p->lines |= lines_on(b, half);
 	}
 }
 
@@ -169,6 +185,13 @@ void soft_block_drop(struct soft_vm *sv, struct soft_block *b)
 	soft_pages_remove(sv, b);
 }
 
+static bool may_break(const struct debug_set *set, uint64_t rip, unsigned len)
+{
+	while (len && !debug_may_break(set, rip))
+		rip++, len--;
+	return len;
+}
+
 void soft_blocks_cut(struct soft_vm *sv, const struct debug_set *set)
 {
 	struct soft_cache *c = sv->cache;
@@ -179,11 +202,10 @@ void soft_blocks_cut(struct soft_vm *sv, const struct debug_set *set)
 
 		for (uint32_t n = p->block; n < p->block + atomic_load(&p->n_blocks); n++) {
 			struct soft_block *b = &c->block[n];
-			uint32_t at = 0;
 
-			while (at < b->len && !debug_may_break(set, b->rip + at))
-				at++;
-			if (at < b->len && !b->dead)
+			if (!b->dead && (may_break(set, b->rip, b->len) ||
+					 may_break(set, (b->rip & ~PAGE_MASK) + b->ahead[0],
+						   b->ahead[1] - b->ahead[0])))
 				soft_block_drop(sv, b);
 		}
 	}
@@ -200,12 +222,11 @@ static void page_kill(struct soft_vm *sv, struct soft_vcpu *v, struct soft_page 
 
 	for (i = p->blocks; i; i = next) {
 		struct soft_block *b = &c->block[i - 1];
-		uint32_t start, end;
+		unsigned half = half_on(b, p);
 
-		next = b->page_next[half_on(b, p)];
-		extent(b, half_on(b, p), &start, &end);
-		if (start >= to || end <= from) {
-			lines |= lines_of(start, end);
+		next = b->page_next[half];
+		if (!depends_on(b, half, from, to)) {
+			lines |= lines_on(b, half);
 			continue;
 		}
 		soft_block_drop(sv, b);

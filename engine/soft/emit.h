@@ -44,9 +44,10 @@ struct tr {
 	struct soft_cache *c;
 	struct soft_block *b;
 	struct asm_buf a;
-	uint8_t *start; /* of the block's code */
-	uint32_t id;    /* of the block */
-	uint64_t rip;   /* relative to vbase where pic */
+	const uint8_t *page; /* the guest's, where the block begins */
+	uint8_t *start;      /* of the block's code */
+	uint32_t id;         /* of the block */
+	uint64_t rip;        /* relative to vbase where pic */
 	bool pic;
 	uint32_t mode;
 	enum soft_ctx ctx;
@@ -77,16 +78,28 @@ static inline bool tr_legacy(const struct tr *t)
 	return t->mode & MODE_LEGACY;
 }
 
+/* translate.c: is the n-th instruction the block's last in any case? May a debugger have a breakpoint there? */
+bool tr_ends_block(const struct tr *t, unsigned n);
+bool tr_has_break(const struct tr *t, uint64_t rip);
+/* emit_flow.c: is there code that the block may jump to directly, and that is mapped as it is? */
+bool tr_same_page(const struct tr *t, uint64_t target);
 struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg);
 
 /* ---- flags.c ---- */
 
 /* Fills t->flags_dead. */
 void flags_find_dead(struct tr *t);
+/* Those of FL_ARITH that it writes in any case */
+unsigned flags_written(const struct tr *t, const struct insn *in);
 /* The instruction before the current one from which all flags can be had again, or -1 */
 int flags_source(const struct tr *t);
 /* Computes them, in T2. */
 void flags_again(struct tr *t, int source);
+
+/* ---- ahead.c ---- */
+
+/* Those that code there may read before it writes them, where t's block goes there */
+unsigned flags_live_at(struct tr *t, uint64_t target);
 
 /* ---- lines.c: room before a hot jump, so that it lies well ---- */
 

@@ -72,7 +72,7 @@ void emit_poll(struct tr *t)
 
 /* ---- direct --------------------------------------------------------------------------------- */
 
-static bool same_page(const struct tr *t, uint64_t target)
+bool tr_same_page(const struct tr *t, uint64_t target)
 {
 	/* Where RIP is in its segment, only the vCPU knows. */
 	if (tr_legacy(t) && !(t->mode & MODE_FLAT))
@@ -98,7 +98,7 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 	struct asm_buf *a = &t->a;
 	uint8_t *at;
 
-	if (same_page(t, target)) {
+	if (tr_same_page(t, target)) {
 		uint32_t id = exit_new(t, target);
 
 		line_patched_jump(t, 0, cc < 0 ? 1 : 2);

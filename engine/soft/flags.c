@@ -3,7 +3,8 @@
  *
  * They are dead where the block writes all of them before anything reads one. The manual leaves some
  * undefined after some instructions; a processor that computes these from the operands alone has
- * written them, one that leaves them as they were has not: which it is, the host is asked once.
+ * written them, one that leaves them as they were has not: which it is, the host is asked once. What is
+ * read after the block, ahead.c says.
  *
  * Where they are live they can often be had again: by the same CMP or TEST, if its registers have
  * not changed; after ADD and SUB of a constant from the result. */
@@ -118,24 +119,55 @@ static bool writes_undefined(const struct tr *t, const struct insn *in)
 	return false;
 }
 
+unsigned flags_written(const struct tr *t, const struct insn *in)
+{
+	if (shift_by_zero(in))
+		return 0;
+	return in->row->fl_write & ~(writes_undefined(t, in) ? 0u : in->row->fl_undef);
+}
+
+/* Of the flags after instruction i, those that are read where it jumps */
+static unsigned live_at_target(struct tr *t, unsigned i)
+{
+	const struct insn *in = &t->insn[i];
+
+	switch (in->row->cls) {
+	case CLS_JMP:
+	case CLS_JCC:
+	case CLS_CALL:
+		return flags_live_at(t, t->rip + t->off[i + 1] + in->imm);
+	}
+	return 0;
+}
+
+/* And those read after the block, if it does not jump */
+static unsigned live_at_end(struct tr *t)
+{
+	switch (t->insn[t->n - 1].row->cls) {
+	case CLS_JMP:
+	case CLS_CALL:
+		return 0;
+	case CLS_JCC:
+		break;
+	default:
+		if (tr_ends_block(t, t->n - 1))
+			return FL_ARITH;
+	}
+	return flags_live_at(t, t->rip + t->off[t->n]);
+}
+
 void flags_find_dead(struct tr *t)
 {
-	unsigned live = FL_ARITH;
+	unsigned live = live_at_end(t);
 
 	for (unsigned i = t->n; i-- > 0;) {
 		const struct insn *in = &t->insn[i];
 
-		if (t->by_interp[i] || in->row->cls == CLS_JCC) {
+		if (t->by_interp[i])
 			live = FL_ARITH;
-		} else {
-			unsigned written = in->row->fl_write;
-
-			if (!writes_undefined(t, in))
-				written &= ~in->row->fl_undef;
-			if (!shift_by_zero(in))
-				live &= ~written;
-			live |= in->row->fl_read & FL_ARITH;
-		}
+		else
+			live = ((live | live_at_target(t, i)) & ~flags_written(t, in)) |
+			       (in->row->fl_read & FL_ARITH);
 		t->flags_dead[i] = !live;
 	}
 }

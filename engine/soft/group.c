@@ -326,7 +326,11 @@ static bool calm(const struct insn *in)
 			return false;
 	switch (in->row->cls) {
 	case CLS_JCC:
+	case CLS_NOP:
 		return true;
+	case CLS_LEA:
+		return in->mem.base >= 0 && !(STOLEN >> in->mem.base & 1) &&
+		       (in->mem.index < 0 || !(STOLEN >> in->mem.index & 1));
 	case CLS_PUSH:
 	case CLS_POP:
 		return !in->has_mem;

@@ -29,6 +29,7 @@ struct soft_config {
 	enum soft_hot hot;
 	enum soft_lines lines;
 	bool no_mirrors; /* see span.c */
+	bool no_ahead;   /* see ahead.c */
 	bool interp;     /* never translate */
 	bool log_blocks; /* log each translation */
 	bool log_stats;  /* log the counters at the end */

@@ -16,7 +16,7 @@
 #define EXITS_MAX (BRANCHES_MAX + 1 + GROUP_SLOTS)
 
 /* n: the instruction's number */
-static bool ends_block(const struct tr *t, unsigned n)
+bool tr_ends_block(const struct tr *t, unsigned n)
 {
 	const struct insn *in = &t->insn[n];
 
@@ -56,11 +56,11 @@ static bool available(const struct tr *t, const struct insn *in)
 }
 
 /* May a debugger have a breakpoint at this offset in the block? Then the interpreter looks. */
-static bool has_break(const struct tr *t, uint32_t off)
+bool tr_has_break(const struct tr *t, uint64_t rip)
 {
 	const struct debug_set *set = t->v->cpu.debug;
 
-	return unlikely(set) && debug_may_break(set, t->rip + off);
+	return unlikely(set) && debug_may_break(set, rip);
 }
 
 /* p: the first byte; avail: bytes up to the page's end. Gives DECODE_OK when t->n > 0. */
@@ -74,7 +74,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 		struct insn *in = &t->insn[t->n];
 
 		r = cpu_decode(&t->v->cpu, p + pos, avail - pos, mode_bytes(t->mode), in);
-		if (r != DECODE_OK || (t->n && has_break(t, pos)))
+		if (r != DECODE_OK || (t->n && tr_has_break(t, t->rip + pos)))
 			break;
 		t->off[t->n++] = (uint16_t)pos;
 		pos += in->len;
@@ -82,7 +82,7 @@ static enum decode_result decode_block(struct tr *t, const uint8_t *p, size_t av
 			/* a loop's end, or enough */
 			if ((int64_t)in->imm < 0 || ++branches == BRANCHES_MAX)
 				break;
-		} else if (ends_block(t, t->n - 1)) {
+		} else if (tr_ends_block(t, t->n - 1)) {
 			break;
 		}
 	}
@@ -203,7 +203,7 @@ static void emit_one(struct tr *t)
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {
-		if (ends_block(t, t->i))
+		if (tr_ends_block(t, t->i))
 			t->ended = true;
 		group_next(t, true);
 		return;
@@ -335,13 +335,14 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	t->sv = sv;
 	t->c = c;
 	p = soft_cur(c);
+	t->page = page;
 	t->id = p->block + atomic_load(&p->n_blocks);
 	t->b = &c->block[t->id];
 	t->pic = MODE_IS_PIC(mode);
 	if (t->pic)
 		rip &= PAGE_MASK;
 	t->rip = rip;
-	if (has_break(t, 0))
+	if (tr_has_break(t, rip))
 		return TR_NONE;
 	t->mode = mode;
 	t->ctx = mode & MODE_CTX;
@@ -359,7 +360,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	if (!t->ended) { /* not a bad one */
 		for (unsigned i = 0; i < t->n; i++)
 			t->by_interp[i] = !translatable(t, i);
-		t->ended = t->by_interp[t->n - 1] && ends_block(t, t->n - 1);
+		t->ended = t->by_interp[t->n - 1] && tr_ends_block(t, t->n - 1);
 	}
 	flags_find_dead(t);
 	groups_find(t);

@@ -229,6 +229,40 @@ static void conflicts(void **state)
 	}
 }
 
+/* Flags that the next block writes first are dead at a block's end, until that block reads them instead. */
+static void ahead_modified(void **state)
+{
+	static const uint8_t prog[] = {
+		0x31, 0xd2,             /* 1: xor edx, edx */
+		0xf8,                   /* clc */
+		0x52, 0x5a,             /* push rdx; pop rdx: a probe's comparison sets CF */
+		0xeb, 0x00,             /* jmp 2f */
+		0x83, 0xc2, 0x00,       /* 2: add edx, 0; later adc */
+		0xff, 0xce,             /* dec esi */
+		0x74, 0x06,             /* jz 3f */
+		0x40, 0xc6, 0x07, 0xd2, /* mov byte [rdi], d2h */
+		0xeb, 0xec,             /* jmp 1b */
+		0xcc,                   /* 3: int3 */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		for (unsigned user = 0; user < 2; user++) {
+			code(&r, RIG_CODE, prog, sizeof(prog));
+			rig_reset(&r, user);
+			r.s->gpr[RDI] = RIG_CODE + 8;
+			r.s->gpr[RSI] = 2;
+			r.s->gpr[RSP] = RIG_STACK - 64; /* not at a page's end */
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->gpr[RSI], 0);
+			assert_int_equal(r.s->gpr[RDX], 0);
+		}
+		rig_close(&r);
+	}
+}
+
 /* REP MOVS and STOS by translated code are the interpreter's, wherever they begin and end. */
 static void strings(void **state)
 {
@@ -455,8 +489,9 @@ int main(void)
 		cmocka_unit_test(loops),          cmocka_unit_test(calls),
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
 		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
-		cmocka_unit_test(strings),        cmocka_unit_test(mirrors),
-		cmocka_unit_test(many_strings),   cmocka_unit_test(profile),
+		cmocka_unit_test(ahead_modified), cmocka_unit_test(strings),
+		cmocka_unit_test(mirrors),        cmocka_unit_test(many_strings),
+		cmocka_unit_test(profile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
