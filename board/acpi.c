@@ -143,6 +143,7 @@ static const struct isa_device isa_com1 = {"COM1", "PNP0501", 0x3f8, 0, 8, 4};
 static const struct isa_device isa_rtc = {"RTC0", "PNP0B00", 0x70, 0, 2, 8};
 static const struct isa_device isa_keyboard = {"KBD0", "PNP0303", 0x60, 0x64, 1, 1, 1};
 static const struct isa_device isa_floppy = {"FDC0", "PNP0700", 0x3f0, 0x3f7, 6, 6, 1, true, 2};
+static const struct isa_device isa_parallel = {"LPT1", "PNP0400", 0x378, 0, 3, 7};
 static const struct isa_device isa_mouse = {"MOU0", "PNP0F13", 0, 0, 0, 12};
 
 static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
@@ -226,6 +227,8 @@ static gpa_t build_dsdt(struct builder *b)
 		dsdt_isa_device(b, &isa_rtc);
 	if (c->has_floppy)
 		dsdt_isa_device(b, &isa_floppy);
+	if (c->has_parallel)
+		dsdt_isa_device(b, &isa_parallel);
 	if (c->has_ps2) {
 		dsdt_isa_device(b, &isa_keyboard);
 		dsdt_isa_device(b, &isa_mouse);

@@ -28,8 +28,9 @@ struct acpi_config {
 	 * work with the PIC too; pin p of slot s is wire (s + p + 3) % 4. 0: no router. */
 	uint8_t pci_link[4];
 	bool has_serial, has_rtc, has_i8042;
-	bool has_floppy; /* a controller at 3F0H */
-	bool has_ps2;    /* keyboard and mouse at the i8042 */
+	bool has_floppy;   /* a controller at 3F0H */
+	bool has_parallel; /* a port at 378H */
+	bool has_ps2;      /* keyboard and mouse at the i8042 */
 };
 
 /* Writes RSDP (at the buffer's start) and tables for a buffer that the guest sees at gpa (16-byte

@@ -10,6 +10,7 @@
 #include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
 #include "dev/nic/e1000.h"
+#include "dev/nic/rtl8029.h"
 #include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
@@ -25,6 +26,7 @@
 #include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
+#include "dev/pc/parport.h"
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pflash.h"
 #include "dev/pc/pvclock.h"
@@ -52,6 +54,7 @@
 #define PM_BASE_BIOS 0x600u /* each firmware has its own idea, and moves the block there */
 #define PM_BASE_UEFI 0xb000u
 #define COM1         0x3f8u
+#define LPT1         0x378u
 #define DEBUG_PORT   0x402u
 #define PCI_IO_FIRST 0xc000u /* where SeaBIOS puts base addresses */
 #define PCI_IO_LAST  0xffffu
@@ -63,6 +66,7 @@
 #define GSI_KBD   1
 #define GSI_COM1  4
 #define GSI_FDC   6
+#define GSI_LPT1  7
 #define GSI_SCI   9
 #define GSI_MOUSE 12
 #define GSI_IDE   14 /* and 15 */
@@ -168,9 +172,13 @@ static int wire_floppy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 static int wire_serial(struct vm *vm, const struct pc_config *cfg)
 {
 	struct ns16550_wiring w = {.base = COM1, .irq = gsi_line(vm, GSI_COM1), .chr = cfg->serial};
+	struct parport_wiring lpt_w = {
+		.base = LPT1, .irq = gsi_line(vm, GSI_LPT1), .chr = cfg->parallel};
 	struct ns16550 *uart;
+	struct parport *lpt;
+	int err = cfg->serial ? ns16550_create(vm, &w, &uart) : 0;
 
-	return cfg->serial ? ns16550_create(vm, &w, &uart) : 0;
+	return err || !cfg->parallel ? err : parport_create(vm, &lpt_w, &lpt);
 }
 
 static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
@@ -326,6 +334,7 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 	struct virtio_dev *vd;
 	struct e1000 *e1000;
 	struct rtl8139 *rtl8139;
+	struct rtl8029 *rtl8029;
 	int err;
 
 	memcpy(net->mac, cfg->nic[i].mac, 6);
@@ -350,6 +359,12 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 						 .net = net,
 						 .plain = cfg->nic[i].model == PC_NIC_RTL8139D},
 			&rtl8139);
+		break;
+	case PC_NIC_NE2K:
+		err = rtl8029_create(
+			vm,
+			&(struct rtl8029_wiring){.host = pc->pci, .slot = PCI_ANY_SLOT, .net = net},
+			&rtl8029);
 		break;
 	default:
 		err = err_here(ERR_NOSYS);
@@ -486,6 +501,7 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 		.has_i8042 = true,
 		.has_ps2 = cfg->input,
 		.has_floppy = cfg->floppy[0].present,
+		.has_parallel = cfg->parallel,
 	};
 	uint32_t len;
 	int err = acpi_build(&acpi, 0, pc->acpi, sizeof(pc->acpi));

@@ -20,7 +20,7 @@ struct input;
 #define PC_ROM_MAX   (16 * MIB)
 
 enum pc_disk_if { PC_VIRTIO, PC_IDE, PC_AHCI, PC_NVME };
-enum pc_nic { PC_NIC_VIRTIO, PC_NIC_E1000, PC_NIC_RTL8139, PC_NIC_RTL8139D };
+enum pc_nic { PC_NIC_VIRTIO, PC_NIC_E1000, PC_NIC_RTL8139, PC_NIC_RTL8139D, PC_NIC_NE2K };
 enum pc_boot { PC_BOOT_NONE, PC_BOOT_DISK, PC_BOOT_CDROM, PC_BOOT_FLOPPY, PC_BOOT_NET };
 #define PC_BOOT_MAX 4
 
@@ -38,8 +38,9 @@ struct pc_config {
 	struct input *input; /* PS/2 keyboard and mouse; NULL: none. Kept by the caller */
 	bool virtio_input;   /* virtio keyboard and tablet too, used once the guest has drivers */
 
-	struct chr *serial;  /* COM1; NULL: none */
-	struct chr *console; /* virtio console; NULL: none */
+	struct chr *serial;   /* COM1; NULL: none */
+	struct chr *parallel; /* LPT1; NULL: none */
+	struct chr *console;  /* virtio console; NULL: none */
 	struct {
 		struct block *block; /* NULL for an empty CD drive */
 		char serial[21];

@@ -351,6 +351,8 @@ static int open_consoles(struct backends *be, const struct vm_def *def,
 		err = open_chr(be, "serial", serial, keys, n_keys, &be->serial, msg);
 	if (!err && def->console)
 		err = open_chr(be, "console", def->console, keys, n_keys, &be->console, msg);
+	if (!err && def->parallel)
+		err = open_chr(be, "parallel", def->parallel, keys, n_keys, &be->parallel, msg);
 	if (!err && chr_mux_create(&be->mux))
 		err = msg_fail(msg, ERR_NOMEM, "out of memory");
 	return err;
@@ -540,6 +542,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.vga_bios_size = be->vga_bios.size,
 		.input = &be->input,
 		.virtio_input = def->virtio_input,
+		.parallel = be->parallel,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
 		.rng = !def->no_rng && watch_device(be->watch, "rng", 0),
@@ -608,10 +611,12 @@ void backends_close(struct backends *be)
 		chr_close(be->serial);
 	if (be->console)
 		chr_close(be->console);
+	if (be->parallel)
+		chr_close(be->parallel);
 	unmap_file(&be->kernel);
 	unmap_file(&be->initrd);
 	unmap_file(&be->firmware);
 	unmap_file(&be->vga_bios);
 	be->n_disks = be->n_nets = 0;
-	be->mux = be->serial = be->console = NULL;
+	be->mux = be->serial = be->console = be->parallel = NULL;
 }

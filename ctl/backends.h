@@ -30,9 +30,9 @@ struct backends {
 	struct display display;
 	struct input input;
 	struct typist typist;
-	struct vnc *vnc;              /* NULL: none */
-	struct chr *serial, *console; /* what the user has named; NULL: none */
-	struct chr *mux;              /* between the main console and all who look at it */
+	struct vnc *vnc;                         /* NULL: none */
+	struct chr *serial, *console, *parallel; /* what the user has named; NULL: none */
+	struct chr *mux; /* between the main console and all who look at it */
 	bool mux_is_serial;
 	struct chr *client[BACKENDS_MAX_CLIENTS]; /* loop's thread */
 	struct block *disk[DEF_MAX_DISKS];

@@ -117,6 +117,20 @@ static int set_console(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_parallel(void *target, const char *value, struct msg *msg)
+{
+	struct vm_def *def = target;
+
+	if (!strcmp(value, "stdio"))
+		return msg_fail(msg, ERR_INVAL,
+				"--parallel: give none, file:FILE, unix:SOCKET or pty");
+	if (strcmp(value, "none"))
+		return set_string(&def->parallel, value, msg);
+	free(def->parallel);
+	def->parallel = NULL;
+	return 0;
+}
+
 static int set_name(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -393,7 +407,7 @@ static int set_boot(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
-static const char *const nic_names[] = {"virtio", "e1000", "rtl8139", "rtl8139d"};
+static const char *const nic_names[] = {"virtio", "e1000", "rtl8139", "rtl8139d", "ne2k_pci"};
 
 /* Takes model=NAME out of a network's specification; the rest is the back end's. */
 static int take_model(char *spec, enum nic_model *model, struct msg *msg)
@@ -409,10 +423,10 @@ static int take_model(char *spec, enum nic_model *model, struct msg *msg)
 					     strncmp(nic_names[i], name, (size_t)(end - name))))
 		i++;
 	if (i == ARRAY_SIZE(nic_names))
-		return msg_fail(
-			msg, ERR_INVAL,
-			"--net: model=%.*s is not known: virtio, e1000, rtl8139 or rtl8139d",
-			(int)(end - name), name);
+		return msg_fail(msg, ERR_INVAL,
+				"--net: model=%.*s is not known: virtio, e1000, rtl8139, "
+				"rtl8139d or ne2k_pci",
+				(int)(end - name), name);
 	*model = (enum nic_model)i;
 	memmove(at, end, strlen(end) + 1);
 	return 0;
@@ -475,9 +489,11 @@ static const struct opt run_opts[] = {
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
-	 "none; with ,model=virtio|e1000|rtl8139|rtl8139d (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	 "none; with ,model=virtio|e1000|rtl8139|rtl8139d|ne2k_pci (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
 	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
 	 NULL, OPT_DEF, set_serial},
+	{"parallel", "SPEC", "the pc's parallel port, at which a printer takes everything: file:FILE, "
+	 "unix:SOCKET, pty or none (none)", NULL, OPT_DEF, set_parallel},
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
 	 set_console},
 	{"display", "none|vga|vnc:…", "a screen, which needs the PC: vga for vigia screenshot only, "
@@ -536,11 +552,11 @@ void vm_def_init(struct vm_def *def)
 
 void vm_def_fini(struct vm_def *def)
 {
-	char **strings[] = {&def->rtc,      &def->history, &def->policy,    &def->engine,
-			    &def->board,    &def->cpu,     &def->kernel,    &def->initrd,
-			    &def->append,   &def->vnc,     &def->serial,    &def->console,
-			    &def->firmware, &def->vars,    &def->floppy[0], &def->floppy[1],
-			    &def->gdb};
+	char **strings[] = {&def->rtc,       &def->history,  &def->policy, &def->engine,
+			    &def->board,     &def->cpu,      &def->kernel, &def->initrd,
+			    &def->append,    &def->vnc,      &def->serial, &def->console,
+			    &def->parallel,  &def->firmware, &def->vars,   &def->floppy[0],
+			    &def->floppy[1], &def->gdb};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(strings); i++)
 		free(*strings[i]);
@@ -621,6 +637,8 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 				"--help");
 	if (def->virtio_input)
 		return msg_fail(msg, ERR_INVAL, "--input virtio needs a PC: add --board pc");
+	if (def->parallel)
+		return msg_fail(msg, ERR_INVAL, "--parallel needs a PC: add --board pc");
 	if (def->firmware || def->n_floppies || def->boot[0] || def->boot_menu || def->vars)
 		return msg_fail(msg, ERR_INVAL,
 				"--firmware, --vars, --boot and --floppy need a PC: use --board pc "

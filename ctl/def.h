@@ -40,18 +40,25 @@ struct vm_def {
 	struct disk_def disk[DEF_MAX_DISKS];
 	unsigned n_nets;
 	char *net[DEF_MAX_NETS]; /* specification for net_open(); none of them "none" */
-	enum nic_model { NIC_VIRTIO, NIC_E1000, NIC_RTL8139, NIC_RTL8139D } nic[DEF_MAX_NETS];
+	enum nic_model {
+		NIC_VIRTIO,
+		NIC_E1000,
+		NIC_RTL8139,
+		NIC_RTL8139D,
+		NIC_NE2K
+	} nic[DEF_MAX_NETS];
 	bool net_given;
 	uint8_t uuid[16]; /* zeros: from identity */
 	char serial_number[64];
 	char *rtc; /* for clock_offset(); NULL: utc */
 	char *serial;
-	char *console; /* virtio console; NULL: none */
-	char *history; /* file; NULL: the usual place; "none" */
-	char *policy;  /* file; NULL: everything is provided */
-	char *gdb;     /* where a debugger may connect; NULL: nowhere */
-	bool gdb_wait; /* for it, before the guest starts */
-	bool profile;  /* sample where the time goes */
+	char *parallel; /* NULL: none */
+	char *console;  /* virtio console; NULL: none */
+	char *history;  /* file; NULL: the usual place; "none" */
+	char *policy;   /* file; NULL: everything is provided */
+	char *gdb;      /* where a debugger may connect; NULL: nowhere */
+	bool gdb_wait;  /* for it, before the guest starts */
+	bool profile;   /* sample where the time goes */
 	bool no_rng;
 	bool screen;           /* a VGA */
 	char *vnc;             /* where viewers connect, for vnc_open(); NULL: nowhere */

@@ -10,7 +10,8 @@ import linuxdisk
 import vigia_test as vt
 
 BIOS = "/usr/share/seabios/bios-256k.bin"
-CARDS = (("e1000", "e1000"), ("rtl8139", "8139cp"), ("rtl8139d", "8139too"))
+CARDS = (("e1000", "e1000"), ("rtl8139", "8139cp"), ("rtl8139d", "8139too"),
+         ("ne2k_pci", "ne2k-pci"))
 
 
 def card(w, image, server, content, model, driver):

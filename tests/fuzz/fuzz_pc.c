@@ -20,6 +20,7 @@
 #include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
+#include "dev/pc/parport.h"
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pvclock.h"
 #include "dev/pc/vga.h"
@@ -55,6 +56,7 @@ static const struct {
 	     {0xa0, 2},
 	     {0xcf9, 1},
 	     {0x3f8, 8},
+	     {0x378, 3},
 	     {0x4d0, 2},
 	     {0x600, ACPI_PM_LEN},
 	     {0x500, 4},
@@ -136,6 +138,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	struct pcspk_wiring spk = {0};
 	struct mc146818 *rtc;
 	struct ns16550 *uart;
+	struct parport *lpt;
 	struct acpi_pm *pm;
 	struct hpet *hpet;
 	struct i8042 *kbc;
@@ -157,6 +160,9 @@ static struct vm *build(struct chr *chr, bool pci)
 	    ns16550_create(
 		    vm, &(struct ns16550_wiring){.base = 0x3f8, .irq = gsi_line(vm, 4), .chr = chr},
 		    &uart) ||
+	    parport_create(
+		    vm, &(struct parport_wiring){.base = 0x378, .irq = gsi_line(vm, 7), .chr = chr},
+		    &lpt) ||
 	    acpi_pm_create(vm,
 			   &(struct acpi_pm_wiring){.base = 0x600,
 						    .s5_type = ACPI_S5_TYPE,

@@ -10,6 +10,7 @@
 #include "block/block.h"
 #include "dev/ata/ahci.h"
 #include "dev/nic/e1000.h"
+#include "dev/nic/rtl8029.h"
 #include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/ide.h"
@@ -247,6 +248,26 @@ static void rtl8139_rings(struct vm *vm)
 			abort();
 	}
 	set_regs(vm, regs, ARRAY_SIZE(regs));
+}
+
+static void make_rtl8029(struct vm *vm, struct pci_host *host)
+{
+	struct rtl8029 *n;
+
+	if (rtl8029_create(vm, &(struct rtl8029_wiring){.host = host, .slot = SLOT, .net = &wire},
+			   &n))
+		abort();
+}
+
+/* A ring, a frame to send, started. */
+static void rtl8029_start(struct vm *vm)
+{
+	static const uint8_t regs[][2] = {{0, 0x61},    {7, 0x4d}, {0, 0x21},    {1, 0x4c},
+					  {2, 0x80},    {3, 0x4c}, {0x0c, 0x1c}, {0x0e, 0x49},
+					  {0x0f, 0x7f}, {4, 0x40}, {5, 100},     {0, 0x26}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(&vm->pio, 0, BAR_IO + regs[i][0], 1, regs[i][1]);
 }
 
 /* Where their registers are: ports where len is at most 256. */

@@ -11,6 +11,7 @@
 #include "dev/ata/ahci.h"
 #include "dev/irq/intr.h"
 #include "dev/nic/e1000.h"
+#include "dev/nic/rtl8029.h"
 #include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
@@ -23,6 +24,7 @@
 #include "dev/pc/ide.h"
 #include "dev/pc/mc146818.h"
 #include "dev/pc/ns16550.h"
+#include "dev/pc/parport.h"
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pvclock.h"
 #include "dev/pci/pci.h"
@@ -97,6 +99,9 @@ static inline struct vm *srig_build(void)
 	struct e1000 *e1000;
 	struct rtl8139_wiring rtl_w = {.slot = PCI_ANY_SLOT, .net = &srig_net};
 	struct rtl8139 *rtl;
+	struct rtl8029_wiring ne_w = {.slot = PCI_ANY_SLOT, .net = &srig_net};
+	struct rtl8029 *ne;
+	struct parport *lpt;
 	struct nvme *nvme;
 	struct ide *ide;
 
@@ -123,7 +128,7 @@ static inline struct vm *srig_build(void)
 		pci.pirq[i] = gsi_line(vm, 16 + i);
 	if (pci_host_create(vm, &pci, &host))
 		abort();
-	chip_w.host = ide_w.host = ahci_w.host = e1000_w.host = rtl_w.host = host;
+	chip_w.host = ide_w.host = ahci_w.host = e1000_w.host = rtl_w.host = ne_w.host = host;
 	chip_w.pm = pm;
 	for (unsigned i = 0; i < 2; i++) {
 		ide_w.irq[i] = gsi_line(vm, 14 + i);
@@ -137,6 +142,9 @@ static inline struct vm *srig_build(void)
 	if (i440fx_create(vm, &chip) || i440fx_attach(chip, &chip_w) || fwcfg_create(vm, &fw) ||
 	    ide_create(vm, &ide_w, &ide) || ahci_create(vm, &ahci_w, &ahci) ||
 	    e1000_create(vm, &e1000_w, &e1000) || rtl8139_create(vm, &rtl_w, &rtl) ||
+	    rtl8029_create(vm, &ne_w, &ne) ||
+	    parport_create(vm, &(struct parport_wiring){.base = 0x378, .irq = gsi_line(vm, 7)},
+			   &lpt) ||
 	    nvme_create(
 		    vm,
 		    &(struct nvme_wiring){.host = host, .slot = PCI_ANY_SLOT, .block = &srig_disk},

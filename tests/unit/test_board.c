@@ -42,6 +42,7 @@ static const struct acpi_config acpi = {
 	.has_serial = true,
 	.has_rtc = true,
 	.has_floppy = true,
+	.has_parallel = true,
 };
 
 static uint8_t sum(const uint8_t *p, size_t n)
