@@ -55,8 +55,10 @@ def by_class(bench):
         if t and t < least:
             misses.append(f"TCG {t / least:.2f} of the goal")
         misses += [w for w, r in tcg.items() if each and r < each]
+        compared = t and (n or not most)
+        verdict = "NOT met: " + ", ".join(misses) if misses else "met" if compared else "not compared"
         if rows:
-            out.append((cls, len(rows), n, t, slowest, tcg.get(slowest), "NOT met: " + ", ".join(misses) if misses else "met"))
+            out.append((cls, len(rows), n, t, slowest, tcg.get(slowest), verdict))
     return out
 
 
