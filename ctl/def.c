@@ -464,8 +464,8 @@ static const struct opt run_opts[] = {
 	 set_engine},
 	{"board", "micro|pc", "the machine: micro has virtio devices only and boots a kernel, pc is "
 	 "a full PC with firmware (micro with --kernel, else pc)", "micro|pc", OPT_DEF, set_board},
-	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3, host (the best that the host can execute) or "
-	 "host-la57 (the same with 5-level paging)", NULL, OPT_DEF, set_cpu},
+	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3, x86-64-v4 (AVX-512), host (what the host can "
+	 "execute), host-avx512 or host-la57 (the same with AVX-512 or 5-level paging)", NULL, OPT_DEF, set_cpu},
 	{"cpus", "N", "virtual processors, 1 to 32 (1)", NULL, OPT_DEF, set_cpus},
 	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,
 	 set_memory},

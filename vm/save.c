@@ -92,8 +92,9 @@ static const struct st_field pending_fields[] = {
 };
 #define SAVED_REQUESTS (REQ_IRQ | REQ_NMI | REQ_INIT | REQ_SIPI | REQ_SMI)
 
-/* Images that the host's FXRSTOR or XRSTOR would refuse (SDM vol. 1, 13.8) */
-static bool xsave_ok(const struct x86_state *s)
+/* Images that the host's FXRSTOR or XRSTOR would refuse (SDM vol. 1, 13.8). A component may be in use that
+ * the guest has switched off in XCR0 since. */
+static bool xsave_ok(const struct x86_state *s, uint64_t model)
 {
 	const uint8_t *b = s->xsave.bytes;
 	uint64_t xstate_bv, header[7];
@@ -107,15 +108,15 @@ static bool xsave_ok(const struct x86_state *s)
 			return false;
 	/* FXSAVE's part is there whatever XCR0 says */
 	return !(mxcsr & ~0xffffu) && (s->xcr0 & XCR0_X87) &&
-	       !(xstate_bv & ~(s->xcr0 | XCR0_X87 | XCR0_SSE));
+	       !(xstate_bv & ~(model | XCR0_X87 | XCR0_SSE));
 }
 
 /* Engines may rely on what no guest could ever bring about. */
-static bool cpu_ok(const struct x86_state *s)
+static bool cpu_ok(const struct x86_state *s, uint64_t model)
 {
 	bool lma = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
 
-	return (s->rflags & FL_ONE) && xsave_ok(s) && !!(s->efer & EFER_LMA) == lma &&
+	return (s->rflags & FL_ONE) && xsave_ok(s, model) && !!(s->efer & EFER_LMA) == lma &&
 	       (!(s->cr0 & CR0_PG) || (s->cr0 & CR0_PE)) && (!lma || (s->cr4 & CR4_PAE));
 }
 
@@ -124,17 +125,28 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 	struct vcpu *vcpu = vm->vcpu[i];
 	struct pending p = {.requests = vcpu->requests & SAVED_REQUESTS,
 			    .sipi_vector = vcpu->sipi_vector};
+	uint64_t have;
 
 	if (!st->loading && vm->engine->get_state && vm->engine->get_state(vcpu))
 		return state_fail(st, err_here(ERR_IO), "the engine does not give CPU %u's state",
 				  i);
+	if (!st->loading)
+		x86_xsave_move(&vcpu->state->xsave, false);
 	ST_SYNC(st, "cpu", i, cpu_fields, vcpu->state);
+	x86_xsave_move(&vcpu->state->xsave, true);
 	ST_SYNC(st, "pending", i, pending_fields, &p);
 	if (!st->loading || st->version >= 2)
 		ST_SYNC(st, "smm", i, smm_fields, vcpu->state);
 	if (!st->loading || st->err)
 		return st->err;
-	if (!cpu_ok(vcpu->state))
+	have = x86_model_xcr0(vm->model);
+	if (vcpu->state->xcr0 & ~have)
+		return state_fail(
+			st, err_here(ERR_NOSYS),
+			"CPU %u uses registers that it has not on this host (XCR0 is %llx, of "
+			"which there is %llx)",
+			i, (unsigned long long)vcpu->state->xcr0, (unsigned long long)have);
+	if (!cpu_ok(vcpu->state, have))
 		return state_fail(st, err_here(ERR_FORMAT), "the state of CPU %u is impossible", i);
 	atomic_fetch_or(&vcpu->requests, p.requests & SAVED_REQUESTS);
 	vcpu->sipi_vector = p.sipi_vector;

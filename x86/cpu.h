@@ -114,7 +114,7 @@ struct cpu_tlbe {
 };
 
 /* Components of XSAVE beyond the legacy region */
-enum { XS_PART_AVX, XS_PART_PKRU, CPU_XS_PARTS };
+enum { XS_PART_AVX, XS_PART_OPMASK, XS_PART_ZMM_HI, XS_PART_HI_ZMM, XS_PART_PKRU, CPU_XS_PARTS };
 
 /* The last I/O instruction, for SMIs that it brings about */
 #define IO_READ   BIT(0)
@@ -139,6 +139,7 @@ struct cpu_interp {
 	bool ready; /* cpu_init() has run */
 	bool amd;   /* vendor: AMD (and Hygon) rules where the manuals differ */
 	bool host_xsave, host_avx;
+	uint16_t xs_image;            /* components that live in s.xsave: XCR0_* */
 	bool native_ready;            /* native memory is prepared */
 	uint8_t maxphy;               /* MAXPHYADDR */
 	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form, as the host has it */

@@ -12,8 +12,7 @@
 #include "base/str.h"
 #include "x86/interp.h"
 
-#define MAXPHY  46
-#define PKRU_AT 2688 /* Intel's, with room for AVX-512 */
+#define MAXPHY 46
 
 #define FEAT(f) X_FEAT_##f
 typedef uint8_t feature_id;
@@ -36,11 +35,14 @@ static const feature_id v2_set[] = {
 	FEAT(CX16), FEAT(LAHF), FEAT(POPCNT), FEAT(SSE3), FEAT(SSSE3), FEAT(SSE41), FEAT(SSE42),
 };
 static const feature_id v3_set[] = {
-	FEAT(AVX),    FEAT(AVX2),    FEAT(BMI1),  FEAT(BMI2),      FEAT(F16C),
-	FEAT(FMA),    FEAT(LZCNT),   FEAT(MOVBE), FEAT(XSAVE),     FEAT(XSAVEOPT),
-	FEAT(XSAVEC), FEAT(XGETBV1), FEAT(ERMS),  FEAT(PREFETCHW),
+	FEAT(AVX),    FEAT(AVX2),   FEAT(BMI1),    FEAT(BMI2),  FEAT(F16C),
+	FEAT(FMA),    FEAT(LZCNT),  FEAT(MOVBE),   FEAT(XSAVE), FEAT(XSAVEOPT),
+	FEAT(XSAVEC), FEAT(XSAVES), FEAT(XGETBV1), FEAT(ERMS),  FEAT(PREFETCHW),
 };
-/* Beyond v3: where the host has them */
+static const feature_id v4_set[] = {
+	FEAT(AVX512F), FEAT(AVX512BW), FEAT(AVX512CD), FEAT(AVX512DQ), FEAT(AVX512VL),
+};
+/* Beyond these: where the host has them */
 static const feature_id host_set[] = {
 	FEAT(AES),  FEAT(PCLMUL),   FEAT(SHA),     FEAT(ADX),        FEAT(RDRAND), FEAT(RDSEED),
 	FEAT(GFNI), FEAT(VAES),     FEAT(VPCLMUL), FEAT(CLFLUSHOPT), FEAT(CLWB),   FEAT(RDPID),
@@ -56,17 +58,24 @@ static const feature_id own_set[] = {
 	FEAT(TSC_DEADLINE), FEAT(TSC_ADJUST), FEAT(ARAT),       FEAT(FSGSBASE), FEAT(SMEP),
 	FEAT(SMAP),         FEAT(UMIP),       FEAT(XSAVEOPT),   FEAT(XSAVEC),   FEAT(XGETBV1),
 	FEAT(ERMS),         FEAT(PREFETCHW),  FEAT(CLFLUSHOPT), FEAT(CLWB),     FEAT(RDPID),
-	FEAT(WBNOINVD),     FEAT(PKU),
+	FEAT(WBNOINVD),     FEAT(PKU),        FEAT(XSAVES),
 };
 
+#define LEVEL_HOST 5
 struct x86_model {
 	const char *name;
-	uint8_t level; /* 1 2 3; 4: and host_set */
+	uint8_t level; /* 1 to 4, or LEVEL_HOST: of all sets what the host has */
 	bool la57;     /* 5-level paging: kernels use it where it is, and pay for it */
+	bool avx512;   /* of LEVEL_HOST: so do programs, whose registers are saved with it */
 };
 static const struct x86_model models[] = {
-	{"x86-64-v1", 1, false}, {"x86-64-v2", 2, false}, {"x86-64-v3", 3, false},
-	{"host-la57", 4, true},  {"host", 4, false},
+	{"x86-64-v1", 1},
+	{"x86-64-v2", 2},
+	{"x86-64-v3", 3},
+	{"x86-64-v4", 4},
+	{"host-la57", LEVEL_HOST, .la57 = true},
+	{"host-avx512", LEVEL_HOST, .avx512 = true},
+	{"host", LEVEL_HOST},
 };
 
 /* Intel's only: AMD says it by family and leaf 80000021H. With BHI_CTRL Linux sets a bit once; without, it
@@ -81,7 +90,8 @@ static const struct {
 	{base_set, ARRAY_SIZE(base_set), 1},
 	{v2_set, ARRAY_SIZE(v2_set), 2},
 	{v3_set, ARRAY_SIZE(v3_set), 3},
-	{host_set, ARRAY_SIZE(host_set), 4},
+	{v4_set, ARRAY_SIZE(v4_set), 4},
+	{host_set, ARRAY_SIZE(host_set), LEVEL_HOST},
 };
 
 static const struct {
@@ -114,7 +124,13 @@ struct host {
 	uint64_t feat[CPU_FEAT_WORDS];
 	uint32_t vendor[3]; /* EBX EDX ECX */
 	bool amd, xsave, avx;
-	uint16_t pkru_at; /* in the standard form of XSAVE areas */
+	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form of XSAVE areas */
+};
+
+/* Intel's places in the standard form: what saved states have, and guests where the host has none */
+static const uint16_t xs_saved[CPU_XS_PARTS] = {
+	[XS_PART_AVX] = XS_AVX,  [XS_PART_OPMASK] = 1088, [XS_PART_ZMM_HI] = 1152,
+	[XS_PART_HI_ZMM] = 1664, [XS_PART_PKRU] = 2688,
 };
 
 static void set_bit(uint64_t *set, unsigned n)
@@ -132,10 +148,29 @@ static void clear_bit(uint64_t *set, unsigned n)
 	set[n >> 6] &= ~BIT64(n & 63);
 }
 
+/* Guests of other engines run on the host's layout. */
+static void host_layout(struct host *h)
+{
+	uint32_t r[4];
+
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++) {
+		h->xs_at[i] = xs_saved[i];
+		if (!h->xsave)
+			continue;
+		host_cpuid(0xd, (unsigned)__builtin_ctz(xs_parts[i].bit), r);
+		if (r[0] == xs_parts[i].size && r[1] >= XS_AVX && r[1] + r[0] <= X86_XSAVE_SIZE)
+			h->xs_at[i] = (uint16_t)r[1];
+	}
+}
+
 static void host_probe(struct host *h)
 {
+	static const feature_id needs_avx[] = {FEAT(AVX),  FEAT(AVX2), FEAT(FMA),
+					       FEAT(F16C), FEAT(VAES), FEAT(VPCLMUL)};
 	uint32_t r[4] = {0}, leaf = 0, max[2];
+	bool avx512 = true;
 	unsigned sub = 0;
+	uint64_t xcr0;
 
 	memset(h, 0, sizeof(*h));
 	host_cpuid(0x80000000, 0, r);
@@ -159,32 +194,35 @@ static void host_probe(struct host *h)
 			set_bit(h->feat, f);
 	}
 	h->xsave = get_bit(h->feat, X_FEAT_XSAVE) && get_bit(h->feat, X_FEAT_OSXSAVE);
-	h->avx = h->xsave && get_bit(h->feat, X_FEAT_AVX) && (host_xcr0() & 7) == 7;
-	if (!h->avx) {
-		static const feature_id needs_avx[] = {FEAT(AVX),  FEAT(AVX2), FEAT(FMA),
-						       FEAT(F16C), FEAT(VAES), FEAT(VPCLMUL)};
-
+	xcr0 = h->xsave ? host_xcr0() : 0;
+	h->avx = get_bit(h->feat, X_FEAT_AVX) && (xcr0 & 7) == 7;
+	host_layout(h);
+	if (!h->avx)
 		for (unsigned i = 0; i < ARRAY_SIZE(needs_avx); i++)
 			clear_bit(h->feat, needs_avx[i]);
-	}
+	/* There is a model with all of them, none with some. */
+	for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
+		avx512 &= get_bit(h->feat, v4_set[i]);
+	if (!avx512 || !h->avx || (xcr0 & XCR0_AVX512) != XCR0_AVX512)
+		for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
+			clear_bit(h->feat, v4_set[i]);
 	for (unsigned i = 0; i < ARRAY_SIZE(own_set); i++)
 		set_bit(h->feat, own_set[i]);
-	/* Guests of other engines run on the host's layout. */
-	h->pkru_at = PKRU_AT;
-	if (h->xsave) {
-		host_cpuid(0xd, 9, r);
-		if (r[0] == 8 && r[1] >= XS_AVX + 256 && r[1] <= PKRU_AT)
-			h->pkru_at = (uint16_t)r[1];
-	}
 }
 
 /* ---- model and host together ---- */
+
+static bool has_set(const struct x86_model *m, unsigned i)
+{
+	return sets[i].level <= m->level &&
+	       (sets[i].f != v4_set || m->level < LEVEL_HOST || m->avx512);
+}
 
 static void model_features(const struct x86_model *m, const struct host *h, uint64_t *set)
 {
 	memset(set, 0, CPU_FEAT_WORDS * sizeof(*set));
 	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++) {
-		if (sets[i].level > m->level)
+		if (!has_set(m, i))
 			continue;
 		for (unsigned j = 0; j < sets[i].n; j++)
 			if (get_bit(h->feat, sets[i].f[j]))
@@ -219,11 +257,12 @@ const char *x86_model_name(const struct x86_model *model)
 
 bool x86_model_usable(const struct x86_model *model)
 {
+	unsigned level = model->level < LEVEL_HOST ? model->level : 1;
 	struct host h;
 
 	host_probe(&h);
 	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++) {
-		if (sets[i].level > model->level || sets[i].level > 3)
+		if (sets[i].level > level)
 			continue;
 		for (unsigned j = 0; j < sets[i].n; j++)
 			if (!get_bit(h.feat, sets[i].f[j]))
@@ -232,10 +271,19 @@ bool x86_model_usable(const struct x86_model *model)
 	return true;
 }
 
-/* "host" is whatever there is, so it is always usable, and it is never less than another. */
+/* "host" is whatever there is but for AVX-512 and 5-level paging, so it is always usable. */
 const struct x86_model *x86_model_default(void)
 {
 	return &models[ARRAY_SIZE(models) - 1];
+}
+
+static uint64_t xcr0_of(const uint64_t *feat)
+{
+	if (!get_bit(feat, X_FEAT_XSAVE))
+		return XCR0_X87;
+	return XCR0_X87 | XCR0_SSE | (get_bit(feat, X_FEAT_AVX) ? XCR0_AVX : 0) |
+	       (get_bit(feat, X_FEAT_AVX512F) ? XCR0_AVX512 : 0) |
+	       (get_bit(feat, X_FEAT_PKU) ? XCR0_PKRU : 0);
 }
 
 bool x86_has(const struct x86_model *model, enum x86_feature f)
@@ -261,8 +309,9 @@ void x86_cpuid_init(struct cpu *cpu)
 	cpu->i.maxphy = MAXPHY;
 	cpu->i.host_xsave = h.xsave;
 	cpu->i.host_avx = h.avx;
-	cpu->i.xs_at[XS_PART_AVX] = XS_AVX;
-	cpu->i.xs_at[XS_PART_PKRU] = h.pkru_at;
+	cpu->i.xs_image = (uint16_t)(XCR0_X87 | XCR0_SSE | (h.avx ? XCR0_AVX : 0) |
+				     (xcr0_of(cpu->i.feat) & XCR0_AVX512));
+	memcpy(cpu->i.xs_at, h.xs_at, sizeof(h.xs_at));
 	memcpy(cpu->i.vendor, h.vendor, sizeof(h.vendor));
 }
 
@@ -270,10 +319,29 @@ void x86_cpuid_init(struct cpu *cpu)
 
 uint64_t x86_xcr0_mask(const struct cpu *cpu)
 {
-	if (!cpu_has(cpu, X_FEAT_XSAVE))
-		return XCR0_X87;
-	return XCR0_X87 | XCR0_SSE | (cpu_has(cpu, X_FEAT_AVX) ? XCR0_AVX : 0) |
-	       (cpu_has(cpu, X_FEAT_PKU) ? XCR0_PKRU : 0);
+	return xcr0_of(cpu->i.feat);
+}
+
+uint64_t x86_model_xcr0(const struct x86_model *model)
+{
+	uint64_t set[CPU_FEAT_WORDS];
+	struct host h;
+
+	host_probe(&h);
+	model_features(model ? model : x86_model_default(), &h, set);
+	return xcr0_of(set);
+}
+
+void x86_xsave_move(struct x86_xsave *x, bool from)
+{
+	struct x86_xsave was = *x;
+	struct host h;
+
+	host_probe(&h);
+	memset(x->bytes + XS_AVX, 0, sizeof(x->bytes) - XS_AVX);
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++)
+		memcpy(x->bytes + (from ? h.xs_at : xs_saved)[i],
+		       was.bytes + (from ? xs_saved : h.xs_at)[i], xs_parts[i].size);
 }
 
 /* RDCL_NO, IBRS_ALL, no L1D flush, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO,
@@ -295,7 +363,7 @@ static void brand(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
 {
 	char text[48] = "Vigia ";
 
-	if (cpu->model->level == 4) {
+	if (cpu->model->level == LEVEL_HOST) {
 		host_cpuid(leaf, 0, r);
 		return;
 	}

@@ -8,10 +8,11 @@
 
 struct cpu;
 struct x86_model;
+struct x86_xsave;
 
-/* "x86-64-v1", "x86-64-v2", "x86-64-v3" or "host"; NULL: there is no such model. Constant data. */
+/* "x86-64-v1" to "x86-64-v4", "host", "host-la57", "host-avx512"; NULL: there is no such model. Constant data. */
 const struct x86_model *x86_model_find(const char *name);
-/* The best model that this host can execute in full. */
+/* "host" */
 const struct x86_model *x86_model_default(void);
 const char *x86_model_name(const struct x86_model *model);
 /* The n-th model, for lists; NULL at the end. */
@@ -25,6 +26,11 @@ bool x86_has(const struct x86_model *model, enum x86_feature f);
 void x86_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
 /* Bits that XSETBV may set; XCR0.x87 at least. */
 uint64_t x86_xcr0_mask(const struct cpu *cpu);
+/* The same of a model on this host. Executes CPUID: slow. */
+uint64_t x86_model_xcr0(const struct x86_model *model);
+/* An image in this host's layout becomes one in that of saved states, which is Intel's, or (from) the
+ * other way round. */
+void x86_xsave_move(struct x86_xsave *x, bool from);
 /* IA32_ARCH_CAPABILITIES */
 uint64_t x86_arch_caps(const struct cpu *cpu);
 /* cpu_init()'s part: fills i.feat, i.amd, i.maxphy, i.host_*. */

@@ -684,6 +684,9 @@ static enum decode_result dec_evex_opnds(struct dec *d)
 
 		if (o->kind != OP_MEM)
 			continue;
+		if (at & AT_EL)
+			in->mask_bits = (uint8_t)((at & AT_REPEAT ? in->opnd[0].size : o->size) /
+						  insn_elem(&d->row->r));
 		if (insn_evex_b(in))
 			o->size = d->w ? 8 : 4;
 		in->disp_scale = (uint8_t)(at & AT_DENSE ? insn_elem(&d->row->r) : o->size);
@@ -741,6 +744,7 @@ static void dec_init(struct insn *in, unsigned mode)
 	in->seg_pfx = in->imm_bytes = in->disp_bytes = 0;
 	in->evex[0] = in->evex[1] = in->evex[2] = 0;
 	in->disp_scale = 1;
+	in->mask_bits = 0;
 }
 
 static enum decode_result dec_all(struct dec *d)

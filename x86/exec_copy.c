@@ -87,16 +87,24 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 {
 	enum cpu_access acc = m->acc & ACC_W ? ACCESS_WRITE : ACCESS_READ;
 	uint64_t ea = cpu_ea(cpu, in);
+	uint64_t some = 1; /* elements under an opmask */
+	bool partial = false;
 	struct cpu_xlate x;
 	gva_t gva;
 	int r;
 
 	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
 		ea = (ea + (uint64_t)bit_offset(cpu, in)) & size_mask(in->mem.addr_size);
+	if (unlikely(insn_mask(in) && insn_elem(in->row))) {
+		some = evex_elements(cpu, in, m);
+		partial = some != UINT64_MAX >> (64 - m->size / insn_elem(in->row));
+	}
 	/* before the canonical check: #GP(0) even where the stack segment would give #SS */
-	if (unlikely(in->row->attr & AT_ALIGN &&
+	if (unlikely(in->row->attr & AT_ALIGN && some &&
 		     !IS_ALIGNED(ea + cpu->s.seg[in->mem.seg].base, (uint64_t)m->size)))
 		return raise_gp0(cpu);
+	if (unlikely(partial))
+		return evex_run_masked(cpu, in, m, some);
 	if (cpu_linear(cpu, in->mem.seg, ea, m->size, acc, &gva))
 		return CPU_FAULT;
 	if (align_check(cpu, gva, m->size))

@@ -24,8 +24,9 @@ void fpu_sync(struct cpu *cpu, unsigned mask)
 	}
 	if (add & XCR0_SSE)
 		memset(b + FX_XMM, 0, 256);
-	if (add & XCR0_AVX)
-		memset(b + XS_AVX, 0, 256);
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++)
+		if (add & xs_parts[i].bit)
+			memset(b + cpu->i.xs_at[i], 0, xs_parts[i].size);
 	fx_put64(cpu, XS_BV, in_use | add);
 }
 

@@ -292,7 +292,8 @@ EXEC(xsetbv)
 	if (!(cpu->s.cr4 & CR4_OSXSAVE))
 		return raise_ud(cpu);
 	if ((uint32_t)cpu->s.gpr[RCX] || v & ~x86_xcr0_mask(cpu) || !(v & XCR0_X87) ||
-	    (v & XCR0_AVX && !(v & XCR0_SSE)))
+	    (v & XCR0_AVX && !(v & XCR0_SSE)) ||
+	    (v & XCR0_AVX512 && (~v & (XCR0_AVX512 | XCR0_AVX))))
 		return raise_gp0(cpu);
 	cpu->s.xcr0 = v;
 	mode_changed(cpu);

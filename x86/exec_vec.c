@@ -8,12 +8,18 @@
 /* Byte off of vector register reg in the image */
 static uint8_t *vec(struct cpu *cpu, unsigned reg, unsigned off)
 {
+	uint8_t *b = cpu->s.xsave.bytes;
+
+	if (reg >= 16)
+		return b + cpu->i.xs_at[XS_PART_HI_ZMM] + (reg - 16) * 64 + off;
 	if (off < 16)
-		return cpu->s.xsave.bytes + FX_XMM + reg * 16 + off;
-	return cpu->s.xsave.bytes + XS_AVX + reg * 16 + (off - 16);
+		return b + FX_XMM + reg * 16 + off;
+	if (off < 32)
+		return b + XS_AVX + reg * 16 + (off - 16);
+	return b + cpu->i.xs_at[XS_PART_ZMM_HI] + reg * 32 + (off - 32);
 }
 
-static uint64_t vec_get(struct cpu *cpu, unsigned reg, unsigned i, unsigned size)
+uint64_t vec_get(struct cpu *cpu, unsigned reg, unsigned i, unsigned size)
 {
 	uint64_t v = 0;
 
@@ -21,7 +27,7 @@ static uint64_t vec_get(struct cpu *cpu, unsigned reg, unsigned i, unsigned size
 	return v;
 }
 
-static void vec_put(struct cpu *cpu, unsigned reg, unsigned i, unsigned size, uint64_t v)
+void vec_put(struct cpu *cpu, unsigned reg, unsigned i, unsigned size, uint64_t v)
 {
 	memcpy(vec(cpu, reg, i * size), &v, size);
 }
@@ -29,7 +35,9 @@ static void vec_put(struct cpu *cpu, unsigned reg, unsigned i, unsigned size, ui
 /* VEX: what lies above the vector length is zeroed. */
 static void vec_clear_from(struct cpu *cpu, unsigned reg, unsigned from)
 {
-	for (unsigned off = from; off < 32; off += 8)
+	unsigned end = fx64(cpu, XS_BV) & XCR0_ZMM_HI ? 64 : 32;
+
+	for (unsigned off = from; off < end; off += 8)
 		memset(vec(cpu, reg, off), 0, 8);
 }
 
@@ -145,6 +153,8 @@ EXEC(gather)
 	struct gather g = gather_of(in);
 	uint64_t base = cpu_ea(cpu, in), v, ea;
 
+	if (in->enc == ENC_EVEX)
+		return exec_evex_vsib(cpu, in);
 	if (dst == mask || dst == idx || mask == idx)
 		return raise_ud(cpu);
 	sync_all(cpu);
@@ -154,6 +164,8 @@ EXEC(gather)
 
 		vec_put(cpu, mask, i, g.elem, on ? UINT64_MAX : 0);
 	}
+	if (!cpu->i.amd)
+		vec_clear_from(cpu, mask, in->opnd[2].size);
 	for (unsigned i = 0; i < g.n; i++) {
 		if (!(vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1))) {
 			vec_put(cpu, mask, i, g.elem, 0);
@@ -164,11 +176,12 @@ EXEC(gather)
 		if (seg_read(cpu, in->mem.seg, ea & size_mask(in->mem.addr_size), g.elem, &v))
 			return CPU_FAULT;
 		vec_put(cpu, dst, i, g.elem, v);
+		if (!cpu->i.amd) /* what is beyond the vector length is gone with the first */
+			vec_clear_from(cpu, dst, in->vex_l ? 32 : 16);
 		vec_put(cpu, mask, i, g.elem, 0);
 	}
 	vec_clear_from(cpu, mask, 0);
-	for (unsigned off = g.n * g.elem; off < 32; off += g.elem)
-		memset(vec(cpu, dst, off), 0, g.elem);
+	vec_clear_from(cpu, dst, MAX(g.n * g.elem, 8u));
 	return EXEC_OK;
 }
 

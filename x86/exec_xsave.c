@@ -8,7 +8,8 @@
 #define XCOMP_COMPACT BIT64(63)
 
 const struct xs_part xs_parts[CPU_XS_PARTS] = {
-	[XS_PART_AVX] = {XCR0_AVX, 256, 128},
+	[XS_PART_AVX] = {XCR0_AVX, 256, 128},       [XS_PART_OPMASK] = {XCR0_OPMASK, 64, 64},
+	[XS_PART_ZMM_HI] = {XCR0_ZMM_HI, 512, 256}, [XS_PART_HI_ZMM] = {XCR0_HI_ZMM, 1024, 0},
 	[XS_PART_PKRU] = {XCR0_PKRU, 8, 8},
 };
 
@@ -58,11 +59,16 @@ static unsigned part_size(const struct insn *in, unsigned n)
 	return in->mode == 8 ? xs_parts[n].size : xs_parts[n].size32;
 }
 
+static bool is_compact(const struct insn *in)
+{
+	return in->mnem == I_XSAVEC || in->mnem == I_XSAVES;
+}
+
 /* The first 576 bytes. What is not written stays as it was. */
 static void head_out(struct cpu *cpu, const struct insn *in, uint64_t mask, uint64_t in_use,
 		     uint64_t write, uint8_t *area)
 {
-	bool compact = in->mnem == I_XSAVEC;
+	bool compact = is_compact(in);
 	uint8_t legacy[FX_WRITTEN];
 	uint64_t bv, comp = mask | XCOMP_COMPACT;
 
@@ -77,7 +83,6 @@ static void head_out(struct cpu *cpu, const struct insn *in, uint64_t mask, uint
 	if (write & XCR0_SSE) /* registers 0-7 outside of 64-bit mode */
 		memcpy(area + FX_XMM, legacy + FX_XMM, in->mode == 8 ? 256 : 128);
 	if (compact) {
-		memset(area + XS_BV, 0, 64);
 		memcpy(area + XS_COMP, &comp, 8);
 		bv = in_use;
 	} else {
@@ -89,42 +94,46 @@ static void head_out(struct cpu *cpu, const struct insn *in, uint64_t mask, uint
 /* All need write permission only; it is checked for the whole area before anything is written. */
 EXEC(xsave)
 {
-	bool compact = in->mnem == I_XSAVEC, user = at_user(cpu);
+	bool compact = is_compact(in), user = at_user(cpu);
 	uint64_t mask = rfbm(cpu), in_use = xsave_in_use(cpu) & mask, write;
 	unsigned size = xsave_size(cpu, mask, compact);
-	uint64_t pkru = cpu->s.pkru;
+	uint64_t pkru = cpu->s.pkru, bv = fx64(cpu, XS_BV);
 	uint8_t area[XS_AVX];
 	gva_t gva;
 
 	if (xsave_ready(cpu) || linear_aligned(cpu, in, size, 64, ACCESS_WRITE, &gva) ||
 	    lin_probe_write(cpu, gva, size, user) || cpu_read(cpu, gva, area, XS_AVX, user))
 		return CPU_FAULT;
-	/* MXCSR away from its reset value counts as SSE in use for XSAVEC (13.6) */
+	/* MXCSR away from its reset value counts as SSE in use for these (13.6) */
 	if (compact && mask & XCR0_SSE && fx32(cpu, FX_MXCSR) != MXCSR_INIT)
 		in_use |= XCR0_SSE;
 	write = in->mnem == I_XSAVE ? mask : in_use;
 	fpu_sync(cpu, (unsigned)(write & ~XCR0_PKRU));
 	head_out(cpu, in, mask, in_use, write, area);
-	if (write & XCR0_AVX &&
-	    cpu_write(cpu, gva + part_at(cpu, XS_PART_AVX, mask, compact),
-		      cpu->s.xsave.bytes + XS_AVX, part_size(in, XS_PART_AVX), user))
-		return CPU_FAULT;
-	if (write & XCR0_PKRU &&
-	    cpu_write(cpu, gva + part_at(cpu, XS_PART_PKRU, mask, compact), &pkru, 8, user))
-		return CPU_FAULT;
+	/* written out, but not in use for that */
+	fx_put64(cpu, XS_BV, bv);
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++) {
+		const void *from = i == XS_PART_PKRU ? (const void *)&pkru
+						     : cpu->s.xsave.bytes + cpu->i.xs_at[i];
+
+		if (write & xs_parts[i].bit && part_size(in, i) &&
+		    cpu_write(cpu, gva + part_at(cpu, i, mask, compact), from, part_size(in, i),
+			      user))
+			return CPU_FAULT;
+	}
 	return cpu_write(cpu, gva, area, XS_AVX, user);
 }
 
-/* Header of an area to be restored (SDM vol. 1, 13.8); *compact by XCOMP_BV */
-static int check_header(struct cpu *cpu, const uint8_t *area, bool *compact, uint64_t *bv,
-			uint64_t *comp)
+/* Header of an area to be restored (SDM vol. 1, 13.8); *compact by XCOMP_BV. XRSTORS wants it. */
+static int check_header(struct cpu *cpu, const struct insn *in, const uint8_t *area, bool *compact,
+			uint64_t *bv, uint64_t *comp)
 {
 	uint64_t rest;
 
 	memcpy(bv, area + XS_BV, 8);
 	memcpy(comp, area + XS_COMP, 8);
 	*compact = *comp & XCOMP_COMPACT;
-	if (*compact && !cpu_has(cpu, X_FEAT_XSAVEC))
+	if (*compact ? !cpu_has(cpu, X_FEAT_XSAVEC) : in->mnem == I_XRSTORS)
 		return raise_gp0(cpu);
 	if (*compact) {
 		*comp &= ~XCOMP_COMPACT;
@@ -157,46 +166,53 @@ EXEC(xrstor)
 {
 	static const uint8_t init_area[FX_XMM] = {0x7f, 0x03};
 	uint64_t mask = rfbm(cpu), bv, comp;
-	uint8_t area[XS_AVX], ymm[256];
-	bool compact, user = at_user(cpu), load_mxcsr;
-	uint64_t pkru = 0;
+	uint8_t area[XS_AVX], part[CPU_XS_PARTS][1024];
+	bool compact, user = at_user(cpu), load_mxcsr, all;
 	unsigned size;
-	uint32_t mxcsr;
+	uint32_t mxcsr, pkru = 0;
 	gva_t gva;
 
 	if (xsave_ready(cpu) || linear_aligned(cpu, in, XS_AVX, 64, ACCESS_READ, &gva) ||
-	    cpu_read(cpu, gva, area, XS_AVX, user) || check_header(cpu, area, &compact, &bv, &comp))
+	    cpu_read(cpu, gva, area, XS_AVX, user) ||
+	    check_header(cpu, in, area, &compact, &bv, &comp))
 		return CPU_FAULT;
 	size = xsave_size(cpu, compact ? comp : mask & bv, compact);
 	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, ACCESS_READ, &gva))
 		return CPU_FAULT;
 	watch_check(cpu, gva, size, false);
-	if (mask & bv & XCR0_AVX && cpu_read(cpu, gva + part_at(cpu, XS_PART_AVX, comp, compact),
-					     ymm, part_size(in, XS_PART_AVX), user))
-		return CPU_FAULT;
-	if (mask & bv & XCR0_PKRU &&
-	    cpu_read(cpu, gva + part_at(cpu, XS_PART_PKRU, comp, compact), &pkru, 8, user))
-		return CPU_FAULT;
+	for (unsigned i = 0; i < CPU_XS_PARTS; i++) {
+		if (mask & bv & xs_parts[i].bit && part_size(in, i) &&
+		    cpu_read(cpu, gva + part_at(cpu, i, comp, compact), part[i], part_size(in, i),
+			     user))
+			return CPU_FAULT;
+	}
 	memcpy(&mxcsr, area + FX_MXCSR, 4);
 	load_mxcsr = compact ? mask & bv & XCR0_SSE : mask & (XCR0_SSE | XCR0_AVX);
 	if (load_mxcsr && mxcsr & ~MXCSR_MASK)
 		return raise_gp0(cpu);
-	fpu_sync(cpu, (unsigned)(mask & ~XCR0_PKRU));
+	/* What becomes initial as a whole is only said to be. */
+	all = in->mode == 8;
+	fpu_sync(cpu,
+		 (unsigned)(mask & ~XCR0_PKRU & (all ? bv | XCR0_X87 | XCR0_SSE : UINT64_MAX)));
 	if (mask & XCR0_X87)
 		fpu_x87_in(cpu, in->op_size == 8, bv & XCR0_X87 ? area : init_area);
 	if (mask & XCR0_SSE)
 		regs_in(cpu, FX_XMM, bv & XCR0_SSE ? area + FX_XMM : NULL,
 			in->mode == 8 ? 256 : 128);
-	if (mask & XCR0_AVX)
-		regs_in(cpu, XS_AVX, bv & XCR0_AVX ? ymm : NULL, part_size(in, XS_PART_AVX));
-	if (mask & XCR0_PKRU)
-		pkru_set(cpu, (uint32_t)pkru);
+	for (unsigned i = 0; i < XS_PART_PKRU; i++)
+		if (mask & xs_parts[i].bit && (bv & xs_parts[i].bit || !all))
+			regs_in(cpu, cpu->i.xs_at[i], bv & xs_parts[i].bit ? part[i] : NULL,
+				part_size(in, i));
+	if (mask & XCR0_PKRU) {
+		if (bv & XCR0_PKRU)
+			memcpy(&pkru, part[XS_PART_PKRU], sizeof(pkru));
+		pkru_set(cpu, pkru);
+	}
 	if (load_mxcsr)
 		fx_put32(cpu, FX_MXCSR, mxcsr);
 	else if (compact && mask & XCR0_SSE)
 		fx_put32(cpu, FX_MXCSR, MXCSR_INIT);
-	/* initial again, all of it */
-	if (in->mode == 8)
+	if (all)
 		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & ~(mask & ~bv));
 	return EXEC_OK;
 }

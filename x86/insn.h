@@ -180,6 +180,7 @@ struct insn {
 	uint8_t disp_bytes;
 	uint8_t evex[3];    /* P0 P1 P2 as they stand */
 	uint8_t disp_scale; /* what an 8-bit displacement is multiplied with */
+	uint8_t mask_bits;  /* of the opmask, those that matter to a memory operand (AT_EL*) */
 	uint8_t bytes[INSN_MAX];
 };
 

@@ -39,7 +39,7 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(SALC, salc),
 	F(BOUND, bound), F(XLAT, xlat),
 	F(FXSAVE, fxsave), F(FXRSTOR, fxrstor), F(XSAVE, xsave), F(XSAVEC, xsave),
-	F(XSAVEOPT, xsave), F(XRSTOR, xrstor), F(LDMXCSR, ldmxcsr), F(VLDMXCSR, ldmxcsr),
+	F(XSAVEOPT, xsave), F(XSAVES, xsave), F(XRSTOR, xrstor), F(XRSTORS, xrstor), F(LDMXCSR, ldmxcsr), F(VLDMXCSR, ldmxcsr),
 	F(STMXCSR, stmxcsr), F(VSTMXCSR, stmxcsr), F(FNSTENV, fnstenv), F(FNSAVE, fnstenv),
 	F(FLDENV, fldenv), F(FRSTOR, fldenv),
 	F(VMASKMOVPS, vmaskmov), F(VMASKMOVPD, vmaskmov), F(VPMASKMOVD, vmaskmov),
@@ -48,7 +48,10 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(VZEROUPPER, vzero), F(VZEROALL, vzero),
 	F(VGATHERDPS, gather), F(VGATHERDPD, gather), F(VGATHERQPS, gather),
 	F(VGATHERQPD, gather), F(VPGATHERDD, gather), F(VPGATHERDQ, gather),
-	F(VPGATHERQD, gather), F(VPGATHERQQ, gather),
+	F(VPGATHERQD, gather), F(VPGATHERQQ, gather), F(VSCATTERDPS, evex_vsib),
+	F(VSCATTERDPD, evex_vsib), F(VSCATTERQPS, evex_vsib), F(VSCATTERQPD, evex_vsib),
+	F(VPSCATTERDD, evex_vsib), F(VPSCATTERDQ, evex_vsib), F(VPSCATTERQD, evex_vsib),
+	F(VPSCATTERQQ, evex_vsib),
 };
 static const exec_fn by_class[] = {
 	[CLS_COPY] = exec_copy, [CLS_NOP] = exec_nop, [CLS_LEA] = exec_lea,
@@ -87,7 +90,8 @@ static int check_fp(struct cpu *cpu, const struct insn *in, uint64_t at)
 
 	if (at & AT_AVX && (!(cpu->s.cr4 & CR4_OSXSAVE) || (cpu->s.xcr0 & 6) != 6 || !is_prot(cpu)))
 		return raise_ud(cpu);
-	if (at & AT_AVX512)
+	if (at & AT_AVX512 && (!(cpu->s.cr4 & CR4_OSXSAVE) || !is_prot(cpu) ||
+			       (cpu->s.xcr0 & (6 | XCR0_AVX512)) != (6 | XCR0_AVX512)))
 		return raise_ud(cpu);
 	if (at & (AT_SSE | AT_MMX) && cr0 & CR0_EM)
 		return raise_ud(cpu);
@@ -111,6 +115,8 @@ static int check(struct cpu *cpu, const struct insn *in)
 	uint64_t at = row->attr;
 
 	if (row->feature && !cpu_has(cpu, row->feature))
+		return raise_ud(cpu);
+	if (unlikely(insn_needs_vl(in)) && !cpu_has(cpu, X_FEAT_AVX512VL))
 		return raise_ud(cpu);
 	if (in->lock && !(at & AT_LOCK && in->has_mem))
 		return raise_ud(cpu);

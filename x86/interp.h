@@ -313,6 +313,17 @@ uint64_t xsave_in_use(const struct cpu *cpu);
 /* Size of an XSAVE area with these components */
 unsigned xsave_size(const struct cpu *cpu, uint64_t comp, bool compact);
 
+/* ---- vector registers in s.xsave (exec_vec.c), after fpu_sync() ---- */
+
+/* Element i of size bytes, at most 8 */
+uint64_t vec_get(struct cpu *cpu, unsigned reg, unsigned i, unsigned size);
+void vec_put(struct cpu *cpu, unsigned reg, unsigned i, unsigned size, uint64_t v);
+/* Which elements of its memory operand an EVEX instruction with an opmask and AT_EL* accesses */
+uint64_t evex_elements(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m);
+/* Does it with these elements alone. */
+int evex_run_masked(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m,
+		    uint64_t elements);
+
 /* ---- FP image offsets ---- */
 #define FX_FCW     0
 #define FX_FSW     2
@@ -411,7 +422,7 @@ EXEC(rdpid); EXEC(rdpkru); EXEC(wrpkru); EXEC(cpuid); EXEC(xgetbv); EXEC(xsetbv)
 EXEC(rsm);
 EXEC(daa); EXEC(salc); EXEC(aaa); EXEC(aam); EXEC(aad); EXEC(bound); EXEC(xlat); EXEC(fxsave);
 EXEC(fxrstor); EXEC(xsave); EXEC(xrstor); EXEC(ldmxcsr); EXEC(stmxcsr); EXEC(fnstenv);
-EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(vzero);
+EXEC(fldenv); EXEC(vmaskmov); EXEC(maskmov); EXEC(gather); EXEC(evex_vsib); EXEC(vzero);
 EXEC(alu); EXEC(movx); EXEC(setcc); EXEC(cmov);
 /* clang-format on */
 

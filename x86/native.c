@@ -45,6 +45,10 @@ void x86_native_call(struct frame *f);
 
 /* clang-format off */
 __asm__(
+"	.section .rodata\n"
+"	.p2align 6\n"
+"1:	.zero 576\n"		/* an XSAVE area that says: initial */
+"	.set x86_native_init, 1b\n"
 "	.text\n"
 "	.p2align 4\n"
 "	.hidden x86_native_call\n"
@@ -97,10 +101,13 @@ __asm__(
 "	test $4, %al\n"
 "	jz 4f\n"
 "	vzeroupper\n"
+"	and $0xe0, %eax\n"		/* the rest of AVX-512 back to its initial state */
+"	jz 4f\n"
+"	xrstor64 x86_native_init(%rip)\n"
 "	jmp 4f\n"
 "3:	fxsave64 (%r10)\n"
 "4:	ldmxcsr 160(%rdi)\n"
-"	test $1, %al\n"
+"	testb $1, 152(%rdi)\n"
 "	jz 5f\n"
 "	fninit\n"
 "	fldcw 164(%rdi)\n"
@@ -214,23 +221,26 @@ static unsigned components(const struct cpu *cpu, const struct insn *in)
 		m |= XCR0_X87;
 	if (at & AT_SSE)
 		m |= XCR0_SSE;
+	/* VEX zeroes up to the longest vector there is */
 	if (at & AT_AVX)
-		m |= XCR0_SSE | XCR0_AVX;
+		m |= XCR0_SSE | XCR0_AVX | XCR0_ZMM_HI;
+	if (at & AT_AVX512)
+		m |= XCR0_SSE | XCR0_AVX | XCR0_AVX512;
 	for (unsigned i = 0; i < in->n_opnd; i++) {
 		if (in->opnd[i].kind == OP_ST || in->opnd[i].kind == OP_MM)
 			m |= XCR0_X87;
 		else if (in->opnd[i].kind == OP_VEC)
 			m |= XCR0_SSE;
 	}
-	return cpu->i.host_avx ? m : m & ~(unsigned)XCR0_AVX;
+	return m & cpu->i.xs_image;
 }
 
 /* A saved state could hold anything: XRSTOR on the host must not fault. */
 static void sanitize(struct cpu *cpu)
 {
-	if (unlikely(fx64(cpu, XS_BV) & ~UINT64_C(7) || fx64(cpu, XS_COMP) ||
+	if (unlikely(fx64(cpu, XS_BV) & ~(uint64_t)cpu->i.xs_image || fx64(cpu, XS_COMP) ||
 		     fx32(cpu, FX_MXCSR) & ~MXCSR_MASK)) {
-		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & 7);
+		fx_put64(cpu, XS_BV, fx64(cpu, XS_BV) & cpu->i.xs_image);
 		fx_put64(cpu, XS_COMP, 0);
 		fx_put32(cpu, FX_MXCSR, fx32(cpu, FX_MXCSR) & MXCSR_MASK);
 	}
@@ -280,11 +290,10 @@ static void run_ignne(struct cpu *cpu, struct frame *f, unsigned mask)
 static int run_unmasked(struct cpu *cpu, const struct insn *in, struct frame *f, unsigned mask)
 {
 	uint32_t mxcsr = fx32(cpu, FX_MXCSR), unmasked = ~(mxcsr >> 7) & 0x3f, got;
-	struct {
-		uint8_t bytes[XS_AVX + 256];
-	} attr_aligned(64) copy;
+	size_t size = mask & XCR0_AVX512 ? X86_XSAVE_SIZE : XS_AVX + 256;
+	struct x86_xsave copy;
 
-	memcpy(copy.bytes, cpu->s.xsave.bytes, sizeof(copy));
+	memcpy(copy.bytes, cpu->s.xsave.bytes, size);
 	/* flush-to-zero counts only while underflow is masked */
 	got = (mxcsr & ~0x3fu) | 0x1f80;
 	if (unmasked & BIT(4))
@@ -305,9 +314,16 @@ static int run_unmasked(struct cpu *cpu, const struct insn *in, struct frame *f,
 				fpu_enter_mmx(cpu);
 		return raise_vec(cpu, cpu->s.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
 	}
-	memcpy(cpu->s.xsave.bytes, copy.bytes, sizeof(copy));
+	memcpy(cpu->s.xsave.bytes, copy.bytes, size);
 	fx_put32(cpu, FX_MXCSR, mxcsr | got);
 	return 0;
+}
+
+/* SIMD exceptions that would come as a signal: not with EVEX.b among registers, which masks them all */
+static bool may_raise(const struct cpu *cpu, const struct insn *in)
+{
+	return in->row->attr & AT_XM && (fx32(cpu, FX_MXCSR) & 0x1f80) != 0x1f80 &&
+	       (in->has_mem || !insn_evex_b(in));
 }
 
 /* ---- DIV and flags ---- */
@@ -405,7 +421,7 @@ int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
 			if (cpu->s.cr0 & CR0_NE)
 				return raise_vec(cpu, VEC_MF);
 			run_ignne(cpu, &f, mask);
-		} else if (in->row->attr & AT_XM && (fx32(cpu, FX_MXCSR) & 0x1f80) != 0x1f80) {
+		} else if (may_raise(cpu, in)) {
 			r = run_unmasked(cpu, in, &f, mask | XCR0_SSE);
 			if (r)
 				return r;

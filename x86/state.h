@@ -99,6 +99,7 @@ struct x86_dtr {
 #define XCR0_ZMM_HI    BIT64(6)
 #define XCR0_HI_ZMM    BIT64(7)
 #define XCR0_PKRU      BIT64(9)
+#define XCR0_AVX512    (XCR0_OPMASK | XCR0_ZMM_HI | XCR0_HI_ZMM)
 
 /* Exception vectors (SDM vol. 3, table 6-1) */
 /* clang-format off */
@@ -134,7 +135,9 @@ struct x86_mtrr {
 	uint64_t base[X86_MTRR_VAR], mask[X86_MTRR_VAR];
 };
 
-/* Standard-format XSAVE image: legacy region, header, AVX at 576, then by CPUID leaf 0DH. */
+/* Standard-format XSAVE image: legacy region, header, AVX at 576, then as the host's CPUID leaf 0DH has
+ * it (cpu_interp.xs_at), so that its instructions take it; saved states are rid of that by
+ * x86_xsave_move(). */
 #define X86_XSAVE_SIZE 2816
 struct x86_xsave {
 	uint8_t bytes[X86_XSAVE_SIZE];

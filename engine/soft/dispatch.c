@@ -88,6 +88,8 @@ uint32_t soft_mode(struct soft_vcpu *v)
 		mode |= MODE_SSE;
 	if (fp && !(mode & MODE_REAL) && (s->cr4 & CR4_OSXSAVE) && (s->xcr0 & 6) == 6)
 		mode |= MODE_AVX;
+	if (mode & MODE_AVX && (s->xcr0 & XCR0_AVX512) == XCR0_AVX512)
+		mode |= MODE_AVX512;
 	return mode;
 }
 

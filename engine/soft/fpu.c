@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* fpu.c: the guest's x87, SSE and AVX registers.
+/* fpu.c: the guest's x87, SSE, AVX and AVX-512 registers.
  *
  * In translated code they are in the host's own registers, and stay there while the freestanding
  * core runs, which is compiled for general registers only. They are parked in s.xsave before
@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "engine/soft/layout.h"
 #include "engine/soft/block.h"
+#include "x86/cpuid.h"
 
 #define XS_FOP       6
 #define XS_FIP       8
@@ -31,6 +32,7 @@ void soft_fpu_init(struct soft_vm *sv)
 
 	plat_cpuid(1, 0, &id);
 	sv->xsave_mask = (id.ecx & BIT(27)) ? host_xcr0() & (XCR0_X87 | XCR0_SSE | XCR0_AVX) : 0;
+	sv->xsaveopt_mask = x86_model_xcr0(sv->vm->model) & XCR0_AVX512;
 	memcpy(sv->xinit.bytes, &fcw, sizeof(fcw));
 	memcpy(sv->xinit.bytes + XS_MXCSR, &mxcsr, sizeof(mxcsr));
 	memcpy(sv->xinit.bytes + XS_MXCSR + 4, &mask, sizeof(mask));
@@ -43,6 +45,11 @@ static void fp_save(const struct soft_vm *sv, struct x86_xsave *x)
 				 : "+m"(*x)
 				 : "a"((uint32_t)sv->xsave_mask), "d"(0)
 				 : "memory");
+		if (sv->xsaveopt_mask)
+			__asm__ volatile("xsaveopt64 %0"
+					 : "+m"(*x)
+					 : "a"((uint32_t)sv->xsaveopt_mask), "d"(0)
+					 : "memory");
 	} else {
 		__asm__ volatile("fxsave64 %0" : "+m"(*x) : : "memory");
 		x->bytes[XS_XSTATE_BV] |= XCR0_X87 | XCR0_SSE;
@@ -54,7 +61,8 @@ static void fp_restore(const struct soft_vm *sv, const struct x86_xsave *x)
 	if (sv->xsave_mask)
 		__asm__ volatile("xrstor64 %0"
 				 :
-				 : "m"(*x), "a"((uint32_t)sv->xsave_mask), "d"(0)
+				 : "m"(*x), "a"((uint32_t)(sv->xsave_mask | sv->xsaveopt_mask)),
+				   "d"(0)
 				 : "memory");
 	else
 		__asm__ volatile("fxrstor64 %0" : : "m"(*x) : "memory");

@@ -27,13 +27,14 @@ enum soft_ctx {
 };
 
 /* Mode word: everything besides the address that a translation depends on. Never 0. */
-#define MODE_CTX   3u     /* enum soft_ctx */
-#define MODE_FPU   BIT(2) /* x87 and MMX do not fault */
-#define MODE_SSE   BIT(3)
-#define MODE_AVX   BIT(4)
-#define MODE_SMAP  BIT(7) /* SMAP is on */
-#define MODE_TSC   BIT(8) /* RDTSC does not fault */
-#define MODE_VALID BIT(6)
+#define MODE_CTX    3u     /* enum soft_ctx */
+#define MODE_FPU    BIT(2) /* x87 and MMX do not fault */
+#define MODE_SSE    BIT(3)
+#define MODE_AVX    BIT(4)
+#define MODE_AVX512 BIT(5)
+#define MODE_SMAP   BIT(7) /* SMAP is on */
+#define MODE_TSC    BIT(8) /* RDTSC does not fault */
+#define MODE_VALID  BIT(6)
 /* 16- and 32-bit code, and what it depends on besides */
 #define MODE_LEGACY BIT(9)
 #define MODE_D32    BIT(10) /* CS.D: 32-bit code */
@@ -244,7 +245,8 @@ struct soft_vm {
 	struct soft_profile *profile; /* NULL: not wanted */
 	uint64_t by_mnem[I_COUNT];
 	/* host */
-	uint64_t xsave_mask; /* components saved; 0: FXSAVE only */
+	uint64_t xsave_mask;    /* components saved by XSAVE; 0: FXSAVE only */
+	uint64_t xsaveopt_mask; /* by XSAVEOPT: of AVX-512, most of the time not in use */
 	bool bmi2;
 	bool lines;             /* jumps must not touch a line's end: see lines.c */
 	uint8_t flags_computed; /* FLAGS_* */

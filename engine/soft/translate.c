@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "engine/soft/emit.h"
 #include "engine/soft/tlb.h"
+#include "x86/feature.h"
 
 /* ---- front ---------------------------------------------------------------------------------- */
 
@@ -44,13 +45,17 @@ static bool available(const struct tr *t, const struct insn *in)
 
 	if (in->row->feature && !cpu_has(&t->v->cpu, in->row->feature))
 		return false;
-	if ((attr & (AT_HOSTX | AT_AVX512)) || ((attr & AT_CPL0) && t->ctx == CTX_USER))
+	if (insn_needs_vl(in) && !cpu_has(&t->v->cpu, X_FEAT_AVX512VL))
+		return false;
+	if ((attr & AT_HOSTX) || ((attr & AT_CPL0) && t->ctx == CTX_USER))
 		return false;
 	if ((attr & AT_PROT) && (t->mode & MODE_REAL))
 		return false;
 	if ((attr & (AT_X87 | AT_MMX)) && !(t->mode & MODE_FPU))
 		return false;
 	if ((attr & AT_SSE) && !(t->mode & MODE_SSE))
+		return false;
+	if ((attr & AT_AVX512) && !(t->mode & MODE_AVX512))
 		return false;
 	return !(attr & AT_AVX) || (t->mode & MODE_AVX);
 }

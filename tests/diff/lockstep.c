@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* lockstep.c: the interpreter against the processor underneath. Random instructions of ring 3, in
- * 64-bit and 32-bit mode, with random registers, flags, x87, SSE and AVX state and memory, are
+ * 64-bit and 32-bit mode, with random registers, flags, x87, SSE, AVX and AVX-512 state and memory, are
  * run by cpu_step() and natively; everything must agree, exceptions included.
  *
  * The native side is entered and left through signal frames: a handler of SIGUSR1 writes the
@@ -25,7 +25,7 @@
 #define GPA_CODE  0x100000u
 #define GPA_DATA  0x110000u
 #define GPA_PT    0x120000u
-#define IMAGE     (XS_AVX + 256)
+#define IMAGE     X86_XSAVE_SIZE
 
 struct regs {
 	uint64_t gpr[16], rip, flags;
@@ -137,6 +137,19 @@ static uint64_t value_vec(void)
 	}
 }
 
+static struct rig *rig;
+
+/* Components of the FP image that are tried, and where they are */
+static unsigned parts(void)
+{
+	return rig->cpu.i.xs_image;
+}
+
+static unsigned part_at(unsigned n)
+{
+	return rig->cpu.i.xs_at[n];
+}
+
 /* ---- the native side ---- */
 
 static sigjmp_buf back;
@@ -162,9 +175,11 @@ static void enter(ucontext_t *uc)
 		g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff) | SEL_CODE3C;
 	memcpy(fp, native->fp, 28);
 	memcpy(fp + FX_ST, native->fp + FX_ST, 128 + 256);
-	memcpy(fp + XS_AVX, native->fp + XS_AVX, 256);
+	for (unsigned i = 0; i < XS_PART_PKRU; i++)
+		if (parts() & xs_parts[i].bit)
+			memcpy(fp + part_at(i), native->fp + part_at(i), xs_parts[i].size);
 	memcpy(&bv, fp + XS_BV, 8);
-	bv |= 7;
+	bv |= parts();
 	memcpy(fp + XS_BV, &bv, 8);
 }
 
@@ -195,9 +210,11 @@ static void leave(ucontext_t *uc, int sig)
 	}
 	if (!(bv & 2))
 		memset(native->fp + FX_XMM, 0, 256);
-	memset(native->fp + XS_AVX, 0, 256);
-	if (bv & 4)
-		memcpy(native->fp + XS_AVX, fp + XS_AVX, 256);
+	for (unsigned i = 0; i < XS_PART_PKRU; i++) {
+		memset(native->fp + part_at(i), 0, xs_parts[i].size);
+		if (bv & parts() & xs_parts[i].bit)
+			memcpy(native->fp + part_at(i), fp + part_at(i), xs_parts[i].size);
+	}
 }
 
 static void handler(int sig, siginfo_t *si, void *ctx)
@@ -248,7 +265,6 @@ static void host_setup(void)
 
 /* ---- the interpreter's side ---- */
 
-static struct rig *rig;
 static uint8_t before[DATA_SIZE];
 
 static void guest_setup(void)
@@ -257,6 +273,7 @@ static void guest_setup(void)
 
 	rig = rig_new();
 	rig_long(rig, 3);
+	rig->cpu.s.xcr0 = parts();
 	/* ring 3 may reach CODE and DATA only */
 	for (unsigned i = 0; i < 512; i++)
 		rig_put64(rig, RIG_PD + i * 8, rig_get64(rig, RIG_PD + i * 8) & ~UINT64_C(4));
@@ -279,13 +296,13 @@ static void run_guest(struct regs *r, unsigned mode)
 	rig_seg(rig, SS, SEL_DATA3);
 	memset(s->xsave.bytes, 0, sizeof(s->xsave.bytes));
 	memcpy(s->xsave.bytes, r->fp, IMAGE);
-	fx_put64(&rig->cpu, XS_BV, 7);
+	fx_put64(&rig->cpu, XS_BV, parts());
 	fx_put64(&rig->cpu, XS_COMP, 0);
 	s->cr2 = 0;
 	for (unsigned i = 0; i < 100 && cpu_step(&rig->cpu) == STEP_REP; i++)
 		;
 	s->rflags &= ~FL_RF;
-	fpu_sync(&rig->cpu, 7);
+	fpu_sync(&rig->cpu, parts());
 	r->vector = -1;
 	r->error = 0;
 	if (x86_cpl(s) == 0) { /* an exception: what was pushed is the interrupted state */
@@ -349,7 +366,7 @@ static bool wanted(const struct insn *in, unsigned mode)
 		return in->mnem == I_XLAT || in->mnem == I_LDMXCSR || in->mnem == I_VLDMXCSR ||
 		       in->mnem == I_CLD || in->mnem == I_STD || in->mnem == I_BOUND ||
 		       (in->mnem >= I_VMASKMOVPS && in->mnem <= I_VPGATHERQQ) ||
-		       in->mnem == I_MASKMOVQ || in->mnem == I_MASKMOVDQU ||
+		       row->attr & AT_VSIB || in->mnem == I_MASKMOVQ || in->mnem == I_MASKMOVDQU ||
 		       in->mnem == I_VMASKMOVDQU || in->mnem == I_ARPL || in->mnem == I_DAA ||
 		       in->mnem == I_DAS || in->mnem == I_AAA || in->mnem == I_AAS ||
 		       in->mnem == I_AAM || in->mnem == I_AAD || in->mnem == I_SALC ||
@@ -388,6 +405,25 @@ static unsigned put_prefixes(uint8_t *p, unsigned mode)
 	return n;
 }
 
+/* One encoding of each EVEX and VEX instruction, so that rare ones come up as well */
+static uint8_t rows[I_COUNT][6];
+
+static void from_row(uint8_t *p)
+{
+	unsigned n;
+
+	do
+		n = below(I_COUNT);
+	while (!rows[n][0]);
+	memcpy(p, rows[n], below(2) ? 6 : 5);
+	if (p[0] == 0x62) {
+		p[1] ^= (uint8_t)(rnd() & 0xf0);
+		p[3] ^= (uint8_t)(rnd() & (below(2) ? 0xff : 0x6f));
+	}
+	if (below(2))
+		p[2] ^= (uint8_t)(rnd() & 0x78);
+}
+
 /* Random bytes that are likely to be an instruction. */
 static void candidate(uint8_t *p, unsigned mode)
 {
@@ -395,7 +431,20 @@ static void candidate(uint8_t *p, unsigned mode)
 
 	for (unsigned i = 0; i < INSN_MAX; i++)
 		p[i] = (uint8_t)rnd();
-	switch (below(8)) {
+	switch (below(cpu_has(&rig->cpu, X_FEAT_AVX512F) ? 12 : 8)) {
+	case 11:
+		from_row(p);
+		break;
+	case 8:
+	case 9:
+	case 10: /* EVEX */
+		p[0] = 0x62;
+		p[1] = (uint8_t)((rnd() & 0xf0) | (1 + below(3)));
+		p[2] = (uint8_t)(rnd() | 4 | (below(3) ? 0 : 0x78));
+		p[3] |= below(2) ? 8 : 0;
+		if (below(2))
+			p[3] &= 0x6f;
+		break;
 	case 0:
 	case 1: /* VEX3 */
 		p[0] = 0xc4;
@@ -425,7 +474,22 @@ static void candidate(uint8_t *p, unsigned mode)
 		return;
 	default:
 		put_prefixes(p, mode);
+		return;
 	}
+	if (mode != 8) { /* EVEX, not BOUND; registers 0 to 7 */
+		p[1] |= 0xc0;
+		p[3] |= 8;
+	}
+}
+
+/* Byte off of a vector register in the image */
+static unsigned vec_at(unsigned reg, unsigned off)
+{
+	if (reg >= 16)
+		return part_at(XS_PART_HI_ZMM) + (reg - 16) * 64 + off;
+	if (off < 32)
+		return (off < 16 ? FX_XMM : XS_AVX) + reg * 16 + off % 16;
+	return part_at(XS_PART_ZMM_HI) + reg * 32 + off - 32;
 }
 
 /* Makes the memory operand lie in (or at the edge of, or outside of) the data. */
@@ -446,18 +510,10 @@ static bool aim(struct insn *in, uint8_t *code, struct regs *r, unsigned mode)
 	if (m->addr_size == 2)
 		return false;          /* below the host's lowest mapping */
 	if (in->row->attr & AT_VSIB) { /* small indices */
-		for (unsigned i = 0; i < 8; i++) {
-			uint32_t v = below(64);
-			unsigned reg = (unsigned)m->index & 15;
+		for (unsigned i = 0; i < 16; i++) {
+			uint32_t v = in->opcode & 1 && i & 1 ? 0 : below(64);
 
-			if (!(in->opcode & 1) || !(i & 1))
-				memcpy(r->fp + (i < 4 ? FX_XMM + reg * 16 + i * 4
-						      : XS_AVX + reg * 16 + (i - 4) * 4),
-				       &v, 4);
-			else
-				memset(r->fp + (i < 4 ? FX_XMM + reg * 16 + i * 4
-						      : XS_AVX + reg * 16 + (i - 4) * 4),
-				       0, 4);
+			memcpy(r->fp + vec_at((unsigned)m->index & 31, i * 4), &v, 4);
 		}
 	} else if (m->index >= 0) {
 		if (m->base != m->index)
@@ -532,11 +588,12 @@ static void random_fp(struct regs *r)
 	for (unsigned i = 0; i < 32; i++) {
 		v = value_vec();
 		memcpy(r->fp + FX_XMM + i * 8, &v, 8);
-		if (cpu_has(&rig->cpu, X_FEAT_AVX)) {
-			v = value_vec();
-			memcpy(r->fp + XS_AVX + i * 8, &v, 8);
-		}
 	}
+	for (unsigned n = 0; n < XS_PART_PKRU; n++)
+		for (unsigned i = 0; parts() & xs_parts[n].bit && i < xs_parts[n].size; i += 8) {
+			v = n == XS_PART_OPMASK ? value() : value_vec();
+			memcpy(r->fp + part_at(n) + i, &v, 8);
+		}
 }
 
 /* ---- comparison ---- */
@@ -575,6 +632,8 @@ static bool mxcsr_differs(const struct regs *a, const struct regs *b, const stru
 
 static const char *fp_differs(const struct regs *a, const struct regs *b, const struct insn *in)
 {
+	static const char *const names[] = {"YMM", "opmasks", "ZMM", "ZMM16 to 31"};
+
 	if (memcmp(a->fp, b->fp, 4))
 		return "FCW/FSW";
 	if (a->fp[4] != b->fp[4])
@@ -586,8 +645,10 @@ static const char *fp_differs(const struct regs *a, const struct regs *b, const 
 			return "ST";
 	if (memcmp(a->fp + FX_XMM, b->fp + FX_XMM, 256))
 		return "XMM";
-	if (memcmp(a->fp + XS_AVX, b->fp + XS_AVX, 256))
-		return "YMM";
+	for (unsigned i = 0; i < XS_PART_PKRU; i++)
+		if (parts() & xs_parts[i].bit &&
+		    memcmp(a->fp + part_at(i), b->fp + part_at(i), xs_parts[i].size))
+			return names[i];
 	/* not all processors load them without a pending exception */
 	if (in->mnem != I_FRSTOR && in->mnem != I_FLDENV && in->mnem != I_FXRSTOR &&
 	    memcmp(a->fp + FX_FIP, b->fp + FX_FIP, 16))
@@ -632,9 +693,12 @@ static const char *differs(const struct regs *host, const struct regs *guest, co
 		return "registers";
 	if ((host->flags ^ guest->flags) & flags)
 		return "flags";
-	/* Intel's MOVBE stores byte by byte, and a fault in the second page comes after the first */
+	/* Intel's MOVBE stores byte by byte, and FSTP the exponent after the rest: a fault in the second
+	 * page comes after that */
 	if (memcmp((void *)(uintptr_t)DATA, rig->ram + GPA_DATA, DATA_SIZE) &&
-	    !(in->mnem == I_MOVBE && host->vector == 14))
+	    !((in->mnem == I_MOVBE || in->mnem == I_FBSTP ||
+	       (in->mnem == I_FSTP && in->opnd[0].size == 10)) &&
+	      host->vector == 14))
 		return "memory";
 	return fp_differs(host, guest, in);
 }
@@ -665,8 +729,8 @@ static void report(const char *what, const uint8_t *code, const struct insn *in,
 			       before[i], ((uint8_t *)(uintptr_t)DATA)[i], rig->ram[GPA_DATA + i]);
 			break;
 		}
-	for (unsigned i = 0; i < IMAGE && (i < FX_XMM + 256 || i >= XS_AVX); i++)
-		if (host->fp[i] != guest->fp[i]) {
+	for (unsigned i = 0; i < IMAGE; i++)
+		if ((i < FX_XMM + 256 || i >= XS_AVX) && host->fp[i] != guest->fp[i]) {
 			printf("  FP image at %u: start %02x host %02x guest %02x\n", i,
 			       start->fp[i], host->fp[i], guest->fp[i]);
 			break;
@@ -709,8 +773,11 @@ static void note(const uint8_t *p, unsigned mode)
 {
 	struct insn in;
 
-	if (insn_decode(p, INSN_MAX, mode, &in) == DECODE_OK && wanted(&in, mode))
-		exists[in.mnem] = true;
+	if (insn_decode(p, INSN_MAX, mode, &in) != DECODE_OK || !wanted(&in, mode))
+		return;
+	exists[in.mnem] = true;
+	if (in.enc == ENC_EVEX || in.enc == ENC_VEX3)
+		memcpy(rows[in.mnem], p, sizeof(rows[0]));
 }
 
 /* Every instruction that the harness could run, by walking the encodings. */
@@ -730,6 +797,17 @@ static void survey(void)
 		note(p, 8);
 		note(p, 4);
 	}
+	for (unsigned n = 0; n < 3 << 17; n++) { /* EVEX: map, W, pp, opcode, mod, reg, opmask, L */
+		uint8_t p[INSN_MAX] = {0x62};
+
+		p[1] = (uint8_t)(0xf1 + (n >> 17));
+		p[2] = (uint8_t)(0x7c | (n >> 9 & 0x80) | (n >> 14 & 3));
+		p[3] = (uint8_t)((n & 1) | 8 | (n & 2 ? 0x40 : 0));
+		p[4] = (uint8_t)(n >> 6);
+		p[5] = (uint8_t)((n >> 2 & 7) << 3 | (n & 32 ? 0xc0 : 0x04));
+		p[6] = 0x08;
+		note(p, 8);
+	}
 	for (unsigned n = 0; n < 3 * 16 * 256 * 16; n++) {
 		uint8_t p[INSN_MAX] = {0xc4};
 
@@ -745,7 +823,6 @@ static void coverage(void)
 {
 	unsigned all = 0, hit = 0;
 
-	survey();
 	for (unsigned i = 0; i < I_COUNT; i++) {
 		all += exists[i];
 		hit += exists[i] && seen[i];
@@ -872,6 +949,7 @@ int main(int argc, char **argv)
 	printf("seed %llu\n", (unsigned long long)seed);
 	rng = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	guest_setup();
+	survey();
 	host_setup();
 	memset((void *)(uintptr_t)CODE, 0xcc, 4096);
 	memset(rig->ram + GPA_CODE, 0xcc, 4096);

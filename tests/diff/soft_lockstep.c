@@ -50,7 +50,7 @@ static bool is_pointer(const struct prog *p, int reg)
 }
 
 /* Random bytes in the shape of an instruction; the decoder decides. */
-static unsigned propose(uint8_t *b)
+static unsigned propose(uint8_t *b, bool evex)
 {
 	static const uint8_t prefixes[] = {0x66, 0xf2, 0xf3, 0xf0, 0x64, 0x65, 0x67};
 	unsigned n = 0, modrm_mod;
@@ -59,7 +59,13 @@ static unsigned propose(uint8_t *b)
 		b[n++] = prefixes[below(sizeof(prefixes))];
 	if (!below(12))
 		b[n++] = prefixes[below(sizeof(prefixes))];
-	switch (below(8)) {
+	switch (below(evex ? 12 : 8)) {
+	case 8:
+	case 9:
+	case 10:
+	case 11:
+		n += rig_evex(b + n, false, rnd);
+		break;
 	case 0: /* VEX3 */
 		b[n++] = 0xc4;
 		b[n++] = (uint8_t)(below(8) << 5 | (1 + below(3)));
@@ -132,7 +138,7 @@ static bool usable(const struct prog *p, const struct insn *in, struct cpu *cpu)
 	default:
 		return false;
 	}
-	if (r->attr & (AT_HOSTX | AT_CPL0 | AT_ENDS | AT_VSIB | AT_AVX512))
+	if (r->attr & (AT_HOSTX | AT_CPL0 | AT_ENDS | AT_VSIB))
 		return false;
 	/* This host family takes them misaligned, whatever the manual says. */
 	if (r->feature == X_FEAT_SHA && in->has_mem)
@@ -259,7 +265,7 @@ static void generate(struct prog *p, struct cpu *cpu)
 				p->bytes[jump_at - 1] = (uint8_t)(p->len - jump_at);
 			continue;
 		}
-		propose(b);
+		propose(b, cpu_has(cpu, X_FEAT_AVX512F));
 		if (insn_decode(b, INSN_MAX, 8, &in) != DECODE_OK || !usable(p, &in, cpu))
 			continue;
 		if (in.has_mem && in.mem.rip_rel)
@@ -326,11 +332,7 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 	s->seg[FS].base = RIG_DATA + 0x800;
 	s->seg[GS].base = (uint64_t) - (int64_t)0x1000;
 	s->gpr[RSP] &= ~UINT64_C(7);
-	for (unsigned i = 0; i < 256; i++) /* XMM */
-		s->xsave.bytes[160 + i] = (uint8_t)rnd();
-	for (unsigned i = 0; i < 256; i++)
-		s->xsave.bytes[576 + i] = (uint8_t)rnd();
-	s->xsave.bytes[512] = 6;
+	rig_vectors(r, rnd);
 	s->rip = p->start;
 	/* Data: half numbers, half noise; a few pages that fault */
 	for (unsigned i = 0; i < DATA_PAGES * 4096; i += 8)
@@ -395,8 +397,9 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 	bad |= differ("rip", a->s->rip, b->s->rip);
 	bad |= differ("rflags", a->s->rflags & mask, b->s->rflags & mask);
 	bad |= differ("cr2", a->s->cr2, b->s->cr2);
-	for (unsigned i = 0; i < 832; i++)
-		if ((i < 6 || (i >= 24 && i < 28) || i >= 32) && i < 512 &&
+	bad |= rig_parts_differ(a, b);
+	for (unsigned i = 0; i < 512; i++)
+		if ((i < 6 || (i >= 24 && i < 28) || i >= 32) &&
 		    a->s->xsave.bytes[i] != b->s->xsave.bytes[i]) {
 			printf("xsave byte %u: %x %x\n", i, a->s->xsave.bytes[i],
 			       b->s->xsave.bytes[i]);
@@ -444,7 +447,7 @@ int main(int argc, char **argv)
 		rng = (prog_seed * UINT64_C(0x9e3779b97f4a7c15)) | 1;
 		for (unsigned k = 0; k < 8; k++)
 			rnd();
-		generate(&p, (struct cpu *)(void *)a.s);
+		generate(&p, rig_cpu(&a));
 		state_seed = rnd();
 		if (getenv("SHOW"))
 			show(&p);

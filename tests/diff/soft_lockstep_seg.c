@@ -57,7 +57,7 @@ static void put(struct prog *p, const void *b, unsigned n)
 	p->len += n;
 }
 
-static unsigned propose(uint8_t *b)
+static unsigned propose(uint8_t *b, bool evex)
 {
 	static const uint8_t prefixes[] = {0x66, 0x67, 0xf2, 0xf3, 0xf0,
 					   0x26, 0x2e, 0x36, 0x64, 0x65};
@@ -65,7 +65,9 @@ static unsigned propose(uint8_t *b)
 
 	while (!below(4))
 		b[n++] = prefixes[below(sizeof(prefixes))];
-	if (!below(4)) {
+	if (evex && !below(6)) {
+		n += rig_evex(b + n, true, rnd);
+	} else if (!below(4)) {
 		b[n++] = 0x0f;
 		if (!below(4))
 			b[n++] = below(2) ? 0x38 : 0x3a;
@@ -101,8 +103,8 @@ static bool usable(const struct prog *p, const struct insn *in, struct cpu *cpu)
 
 	if ((r->feature && !cpu_has(cpu, r->feature)) || r->feature == X_FEAT_SHA)
 		return false;
-	if (r->attr & (AT_HOSTX | AT_CPL0 | AT_ENDS | AT_VSIB | AT_AVX512) ||
-	    in->mnem == I_RDRAND || in->mnem == I_RDSEED)
+	if (r->attr & (AT_HOSTX | AT_CPL0 | AT_ENDS | AT_VSIB) || in->mnem == I_RDRAND ||
+	    in->mnem == I_RDSEED)
 		return false;
 	switch (r->cls) {
 	case CLS_STACK:
@@ -209,7 +211,7 @@ static void generate(struct prog *p, struct cpu *cpu)
 		if (!below(12)) {
 			put_call(p);
 		} else {
-			propose(b);
+			propose(b, cpu_has(cpu, X_FEAT_AVX512F));
 			if (insn_decode(b, INSN_MAX, p->mode, &in) != DECODE_OK ||
 			    !usable(p, &in, cpu)) {
 				p->n--;
@@ -376,9 +378,8 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 	if (p->index != RCX)
 		s->gpr[RCX] = below(3) ? below(40) : below(3000);
 	s->rflags |= 2 | (rnd() & FL_ARITH) | (below(6) ? 0 : FL_DF);
-	for (unsigned i = 0; i < 128; i++) /* XMM0 to XMM7 */
-		s->xsave.bytes[160 + i] = (uint8_t)rnd();
-	s->xsave.bytes[512] = 7;
+	rig_vectors(r, rnd);
+	s->xsave.bytes[512] |= 1;
 	s->rip = p->start - p->cs_base;
 	memset(r->ram + CODE, 0x90, 3 * 4096);
 	for (unsigned i = 0; i < DATA_SIZE; i += 8)
@@ -434,6 +435,7 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 	bad |= differ("rflags", a->s->rflags & mask, b->s->rflags & mask);
 	bad |= differ("cr2", a->s->cr2, b->s->cr2);
 	bad |= differ("cs", a->s->seg[CS].base, b->s->seg[CS].base);
+	bad |= rig_parts_differ(a, b);
 	for (unsigned i = 32; i < 512; i++)
 		if (a->s->xsave.bytes[i] != b->s->xsave.bytes[i] && !bad)
 			bad |= differ("xsave", a->s->xsave.bytes[i], b->s->xsave.bytes[i]);
@@ -478,7 +480,7 @@ int main(int argc, char **argv)
 		rng = (prog_seed * UINT64_C(0x9e3779b97f4a7c15)) | 1;
 		for (unsigned k = 0; k < 8; k++)
 			rnd();
-		generate(&p, (struct cpu *)(void *)a.s);
+		generate(&p, rig_cpu(&a));
 		/* Twice: the second time it runs from what the first has cached. */
 		uint64_t state_seed = rnd() + i % 2;
 

@@ -681,10 +681,10 @@ static void check_evex(const struct one *o)
 	static const struct {
 		const char *name;
 		uint8_t feature;
-	} sets[] = {{"AVX512F_", X_FEAT_AVX512F},
-		    {"AVX512BW_", X_FEAT_AVX512BW},
-		    {"AVX512DQ_", X_FEAT_AVX512DQ},
-		    {"AVX512CD_", X_FEAT_AVX512CD}};
+	} sets[] = {{"AVX512F_", X_FEAT_AVX512F},   {"AVX512BW_", X_FEAT_AVX512BW},
+		    {"AVX512DQ_", X_FEAT_AVX512DQ}, {"AVX512CD_", X_FEAT_AVX512CD},
+		    {"AVX512_VAES_", X_FEAT_VAES},  {"AVX512_VPCLMULQDQ_", X_FEAT_VPCLMUL},
+		    {"AVX512_GFNI_", X_FEAT_GFNI}};
 	const ZydisDecodedInstructionAvx *a = &o->z.avx;
 	const char *set = ZydisISASetGetString(o->z.meta.isa_set);
 	bool b = a->broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID && !a->broadcast.is_static;

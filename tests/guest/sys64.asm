@@ -40,6 +40,10 @@ PRIV "OUTSB", outsb
 PRIV "RDPMC", rdpmc
 NEED F_AVX
 PRIV "XSETBV", xsetbv
+NEED F_XSAVES
+PRIV "XSAVES", xsaves [edi]
+NEED F_XSAVES
+PRIV "XRSTORS", xrstors [edi]
 NEED F_INVPCID
 ROW "INVPCID, ring 3", U64, GP, 0
 	GO
@@ -2361,6 +2365,48 @@ XSETBV "AVX without SSE", 5, 0, 0
 XSETBV "bit 62", 7, 0x40000000, 0
 XSETBV "XCR1", 7, 0, 1
 XSETBV "opmask without ZMM", 0x27, 0, 0
+XSETBV "ZMM without AVX", 0xe3, 0, 0
+XSETBV "ZMM16 to 31 alone", 0x87, 0, 0
+NEED F_XSAVES
+ROW "XRSTORS of the standard form", K64, GP, 0
+	GO
+	mov eax, 7
+	xor edx, edx
+	xsave [rdi]
+AT
+	xrstors [rdi]
+END
+NEED F_XSAVES
+ROW "XSAVES and XRSTORS", K64, NONE, ANY
+	GO
+	mov eax, 7
+	xor edx, edx
+	mov qword [rdi + 512 + 16], 0
+	mov qword [rdi + 512 + 24], 0
+	mov qword [rdi + 512 + 32], 0
+	mov qword [rdi + 512 + 40], 0
+	mov qword [rdi + 512 + 48], 0
+	mov qword [rdi + 512 + 56], 0
+	xsaves [rdi]
+	xrstors [rdi]
+END
+NEED F_XSAVES
+ROW "XSAVES, misaligned", K64, GP, 0
+	GO
+	mov eax, 7
+	xor edx, edx
+AT
+	xsaves [rdi + 32]
+END
+NEED F_XSAVES
+ROW "XSAVES without OSXSAVE", K64, UD, 0
+	mov rax, cr4
+	btr rax, 18
+	mov cr4, rax
+	GO
+AT
+	xsaves [rdi]
+END
 NEED F_AVX
 ROW "XGETBV of no XCR", U64, GP, 0
 	mov ecx, 5
@@ -2455,6 +2501,77 @@ ROW "AVX without XCR0.AVX", U64, UD, 0
 	GO
 AT
 	vpxor xmm0, xmm0, xmm0
+END
+%macro ZMM_ON 0
+	mov eax, 0xe7
+	xor edx, edx
+	xor ecx, ecx
+	xsetbv
+%endmacro
+NEED F_AVX512
+ROW "EVEX without XCR0's AVX-512", U64, UD, 0
+	GO
+AT
+	vpaddd zmm0, zmm1, zmm2
+END
+NEED F_AVX512
+ROW "opmasks without XCR0's AVX-512", U64, UD, 0
+	GO
+AT
+	kmovw k1, eax
+END
+NEED F_AVX512
+ROW "EVEX", U64, NONE, ANY
+	ZMM_ON
+	GO
+	vpternlogd zmm31, zmm31, zmm31, 0xff
+	kmovw k1, eax
+	vmovdqu32 [rdi + 1]{k1}, zmm31
+	vmovdqu32 xmm16{k1}{z}, [rdi + 1]
+END
+NEED F_AVX512
+ROW "EVEX with TS", K64, NM, ANY
+	ZMM_ON
+	mov rax, cr0
+	or al, 8
+	mov cr0, rax
+	GO
+AT
+	vpaddd zmm0, zmm1, zmm2
+END
+NEED F_AVX512
+ROW "VMOVDQA64, misaligned", U64, GP, 0
+	ZMM_ON
+	GO
+AT
+	vmovdqa64 zmm0, [rdi + 32]
+END
+NEED F_AVX512
+ROW "load under an opmask, nothing chosen", U64, NONE, ANY
+	ZMM_ON
+	GO
+	kxorw k1, k1, k1
+	mov rax, 0x8000000000000000
+	vmovdqu32 zmm0{k1}, [rax]
+END
+NEED F_AVX512
+ROW "load under an opmask, one chosen", U64, GP, 0
+	ZMM_ON
+	GO
+	mov eax, 0x80
+	kmovw k1, eax
+	mov rax, 0x8000000000000000
+AT
+	vmovdqu32 zmm0{k1}, [rax]
+END
+NEED F_INTEL | F_AVX512
+ROW "VEXTRACTI32X4 under an opmask, nothing chosen", U64, GP, 0
+	ZMM_ON
+	GO
+	kxorw k1, k1, k1
+	mov rax, 0x8000000000000000
+AT
+	vextracti32x4 [rax]{k1}, zmm0, 1
 END
 ROW "XSAVE without OSXSAVE", U64, UD, 0
 	mov rax, cr4

@@ -11,6 +11,7 @@
 #include "engine/soft/soft.h"
 #include "vm/vm.h"
 #include "x86/cpuid.h"
+#include "x86/interp.h"
 
 #define RIG_RAM     (16 * MIB)
 #define RIG_PML4    0x1000u
@@ -76,6 +77,11 @@ static inline struct x86_seg rig_seg(unsigned sel, unsigned attr)
 	return (struct x86_seg){.sel = (uint16_t)sel, .attr = (uint16_t)attr, .limit = 0xffffffff};
 }
 
+static inline struct cpu *rig_cpu(const struct rig *r)
+{
+	return (struct cpu *)(void *)r->s;
+}
+
 /* 64-bit mode in ring 0 (or 3), interrupts off, at RIG_CODE. */
 static inline void rig_reset(struct rig *r, bool user)
 {
@@ -85,7 +91,7 @@ static inline void rig_reset(struct rig *r, bool user)
 	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
 	s->cr3 = RIG_PML4;
 	s->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
-	s->xcr0 = 7 & x86_xcr0_mask((struct cpu *)(void *)s);
+	s->xcr0 = (7 | XCR0_AVX512) & x86_xcr0_mask(rig_cpu(r));
 	s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	s->seg[CS] = user ? rig_seg(0x23, 0xa0fb) : rig_seg(0x08, 0xa09b);
 	s->seg[SS] = user ? rig_seg(0x1b, 0xc0f3) : rig_seg(0x10, 0xc093);
@@ -104,7 +110,7 @@ static inline int rig_open_cpus(struct rig *r, const struct soft_config *cfg, un
 	struct vm_config vc = {.name = "rig",
 			       .engine = &engine_soft,
 			       .cpus = cpus,
-			       .model = x86_model_default(),
+			       .model = x86_model_find("host-avx512"),
 			       .memory = RIG_RAM,
 			       .low_end = RIG_RAM};
 	int err = vm_create(&vc, &r->vm);
@@ -142,6 +148,74 @@ static inline enum exit_kind rig_run(struct rig *r)
 		r->vm->engine->run(r->vcpu, &exit);
 	while (exit.kind == EXIT_NONE);
 	return exit.kind;
+}
+
+/* ---- random programs ------------------------------------------------------------------------ */
+
+/* The first bytes of an EVEX instruction: mostly what adds up to one, in any mode. */
+static inline unsigned rig_evex(uint8_t *b, bool legacy, uint64_t (*rnd)(void))
+{
+	uint64_t v = rnd(), how = rnd();
+
+	b[0] = 0x62;
+	b[1] = (uint8_t)((v & 0xf0) | (1 + how % 3) | (legacy ? 0xc0 : 0));
+	b[2] = (uint8_t)(v >> 8 | 4 | (how & 0x30 ? 0 : 0x78));
+	b[3] = (uint8_t)((v >> 16 & (how & 0x40 ? 0xff : 0x6f)) | (how & 0x80 || legacy ? 8 : 0));
+	b[4] = (uint8_t)(v >> 24);
+	return 5;
+}
+
+/* Registers of the n-th component of the FP image; NULL: there are none. */
+static inline uint8_t *rig_part(const struct rig *r, unsigned n)
+{
+	return r->s->xcr0 & xs_parts[n].bit ? r->s->xsave.bytes + rig_cpu(r)->i.xs_at[n] : NULL;
+}
+
+/* All vector registers at random, a component now and then in its initial state; opmasks: all, none or
+ * any bits. */
+static inline void rig_vectors(struct rig *r, uint64_t (*rnd)(void))
+{
+	uint8_t *bytes = r->s->xsave.bytes;
+
+	bytes[512] = 2;
+	for (unsigned i = 0; i < 256; i++) /* XMM */
+		bytes[160 + i] = (uint8_t)rnd();
+	for (unsigned n = 0; n < XS_PART_PKRU; n++) {
+		uint8_t *p = rig_part(r, n);
+
+		if (!p || !(rnd() & 7))
+			continue;
+		bytes[512] |= (uint8_t)xs_parts[n].bit;
+		for (unsigned i = 0; i < xs_parts[n].size; i++)
+			p[i] = (uint8_t)rnd();
+	}
+	for (unsigned k = 0; rig_part(r, XS_PART_OPMASK) && k < 8; k++)
+		if (rnd() & 8)
+			memset(rig_part(r, XS_PART_OPMASK) + k * 8, rnd() & 1 ? 0xff : 0, 8);
+}
+
+/* Initial or zeros is the same to a program. */
+static inline bool rig_parts_differ(const struct rig *a, const struct rig *b)
+{
+	static const uint8_t zeros[1024];
+
+	for (unsigned n = 0; n < XS_PART_PKRU; n++) {
+		const uint8_t *x = rig_part(a, n), *y = rig_part(b, n);
+
+		if (!x)
+			continue;
+		if (!(a->s->xsave.bytes[512] & xs_parts[n].bit))
+			x = zeros;
+		if (!(b->s->xsave.bytes[512] & xs_parts[n].bit))
+			y = zeros;
+		for (unsigned i = 0; i < xs_parts[n].size; i++)
+			if (x[i] != y[i]) {
+				printf("component %llx, byte %u: %x %x\n",
+				       (unsigned long long)xs_parts[n].bit, i, x[i], y[i]);
+				return true;
+			}
+	}
+	return false;
 }
 
 #endif

@@ -117,7 +117,7 @@ static struct rig *rig_new(void)
 	r->cpu.native_rx = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
 	close(fd);
 	r->cpu.ops = &rig_ops;
-	r->cpu.model = x86_model_default();
+	r->cpu.model = x86_model_find("host-avx512");
 	x86_state_reset(&r->cpu.s, true);
 	cpu_init(&r->cpu);
 	return r;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/state_rig.h"
+#include "x86/cpuid.h"
 
 #define CAP (1u << 20)
 
@@ -292,13 +293,82 @@ static void test_impossible_cpu(void **state)
 	vm_destroy(b);
 }
 
+/* Vector registers go through Intel's layout, whatever the host's is; AVX-512 where there is some. */
+static void test_vectors(void **state)
+{
+	/* SDM vol. 1, 13.4 */
+	static const struct {
+		uint16_t bit, at, size;
+	} parts[] = {{XCR0_AVX, 576, 256},
+		     {XCR0_OPMASK, 1088, 64},
+		     {XCR0_ZMM_HI, 1152, 512},
+		     {XCR0_HI_ZMM, 1664, 1024}};
+	struct srig_file *one = file_new();
+	struct x86_xsave here, saved;
+	struct vm *a, *b;
+	struct x86_state *s;
+	char why[200];
+
+	fake_reset();
+	a = srig_build();
+	b = srig_build();
+	s = a->vcpu[0]->state;
+	a->model = b->model = x86_model_find("host-avx512");
+	s->xcr0 = x86_model_xcr0(a->model);
+	for (unsigned n = 0; n < ARRAY_SIZE(parts); n++) {
+		if (!(s->xcr0 & parts[n].bit))
+			continue;
+		s->xsave.bytes[512] |= (uint8_t)parts[n].bit;
+		for (unsigned i = 0; i < parts[n].size; i++)
+			s->xsave.bytes[parts[n].at + i] = (uint8_t)(i * 7 + n);
+	}
+	saved = s->xsave;
+	x86_xsave_move(&s->xsave, true);
+	here = s->xsave;
+	save_vm(a, one);
+	assert_memory_equal(&s->xsave, &here, sizeof(here)); /* a goes on */
+	assert_non_null(memmem(one->buf, one->len, &saved, sizeof(saved)));
+	if (load_vm(b, one, why))
+		fail_msg("%s", why);
+	assert_memory_equal(&b->vcpu[0]->state->xsave, &here, sizeof(here));
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
+/* A guest that uses what is not here, and one that has switched off what it used */
+static void test_components(void **state)
+{
+	struct srig_file *one = file_new(), *two = file_new();
+	struct x86_state *s;
+	struct vm *a, *b;
+	char why[200];
+
+	fake_reset();
+	a = srig_build();
+	b = srig_build();
+	s = a->vcpu[0]->state;
+	s->xcr0 = x86_model_xcr0(NULL) & 7;
+	s->xsave.bytes[512] = (uint8_t)s->xcr0;
+	s->xcr0 &= 3;
+	save_vm(a, one);
+	if (load_vm(b, one, why))
+		fail_msg("%s", why);
+	s->xcr0 = 3 | BIT64(17); /* AMX: in no model */
+	save_vm(a, two);
+	assert_int_equal(load_vm(b, two, why), ERR_NOSYS);
+	assert_non_null(strstr(why, "XCR0 is 20003"));
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),         cmocka_unit_test(test_cut_and_damaged),
 		cmocka_unit_test(test_ranges),         cmocka_unit_test(test_fixture),
 		cmocka_unit_test(test_machine),        cmocka_unit_test(test_other_shape),
-		cmocka_unit_test(test_impossible_cpu),
+		cmocka_unit_test(test_impossible_cpu), cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_components),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
