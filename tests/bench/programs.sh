@@ -77,7 +77,7 @@ do_sysbench() {
 
 # Instructions of its model in a second (MIPS), as time for a million
 do_7z() {
-	told 7z us "$(7z b 1 -mmt1 -md18 2>/dev/null | awk '/^Tot:/ { if ($NF > 0) printf "%.3f", 1e6 / $NF }')"
+	told 7z us "$(7z b 1 -mmt1 -md18 -mtime="$seconds" 2>/dev/null | awk '/^Tot:/ { if ($NF > 0) printf "%.3f", 1e6 / $NF }')"
 }
 
 for p in ${*:-gzip xz sqlite3 python3 gcc openssl sysbench 7z}; do
