@@ -129,8 +129,8 @@ struct soft_view {
 	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that the jump cache leads to */
 };
 
-/* What translated code may run a REP over: [-neg_start, end), at its address plus addend (with TLB_BIAS). End 0:
- * nothing, as no REP reaches it. */
+/* What translated code may run a REP over: [-neg_start, end), at its address plus addend (with TLB_BIAS). All
+ * zeroes: nothing, as no REP that begins below 4 GiB ends at 0. */
 struct soft_span {
 	uint64_t neg_start, end, addend;
 };

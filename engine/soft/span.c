@@ -103,8 +103,7 @@ uint64_t soft_span(struct soft_vcpu *v, gva_t va, bool write, uint64_t want, hva
 
 void soft_spans_end(struct soft_vcpu *v)
 {
-	for (unsigned ctx = 0; ctx < CTX_COUNT; ctx++)
-		v->span[ctx][0].end = v->span[ctx][1].end = 0;
+	memset(v->span, 0, sizeof(v->span));
 }
 
 void soft_mirrors_free(struct soft_vcpu *v)

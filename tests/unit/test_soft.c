@@ -371,6 +371,8 @@ static void mirrors(void **state)
 			0x75, 0xdc,                                     /* jnz 1b */
 			0xf4,
 		};
+		/* also where the end of the address space is near */
+		gva_t base = x >> 29 & 1 ? UINT64_C(0xffffffffc0000000) : 0;
 		gva_t changed_va = RIG_DATA + changed * PAGE_SIZE;
 
 		for (unsigned i = 0; i <= 2 * pages; i++) {
@@ -381,6 +383,7 @@ static void mirrors(void **state)
 			pte[2 * pages] &= ~UINT64_C(2); /* may not be written any more */
 		for (unsigned k = 0; k < 2; k++) {
 			rig_tables(&r[k]);
+			rig_put64(&r[k], RIG_PDPT + 511 * 8, RIG_PD | 0x27);
 			for (unsigned i = 0; i < 2 * pages; i++)
 				*rig_pte(&r[k], RIG_DATA + i * PAGE_SIZE) = pte[i];
 			for (unsigned i = 0; i < 32 * PAGE_SIZE; i++)
@@ -388,13 +391,13 @@ static void mirrors(void **state)
 			rig_reset(&r[k], false);
 			code(&r[k], RIG_CODE + op * 64, prog, sizeof(prog));
 			r[k].s->rip = RIG_CODE + op * 64;
-			r[k].s->gpr[R8] = RIG_DATA + (x >> 21 & 0xff8) + (x >> 19 & 1);
-			r[k].s->gpr[R9] =
-				RIG_DATA + (n & 1 ? 4 : pages) * PAGE_SIZE + (x >> 15 & 0x38);
+			r[k].s->gpr[R8] = base + RIG_DATA + (x >> 21 & 0xff8) + (x >> 19 & 1);
+			r[k].s->gpr[R9] = base + RIG_DATA + (n & 1 ? 4 : pages) * PAGE_SIZE +
+					  (x >> 15 & 0x38);
 			r[k].s->gpr[R10] = op < 2 ? 2600 : 9001;
 			r[k].s->gpr[R11] = 70;
 			r[k].s->gpr[RBP] = 3;
-			r[k].s->gpr[R12] = changed_va;
+			r[k].s->gpr[R12] = base + changed_va;
 			r[k].s->gpr[R13] = RIG_PT + (changed_va >> 12) * 8;
 			r[k].s->gpr[R14] = pte[2 * pages];
 			r[k].s->gpr[RAX] = x * UINT64_C(0x9e3779b97f4a7c15);
