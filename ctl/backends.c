@@ -231,12 +231,32 @@ static int open_floppy(struct backends *be, const char *path, unsigned n, struct
 
 #define VGA_BIOS "/usr/share/seabios/vgabios-stdvga.bin"
 
+/* What the BIOS needs to boot from a network card: iPXE for its model. UEFI brings its own. */
+static int open_boot_rom(struct backends *be, unsigned n, enum nic_model model, struct msg *msg)
+{
+	static const char *const names[] = {[NIC_VIRTIO] = "virtio",
+					    [NIC_E1000] = "e1000",
+					    [NIC_RTL8139] = "rtl8139",
+					    [NIC_RTL8139D] = "rtl8139",
+					    [NIC_NE2K] = "ne2k_pci"};
+	char path[64];
+
+	snprintf(path, sizeof(path), "/usr/lib/ipxe/qemu/pxe-%s.rom", names[model]);
+	if (access(path, R_OK))
+		return msg_fail(msg, ERR_NOENT,
+				"--boot net: %s is not there: install the package ipxe-qemu", path);
+	return map_file("boot ROM", path, &be->boot_rom[n], msg);
+}
+
 static int open_pc(struct backends *be, const struct vm_def *def, struct msg *msg)
 {
 	int err = open_firmware(be, def, msg);
 
 	if (!err && def->screen && !be->vars)
 		err = map_file("VGA BIOS", VGA_BIOS, &be->vga_bios, msg);
+	for (unsigned i = 0; i < MAX(def->n_nets, def->net_given ? 0u : 1u) && !err; i++)
+		if (!be->vars && strchr(def->boot, 'n'))
+			err = open_boot_rom(be, i, def->nic[i], msg);
 	for (unsigned i = 0; i < def->n_floppies && !err; i++)
 		err = open_floppy(be, def->floppy[i], i, msg);
 	return err;
@@ -575,6 +595,8 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		cfg->n_nics++;
 		cfg->nic[at].net = be->net[i];
 		cfg->nic[at].model = (enum pc_nic)def->nic[i];
+		cfg->nic[at].rom = be->boot_rom[i].data;
+		cfg->nic[at].rom_size = be->boot_rom[i].size;
 		memcpy(cfg->nic[at].mac, be->net[i]->mac, sizeof(cfg->nic[at].mac));
 	}
 }
@@ -617,6 +639,8 @@ void backends_close(struct backends *be)
 	unmap_file(&be->initrd);
 	unmap_file(&be->firmware);
 	unmap_file(&be->vga_bios);
+	for (unsigned i = 0; i < DEF_MAX_NETS; i++)
+		unmap_file(&be->boot_rom[i]);
 	be->n_disks = be->n_nets = 0;
 	be->mux = be->serial = be->console = be->parallel = NULL;
 }

@@ -26,7 +26,7 @@ struct backends {
 	struct watch *watch; /* the monitor's part, set before backends_open() */
 	struct monitor *mon; /* the VM's; likewise */
 	struct plat_loop *loop;
-	struct mapped_file kernel, initrd, firmware, vga_bios;
+	struct mapped_file kernel, initrd, firmware, vga_bios, boot_rom[DEF_MAX_NETS];
 	struct display display;
 	struct input input;
 	struct typist typist;

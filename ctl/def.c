@@ -489,7 +489,7 @@ static const struct opt run_opts[] = {
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
 	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
-	 "none; with ,model=virtio|e1000|rtl8139|rtl8139d|ne2k_pci (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	 "none; user with ,bootfile=URL or ,tftp=FOLDER,bootfile=FILE for --boot net; with ,model=virtio|e1000|rtl8139|rtl8139d|ne2k_pci (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
 	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
 	 NULL, OPT_DEF, set_serial},
 	{"parallel", "SPEC", "the pc's parallel port, at which a printer takes everything: file:FILE, "
@@ -621,6 +621,13 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
+	for (unsigned i = 0; i < def->n_nets; i++)
+		if (strstr(def->net[i], ",tftp=") && !def->no_sandbox)
+			return msg_fail(
+				msg, ERR_INVAL,
+				"--net tftp= opens files when the guest asks for them, which the "
+				"sandbox forbids: add --sandbox off, or let bootfile= be a URL, "
+				"such as http://10.0.2.2:8000/boot.ipxe");
 	if (def->vars && (!def->firmware || !strcmp(def->firmware, "bios")))
 		return msg_fail(msg, ERR_INVAL, "--vars is for UEFI: add --firmware uefi");
 	return 0;

@@ -20,10 +20,13 @@ struct net_forward {
 };
 
 #define NET_MAX_FORWARDS 64
+#define NET_BOOTFILE_MAX 128 /* of a BOOTP message, with its terminator */
 
 struct net_user_config {
 	size_t mtu;
 	bool restricted, ipv6;
+	char bootfile[NET_BOOTFILE_MAX]; /* what DHCP names to start from; "": nothing */
+	char tftp[256];                  /* folder for it; "": no TFTP */
 	unsigned n_forwards;
 	struct net_forward forward[NET_MAX_FORWARDS];
 };

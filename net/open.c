@@ -2,6 +2,7 @@
 /* open.c: network back ends by name, as the command line and VM definitions give them. */
 #include <arpa/inet.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/str.h"
 #include "net/backend.h"
@@ -199,13 +200,31 @@ static int opt_mac(struct spec *sp, char *value)
 	return sp->have_mac ? 0 : bad(sp, "no usable hardware address: ", value);
 }
 
+static int opt_bootfile(struct spec *sp, char *value)
+{
+	return str_copy(sp->user.bootfile, sizeof(sp->user.bootfile), value)
+		       ? 0
+		       : bad(sp, "a boot file's name has at most 127 characters, not ", value);
+}
+
+static int opt_tftp(struct spec *sp, char *value)
+{
+	struct stat st;
+
+	if (!str_copy(sp->user.tftp, sizeof(sp->user.tftp), value) || stat(value, &st) ||
+	    !S_ISDIR(st.st_mode))
+		return bad(sp, "tftp wants a folder, not ", value);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	bool user_only;
 	int (*parse)(struct spec *sp, char *value);
 } options[] = {
 	{"forward", true, opt_forward}, {"mtu", true, opt_mtu},  {"restrict", true, opt_restrict},
-	{"ipv6", true, opt_ipv6},       {"mac", false, opt_mac},
+	{"ipv6", true, opt_ipv6},       {"mac", false, opt_mac}, {"bootfile", true, opt_bootfile},
+	{"tftp", true, opt_tftp},
 };
 
 static int parse_option(struct spec *sp, char *text)

@@ -14,6 +14,8 @@
  *	mtu=N		576 … 65521, 1500 if not given
  *	restrict=on	the guest reaches nothing outside (forwards work)
  *	ipv6=off
+ *	bootfile=NAME	what a card with a boot ROM loads: a file of TFTP or a URL
+ *	tftp=FOLDER	10.0.2.2 serves its files by TFTP; they are opened when the guest asks for them
  *   tap:IF		the host's tap interface IF
  *   none		an unplugged cable
  *   all:	mac=XX:XX:XX:XX:XX:XX

@@ -436,6 +436,8 @@ static Slirp *start_slirp(struct net_slirp *s, const struct net_user_config *cfg
 		.vhostname = "vigia",
 		.if_mtu = cfg->mtu,
 		.if_mru = cfg->mtu,
+		.bootfile = cfg->bootfile[0] ? cfg->bootfile : NULL,
+		.tftp_path = cfg->tftp[0] ? cfg->tftp : NULL,
 	};
 
 	return slirp_new(&c, &callbacks, s);

@@ -904,6 +904,8 @@ static void test_specs(void **state)
 		"none,mac=02:00:00:00:00:01",
 		"user,mtu=1400,restrict=on,ipv6=off,mac=02:aB:cD:eF:00:01",
 		"user,mtu=65521",
+		"user,tftp=/tmp,bootfile=pxelinux.0",
+		"user,bootfile=http://10.0.2.2:8000/boot.ipxe",
 	};
 	static const char *const bad[] = {
 		"",
@@ -919,6 +921,9 @@ static void test_specs(void **state)
 		"user,mac=02:00:00:00:00",
 		"user,mac=02:00:00:00:00:0g",
 		"user,mac=02:00:00:00:00:00:00",
+		"user,tftp=/nonexistent",
+		"user,tftp=/etc/hostname",
+		"tap:x,tftp=/tmp",
 		"user,forward=",
 		"user,forward=tcp",
 		"user,forward=tcp:127.0.0.1:22",
@@ -950,6 +955,17 @@ static void test_specs(void **state)
 			fail_msg("'%s' was taken", bad[i]);
 		assert_true(str_len(err) > 10);
 	}
+	/* longer than a BOOTP message has room for */
+	char spec[200];
+
+	memset(spec, 'x', sizeof(spec));
+	memcpy(spec, "user,bootfile=", 14);
+	spec[14 + 127] = 0;
+	assert_int_equal(net_open(loop, spec, &n, err, sizeof(err)), 0);
+	net_close(n);
+	memset(spec + 14, 'x', 128);
+	spec[14 + 128] = 0;
+	assert_true(net_open(loop, spec, &n, err, sizeof(err)) < 0);
 }
 
 static int setup(void **state)

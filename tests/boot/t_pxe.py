@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""PXE: each network card starts a program from the user network, by TFTP and by HTTP, through iPXE's ROM for it."""
+import os
+import shutil
+import subprocess
+
+import vigia_test as vt
+
+BIOS = "/usr/share/seabios/bios-256k.bin"
+ROMS = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():
+    if not shutil.which("nasm") or not os.path.exists(BIOS) or not os.path.exists(ROMS):
+        vt.skip("needs the packages nasm, seabios and ipxe-qemu")
+    with vt.Workdir() as w:
+        nbp = w.file("nbp.bin")
+        subprocess.run(["nasm", "-f", "bin", "-o", nbp, os.path.join(HERE, "nbp.asm")], check=True)
+        with open(nbp, "rb") as f:
+            server = vt.WebServer(f.read())
+        tftp = (f"tftp={w.path},bootfile=nbp.bin", "off")
+        http = (f"bootfile={server.guest_url}", "on")
+        for model, (how, sandbox) in (("virtio", tftp), ("e1000", http), ("rtl8139", tftp), ("ne2k_pci", tftp)):
+            with vt.VM("--board", "pc", "--memory", "64M", "--boot", "net", "--exit-port", "0xf4", "--sandbox",
+                       sandbox, "--net", f"user,model={model},{how}") as vm:
+                vm.wait(60, status=33)
+            vt.check(b"iPXE" in vm.output, f"{model}: started by {how.split('=')[0]}")
+        status, _, err = vt.vigia("run", "--board", "pc", "--boot", "net", "--net", f"user,tftp={w.path}")
+        vt.check(status == 1 and "--sandbox off" in err, "TFTP opens files, which the sandbox forbids")
+
+
+if __name__ == "__main__":
+    main()
