@@ -285,6 +285,7 @@ static const struct {
 	{make_rtl8139,
 	 rtl8139_rings,
 	 {{BAR_IO, 256}, {BAR_IO + 0x10, 0x30}, {BAR_IO + 0xd8, 0x18}}},
+	{make_rtl8029, rtl8029_start, {{BAR_IO, 32}, {BAR_IO, 16}, {BAR_IO + 0x10, 4}}},
 };
 
 static void access(struct vm *vm, unsigned kind, bool write, uint32_t where, uint32_t value)
