@@ -6,7 +6,7 @@
   tests/run.py [--build DIR] [--fuzz-build DIR] [--only SUITE,…] [--match TEXT] [--fuzz-seconds N]
                [--jobs N] [--list]
 
-Suites: layers, format, meson (unit and differential tests), fuzz, boot."""
+Suites: layers, size, hardening, format, meson (unit and differential tests), fuzz, boot."""
 import argparse
 import concurrent.futures
 import glob
@@ -70,6 +70,7 @@ def run_program(name, command, timeout, env=None):
 def tool_tasks(args):
     yield "layers", [f"{ROOT}/tools/check-layers", args.build], 120, None
     yield "size", [f"{ROOT}/tools/check-size", args.build], 60, None
+    yield "hardening", [f"{ROOT}/tools/check-hardening", args.build], 60, None
     yield "format", [f"{ROOT}/tools/check-format"], 120, None
 
 

@@ -32,7 +32,8 @@ static hva_t mirror_base(const struct soft_vcpu *v, const struct soft_mirror *m)
 static bool mirror_make(struct soft_vcpu *v, const struct soft_mirror *m)
 {
 	if (!v->mirror_memory)
-		v->mirror_memory = plat_mirrors_alloc(MIRRORS * MIRROR_PAGES * PAGE_SIZE);
+		v->mirror_memory =
+			plat_mirrors_alloc(&v->sv->vm->ram, MIRRORS * MIRROR_PAGES * PAGE_SIZE);
 	if (!v->mirror_memory)
 		return false;
 	soft_spans_end(v); /* one may lead through what was there */

@@ -137,10 +137,13 @@ void plat_ram_free(struct plat_ram *ram)
 	*ram = (struct plat_ram){.fd = -1};
 }
 
-hva_t plat_mirrors_alloc(size_t size)
+hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size)
 {
-	void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p;
 
+	if (ram->fd < 0) /* a restored VM's: private, and only shared pages can be mapped twice */
+		return NULL;
+	p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -152,8 +155,7 @@ void plat_mirrors_free(hva_t mirrors, size_t size)
 
 int plat_mirror_page(hva_t at, hva_t page)
 {
-	/* An old size of 0 leaves the page where it is too. Only shared memory has that: not RAM that is
-	 * a restored VM's file. */
+	/* An old size of 0 leaves the page where it is too. */
 	return mremap(page, 0, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == at
 		       ? 0
 		       : err_here(ERR_NOSYS);
