@@ -225,7 +225,7 @@ static void ring_put(struct rtl8029 *n, uint32_t *at, const void *p, uint32_t le
 {
 	uint32_t left = (uint32_t)n->pstop * 256 - *at, first = MIN(len, left);
 
-	memcpy(n->ram + *at - RAM_FIRST, p, first);
+	memcpy(&n->ram[*at - RAM_FIRST], p, first);
 	*at += first;
 	if (first == left)
 		*at = (uint32_t)n->pstart * 256;
