@@ -35,9 +35,8 @@ int plat_ram_alloc(size_t size, struct plat_ram *out) attr_must_check;
 void plat_ram_free(struct plat_ram *ram);
 
 /* Address space for pages of guest RAM to be seen in another order; NULL where there is no such thing, or for RAM
- * without fd. */
+ * without fd. plat_pages_free() takes it back. */
 hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size);
-void plat_mirrors_free(hva_t mirrors, size_t size);
 /* Page at, of such address space, becomes the page of guest RAM, instead of what it was. */
 int plat_mirror_page(hva_t at, hva_t page) attr_must_check;
 

@@ -336,10 +336,16 @@ static void transmit(struct rtl8029 *n)
 
 /* ---- remote DMA ------------------------------------------------------------------------------------------ */
 
+/* The header at BNRY, or NULL */
+static const uint8_t *next_frame(struct rtl8029 *n)
+{
+	return mem_at(n, (uint16_t)(n->bnry * 256u));
+}
+
 static void remote_done(struct rtl8029 *n)
 {
 	if ((n->cr & CR_RD) == CR_SEND) { /* the frame is read: so is the ring up to it */
-		const uint8_t *head = mem_at(n, (uint16_t)(n->bnry * 256u));
+		const uint8_t *head = next_frame(n);
 
 		if (head)
 			n->bnry = head[1];
@@ -422,7 +428,7 @@ static void command(struct rtl8029 *n, uint8_t v)
 	}
 	n->isr &= (uint8_t)~ISR_RST;
 	if ((v & CR_RD) == CR_SEND) {
-		const uint8_t *head = mem_at(n, (uint16_t)(n->bnry * 256u));
+		const uint8_t *head = next_frame(n);
 
 		n->rsar = (uint16_t)(n->bnry * 256u);
 		n->rbcr = (uint16_t)(head ? head[2] | head[3] << 8 : 0);

@@ -109,5 +109,5 @@ void soft_spans_end(struct soft_vcpu *v)
 
 void soft_mirrors_free(struct soft_vcpu *v)
 {
-	plat_mirrors_free(v->mirror_memory, MIRRORS * MIRROR_PAGES * PAGE_SIZE);
+	plat_pages_free(v->mirror_memory, MIRRORS * MIRROR_PAGES * PAGE_SIZE);
 }

@@ -147,12 +147,6 @@ hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-void plat_mirrors_free(hva_t mirrors, size_t size)
-{
-	if (mirrors)
-		munmap(mirrors, size);
-}
-
 int plat_mirror_page(hva_t at, hva_t page)
 {
 	/* An old size of 0 leaves the page where it is too. */

@@ -103,4 +103,21 @@ static inline size_t tcp_packet(uint8_t *f, unsigned n)
 	return 54 + n;
 }
 
+/* Frames 2 to 4 on the wire: 4000 bytes of data of tcp_packet() f, in segments of 1460 */
+static inline void check_segments(const uint8_t *f)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t *s = wire.frame[2 + i];
+		unsigned n = i < 2 ? 1460 : 1080;
+
+		assert_int_equal(wire.len[2 + i], 54 + n);
+		assert_true(netcsum_valid(s, 54 + n));
+		assert_int_equal(netcsum_add(0, s + 14, 20), 0xffff);
+		assert_int_equal(s[18] << 8 | s[19], 0x1234 + i);
+		assert_int_equal(s[38] << 24 | s[39] << 16 | s[40] << 8 | s[41], 0xffff + 1460 * i);
+		assert_int_equal(s[47], i < 2 ? 0x10 : 0x19);
+		assert_memory_equal(s + 54, f + 54 + 1460 * i, n);
+	}
+}
+
 #endif

@@ -354,18 +354,7 @@ static void test_cplus_send(void **state)
 	put_desc(TX_RING, 4, OWN | LS | EOR | 1u << 27 | 1460 << 16 | 4000, 0, DATA + 54);
 	wr(0xd9, 1, 0x40);
 	assert_int_equal(wire.sent, 5);
-	for (unsigned i = 0; i < 3; i++) {
-		uint8_t *s = wire.frame[2 + i];
-		unsigned n = i < 2 ? 1460 : 1080;
-
-		assert_int_equal(wire.len[2 + i], 54 + n);
-		assert_true(netcsum_valid(s, 54 + n));
-		assert_int_equal(netcsum_add(0, s + 14, 20), 0xffff);
-		assert_int_equal(s[18] << 8 | s[19], 0x1234 + i);
-		assert_int_equal(s[38] << 24 | s[39] << 16 | s[40] << 8 | s[41], 0xffff + 1460 * i);
-		assert_int_equal(s[47], i < 2 ? 0x10 : 0x19);
-		assert_memory_equal(s + 54, f + 54 + 1460 * i, n);
-	}
+	check_segments(f);
 	/* the ring of high priority */
 	wr(0x28, 4, TX_RING + 0x800);
 	put_desc(TX_RING + 0x800, 0, OWN | FS | LS | EOR | 60, 0, DATA);

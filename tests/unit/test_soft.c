@@ -263,6 +263,13 @@ static void ahead_modified(void **state)
 	}
 }
 
+static void same_registers(const struct rig *a, const struct rig *b)
+{
+	assert_int_equal(a->s->rip, b->s->rip);
+	assert_memory_equal(a->s->gpr, b->s->gpr, sizeof(a->s->gpr));
+	assert_int_equal(a->s->cr2, b->s->cr2);
+}
+
 /* REP MOVS and STOS by translated code are the interpreter's, wherever they begin and end. */
 static void strings(void **state)
 {
@@ -328,9 +335,7 @@ static void strings(void **state)
 			assert_int_equal(rig_run(&r[k]), EXIT_HLT);
 			memset(r[k].ram + RIG_IST - 24, 0, 2); /* a fault's flags: dead */
 		}
-		assert_int_equal(r[0].s->rip, r[1].s->rip);
-		assert_memory_equal(r[0].s->gpr, r[1].s->gpr, sizeof(r[0].s->gpr));
-		assert_int_equal(r[0].s->cr2, r[1].s->cr2);
+		same_registers(&r[0], &r[1]);
 		assert_memory_equal(r[0].ram, r[1].ram, 64 * 4096);
 		assert_memory_equal(r[0].ram + RIG_DATA - 4096, r[1].ram + RIG_DATA - 4096,
 				    40 * 4096);
@@ -404,9 +409,7 @@ static void mirrors(void **state)
 			assert_int_equal(rig_run(&r[k]), EXIT_HLT);
 			memset(r[k].ram + RIG_IST - 24, 0, 2); /* a fault's flags: dead */
 		}
-		assert_int_equal(r[0].s->rip, r[1].s->rip);
-		assert_memory_equal(r[0].s->gpr, r[1].s->gpr, sizeof(r[0].s->gpr));
-		assert_int_equal(r[0].s->cr2, r[1].s->cr2);
+		same_registers(&r[0], &r[1]);
 		assert_memory_equal(r[0].ram, r[1].ram, RIG_RAM);
 	}
 	soft_stats_read(r[0].vm, &st);
