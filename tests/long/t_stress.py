@@ -18,8 +18,8 @@ with vt.VM("--cpus", cpus, "--memory", "1024M", "--net", "user", "--kernel", bas
            "--disk", disk + ",snapshot") as vm:
     print(f"login after {vm.login(600):.1f} s", flush=True)
     status, out = vm.shell("stress-ng --cpu 1 --cpu-method all --vm 1 --vm-bytes 128M --hdd 1 "
-                           f"--hdd-bytes 64M --fork 2 --switch 2 --matrix 1 --futex 1 --mmap 1 --mmap-bytes 64M "
-                           "--verify --metrics-brief --timeout {seconds}s 2>&1",
+                           "--hdd-bytes 64M --fork 2 --switch 2 --matrix 1 --futex 1 --mmap 1 --mmap-bytes 64M "
+                           f"--verify --metrics-brief --timeout {seconds}s 2>&1",
                            seconds + 900)
     print(out, flush=True)
     vt.check(status == 0 and "successful run completed" in out, f"stress-ng for {seconds} s on {cpus} CPUs")
