@@ -7,10 +7,13 @@
 #include "x86/interp.h"
 
 /* Instructions that look at memory twice: a check here, then the host. Another processor must
- * not change it in between. */
+ * not change it in between. And a few more. */
 static bool needs_buffer(const struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
 {
 	if (in->mnem == I_DIV || in->mnem == I_IDIV)
+		return true;
+	/* misaligned where the guest's processor allows it; the host's may not */
+	if (in->row->feature == X_FEAT_SHA)
 		return true;
 	/* stores may have to be taken back */
 	return m->acc & ACC_W && in->row->attr & AT_XM;
@@ -100,7 +103,7 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 		partial = some != UINT64_MAX >> (64 - m->size / insn_elem(in->row));
 	}
 	/* before the canonical check: #GP(0) even where the stack segment would give #SS */
-	if (unlikely(in->row->attr & AT_ALIGN && some &&
+	if (unlikely(insn_aligns(in, cpu->i.amd) && some &&
 		     !IS_ALIGNED(ea + cpu->s.seg[in->mem.seg].base, (uint64_t)m->size)))
 		return raise_gp0(cpu);
 	if (unlikely(partial))

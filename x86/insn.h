@@ -93,7 +93,8 @@ struct insn_mem {
 #define AT_AVX     BIT64(11) /* VEX: needs OSXSAVE, XCR0.SSE+AVX, protected mode; #NM on TS */
 #define AT_AVX512  BIT64(12)
 #define AT_XM      BIT64(13) /* may raise SIMD floating-point exceptions */
-#define AT_ALIGN   BIT64(14) /* memory operand must be aligned to its size, else #GP(0) */
+#define AT_ALIGN \
+	BIT64(14) /* memory operand must be aligned to its size, else #GP(0); see vendor.c */
 #define AT_VSIB    BIT64(15)
 #define AT_MEMONLY BIT64(16) /* #UD with a register r/m */
 #define AT_REGONLY BIT64(17) /* #UD with a memory r/m */

@@ -74,6 +74,8 @@ static inline int64_t sign_extend(uint64_t v, unsigned size)
 
 /* Makes a decoded instruction do what this vendor's processors do. */
 void insn_settle(struct insn *in, bool amd);
+/* Must its memory operand be aligned to its size, else #GP(0)? */
+bool insn_aligns(const struct insn *in, bool amd);
 /* What registers that hold linear addresses take, whatever CR4.LA57 says now: bases of segments and
  * tables, MSRs, and what INVLPG and INVPCID invalidate. */
 static inline bool is_loadable(const struct cpu *cpu, uint64_t va)

@@ -19,6 +19,12 @@ static void xchg_is_pause(struct insn *in)
 	memcpy(in->bytes, was.bytes, sizeof(was.bytes));
 }
 
+/* SHA: AMD's processors take any address. */
+bool insn_aligns(const struct insn *in, bool amd)
+{
+	return in->row->attr & AT_ALIGN || (in->row->feature == X_FEAT_SHA && !amd);
+}
+
 void insn_settle(struct insn *in, bool amd)
 {
 	if (amd)

@@ -678,9 +678,6 @@ static const char *differs(const struct regs *host, const struct regs *guest, co
 {
 	const uint64_t flags = (FL_ARITH | FL_DF) & ~undefined(in->mnem);
 
-	/* this manual's alignment rule is not every processor's: SHA */
-	if (host->vector < 0 && guest->vector == 13 && in->row->feature == X_FEAT_SHA)
-		return NULL;
 	/* MXCSR.MM is AMD's, and not announced */
 	if (host->vector < 0 && guest->vector == 13 &&
 	    (in->mnem == I_FXRSTOR || in->mnem == I_LDMXCSR || in->mnem == I_VLDMXCSR))
