@@ -12,9 +12,10 @@
 
 /* ---- the cache ----------------------------------------------------------------------------- */
 
-static void *carve(uint8_t **p, size_t size)
+/* A number, as there need not be memory yet */
+static void *carve(uintptr_t *p, size_t size)
 {
-	void *r = *p;
+	void *r = (void *)*p;
 
 	*p += ALIGN_UP(size, (size_t)64);
 	return r;
@@ -22,7 +23,7 @@ static void *carve(uint8_t **p, size_t size)
 
 static void carve_arena(struct soft_cache *c)
 {
-	uint8_t *p = c->arena;
+	uintptr_t p = (uintptr_t)c->arena;
 
 	c->block = carve(&p, c->n_parts * c->part_blocks * sizeof(*c->block));
 	c->exit = carve(&p, c->n_parts * c->part_exits * sizeof(*c->exit));
@@ -32,7 +33,7 @@ static void carve_arena(struct soft_cache *c)
 	c->hash = carve(&p, HASH_SIZE * sizeof(*c->hash));
 	c->page_hash = carve(&p, HASH_SIZE * sizeof(*c->page_hash));
 	c->tgt_hash = carve(&p, HASH_SIZE * sizeof(*c->tgt_hash));
-	c->arena_size = ALIGN_UP((size_t)(p - (uint8_t *)c->arena), (size_t)PAGE_SIZE);
+	c->arena_size = ALIGN_UP((size_t)(p - (uintptr_t)c->arena), (size_t)PAGE_SIZE);
 }
 
 /* Numbers of records for the densest code that there is. */

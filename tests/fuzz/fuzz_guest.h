@@ -455,6 +455,17 @@ static inline void fg_gprs(struct fuzz_guest *g)
 	}
 }
 
+/* An image as a guest could have loaded it */
+static inline void fg_fpu(struct fuzz_guest *g, size_t n)
+{
+	uint8_t *bytes = g->cpu->s.xsave.bytes;
+
+	memcpy(bytes, g->code, MIN(n, (size_t)832));
+	memset(bytes + 26, 0, 2); /* MXCSR */
+	bytes[512] &= (uint8_t)g->cpu->i.xs_image;
+	memset(bytes + 513, 0, 63);
+}
+
 /* ---- the guest ------------------------------------------------------------------------------- */
 
 /* False: too short. g->cpu, g->ram: what it is made in. The caller forgets what it has cached of
@@ -499,7 +510,7 @@ static inline bool fg_make(struct fuzz_guest *g, const uint8_t *data, size_t siz
 	if (g->h.how & FH_NONSENSE)
 		memcpy(g->ram + (fg_long(g) ? FG_PD : FG_OLD_PD), g->code, MIN(n, (size_t)512));
 	if (g->h.how & FH_FPU)
-		memcpy(s->xsave.bytes, g->code, MIN(n, (size_t)832));
+		fg_fpu(g, n);
 	s->a20_masked = g->h.how & FH_A20;
 	/* SMM begins with RSM, or with the input's code */
 	memcpy(g->ram + FG_SMM + 0x8000, g->code, 16);
