@@ -50,7 +50,7 @@ void fpu_enter_mmx(struct cpu *cpu)
 }
 
 /* ES and B follow from the exceptions and their masks. */
-static void set_summary(struct cpu *cpu)
+void fpu_set_summary(struct cpu *cpu)
 {
 	unsigned fsw = fx16(cpu, FX_FSW) & ~(FSW_ES | 0x8000u);
 
@@ -107,7 +107,7 @@ void fpu_x87_in(struct cpu *cpu, bool wide, const uint8_t *in)
 		memset(cpu->s.xsave.bytes + FX_FIP + 4, 0, 4);
 		memset(cpu->s.xsave.bytes + FX_FDP + 4, 0, 4);
 	}
-	set_summary(cpu);
+	fpu_set_summary(cpu);
 }
 
 EXEC(fxsave)
@@ -247,7 +247,7 @@ static void env_in(struct cpu *cpu, unsigned size, const uint8_t *in)
 	fx_put16(cpu, FX_FOP, fop & 0x7ff);
 	fx_put64(cpu, FX_FIP, fip);
 	fx_put64(cpu, FX_FDP, fdp);
-	set_summary(cpu);
+	fpu_set_summary(cpu);
 }
 
 static unsigned env_unit(const struct insn *in)
@@ -273,7 +273,7 @@ EXEC(fnstenv)
 		return EXEC_OK;
 	}
 	fx_put16(cpu, FX_FCW, fx16(cpu, FX_FCW) | 0x3f);
-	set_summary(cpu);
+	fpu_set_summary(cpu);
 	return EXEC_OK;
 }
 

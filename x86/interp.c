@@ -403,4 +403,7 @@ void cpu_state_changed(struct cpu *cpu)
 {
 	memset(cpu->i.tlb, 0, sizeof(cpu->i.tlb));
 	cpu->i.pending = 0;
+	/* else an x87 instruction would raise on the host what is not pending for us */
+	if (fx64(cpu, XS_BV) & XCR0_X87)
+		fpu_set_summary(cpu);
 }

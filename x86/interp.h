@@ -305,6 +305,8 @@ void fpu_set_top(struct cpu *cpu, unsigned top);
  * it: instruction pointers by REX.W. */
 void fpu_legacy_out(struct cpu *cpu, bool wide, uint8_t *out);
 void fpu_x87_in(struct cpu *cpu, bool wide, const uint8_t *in);
+/* FSW.ES and B as flags and masks have them. */
+void fpu_set_summary(struct cpu *cpu);
 /* Linear address of the memory operand, size bytes; misaligned: #GP(0). */
 int linear_aligned(struct cpu *cpu, const struct insn *in, unsigned size, unsigned align,
 		   enum cpu_access acc, gva_t *gva);

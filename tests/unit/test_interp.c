@@ -208,6 +208,21 @@ static void test_x87_pending(void **state)
 
 /* ---- system calls ---- */
 
+/* A state from outside whose FSW doesn't know what is pending */
+static void test_x87_summary(void **state)
+{
+	rig_long(r, 0);
+	s->gpr[RDI] = 0x30000;
+	s->gpr[RSP] = 0x40000;
+	memset(s->xsave.bytes, 0, 512);
+	s->xsave.bytes[0] = 0x3e; /* FCW: invalid is not masked */
+	s->xsave.bytes[2] = 0x01; /* FSW: it is flagged, ES is clear */
+	s->xsave.bytes[512] = 1;
+	cpu_state_changed(&r->cpu);
+	CODE_BYTES(0xd9, 0x2f); /* fldcw [rdi] */
+	expect_fault(16);
+}
+
 static void test_syscall(void **state)
 {
 	rig_long(r, 3);
@@ -687,14 +702,30 @@ static void test_speed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_trampoline),   T(test_unreal),      T(test_privilege),
-		T(test_fpu_off),      T(test_x87_pending), T(test_syscall),
-		T(test_syscall_step), T(test_shadow),      T(test_mmio),
-		T(test_crossing),     T(test_sha),         T(test_self_modifying),
-		T(test_rep),          T(test_io),          T(test_cr),
-		T(test_msr),          T(test_msr_order),   T(test_cpuid),
-		T(test_pkru),         T(test_la57),        T(test_xsave),
-		T(test_breakpoints),  T(test_speed),
+		T(test_trampoline),
+		T(test_unreal),
+		T(test_privilege),
+		T(test_fpu_off),
+		T(test_x87_pending),
+		T(test_x87_summary),
+		T(test_syscall),
+		T(test_syscall_step),
+		T(test_shadow),
+		T(test_mmio),
+		T(test_crossing),
+		T(test_sha),
+		T(test_self_modifying),
+		T(test_rep),
+		T(test_io),
+		T(test_cr),
+		T(test_msr),
+		T(test_msr_order),
+		T(test_cpuid),
+		T(test_pkru),
+		T(test_la57),
+		T(test_xsave),
+		T(test_breakpoints),
+		T(test_speed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
