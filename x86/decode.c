@@ -6,6 +6,7 @@
  * mandatory one (it goes before 66); map 0F, opcode B8, info says "ModRM"; slot (0F, B8, F3,
  * register) holds the row "POPCNT Gv,Ev", and as its only prefix is F3, 66 is left to make the
  * operand size 2: popcnt ax,cx. */
+#include "x86/cover.h"
 #include "x86/insn.h"
 #include "x86/optab.h"
 
@@ -797,6 +798,7 @@ enum decode_result insn_decode(const uint8_t *p, size_t avail, unsigned mode, st
 	if (likely(!err)) {
 		out->row = &d.row->r;
 		out->mnem = d.row->r.mnem;
+		COVER_DECODED(out);
 	}
 	return err;
 }

@@ -6,6 +6,7 @@
  * they are; prefixes and ModRM are made anew. Example: in 32-bit code, 66 40 is INC AX; with guest
  * RAX renamed to R8 that is 66 41 FF C0. */
 #include "x86/encode.h"
+#include "x86/cover.h"
 #include "x86/optab.h"
 
 struct enc {
@@ -332,6 +333,7 @@ enum encode_result insn_encode(const struct insn *in, const struct insn_subst *s
 	if (in->row->cls != CLS_COPY && in->row->cls != CLS_NOP && in->row->cls != CLS_LEA &&
 	    in->row->cls != CLS_SYS)
 		return ENCODE_NO;
+	COVER_ENCODED(in);
 	enc_init(&e, in, subst);
 	e.out = out;
 	for (unsigned i = 0; i < in->n_opnd; i++) {

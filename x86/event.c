@@ -52,9 +52,9 @@ static int deliver_real(struct cpu *cpu, const struct event *ev)
 
 /* ---- gates ---- */
 
-static int gate_error(struct cpu *cpu, const struct event *ev, unsigned vector)
+static uint32_t gate_error(const struct event *ev)
 {
-	return raise_err(cpu, vector, ev->vector * 8 | 2 | ev->ext);
+	return ev->vector * 8 | 2 | ev->ext;
 }
 
 static int gate_read(struct cpu *cpu, const struct event *ev, struct gate *g)
@@ -64,7 +64,7 @@ static int gate_read(struct cpu *cpu, const struct event *ev, struct gate *g)
 	uint64_t lo, hi = 0;
 
 	if (ev->vector * size + size - 1 > cpu->s.idtr.limit)
-		return gate_error(cpu, ev, VEC_GP);
+		return raise_err(cpu, VEC_GP, gate_error(ev));
 	if (sys_read(cpu, at, 8, &lo) || (size == 16 && sys_read(cpu, at + 8, 8, &hi)))
 		return CPU_FAULT;
 	g->type = lo >> 40 & 0x1f;
@@ -78,11 +78,11 @@ static int gate_read(struct cpu *cpu, const struct event *ev, struct gate *g)
 	/* interrupt and trap gates, and outside of long mode 16-bit ones and task gates */
 	if (g->type != 14 && g->type != 15 &&
 	    (size == 16 || (g->type != 5 && g->type != 6 && g->type != 7)))
-		return gate_error(cpu, ev, VEC_GP);
+		return raise_err(cpu, VEC_GP, gate_error(ev));
 	if (ev->kind == EVENT_SOFT && g->dpl < x86_cpl(&cpu->s))
-		return gate_error(cpu, ev, VEC_GP);
+		return raise_err(cpu, VEC_GP, gate_error(ev));
 	if (!g->present)
-		return gate_error(cpu, ev, VEC_NP);
+		return raise_err(cpu, VEC_NP, gate_error(ev));
 	return 0;
 }
 
@@ -345,8 +345,9 @@ static void note(struct cpu *cpu, const struct cpu_exc *exc)
 	}
 }
 
-static enum cpu_step shutdown(struct cpu *cpu)
+static enum cpu_step shutdown(struct cpu *cpu, unsigned vector)
 {
+	COVER_FAULT(COVER_TRIPLE, vector);
 	cpu->s.activity = ACT_SHUTDOWN;
 	return STEP_SHUTDOWN;
 }
@@ -356,10 +357,12 @@ static enum cpu_step escalate(struct cpu *cpu, struct cpu_exc exc, int first)
 {
 	for (;;) {
 		if (first == VEC_DF && (exc.vector == VEC_PF || is_contributory(exc.vector)))
-			return shutdown(cpu);
+			return shutdown(cpu, exc.vector);
 		note(cpu, &exc);
-		if (first >= 0 && makes_double_fault((unsigned)first, exc.vector))
+		if (first >= 0 && makes_double_fault((unsigned)first, exc.vector)) {
+			COVER_FAULT(VEC_DF, (unsigned)first << 8 | exc.vector);
 			exc = (struct cpu_exc){.vector = VEC_DF, .has_error = true};
+		}
 		tell(cpu, TOLD_EXC + exc.vector, exc.has_error ? exc.error : 0);
 		struct event ev = {
 			.vector = exc.vector,

@@ -137,6 +137,7 @@ static enum cpu_step debug_trap(struct cpu *cpu, uint32_t dr6)
 {
 	struct cpu_exc exc = {.vector = VEC_DB, .dr6 = dr6};
 
+	COVER_FAULT(VEC_DB, dr6);
 	return cpu_raise(cpu, &exc);
 }
 
@@ -237,8 +238,10 @@ enum cpu_step cpu_exec(struct cpu *cpu, const struct insn *in)
 			in = without_bmi(in, &plain);
 		r = check(cpu, in);
 	}
-	if (likely(!r))
+	if (likely(!r)) {
+		COVER_EXECUTED(in);
 		r = exec_of(in)(cpu, in);
+	}
 	return finish(cpu, in, r, step, rf);
 }
 

@@ -8,6 +8,7 @@
 #define X86_INTERP_H
 
 #include "base/def.h"
+#include "x86/cover.h"
 #include "x86/cpu.h"
 #include "x86/cpuid.h"
 #include "x86/feature.h"
@@ -87,24 +88,19 @@ static inline bool is_loadable(const struct cpu *cpu, uint64_t va)
 
 /* ---- raising ---- */
 
-static inline int raise_vec(struct cpu *cpu, unsigned vector)
+static inline int exc_set(struct cpu *cpu, unsigned vector, bool has_error, uint32_t error)
 {
-	cpu->exc = (struct cpu_exc){.vector = (uint8_t)vector};
+	cpu->exc =
+		(struct cpu_exc){.vector = (uint8_t)vector, .has_error = has_error, .error = error};
 	return CPU_FAULT;
 }
-static inline int raise_err(struct cpu *cpu, unsigned vector, uint32_t error)
-{
-	cpu->exc = (struct cpu_exc){.vector = (uint8_t)vector, .has_error = true, .error = error};
-	return CPU_FAULT;
-}
-static inline int raise_gp0(struct cpu *cpu)
-{
-	return raise_err(cpu, VEC_GP, 0);
-}
-static inline int raise_ud(struct cpu *cpu)
-{
-	return raise_vec(cpu, VEC_UD);
-}
+/* Macros, so that coverage knows whose fault it is */
+#define raise_vec(cpu, vector) (COVER_FAULT(vector, 0), exc_set(cpu, vector, false, 0))
+#define raise_err(cpu, vector, error)                                      \
+	(COVER_FAULT(vector, (vector) == VEC_PF ? (unsigned)(error) : 0u), \
+	 exc_set(cpu, vector, true, error))
+#define raise_gp0(cpu) raise_err(cpu, VEC_GP, 0)
+#define raise_ud(cpu)  raise_vec(cpu, VEC_UD)
 
 /* ---- registers ---- */
 

@@ -22,10 +22,8 @@ uint64_t cpu_ea(const struct cpu *cpu, const struct insn *in)
 }
 
 /* #GP(0), or for the stack segment #SS(error) */
-static int violation(struct cpu *cpu, bool is_ss, uint32_t error)
-{
-	return raise_err(cpu, is_ss ? VEC_SS : VEC_GP, is_ss ? error : 0);
-}
+#define violation(cpu, is_ss, error) \
+	raise_err(cpu, (is_ss) ? VEC_SS : VEC_GP, (is_ss) ? (error) : 0)
 
 int seg_check(struct cpu *cpu, const struct x86_seg *seg, bool is_ss, uint32_t error, uint64_t ea,
 	      unsigned size, enum cpu_access acc)

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "engine/soft/emit.h"
 #include "engine/soft/tlb.h"
+#include "x86/cover.h"
 #include "x86/feature.h"
 
 /* ---- front ---------------------------------------------------------------------------------- */
@@ -208,6 +209,7 @@ static void emit_one(struct tr *t)
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
 	if (!t->by_interp[t->i] && emit_insn(t, in)) {
+		COVER_TRANSLATED(in);
 		if (tr_ends_block(t, t->i))
 			t->ended = true;
 		group_next(t, true);
