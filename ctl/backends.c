@@ -97,14 +97,14 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 
 /* ---- firmware ------------------------------------------------------------------------------------ */
 
-/* Where Debian's packages put them; the first that is there is taken. The smaller OVMF is 64-bit code
- * from its start, which engines translate; the other one begins with 32-bit code. */
+/* Where Debian's packages put them; the first that is there is taken. The larger OVMF is the one that
+ * newer packages still have. */
 static const char *const bios_files[] = {"/usr/share/seabios/bios-256k.bin"};
 static const struct {
 	const char *code, *vars;
 } uefi_files[] = {
-	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
 	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
 };
 
 /* A new file of variables: a copy of the template. */
@@ -180,6 +180,38 @@ static int open_firmware_file(struct backends *be, const struct vm_def *def, str
 	return err;
 }
 
+/* Variables that are there already go with the firmware that made them, whose template has their size. */
+static bool vars_fit(const char *path, const char *template)
+{
+	struct stat have, want;
+
+	return !path || stat(path, &have) ||
+	       (!stat(template, &want) && have.st_size == want.st_size);
+}
+
+static int open_uefi(struct backends *be, const struct vm_def *def, struct msg *msg)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(uefi_files); i++) {
+		if (access(uefi_files[i].code, R_OK) || access(uefi_files[i].vars, R_OK))
+			continue;
+		any = true;
+		if (!vars_fit(def->vars, uefi_files[i].vars))
+			continue;
+		if (map_file("firmware", uefi_files[i].code, &be->firmware, msg))
+			return ERR_IO;
+		return open_vars(be, def, uefi_files[i].vars, msg);
+	}
+	if (any)
+		return msg_fail(msg, ERR_FORMAT,
+				"--vars %s: its size is not that of the variables of any OVMF here",
+				def->vars);
+	return msg_fail(msg, ERR_NOENT,
+			"%s is not there: install the package ovmf, or give --firmware FILE",
+			uefi_files[0].code);
+}
+
 static int open_firmware(struct backends *be, const struct vm_def *def, struct msg *msg)
 {
 	const char *what = def->firmware ? def->firmware : "bios";
@@ -193,18 +225,7 @@ static int open_firmware(struct backends *be, const struct vm_def *def, struct m
 				"FILE",
 				bios_files[0]);
 	}
-	if (strcmp(what, "uefi"))
-		return open_firmware_file(be, def, msg);
-	for (unsigned i = 0; i < ARRAY_SIZE(uefi_files); i++) {
-		if (access(uefi_files[i].code, R_OK) || access(uefi_files[i].vars, R_OK))
-			continue;
-		if (map_file("firmware", uefi_files[i].code, &be->firmware, msg))
-			return ERR_IO;
-		return open_vars(be, def, uefi_files[i].vars, msg);
-	}
-	return msg_fail(msg, ERR_NOENT,
-			"%s is not there: install the package ovmf, or give --firmware FILE",
-			uefi_files[0].code);
+	return strcmp(what, "uefi") ? open_firmware_file(be, def, msg) : open_uefi(be, def, msg);
 }
 
 static int open_floppy(struct backends *be, const char *path, unsigned n, struct msg *msg)

@@ -72,8 +72,9 @@ static const struct st_field cpu_fields[] = {
 #undef S
 
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
- * SMBIOS tables of the PC. */
-#define SECTION_VERSION 3
+ * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. */
+#define SECTION_VERSION 4
+#define MAXPHY_BEFORE_4 46
 
 static const struct st_field smm_fields[] = {
 	ST_B(struct x86_state, smi_pending),
@@ -177,6 +178,22 @@ static void shape_of(struct vm *vm, struct shape *s)
 		str_copy(s->model, sizeof(s->model), x86_model_name(vm->model));
 }
 
+/* Guests keep what depends on it: masks of MTRRs, which page table entries cannot be. */
+static const struct st_field width_fields[] = {ST_UMAX(struct vm, maxphy, X86_MAXPHY_MAX)};
+
+static int sync_width(struct vm *vm, struct state_stream *st)
+{
+	if (!st->loading || st->version >= 4)
+		ST_SYNC(st, "width", 0, width_fields, vm);
+	else
+		vm->maxphy = MAXPHY_BEFORE_4;
+	if (st->loading && !st->err && vm->maxphy < X86_MAXPHY)
+		state_fail(st, err_here(ERR_FORMAT), "addresses of %u bits", vm->maxphy);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vm->vcpu[i]->state->maxphy = vm->maxphy;
+	return st->err;
+}
+
 static int check_shape(struct vm *vm, struct state_stream *st)
 {
 	struct shape want, have;
@@ -227,6 +244,8 @@ static int sections(struct vm *vm, struct state_stream *st)
 		state_expect(st, "machine", SECTION_VERSION);
 	if (!st->err)
 		check_shape(vm, st);
+	if (!st->err)
+		sync_width(vm, st);
 	/* Processors first: timers of local APICs need the guest's TSC. */
 	for (unsigned i = 0; i < vm->n_vcpus && !st->err; i++)
 		cpu_state(vm, st, i);

@@ -41,6 +41,22 @@ static int vm_map_ram(struct vm *vm, const struct vm_config *cfg)
 	return err;
 }
 
+/* What is at least as wide again as the RAM leaves room for devices above it. */
+static unsigned maxphy_for(const struct vm_config *cfg)
+{
+	unsigned bits = X86_MAXPHY;
+
+	while (bits < X86_MAXPHY_MAX && (HIGH_RAM_BASE + cfg->memory) >> (bits - 1))
+		bits++;
+	return bits;
+}
+
+static void reset_cpu(struct vcpu *vcpu)
+{
+	x86_state_reset(vcpu->state, vcpu->index == 0);
+	vcpu->state->maxphy = vcpu->vm->maxphy;
+}
+
 static int vm_create_vcpu(struct vm *vm, unsigned index)
 {
 	struct vcpu *vcpu = plat_alloc(sizeof(*vcpu));
@@ -55,7 +71,7 @@ static int vm_create_vcpu(struct vm *vm, unsigned index)
 		plat_free(vcpu);
 		return err;
 	}
-	x86_state_reset(vcpu->state, index == 0);
+	reset_cpu(vcpu);
 	vm->vcpu[index] = vcpu;
 	vm->n_vcpus = index + 1;
 	return 0;
@@ -93,6 +109,7 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	str_copy(vm->name, sizeof(vm->name), cfg->name);
 	vm->engine = cfg->engine;
 	vm->model = cfg->model;
+	vm->maxphy = (uint8_t)maxphy_for(cfg);
 	vm->tsc_hz = plat_tsc_hz();
 	plat_mutex_init(&vm->lock, RANK_VM);
 	bus_init(&vm->pio, vm, MON_PORT);
@@ -280,7 +297,7 @@ void vm_do_reset(struct vm *vm)
 		struct vcpu *vcpu = vm->vcpu[i];
 
 		atomic_fetch_and(&vcpu->requests, REQ_STOP | REQ_PAUSE | REQ_ENGINE);
-		x86_state_reset(vcpu->state, i == 0);
+		reset_cpu(vcpu);
 		if (vcpu->intc)
 			vcpu->intc->reset(vcpu->intc_chip, false);
 	}

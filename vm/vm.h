@@ -35,6 +35,7 @@ struct vm {
 	bool engine_ready; /* vm_init has been called */
 	int kvm_fd;        /* /dev/kvm, opened while files may be; the owner's. 0 or -1: none */
 	const struct x86_model *model;
+	uint8_t maxphy; /* of its processors; a restored one keeps it */
 	struct plat_loop *loop;
 	struct monitor mon;
 

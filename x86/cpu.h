@@ -141,7 +141,6 @@ struct cpu_interp {
 	bool host_xsave, host_avx;
 	uint16_t xs_image;            /* components that live in s.xsave: XCR0_* */
 	bool native_ready;            /* native memory is prepared */
-	uint8_t maxphy;               /* MAXPHYADDR */
 	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form, as the host has it */
 	uint32_t vendor[3];           /* as CPUID leaf 0 has it in EBX EDX ECX */
 	uint8_t shadow;               /* what the current instruction leaves in s.shadow */

@@ -12,8 +12,6 @@
 #include "base/str.h"
 #include "x86/interp.h"
 
-#define MAXPHY 46
-
 #define FEAT(f) X_FEAT_##f
 typedef uint8_t feature_id;
 _Static_assert(X_FEAT_COUNT <= CPU_FEAT_WORDS * 64 && X_FEAT_COUNT < 256, "feature sets");
@@ -305,8 +303,9 @@ void x86_cpuid_init(struct cpu *cpu)
 		cpu->model = x86_model_default();
 	model_features(cpu->model, &h, cpu->i.feat);
 	cpu->i.feat[0] |= 1; /* X_FEAT_NONE: always there */
+	if (!cpu->s.maxphy)  /* a state that nobody has reset yet */
+		cpu->s.maxphy = X86_MAXPHY;
 	cpu->i.amd = h.amd;
-	cpu->i.maxphy = MAXPHY;
 	cpu->i.host_xsave = h.xsave;
 	cpu->i.host_avx = h.avx;
 	cpu->i.xs_image = (uint16_t)(XCR0_X87 | XCR0_SSE | (h.avx ? XCR0_AVX : 0) |
@@ -440,7 +439,7 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
 			r[2] = 1024 << 16 | 8 << 12 | 64;
 		return;
 	case 0x80000008:
-		r[0] = (cpu_has(cpu, X_FEAT_LA57) ? 57 : 48) << 8 | cpu->i.maxphy;
+		r[0] = (cpu_has(cpu, X_FEAT_LA57) ? 57 : 48) << 8 | cpu->s.maxphy;
 		return;
 	case 0x80000021:
 		/* LFENCE serialises, null selectors clear the base, automatic IBRS */

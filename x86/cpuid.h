@@ -33,7 +33,7 @@ uint64_t x86_model_xcr0(const struct x86_model *model);
 void x86_xsave_move(struct x86_xsave *x, bool from);
 /* IA32_ARCH_CAPABILITIES */
 uint64_t x86_arch_caps(const struct cpu *cpu);
-/* cpu_init()'s part: fills i.feat, i.amd, i.maxphy, i.host_*. */
+/* cpu_init()'s part: fills i.feat, i.amd, i.host_*. */
 void x86_cpuid_init(struct cpu *cpu);
 
 #endif

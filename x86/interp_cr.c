@@ -12,7 +12,7 @@
 /* PAE's page-directory-pointer entries may not have reserved bits set when they are loaded. */
 static int check_pdptes(struct cpu *cpu, uint64_t cr3)
 {
-	uint64_t reserved = ~(BIT64(cpu->i.maxphy) - 1) | 0x1e6;
+	uint64_t reserved = ~(BIT64(cpu->s.maxphy) - 1) | 0x1e6;
 
 	for (unsigned i = 0; i < 4; i++) {
 		gpa_t gpa = (cr3 & PAE_TABLE) + i * 8;
@@ -68,7 +68,7 @@ static int write_cr3(struct cpu *cpu, uint64_t v)
 			keep = v & BIT64(63);
 			v &= ~BIT64(63);
 		}
-		if (v >> cpu->i.maxphy)
+		if (v >> cpu->s.maxphy)
 			return raise_gp0(cpu);
 	} else {
 		v &= 0xffffffff;

@@ -182,7 +182,7 @@ static bool mtrr_valid(const struct cpu *cpu, uint32_t index, uint64_t v)
 				return false;
 		return true;
 	}
-	if (v >> cpu->i.maxphy)
+	if (v >> cpu->s.maxphy)
 		return false;
 	return index & 1 ? !(v & 0x7ff) : !(v & 0xf00) && mtrr_type(v & 0xff);
 }

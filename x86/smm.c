@@ -266,7 +266,7 @@ static bool modes_ok(struct cpu *cpu, const struct smm_map *m, const struct x86_
 	uint64_t cr0 = MAP_REG(cpu, m, cr0), efer = MAP_REG(cpu, m, efer);
 
 	if (!cpu_modes_ok(cpu, cr0, MAP_REG(cpu, m, cr4), efer) ||
-	    MAP_REG(cpu, m, cr3) >> cpu->i.maxphy)
+	    MAP_REG(cpu, m, cr3) >> cpu->s.maxphy)
 		return false;
 	if (efer & EFER_LMA && (cs->attr & (SEG_L | SEG_DB)) == (SEG_L | SEG_DB))
 		return false;

@@ -46,6 +46,7 @@ void x86_state_reset(struct x86_state *s, bool bsp)
 	s->pat = PAT_RESET;
 	s->misc_enable = BIT64(0); /* fast strings */
 	s->smbase = 0x30000;
+	s->maxphy = X86_MAXPHY;
 	/* FCW 0040H, tags empty after power-on are 5555H in the full form; as FNINIT leaves
 	 * it is what firmware and kernels expect, and XSTATE_BV = 0 says just that. */
 	s->xsave.bytes[0] = 0x7f;

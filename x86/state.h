@@ -170,9 +170,16 @@ struct x86_state {
 	bool smi_pending, init_pending; /* INIT within SMM waits for RSM */
 	bool smm_nmi_blocked;           /* nmi_blocked of the interrupted program */
 	bool a20_masked;                /* physical bit 20 forced to 0 */
+	uint8_t maxphy;                 /* MAXPHYADDR (SDM vol. 3, 4.1.4); the machine's choice */
 
 	struct x86_xsave xsave; /* engines keep it current whenever their run() has returned */
 };
+
+/* MAXPHYADDR of a machine whose RAM fits. Firmware makes page tables for, and puts devices at the end
+ * of, all that this says: OVMF of 2022 takes 256 MiB of RAM for 46 bits, and it and SeaBIOS know that
+ * 40, which QEMU says where it does not know better, may be more than the host's processor has. */
+#define X86_MAXPHY     40
+#define X86_MAXPHY_MAX 52
 
 /* Power-on state of the bootstrap (bsp) or an application processor (SDM vol. 3, table 9-1). */
 void x86_state_reset(struct x86_state *s, bool bsp);

@@ -100,7 +100,7 @@ static void walk_mode(const struct cpu *cpu, struct walk *w)
 		w->levels = 3;
 	if (!w->wide)
 		return;
-	w->reserved = ADDR_52 & ~(BIT64(cpu->i.maxphy) - 1);
+	w->reserved = ADDR_52 & ~(BIT64(cpu->s.maxphy) - 1);
 	if (!(s->efer & EFER_NXE))
 		w->reserved |= PTE_NX;
 	if (w->levels == 3)
@@ -122,7 +122,7 @@ static uint64_t level_reserved(const struct cpu *cpu, const struct walk *w, unsi
 			return 0;
 		/* PSE-36: bits 13-20 are address bits 32-39, as far as there are some */
 		return BIT64(21) |
-		       (cpu->i.maxphy < 40 ? (0x1fe000 & ~((BIT64(cpu->i.maxphy - 32) - 1) << 13))
+		       (cpu->s.maxphy < 40 ? (0x1fe000 & ~((BIT64(cpu->s.maxphy - 32) - 1) << 13))
 					   : 0);
 	}
 	if (level == 2) {

@@ -508,6 +508,14 @@ static void test_cpuid(void **state)
 		assert_int_equal(v[0], r->cpu.i.amd ? 0x00060fb1 : 0x000606b1);
 	}
 	assert_null(x86_model_find("pentium"));
+	x86_cpuid(&r->cpu, 0x80000008, 0, v);
+	assert_int_equal(v[0] & 0xff, X86_MAXPHY);
+	s->maxphy = 46; /* as a state of another machine has it: all there is follows it */
+	x86_cpuid(&r->cpu, 0x80000008, 0, v);
+	assert_int_equal(v[0] & 0xff, 46);
+	assert_int_equal(cpu_msr_write(&r->cpu, 0x201, BIT64(45) | 0x800),
+			 0); /* IA32_MTRR_PHYSMASK0 */
+	assert_int_equal(cpu_msr_write(&r->cpu, 0x201, BIT64(46) | 0x800), CPU_FAULT);
 	x86_cpuid(&r->cpu, 1, 0, v);
 	assert_false(v[2] & BIT(27));
 	assert_true(v[2] & BIT(31));

@@ -361,6 +361,62 @@ static void test_components(void **state)
 	vm_destroy(b);
 }
 
+/* Makes the machine's section one of version 3, which had no width of addresses. */
+static void without_width(struct srig_file *f)
+{
+	const uint32_t version = 3, gone = 3 + 5 + 4 + 3 + 6 + 4 + 1; /* record, then integer */
+	uint8_t *head = memmem(f->buf, f->len, "machine", 7);
+	uint8_t *at = memmem(f->buf, f->len, "\7\0\5width", 8);
+	uint32_t len, crc;
+
+	assert_non_null(head);
+	assert_non_null(at);
+	head -= 16;
+	memmove(at, at + gone, f->len - (size_t)(at - f->buf) - gone);
+	f->len -= gone;
+	memcpy(&len, head + 8, 4);
+	len -= gone;
+	memcpy(head + 4, &version, 4);
+	memcpy(head + 8, &len, 4);
+	crc = crc32c(0, head + 16, 48);
+	crc = crc32c(crc, head + 4, 8);
+	crc = crc32c(crc, head + 64, len);
+	memcpy(head + 12, &crc, 4);
+}
+
+/* A machine keeps the width of physical addresses that it was saved with. */
+static void test_width(void **state)
+{
+	static const struct {
+		uint8_t was, is;
+		bool old;
+	} rows[] = {{X86_MAXPHY, X86_MAXPHY, false}, {46, 46, false}, {52, 52, false},
+		    {X86_MAXPHY, 46, true},          {53, 0, false},  {X86_MAXPHY - 1, 0, false}};
+	struct srig_file *f = file_new();
+	char why[200];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct vm *a, *b;
+		int err;
+
+		fake_reset();
+		a = srig_build();
+		b = srig_build();
+		assert_int_equal(b->vcpu[1]->state->maxphy, X86_MAXPHY);
+		a->maxphy = rows[i].was;
+		f->len = 0;
+		save_vm(a, f);
+		if (rows[i].old)
+			without_width(f);
+		err = load_vm(b, f, why);
+		assert_int_equal(err, rows[i].is ? 0 : ERR_FORMAT);
+		for (unsigned n = 0; n < 2 && rows[i].is; n++)
+			assert_int_equal(b->vcpu[n]->state->maxphy, rows[i].is);
+		vm_destroy(a);
+		vm_destroy(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,7 +424,7 @@ int main(void)
 		cmocka_unit_test(test_ranges),         cmocka_unit_test(test_fixture),
 		cmocka_unit_test(test_machine),        cmocka_unit_test(test_other_shape),
 		cmocka_unit_test(test_impossible_cpu), cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_components),
+		cmocka_unit_test(test_components),     cmocka_unit_test(test_width),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,7 +127,7 @@ static void test_reserved(void **state)
 	uint64_t bits[] = {0, 7, 7, 7, 7, 7};
 
 	for (unsigned l = 1; l <= 4; l++) {
-		bits[l] = 7 | BIT64(r->cpu.i.maxphy);
+		bits[l] = 7 | BIT64(r->cpu.s.maxphy);
 		map(VA, 4, 1, bits, PHYS);
 		fault(VA, ACCESS_READ, true, PF_P | PF_RSV | PF_U);
 		bits[l] = 7 | BIT64(51);
