@@ -39,6 +39,7 @@ typedef uint8_t *hva_t; /* host-virtual address of guest memory */
 #define cpu_relax()       __asm__ volatile("pause" ::: "memory")
 
 #define PAGE_SHIFT 12
+#define LINE_SIZE  UINT64_C(64) /* of a cache */
 #define PAGE_SIZE  UINT64_C(4096)
 #define PAGE_MASK  (PAGE_SIZE - 1) /* the offset in a page */
 #define KIB        UINT64_C(1024)

@@ -65,7 +65,7 @@ enum lock_rank {
 	RANK_IRQ,     /* pic, ioapic, msi routes */
 	RANK_LAPIC,   /* one local APIC */
 	RANK_VCPU,    /* run state of a vCPU */
-	RANK_SPLIT,   /* a locked access over two pages */
+	RANK_ALONE,   /* a vCPU alone with the guest's memory */
 	RANK_ENGINE,  /* translation cache, TLB bookkeeping */
 	RANK_TIMER,   /* timer queue */
 	RANK_LOOP,    /* event loop */

@@ -63,9 +63,9 @@ struct cpu_ops {
 	uint8_t (*cr8_read)(struct cpu *cpu);
 	void (*cr8_write)(struct cpu *cpu, uint8_t value);
 	void (*pause)(struct cpu *cpu); /* PAUSE executed: others may want the host CPU */
-	/* Between the two calls no other CPU's locked access over two pages happens. NULL: nobody
-	 * else makes one. */
-	void (*split_lock)(struct cpu *cpu, bool lock);
+	/* Between the two calls no other CPU accesses memory. NULL: the host's atomic instructions do,
+	 * and nobody else makes one over two pages. */
+	void (*alone)(struct cpu *cpu, bool alone);
 	/* CPUID leaf that depends on the machine (APIC id, topology, hypervisor leaves): may alter
 	 * r[0..3] = EAX EBX ECX EDX that the model gave. */
 	void (*cpuid)(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);

@@ -67,22 +67,24 @@ static int run_buffered(struct cpu *cpu, const struct insn *in, const struct ins
 	return write ? cpu_write(cpu, gva, buf, m->size, user) : 0;
 }
 
-/* LOCK, or XCHG, over two pages of RAM: they may lie anywhere in the host, so that no instruction of it
- * reaches both. Atomic among its like; accesses to one of the pages don't wait. */
+/* LOCK, or XCHG, over the end of a line or a page: alone, where the engine can do that. */
 static int run_split(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva)
 {
+	gva_t last = (gva & PAGE_MASK) + m->size > PAGE_SIZE ? next_page(cpu, gva) : gva;
 	struct cpu_xlate x[2];
 	bool user = at_user(cpu);
 	int r;
 
 	if (lin_xlate(cpu, gva, ACCESS_WRITE, user, &x[0]) ||
-	    lin_xlate(cpu, next_page(cpu, gva), ACCESS_WRITE, user, &x[1]))
+	    lin_xlate(cpu, last, ACCESS_WRITE, user, &x[1]))
 		return CPU_FAULT;
-	if (!x[0].hva || !x[1].hva || !cpu->ops->split_lock)
+	if (!x[0].hva || !x[1].hva)
 		return run_buffered(cpu, in, m, gva);
-	cpu->ops->split_lock(cpu, true);
+	if (!cpu->ops->alone)
+		return last == gva ? run_at(cpu, in, x[0].hva) : run_buffered(cpu, in, m, gva);
+	cpu->ops->alone(cpu, true);
 	r = run_buffered(cpu, in, m, gva);
-	cpu->ops->split_lock(cpu, false);
+	cpu->ops->alone(cpu, false);
 	return r;
 }
 
@@ -112,9 +114,10 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 		return CPU_FAULT;
 	if (align_check(cpu, gva, m->size))
 		return CPU_FAULT;
-	if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {
-		r = in->lock || in->mnem == I_XCHG ? run_split(cpu, in, m, gva)
-						   : run_buffered(cpu, in, m, gva);
+	if (unlikely(insn_is_atomic(in) && (gva & (LINE_SIZE - 1)) + m->size > LINE_SIZE)) {
+		r = run_split(cpu, in, m, gva);
+	} else if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {
+		r = run_buffered(cpu, in, m, gva);
 	} else {
 		if (lin_xlate(cpu, gva, acc, at_user(cpu), &x))
 			return CPU_FAULT;

@@ -203,6 +203,12 @@ static inline unsigned insn_mask(const struct insn *in)
 	return in->evex[2] & 7u;
 }
 
+/* Are its accesses one to other processors? */
+static inline bool insn_is_atomic(const struct insn *in)
+{
+	return in->lock || in->mnem == I_XCHG;
+}
+
 static inline bool insn_zeroes(const struct insn *in)
 {
 	return in->evex[2] & 0x80;

@@ -202,8 +202,10 @@ void soft_come_in(struct soft_vcpu *v)
 {
 	for (;;) {
 		atomic_store(&v->in_code, true);
-		if (likely(!atomic_load(&v->sv->flushing)))
+		if (likely(!atomic_load(&v->sv->flushing))) {
+			soft_let_alone(v);
 			return;
+		}
 		atomic_store(&v->in_code, false);
 		while (atomic_load(&v->sv->flushing))
 			plat_yield();

@@ -186,6 +186,10 @@ void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to);
 void soft_link_far(struct soft_vm *sv, struct soft_exit *e);
 void soft_come_in(
 	struct soft_vcpu *v); /* before code addresses are looked up: no flush meanwhile */
+/* Between these no other vCPU of the VM touches memory. May be called wherever the interpreter is. */
+void soft_alone_begin(struct soft_vcpu *v);
+void soft_alone_end(struct soft_vcpu *v);
+void soft_let_alone(struct soft_vcpu *v); /* stands still while another is alone */
 /* Slot for jumps to rip; -1: none left */
 int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
 /* emit_flow.c: out-of-line code that jumps from block from to target (relative to its RIP) on whatever

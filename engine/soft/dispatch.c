@@ -122,6 +122,7 @@ static bool take_requests(struct soft_vcpu *v)
 		atomic_store(&v->in_code, false);
 		soft_come_in(v);
 	}
+	soft_let_alone(v);
 	soft_code_news(v);
 	req = atomic_load(&vcpu->requests);
 	if (req & (REQ_IRQ | REQ_ENGINE))

@@ -115,11 +115,20 @@ static uint32_t slow_site(const struct tr *t, bool write, unsigned size)
 	return t->id | t->i << SITE_INSN_SHIFT | (write ? SITE_WRITE : 0) | log << SITE_SIZE_SHIFT;
 }
 
+/* Atomic instructions are translated for operands at a multiple of their size, 1 << what this gives: others
+ * may cross a line, which is the interpreter's (soft_alone_begin()). */
+static unsigned atomic_align(const struct tr *t, unsigned size)
+{
+	return insn_is_atomic(&t->insn[t->i]) ? (unsigned)__builtin_ctz(size) : 0;
+}
+
 /* source: of the flags, or -1 where they are dead */
 static void probe_a(struct tr *t, bool write, unsigned size, int source, enum stub_kind kind,
 		    uint32_t arg)
 {
 	struct asm_buf *a = &t->a;
+	unsigned align = atomic_align(t, size);
+	uint32_t last = (uint32_t)(PAGE_SIZE - size) >> align;
 
 	if (t->sv->bmi2) {
 		asm_rorx(a, T1, T0, PAGE_SHIFT);
@@ -130,8 +139,10 @@ static void probe_a(struct tr *t, bool write, unsigned size, int source, enum st
 	asm_movzx16(a, T1, T1);
 	asm_mov_rr(a, T2, T0);
 	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
+	if (align)
+		asm_shift_ri(a, 1, 8, T2, align); /* to the right, around */
 	line_jump(t, 13);
-	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - size));
+	asm_alu_ri(a, 7, 8, T2, (int32_t)last);
 	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg)->flags = (int8_t)source;
 	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
 	if (source >= 0)
@@ -213,7 +224,7 @@ void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, s
 	t->t1_slot = -1;
 	if (t->flags_dead[t->i] || source >= 0) {
 		probe_a(t, write, size, source, STUB_SLOW, slow_site(t, write, size));
-	} else if (t->sv->bmi2) {
+	} else if (t->sv->bmi2 && !atomic_align(t, size)) {
 		probe_b(t, write, size, STUB_SLOW_RCX, slow_site(t, write, size));
 	} else {
 		save_flags(t);
@@ -232,7 +243,7 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
 	struct stub *s;
 
-	if ((ea & PAGE_MASK) + size > PAGE_SIZE)
+	if ((ea & PAGE_MASK) + size > PAGE_SIZE || (ea & (BIT64(atomic_align(t, size)) - 1)))
 		return false;
 	t->t1_slot = -1;
 	if (t->flags_dead[t->i] || source >= 0) {

@@ -205,7 +205,7 @@ static void note_accesses(struct tracker *k, unsigned i, const struct insn *in)
 
 	switch (in->row->cls) {
 	case CLS_COPY:
-		if (m && !(in->row->attr & (AT_BITSTR | AT_VSIB)))
+		if (m && !(in->row->attr & (AT_BITSTR | AT_VSIB)) && !insn_is_atomic(in))
 			note_operand(k, i, in, m->size, m->acc & ACC_W);
 		break;
 	case CLS_PUSH:

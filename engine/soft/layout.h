@@ -186,6 +186,7 @@ struct soft_vcpu {
 	uint64_t cs_base_seen; /* of legacy code that is not flat: jump caches depend on it */
 	uint32_t cs_limit_seen;
 	_Atomic bool in_code;  /* between soft_next() and leaving: the cache must stay */
+	_Atomic bool still;    /* in_code, but not at work (alone.c) */
 	struct mem_slot *slot; /* last one used */
 	uint32_t last_retry;   /* site that was retried last after a TLB fill */
 	uint32_t last_group;   /* exit of a group, likewise */
@@ -235,8 +236,9 @@ struct soft_vcpu {
 struct soft_vm {
 	struct vm *vm;
 	struct soft_config cfg;
-	struct plat_mutex lock;  /* RANK_ENGINE: all of the cache */
-	struct plat_mutex split; /* RANK_SPLIT: cpu_ops.split_lock */
+	struct plat_mutex lock;       /* RANK_ENGINE: all of the cache */
+	struct plat_mutex alone_lock; /* RANK_ALONE: whose turn it is to be alone */
+	_Atomic bool alone;           /* somebody is: soft_alone_begin() */
 	struct soft_cache *cache;
 	_Atomic bool flushing; /* the cache is about to be emptied: vCPUs get out of it */
 	unsigned n_vcpus;

@@ -188,14 +188,12 @@ static void op_pause(struct cpu *cpu)
 	}
 }
 
-static void op_split_lock(struct cpu *cpu, bool lock)
+static void op_alone(struct cpu *cpu, bool alone)
 {
-	struct soft_vm *sv = soft_of(cpu)->sv;
-
-	if (lock)
-		plat_mutex_lock(&sv->split);
+	if (alone)
+		soft_alone_begin(soft_of(cpu));
 	else
-		plat_mutex_unlock(&sv->split);
+		soft_alone_end(soft_of(cpu));
 }
 
 static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -243,7 +241,7 @@ const struct cpu_ops soft_cpu_ops = {
 	.cr8_read = op_cr8_read,
 	.cr8_write = op_cr8_write,
 	.pause = op_pause,
-	.split_lock = op_split_lock,
+	.alone = op_alone,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
 	.told = op_told,

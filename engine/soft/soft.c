@@ -39,7 +39,7 @@ static int soft_vm_init(struct vm *vm)
 	sv->bmi2 = host_has_bmi2();
 	sv->flags_computed = flags_ask_host();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
-	plat_mutex_init(&sv->split, RANK_SPLIT);
+	plat_mutex_init(&sv->alone_lock, RANK_ALONE);
 	soft_fpu_init(sv);
 	sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	int err = soft_cache_create(sv);

@@ -48,6 +48,7 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(insns, "guest instructions translated")                                \
 	S(code_bytes, "bytes of host code")                                      \
 	S(flushes, "code cache flushes")                                         \
+	S(alone, "atomic accesses over a line's end")                            \
 	S(invalidated, "blocks dropped by writes to their code")                 \
 	S(code_writes, "slow stores to pages with code")                         \
 	S(links, "jumps patched")                                                \

@@ -792,6 +792,56 @@ count_page:
 	dec ecx
 	jnz .loop
 	ret
+; Three add to the lower half, for 2^30 cycles, while the fourth increments the upper one without LOCK: it
+; alone writes there, but for the same value again by those who add.
+%macro PLAIN 2				; name, where
+ROW {%1}, 0
+	mov edi, %2
+	jmp plain_half
+%endmacro
+PLAIN "LOCK ADD across a cache line, plain increments of one half", shared + 60
+PLAIN "LOCK ADD across a page, plain increments of one half", PAGE_END
+plain_half:
+	mov qword [rdi], 0
+	mov [shared + 256], rdi
+	push rdi
+	mov rsi, add_low
+	call begin_all
+	pop rdi
+	xor esi, esi
+	rdtsc
+	shl rdx, 32
+	or rax, rdx
+	lea r8, [rax + 0x40000000]
+.loop:	mov ecx, 1000
+.some:	inc dword [rdi + 4]
+	dec ecx
+	jnz .some
+	add esi, 1000
+	rdtsc
+	shl rdx, 32
+	or rax, rdx
+	cmp rax, r8
+	jb .loop
+	mov dword [shared + 320], 1
+	call join
+	mov rdi, [shared + 256]
+	mov eax, [rdi]			; must be what they say that they added
+	sub eax, [shared + 384]
+	mov ecx, [rdi + 4]
+	sub ecx, esi
+	shl rcx, 32
+	or rax, rcx
+	ret
+add_low:
+	mov rdi, [shared + 256]
+	xor ecx, ecx
+.loop:	lock add qword [rdi], 1
+	inc ecx
+	cmp dword [shared + 320], 0
+	je .loop
+	lock add [shared + 384], ecx
+	ret
 ROW "CMPXCHG16B by four", 20000
 	mov rsi, count_16
 	call begin_all
