@@ -8,9 +8,21 @@
 #include "vm/machine.h"
 #include "x86/cpu.h"
 
+/* INIT ends what came before it and has not been taken: a SIPI, which would start a processor that by then
+ * waits for the next, and an NMI. What comes after it stays. */
+static uint32_t add_request(struct vcpu *vcpu, uint32_t req)
+{
+	uint32_t old = atomic_load(&vcpu->requests), new;
+
+	do
+		new = (req & REQ_INIT ? old & ~(uint32_t)(REQ_SIPI | REQ_NMI) : old) | req;
+	while (!atomic_compare_exchange_weak(&vcpu->requests, &old, new));
+	return old;
+}
+
 void vcpu_request(struct vcpu *vcpu, uint32_t req)
 {
-	uint32_t old = atomic_fetch_or(&vcpu->requests, req);
+	uint32_t old = add_request(vcpu, req);
 
 	/* A vCPU that runs looks at the requests by itself, once kicked; one that waits must wake
 	 * up. When the bits were set already, whoever set them has seen to that. */

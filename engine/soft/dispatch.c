@@ -111,6 +111,17 @@ void soft_refresh_mode(struct soft_vcpu *v)
 	vcpu_ring_set(v->vcpu, x86_cpl(s) == 3);
 }
 
+/* INIT may come, and an NMI after it, since requests were looked at. */
+static void take_nmi(struct soft_vcpu *v)
+{
+	uint32_t old = atomic_fetch_and(&v->vcpu->requests, ~(uint32_t)REQ_NMI);
+
+	if (old & REQ_NMI && old & REQ_INIT)
+		atomic_fetch_or(&v->vcpu->requests, REQ_NMI);
+	else if (old & REQ_NMI)
+		v->cpu.s.nmi_pending = true;
+}
+
 /* Requests and kicks. True: run() must return. */
 static bool take_requests(struct soft_vcpu *v)
 {
@@ -129,10 +140,8 @@ static bool take_requests(struct soft_vcpu *v)
 		atomic_fetch_and(&vcpu->requests, ~(uint32_t)(REQ_IRQ | REQ_ENGINE));
 	if (req & REQ_IRQ)
 		v->look = true;
-	if (req & REQ_NMI) {
-		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_NMI);
-		v->cpu.s.nmi_pending = true;
-	}
+	if (req & REQ_NMI && !(req & REQ_INIT)) /* after INIT: vcpu_requests() takes both */
+		take_nmi(v);
 	if (req & REQ_SMI) {
 		atomic_fetch_and(&vcpu->requests, ~(uint32_t)REQ_SMI);
 		v->cpu.s.smi_pending = true;

@@ -100,6 +100,9 @@ tramp:	cli
 	jmp dword 0x18:ap32
 .gdtr:	dw gdt_end - gdt - 1
 	dd gdt
+nmi16:	inc byte [cs:nmi16_count - tramp]
+	iret
+nmi16_count: db 0
 tramp_end:
 	BITS 32
 ap32:	mov eax, DATAS
@@ -417,6 +420,47 @@ ROW "a second SIPI is ignored", CPUS - 1
 	call settle
 	call settle
 	mov eax, [alive]
+	ret
+
+; Processor 3 starts again. What comes of it: NMIs taken and starts before the last SIPI, NMIs and starts
+; after it, a byte each. In the trampoline an NMI goes by the vector table.
+%macro AGAIN 2-*			; name, what it must be, what is sent at once
+ROW {%1}, %2
+	call again_begin
+	%rotate 2
+	%rep %0 - 2
+	SETICR 3, %1
+	%rotate 1
+	%endrep
+	jmp again_end
+%endmacro
+AGAIN "INIT, SIPI", 0x0001, 0x4500
+AGAIN "NMI while it waits for SIPI: held until after that", 0x0101, 0x4500, 0x4400
+AGAIN "two of them: one is kept", 0x0101, 0x4500, 0x4400, 0x4400
+AGAIN "NMI, INIT: none after the SIPI", 0x0001, 0x4400, 0x4500
+AGAIN "SIPI, INIT: it waits for another", 0x0001, 0x4608, 0x4500
+again_begin:
+	mov dword [NMIV * 4], (TRAMP >> 4 << 16) + nmi16 - tramp
+	mov byte [TRAMP + nmi16_count - tramp], 0
+	mov dword [alive], 0
+	ret
+again_end:
+	call settle
+	movzx r9d, byte [TRAMP + nmi16_count - tramp]
+	shl r9d, 8
+	or r9d, [alive]
+	SETICR 3, 0x4608
+	mov ecx, 4000000
+.wait:	pause
+	cmp dword [alive], 1
+	jae .up
+	dec ecx
+	jnz .wait
+.up:	movzx eax, byte [TRAMP + nmi16_count - tramp]
+	shl eax, 8
+	or eax, [alive]
+	shl r9d, 16
+	or eax, r9d
 	ret
 
 ; ---- delivery modes ----
@@ -1126,7 +1170,7 @@ ROW "code is changed behind an INT3, with an interrupt at each step", 0
 	jb .loop
 	jmp change_end
 
-; The page gets code while processor 0, which may store there, is between two jumps.
+; The page gets code while processor 0, which may store there, is in the middle of a block.
 ROW "a page gets code between two stores of another processor", 0
 	mov edi, FRESH + 0x3000
 	mov rsi, runner_turns
@@ -1151,28 +1195,25 @@ plain_stores:
 
 	align 4096			; no jump to another page
 between_stores:
-	inc r11d
+	fninit
+	fldpi
+.loop:	inc r11d			; from here to the second store: one block
 	mov [rdi + 3], r11w
 	mov [rdi + 0x800], r11d
 	mov [shared + 64], r11d
-	call .while			; processor 1 runs what was stored
 	inc r11d
+	%rep 50				; processor 1 runs what was stored
+	fsin
+	%endrep
 	mov [rdi + 3], r11w
 	mov [shared], r11d
-	call .while			; and once more
-	mov ecx, r11d
+	mov ecx, r11d			; and once more
 .wait:	pause
 	cmp [shared + 384], ecx
 	jne .wait
 	call change_time
-	jb between_stores
+	jb .loop
 	jmp change_end
-.while:	xor edx, edx
-	mov ecx, 1
-	%rep 600
-	div rcx
-	%endrep
-	ret
 runner_turns:
 	lock inc dword [shared + 256]
 	CPU eax
