@@ -95,8 +95,12 @@ EXEC(bound)
 	uint64_t ea = cpu_ea(cpu, in), lo, hi;
 	int64_t v = sign_extend(gpr_get(cpu, in->opnd[0].reg, size), size);
 
-	if (seg_read(cpu, in->mem.seg, ea, size, &lo) ||
-	    seg_read(cpu, in->mem.seg, (ea + size) & size_mask(in->mem.addr_size), size, &hi))
+	if (seg_read(cpu, in->mem.seg, ea, size, &lo))
+		return CPU_FAULT;
+	/* Intel's processors don't look at the upper bound then. */
+	if (!cpu->i.amd && v < sign_extend(lo, size))
+		return raise_vec(cpu, VEC_BR);
+	if (seg_read(cpu, in->mem.seg, (ea + size) & size_mask(in->mem.addr_size), size, &hi))
 		return CPU_FAULT;
 	if (v < sign_extend(lo, size) || v > sign_extend(hi, size))
 		return raise_vec(cpu, VEC_BR);

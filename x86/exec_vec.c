@@ -151,6 +151,7 @@ EXEC(gather)
 {
 	unsigned dst = in->opnd[0].reg, mask = in->opnd[2].reg, idx = (unsigned)in->mem.index & 15;
 	struct gather g = gather_of(in);
+	unsigned length = in->vex_l ? 32 : 16;
 	uint64_t base = cpu_ea(cpu, in), v, ea;
 
 	if (in->enc == ENC_EVEX)
@@ -158,14 +159,14 @@ EXEC(gather)
 	if (dst == mask || dst == idx || mask == idx)
 		return raise_ud(cpu);
 	sync_all(cpu);
-	/* Intel widens the mask's sign bits first, which shows after a fault */
-	for (unsigned i = 0; i < g.n && !cpu->i.amd; i++) {
+	/* Intel widens the mask's sign bits first, of unused elements too, which shows after a fault */
+	for (unsigned i = 0; i < length / g.elem && !cpu->i.amd; i++) {
 		bool on = vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1);
 
 		vec_put(cpu, mask, i, g.elem, on ? UINT64_MAX : 0);
 	}
 	if (!cpu->i.amd)
-		vec_clear_from(cpu, mask, in->opnd[2].size);
+		vec_clear_from(cpu, mask, length);
 	for (unsigned i = 0; i < g.n; i++) {
 		if (!(vec_get(cpu, mask, i, g.elem) >> (g.elem * 8 - 1))) {
 			vec_put(cpu, mask, i, g.elem, 0);
@@ -177,7 +178,7 @@ EXEC(gather)
 			return CPU_FAULT;
 		vec_put(cpu, dst, i, g.elem, v);
 		if (!cpu->i.amd) /* what is beyond the vector length is gone with the first */
-			vec_clear_from(cpu, dst, in->vex_l ? 32 : 16);
+			vec_clear_from(cpu, dst, length);
 		vec_put(cpu, mask, i, g.elem, 0);
 	}
 	vec_clear_from(cpu, mask, 0);

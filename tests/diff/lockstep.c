@@ -16,6 +16,7 @@
 
 #include "tests/unit/cpu_rig.h"
 #include "x86/interp.h"
+#include "x86/optab.h"
 
 #define CODE      0x20000000u
 #define CODE_AT   (CODE + 0x800u)
@@ -405,23 +406,31 @@ static unsigned put_prefixes(uint8_t *p, unsigned mode)
 	return n;
 }
 
-/* One encoding of each EVEX and VEX instruction, so that rare ones come up as well */
-static uint8_t rows[I_COUNT][6];
+/* One encoding of each row of the table in each mode, as far as ModRM, so that all come up */
+#define ROWS_MAX 4096u
+static struct form {
+	uint8_t len, bytes[8];
+} forms[2][ROWS_MAX];
 
-static void from_row(uint8_t *p)
+static void from_row(uint8_t *p, unsigned mode)
 {
-	unsigned n;
+	static unsigned turn[2];
+	const struct form *f;
+	unsigned last;
 
 	do
-		n = below(I_COUNT);
-	while (!rows[n][0]);
-	memcpy(p, rows[n], below(2) ? 6 : 5);
+		f = &forms[mode == 8][turn[mode == 8]++ % ROWS_MAX];
+	while (!f->len);
+	memcpy(p, f->bytes, f->len);
+	last = f->len - 1u;
+	p[last] ^= p[last] < 0xc0 && !below(4) ? 0 : (uint8_t)below(8); /* other registers */
 	if (p[0] == 0x62) {
-		p[1] ^= (uint8_t)(rnd() & 0xf0);
-		p[3] ^= (uint8_t)(rnd() & (below(2) ? 0xff : 0x6f));
+		p[1] ^= (uint8_t)(rnd() & (mode == 8 ? 0xf0 : 0x30));
+		if (below(2)) /* length, opmask */
+			p[3] ^= (uint8_t)(rnd() & (mode != 8 ? 0x67 : below(2) ? 0xff : 0x6f));
 	}
-	if (below(2))
-		p[2] ^= (uint8_t)(rnd() & 0x78);
+	if ((p[0] == 0x62 || p[0] == 0xc4) && below(2))
+		p[2] ^= (uint8_t)(rnd() & (mode == 8 ? 0x78 : 0x38));
 }
 
 /* Random bytes that are likely to be an instruction. */
@@ -431,10 +440,11 @@ static void candidate(uint8_t *p, unsigned mode)
 
 	for (unsigned i = 0; i < INSN_MAX; i++)
 		p[i] = (uint8_t)rnd();
-	switch (below(cpu_has(&rig->cpu, X_FEAT_AVX512F) ? 12 : 8)) {
-	case 11:
-		from_row(p);
-		break;
+	if (!below(4)) {
+		from_row(p, mode);
+		return;
+	}
+	switch (below(cpu_has(&rig->cpu, X_FEAT_AVX512F) ? 11 : 8)) {
 	case 8:
 	case 9:
 	case 10: /* EVEX */
@@ -766,15 +776,18 @@ static void random_data(unsigned cls)
 
 static bool exists[I_COUNT], seen[I_COUNT];
 
-static void note(const uint8_t *p, unsigned mode)
+/* len: with ModRM */
+static void note(const uint8_t *p, unsigned mode, unsigned len)
 {
 	struct insn in;
+	struct form *f;
 
 	if (insn_decode(p, INSN_MAX, mode, &in) != DECODE_OK || !wanted(&in, mode))
 		return;
 	exists[in.mnem] = true;
-	if (in.enc == ENC_EVEX || in.enc == ENC_VEX3)
-		memcpy(rows[in.mnem], p, sizeof(rows[0]));
+	f = &forms[mode == 8][(const struct optab_row *)(const void *)in.row - optab_rows];
+	f->len = (uint8_t)len;
+	memcpy(f->bytes, p, sizeof(f->bytes));
 }
 
 /* Every instruction that the harness could run, by walking the encodings. */
@@ -790,9 +803,9 @@ static void survey(void)
 		for (unsigned i = 0; i < (map > 1 ? 2 : map); i++)
 			p[at++] = maps[map][i];
 		p[at++] = (uint8_t)(n >> 8);
-		p[at] = (uint8_t)modrm;
-		note(p, 8);
-		note(p, 4);
+		p[at++] = (uint8_t)modrm;
+		note(p, 8, at);
+		note(p, 4, at);
 	}
 	for (unsigned n = 0; n < 3 << 17; n++) { /* EVEX: map, W, pp, opcode, mod, reg, opmask, L */
 		uint8_t p[INSN_MAX] = {0x62};
@@ -803,7 +816,8 @@ static void survey(void)
 		p[4] = (uint8_t)(n >> 6);
 		p[5] = (uint8_t)((n >> 2 & 7) << 3 | (n & 32 ? 0xc0 : 0x04));
 		p[6] = 0x08;
-		note(p, 8);
+		note(p, 8, 6);
+		note(p, 4, 6);
 	}
 	for (unsigned n = 0; n < 3 * 16 * 256 * 16; n++) {
 		uint8_t p[INSN_MAX] = {0xc4};
@@ -811,8 +825,10 @@ static void survey(void)
 		p[1] = (uint8_t)(0xe1 + (n >> 16));
 		p[2] = (uint8_t)((n >> 12 & 8) << 4 | 0x78 | (n >> 12 & 7));
 		p[3] = (uint8_t)(n >> 4);
-		p[4] = (uint8_t)((n & 7) << 3 | (n & 8 ? 0xc0 : 0x02));
-		note(p, 8);
+		p[4] = (uint8_t)((n & 7) << 3 | (n & 8 ? 0xc0 : 0x04));
+		p[5] = 0x08;
+		note(p, 8, 5);
+		note(p, 4, 5);
 	}
 }
 
