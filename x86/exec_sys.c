@@ -61,8 +61,6 @@ EXEC(movdr)
 	v = gpr_get(cpu, reg, size);
 	if (dr >= 6 && v >> 32)
 		return raise_gp0(cpu);
-	if (dr < 4 && !is_canonical(cpu, v) && is_long(cpu))
-		return raise_gp0(cpu);
 	if (dr == 6)
 		v = (v & 0xe00f) | 0xffff0ff0;
 	else if (dr == 7)
