@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
 
-  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--pc] [--qemu]
+  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--pc] [--ways WAY,…] [--qemu]
 
 A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
 its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
@@ -22,6 +22,7 @@ p.add_argument("suite")
 p.add_argument("--status", type=int, default=1)
 p.add_argument("--cpus", default="1")
 p.add_argument("--pc", action="store_true")
+p.add_argument("--ways", default=",".join(WAYS))
 p.add_argument("--qemu", action="store_true")
 args = p.parse_args()
 here = os.path.dirname(os.path.abspath(args.suite))
@@ -69,7 +70,7 @@ with tempfile.TemporaryDirectory() as d:
     start = ["--kernel", image, "--append", "vigia test"]
     if args.pc:
         start = ["--board", "pc", "--disk", f"{bootable(image, d)},if=ide,format=raw"]
-    for way, env in WAYS.items():
+    for way, env in ((w, WAYS[w]) for w in args.ways.split(",")):
         r = subprocess.run([args.vigia, "run", *start, "--exit-port", "0xf4", "--serial", "stdio", "--net",
                             "none", "--memory", "64M", "--cpus", args.cpus], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=300, check=False)
