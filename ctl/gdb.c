@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "ctl/rundir.h"
+#include "x86/feature.h"
 
 #define SIGNAL_INT  2
 #define SIGNAL_TRAP 5
@@ -131,13 +132,17 @@ static void tell_stop(struct gdb *g)
 }
 
 /* A 32-bit system is described as such; what may still become a 64-bit one is not. */
-static enum gdb_arch choose_arch(struct gdb *g)
+static struct gdb_form choose_form(struct gdb *g)
 {
 	const struct cpu *cpu = debug_load(g->debug, 0);
+	bool narrow = cpu && (cpu->s.cr0 & CR0_PG) && !(cpu->s.efer & EFER_LMA);
 
-	if (g->want_arch >= 0)
-		return (enum gdb_arch)g->want_arch;
-	return cpu && (cpu->s.cr0 & CR0_PG) && !(cpu->s.efer & EFER_LMA) ? GDB_I386 : GDB_X86_64;
+	return (struct gdb_form){
+		.arch = g->want_arch >= 0 ? (enum gdb_arch)g->want_arch
+			: narrow          ? GDB_I386
+					  : GDB_X86_64,
+		.avx512 = cpu && cpu_has(cpu, X_FEAT_AVX512F),
+	};
 }
 
 /* The first packet of a client. */
@@ -151,8 +156,8 @@ static bool attach(struct gdb *g)
 	if (g->stop.why == DEBUG_NOTHING)
 		g->stop_signal = SIGNAL_TRAP;
 	g->attached = true;
-	g->arch = choose_arch(g);
-	g->xml_len = gdb_target_xml(g->arch, g->xml, sizeof(g->xml));
+	g->form = choose_form(g);
+	g->xml_len = gdb_target_xml(g->form, g->xml, sizeof(g->xml));
 	g->stats.sessions++;
 	g->ops->note(g->ctx, "a debugger has attached");
 	return true;

@@ -47,7 +47,7 @@ struct gdb {
 	int cont_cpu;     /* of Hc; -1: all */
 	unsigned mon_cpu; /* of "monitor" */
 	int want_arch;    /* enum gdb_arch, or -1: by the guest's mode */
-	enum gdb_arch arch;
+	struct gdb_form form;
 	unsigned stop_cpu; /* who stopped last, and why */
 	int stop_signal;
 	struct debug_stop stop;

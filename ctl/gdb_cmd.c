@@ -232,15 +232,15 @@ static void put_reg(struct gdb *g, struct cpu *cpu, unsigned n)
 {
 	uint8_t buf[GDB_REG_MAX];
 
-	gdb_reg_get(cpu, g->arch, n, buf);
-	gdb_put_hex(&g->out, buf, gdb_reg_size(g->arch, n));
+	gdb_reg_get(cpu, g->form, n, buf);
+	gdb_put_hex(&g->out, buf, gdb_reg_size(g->form, n));
 }
 
 static void cmd_regs_get(struct gdb *g, struct gdb_text *t)
 {
 	struct cpu *cpu = load_flat(g);
 
-	for (unsigned n = 0; cpu && gdb_reg_size(g->arch, n); n++)
+	for (unsigned n = 0; cpu && gdb_reg_size(g->form, n); n++)
 		put_reg(g, cpu, n);
 }
 
@@ -250,7 +250,7 @@ static void cmd_reg_get(struct gdb *g, struct gdb_text *t)
 	uint64_t n;
 
 	if (!gdb_take_hex(t, &n) || !gdb_at_end(t) || n > UINT16_MAX ||
-	    !gdb_reg_size(g->arch, (unsigned)n))
+	    !gdb_reg_size(g->form, (unsigned)n))
 		gdb_malformed(g);
 	else if (cpu)
 		put_reg(g, cpu, (unsigned)n);
@@ -258,7 +258,7 @@ static void cmd_reg_get(struct gdb *g, struct gdb_text *t)
 
 static void set_reg(struct gdb *g, unsigned n, const uint8_t *buf, int *err)
 {
-	int e = gdb_reg_set(g->debug, g->cpu, g->arch, n, buf);
+	int e = gdb_reg_set(g->debug, g->cpu, g->form, n, buf);
 
 	*err = *err ? *err : e;
 }
@@ -268,8 +268,8 @@ static void cmd_regs_set(struct gdb *g, struct gdb_text *t)
 	uint8_t buf[GDB_REG_MAX];
 	int err = 0;
 
-	for (unsigned n = 0; gdb_reg_size(g->arch, n); n++) {
-		if (!gdb_take_bytes(t, buf, gdb_reg_size(g->arch, n))) {
+	for (unsigned n = 0; gdb_reg_size(g->form, n); n++) {
+		if (!gdb_take_bytes(t, buf, gdb_reg_size(g->form, n))) {
 			gdb_malformed(g);
 			return;
 		}
@@ -289,8 +289,8 @@ static void cmd_reg_set(struct gdb *g, struct gdb_text *t)
 	int err = 0;
 	uint64_t n;
 
-	if (!gdb_take_hex(t, &n) || n > UINT16_MAX || !gdb_reg_size(g->arch, (unsigned)n) ||
-	    !gdb_take(t, '=') || !gdb_take_bytes(t, buf, gdb_reg_size(g->arch, (unsigned)n)) ||
+	if (!gdb_take_hex(t, &n) || n > UINT16_MAX || !gdb_reg_size(g->form, (unsigned)n) ||
+	    !gdb_take(t, '=') || !gdb_take_bytes(t, buf, gdb_reg_size(g->form, (unsigned)n)) ||
 	    !gdb_at_end(t)) {
 		gdb_malformed(g);
 		return;

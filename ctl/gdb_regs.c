@@ -17,6 +17,8 @@ enum kind {
 	K_X87,  /* n: place in x87[] below */
 	K_XMM,  /* n */
 	K_YMMH, /* n */
+	K_ZMMH, /* n */
+	K_MASK, /* n: opmask register */
 	K_MXCSR,
 	K_BASE, /* n: enum x86_sreg */
 	K_CR,   /* n: number */
@@ -28,7 +30,7 @@ enum kind {
 struct row {
 	const char *name;
 	const char *type;
-	uint8_t bits64, bits32; /* 0: not there */
+	uint16_t bits64, bits32; /* 0: not there */
 	uint8_t kind, n;
 	uint32_t addr;
 };
@@ -61,6 +63,17 @@ struct row {
 	{                                                          \
 		"ymm" #n "h", "uint128", 128, bits32, K_YMMH, n, 0 \
 	}
+#define ZMMH(n, bits32)                                            \
+	{                                                          \
+		"zmm" #n "h", "v2ui128", 256, bits32, K_ZMMH, n, 0 \
+	}
+#define MASK(n)                                        \
+	{                                              \
+		"k" #n, "uint64", 64, 64, K_MASK, n, 0 \
+	}
+#define HIGH(M)                                                                                   \
+	M(16, 0), M(17, 0), M(18, 0), M(19, 0), M(20, 0), M(21, 0), M(22, 0), M(23, 0), M(24, 0), \
+		M(25, 0), M(26, 0), M(27, 0), M(28, 0), M(29, 0), M(30, 0), M(31, 0)
 #define RO(name, field)                                                              \
 	{                                                                            \
 		name, "int64", 64, 64, K_RO, sizeof(((struct x86_state *)0)->field), \
@@ -97,6 +110,13 @@ static const struct row avx[] = {
 	YMMH(6, 128), YMMH(7, 128), YMMH(8, 0), YMMH(9, 0), YMMH(10, 0), YMMH(11, 0),
 	YMMH(12, 0), YMMH(13, 0), YMMH(14, 0), YMMH(15, 0),
 };
+static const struct row avx512[] = {
+	MASK(0), MASK(1), MASK(2), MASK(3), MASK(4), MASK(5), MASK(6), MASK(7),
+	ZMMH(0, 256), ZMMH(1, 256), ZMMH(2, 256), ZMMH(3, 256), ZMMH(4, 256), ZMMH(5, 256),
+	ZMMH(6, 256), ZMMH(7, 256), ZMMH(8, 0), ZMMH(9, 0), ZMMH(10, 0), ZMMH(11, 0),
+	ZMMH(12, 0), ZMMH(13, 0), ZMMH(14, 0), ZMMH(15, 0),
+	HIGH(XMM), HIGH(YMMH), HIGH(ZMMH),
+};
 static const struct row system_regs[] = {
 	MSR("k_gs_base", 0xc0000102),
 	{"cr0", "cr0_flags", 64, 64, K_CR, 0, 0}, {"cr2", "int64", 64, 64, K_CR, 2, 0},
@@ -128,21 +148,24 @@ static const char core_types[] =
 	FIELD("SF", 7) FIELD("TF", 8) FIELD("IF", 9) FIELD("DF", 10) FIELD("OF", 11) FIELD("NT", 14)
 	FIELD("RF", 16) FIELD("VM", 17) FIELD("AC", 18) FIELD("VIF", 19) FIELD("VIP", 20)
 	FIELD("ID", 21) "</flags>";
-static const char sse_types[] =
-	"<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
-	"<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
-	"<vector id=\"v16i8\" type=\"int8\" count=\"16\"/>"
-	"<vector id=\"v8i16\" type=\"int16\" count=\"8\"/>"
-	"<vector id=\"v4i32\" type=\"int32\" count=\"4\"/>"
-	"<vector id=\"v2i64\" type=\"int64\" count=\"2\"/>"
-	"<union id=\"vec128\"><field name=\"v4_float\" type=\"v4f\"/>"
-	"<field name=\"v2_double\" type=\"v2d\"/><field name=\"v16_int8\" type=\"v16i8\"/>"
-	"<field name=\"v8_int16\" type=\"v8i16\"/><field name=\"v4_int32\" type=\"v4i32\"/>"
+#define VEC128 \
+	"<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>" \
+	"<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>" \
+	"<vector id=\"v16i8\" type=\"int8\" count=\"16\"/>" \
+	"<vector id=\"v8i16\" type=\"int16\" count=\"8\"/>" \
+	"<vector id=\"v4i32\" type=\"int32\" count=\"4\"/>" \
+	"<vector id=\"v2i64\" type=\"int64\" count=\"2\"/>" \
+	"<union id=\"vec128\"><field name=\"v4_float\" type=\"v4f\"/>" \
+	"<field name=\"v2_double\" type=\"v2d\"/><field name=\"v16_int8\" type=\"v16i8\"/>" \
+	"<field name=\"v8_int16\" type=\"v8i16\"/><field name=\"v4_int32\" type=\"v4i32\"/>" \
 	"<field name=\"v2_int64\" type=\"v2i64\"/><field name=\"uint128\" type=\"uint128\"/></union>"
+static const char sse_types[] =
+	VEC128
 	FLAGS("i386_mxcsr", 4)
 	FIELD("IE", 0) FIELD("DE", 1) FIELD("ZE", 2) FIELD("OE", 3) FIELD("UE", 4) FIELD("PE", 5)
 	FIELD("DAZ", 6) FIELD("IM", 7) FIELD("DM", 8) FIELD("ZM", 9) FIELD("OM", 10)
 	FIELD("UM", 11) FIELD("PM", 12) FIELD("FZ", 15) "</flags>";
+static const char avx512_types[] = VEC128 "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>";
 static const char system_types[] =
 	FLAGS("cr0_flags", 8)
 	FIELD("PE", 0) FIELD("MP", 1) FIELD("EM", 2) FIELD("TS", 3) FIELD("ET", 4) FIELD("NE", 5)
@@ -161,11 +184,13 @@ static const struct feature {
 	const char *name, *types;
 	const struct row *rows;
 	unsigned n;
+	bool avx512; /* if the model has it */
 } features[] = {
 	{"org.gnu.gdb.i386.core", core_types, core, ARRAY_SIZE(core)},
 	{"org.gnu.gdb.i386.sse", sse_types, sse, ARRAY_SIZE(sse)},
 	{"org.gnu.gdb.i386.segments", "", segments, ARRAY_SIZE(segments)},
 	{"org.gnu.gdb.i386.avx", "", avx, ARRAY_SIZE(avx)},
+	{"org.gnu.gdb.i386.avx512", avx512_types, avx512, ARRAY_SIZE(avx512), true},
 	{"org.vigia.x86.system", system_types, system_regs, ARRAY_SIZE(system_regs)},
 };
 /* clang-format on */
@@ -184,53 +209,58 @@ int gdb_arch_find(const char *name)
 	return strcmp(name, "auto") ? -2 : -1;
 }
 
-static unsigned bits_of(const struct row *r, enum gdb_arch arch)
+static unsigned bits_of(const struct row *r, struct gdb_form form)
 {
-	return arch == GDB_X86_64 ? r->bits64 : r->bits32;
+	return form.arch == GDB_X86_64 ? r->bits64 : r->bits32;
+}
+
+static bool has(struct gdb_form form, const struct feature *ft)
+{
+	return form.avx512 || !ft->avx512;
 }
 
 /* Numbers count what the description has. */
-static const struct row *row_of(enum gdb_arch arch, unsigned n)
+static const struct row *row_of(struct gdb_form form, unsigned n)
 {
 	for (unsigned f = 0; f < ARRAY_SIZE(features); f++)
-		for (unsigned i = 0; i < features[f].n; i++)
-			if (bits_of(&features[f].rows[i], arch) && !n--)
+		for (unsigned i = 0; has(form, &features[f]) && i < features[f].n; i++)
+			if (bits_of(&features[f].rows[i], form) && !n--)
 				return &features[f].rows[i];
 	return NULL;
 }
 
-unsigned gdb_regs_count(enum gdb_arch arch)
+unsigned gdb_regs_count(struct gdb_form form)
 {
 	unsigned n = 0;
 
-	while (row_of(arch, n))
+	while (row_of(form, n))
 		n++;
 	return n;
 }
 
-unsigned gdb_reg_size(enum gdb_arch arch, unsigned n)
+unsigned gdb_reg_size(struct gdb_form form, unsigned n)
 {
-	const struct row *r = row_of(arch, n);
+	const struct row *r = row_of(form, n);
 
-	return r ? bits_of(r, arch) / 8 : 0;
+	return r ? bits_of(r, form) / 8 : 0;
 }
 
 /* ---- the description -------------------------------------------------------------------------- */
 
 /* rax is eax in a narrow description, and so on. */
-static void name_of(const struct row *r, enum gdb_arch arch, char *name, size_t size)
+static void name_of(const struct row *r, struct gdb_form form, char *name, size_t size)
 {
 	snprintf(name, size, "%s", r->name);
-	if (arch != GDB_X86_64 && (r->kind == K_GPR || r->kind == K_RIP))
+	if (form.arch != GDB_X86_64 && (r->kind == K_GPR || r->kind == K_RIP))
 		name[0] = 'e';
 }
 
-static const char *type_of(const struct row *r, enum gdb_arch arch)
+static const char *type_of(const struct row *r, struct gdb_form form)
 {
-	return bits_of(r, arch) == 32 && !strcmp(r->type, "int64") ? "int32" : r->type;
+	return bits_of(r, form) == 32 && !strcmp(r->type, "int64") ? "int32" : r->type;
 }
 
-size_t gdb_target_xml(enum gdb_arch arch, char *buf, size_t size)
+size_t gdb_target_xml(struct gdb_form form, char *buf, size_t size)
 {
 	FILE *f = fmemopen(buf, size, "w");
 	size_t len;
@@ -240,20 +270,20 @@ size_t gdb_target_xml(enum gdb_arch arch, char *buf, size_t size)
 	fprintf(f,
 		"<?xml version=\"1.0\"?><!DOCTYPE target SYSTEM \"gdb-target.dtd\">"
 		"<target version=\"1.0\"><architecture>%s</architecture>",
-		arch == GDB_X86_64 ? "i386:x86-64" : arch_names[arch]);
+		form.arch == GDB_X86_64 ? "i386:x86-64" : arch_names[form.arch]);
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
 		const struct feature *ft = &features[i];
 
-		if (!bits_of(&ft->rows[0], arch))
+		if (!has(form, ft) || !bits_of(&ft->rows[0], form))
 			continue;
 		fprintf(f, "<feature name=\"%s\">%s", ft->name, ft->types);
 		for (const struct row *r = ft->rows; r < ft->rows + ft->n; r++) {
 			char name[32];
 
-			name_of(r, arch, name, sizeof(name));
-			if (bits_of(r, arch))
+			name_of(r, form, name, sizeof(name));
+			if (bits_of(r, form))
 				fprintf(f, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\"%s/>", name,
-					bits_of(r, arch), type_of(r, arch),
+					bits_of(r, form), type_of(r, form),
 					r->kind == K_X87 ? " group=\"float\"" : "");
 		}
 		fprintf(f, "</feature>");
@@ -288,6 +318,25 @@ static uint64_t load(const void *p, unsigned size)
 	return v;
 }
 
+static uint8_t *high_zmm(struct cpu *cpu, unsigned n)
+{
+	return cpu->s.xsave.bytes + cpu->i.xs_at[XS_PART_HI_ZMM] + (n - 16) * 64;
+}
+
+/* The component of the image that it is in */
+static uint64_t component_of(const struct row *r)
+{
+	if (r->kind == K_MASK)
+		return XCR0_OPMASK;
+	if (r->kind == K_ZMMH && r->n < 16)
+		return XCR0_ZMM_HI;
+	if (r->kind == K_ZMMH || ((r->kind == K_XMM || r->kind == K_YMMH) && r->n >= 16))
+		return XCR0_HI_ZMM;
+	if (r->kind == K_YMMH)
+		return XCR0_AVX;
+	return r->kind == K_XMM || r->kind == K_MXCSR ? XCR0_SSE : XCR0_X87;
+}
+
 /* Those of the FP image; NULL: not one of them. */
 static uint8_t *image_of(struct cpu *cpu, const struct row *r)
 {
@@ -297,9 +346,14 @@ static uint8_t *image_of(struct cpu *cpu, const struct row *r)
 	case K_ST:
 		return b + FX_ST + r->n * 16;
 	case K_XMM:
-		return b + FX_XMM + r->n * 16;
+		return r->n < 16 ? b + FX_XMM + r->n * 16 : high_zmm(cpu, r->n);
 	case K_YMMH:
-		return b + XS_YMMH + r->n * 16;
+		return r->n < 16 ? b + XS_YMMH + r->n * 16 : high_zmm(cpu, r->n) + 16;
+	case K_ZMMH:
+		return r->n < 16 ? b + cpu->i.xs_at[XS_PART_ZMM_HI] + r->n * 32
+				 : high_zmm(cpu, r->n) + 32;
+	case K_MASK:
+		return b + cpu->i.xs_at[XS_PART_OPMASK] + r->n * 8;
 	case K_MXCSR:
 		return b + FX_MXCSR;
 	case K_X87:
@@ -346,10 +400,10 @@ static uint64_t number_of(struct cpu *cpu, const struct row *r)
 	}
 }
 
-void gdb_reg_get(struct cpu *cpu, enum gdb_arch arch, unsigned n, uint8_t *buf)
+void gdb_reg_get(struct cpu *cpu, struct gdb_form form, unsigned n, uint8_t *buf)
 {
-	const struct row *r = row_of(arch, n);
-	unsigned size = bits_of(r, arch) / 8;
+	const struct row *r = row_of(form, n);
+	unsigned size = bits_of(r, form) / 8;
 	uint64_t v;
 
 	if (r->kind != K_X87 && image_of(cpu, r)) {
@@ -394,10 +448,10 @@ static int set_dr(struct cpu *cpu, unsigned n, uint64_t v)
 
 static int set_image(struct cpu *cpu, const struct row *r, unsigned size, const uint8_t *buf)
 {
-	uint64_t bv = XCR0_X87, v = load(buf, size);
+	uint64_t bv = component_of(r), v = load(buf, size);
 	uint8_t *p = image_of(cpu, r);
 
-	if ((r->kind == K_MXCSR && v > 0xffff) || (r->kind == K_YMMH && !(cpu->s.xcr0 & XCR0_AVX)))
+	if ((r->kind == K_MXCSR && v > 0xffff) || (bv & ~(cpu->s.xcr0 | XCR0_X87 | XCR0_SSE)))
 		return ERR_INVAL;
 	if (r->kind == K_X87) {
 		v = r->n == FX_TAG ? cpu_x87_abridge((unsigned)v) : v & x87[r->n].valid;
@@ -405,10 +459,6 @@ static int set_image(struct cpu *cpu, const struct row *r, unsigned size, const 
 	} else {
 		memcpy(p, buf, size);
 	}
-	if (r->kind == K_XMM || r->kind == K_MXCSR)
-		bv = XCR0_SSE;
-	if (r->kind == K_YMMH)
-		bv = XCR0_AVX;
 	bv |= load(cpu->s.xsave.bytes + XS_BV, 8);
 	memcpy(cpu->s.xsave.bytes + XS_BV, &bv, 8);
 	return 0;
@@ -443,10 +493,11 @@ static int set_number(struct cpu *cpu, const struct row *r, uint64_t v)
 	}
 }
 
-int gdb_reg_set(struct debug *d, unsigned vcpu, enum gdb_arch arch, unsigned n, const uint8_t *buf)
+int gdb_reg_set(struct debug *d, unsigned vcpu, struct gdb_form form, unsigned n,
+		const uint8_t *buf)
 {
-	const struct row *r = row_of(arch, n);
-	unsigned size = bits_of(r, arch) / 8;
+	const struct row *r = row_of(form, n);
+	unsigned size = bits_of(r, form) / 8;
 	uint8_t now[GDB_REG_MAX];
 	struct cpu *cpu = debug_load(d, vcpu);
 	int err;
@@ -458,7 +509,7 @@ int gdb_reg_set(struct debug *d, unsigned vcpu, enum gdb_arch arch, unsigned n, 
 		err = set_image(cpu, r, size, buf);
 	} else {
 		/* gdb writes all registers back when it has changed one. */
-		gdb_reg_get(cpu, arch, n, now);
+		gdb_reg_get(cpu, form, n, now);
 		if (!memcmp(now, buf, size))
 			return 0;
 		err = set_number(cpu, r, load(buf, size));

@@ -79,5 +79,5 @@ void debugger_watch(struct cpu *cpu, gva_t gva, unsigned size, bool write)
 
 void cpu_fpu_flatten(struct cpu *cpu)
 {
-	fpu_sync(cpu, XCR0_X87 | XCR0_SSE | (unsigned)(cpu->s.xcr0 & XCR0_AVX));
+	fpu_sync(cpu, (unsigned)(XCR0_X87 | XCR0_SSE | (cpu->s.xcr0 & (XCR0_AVX | XCR0_AVX512))));
 }

@@ -110,7 +110,28 @@ bsp:	mov eax, DATA
 	mov dword [rbx + 0x300], 0x4500	; INIT
 	mov dword [rbx + 0x300], 0x4600 | AP >> 12 ; SIPI
 	sti
-loop:	call work
+%ifdef AVX512
+	mov rax, cr4
+	or eax, 0x40000			; OSXSAVE
+	mov cr4, rax
+	xor ecx, ecx
+	xor edx, edx
+	mov eax, 0xe7
+	xsetbv
+	mov rax, 0x1122334455667788
+	vpbroadcastq zmm3, rax
+	vpbroadcastq zmm17, rax
+	mov eax, 0x5a
+	kmovw k3, eax
+loop:	kmovq r15, k3			; what gdb has written
+	vextracti32x4 xmm5, zmm3, 3
+	vextracti32x4 xmm6, zmm17, 0
+	vextracti32x4 xmm7, zmm17, 1
+	vextracti32x4 xmm8, zmm17, 3
+%else
+loop:
+%endif
+	call work
 	jmp loop
 
 work:	inc qword [rel count]

@@ -261,6 +261,40 @@ def narrow(d):
         vm.wait(20)
 
 
+def avx512(d):
+    """ZMM and opmask registers, of a model that has them; without it gdb is not told of them."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        if not {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"} <= set(f.read().split()):
+            print("no ZMM registers: this host has no AVX-512")
+            return
+    image, a = debuggee(d, "-DAVX512")
+    sock = d.file("zmm")
+    with vt.VM("--name", "wide", "--kernel", image, "--cpu", "x86-64-v4", "--cpus", "2", "--memory", "64M", "--net", "none",
+               "--gdb", f"unix:{sock}", "--gdb-wait", "on") as vm:
+        while not os.path.exists(sock):
+            time.sleep(0.05)
+        g = Gdb(sock, f"""
+            break *{a['work']}
+            continue
+            {say("zmm", "$zmm3.v8_int64[7]", "$zmm17.v8_int64[0]", "$zmm17.v8_int64[7]", "$k3", "$k4")}
+            {say("parts", "$ymm17.v4_int64[3]", "$xmm17.v2_int64[1]", "$zmm18.v8_int64[5]")}
+            set var $zmm3.v8_int64[7] = 0x33
+            set var $xmm17.v2_int64[1] = 0x44
+            set var $ymm17.v4_int64[3] = 0x55
+            set var $zmm17.v8_int64[6] = 0x66
+            set var $k3 = 0x8877665544332211
+            continue
+            {say("written", "$xmm5.v2_int64[1]", "$xmm6.v2_int64[1]", "$xmm7.v2_int64[1]", "$xmm8.v2_int64[0]", "$r15")}
+            {say("kept", "$xmm5.v2_int64[0]", "$xmm6.v2_int64[0]", "$xmm8.v2_int64[1]")}
+            kill
+            """)
+        said = g.end()
+        v = "1122334455667788"
+        expect(said, g, zmm=f"{v} {v} {v} 5a 0", parts=f"{v} {v} 0", written="33 44 55 66 8877665544332211",
+               kept=f"{v} {v} {v}")
+        vm.wait(20)
+
+
 def on_kvm(d):
     """Breakpoints and steps by KVM's means. An emulating KVM, which will do, sees no watchpoints."""
     rows = json.loads(vt.vigia("doctor", "--json")[1])["rows"]
@@ -351,6 +385,7 @@ def main():
         small_guest(d, None)
         small_guest(d, {"VIGIA_SOFT_FLUSH": "50"})
         narrow(d)
+        avx512(d)
         on_kvm(d)
     kernel()
     status, _, err = vt.vigia("run", "--gdb", "serial", "--kernel", "x")

@@ -81,11 +81,11 @@ static void prepare(struct vm *vm)
 	s->seg[CS].attr |= SEG_L;
 }
 
-static bool open_session(struct session *s, bool wide)
+static bool open_session(struct session *s, bool wide, bool avx512)
 {
 	struct vm_config cfg = {.name = "fuzz",
 				.engine = &engine,
-				.model = x86_model_default(),
+				.model = avx512 ? x86_model_find("x86-64-v4") : x86_model_default(),
 				.cpus = CPUS,
 				.memory = MIB,
 				.low_end = MIB};
@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	s = calloc(1, sizeof(*s));
-	if (!s || !open_session(s, data[0] & 2))
+	if (!s || !open_session(s, data[0] & 2, data[0] & 16))
 		abort();
 	s->gdb.want_arch = (int)(data[0] >> 2 & 3) - 1;
 	while (p < end && s->gdb.fd >= 0) {

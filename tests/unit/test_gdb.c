@@ -323,8 +323,8 @@ static void describes(void **state)
 		assert_int_equal(s.gdb.xml_len, strlen(s.gdb.xml));
 		xml = s.gdb.xml;
 		for (unsigned n = 0; (xml = strstr(xml, "bitsize=\"")); n++, xml++) {
-			assert_int_equal(atoi(xml + 9), 8 * gdb_reg_size(arch, n));
-			bytes += gdb_reg_size(arch, n);
+			assert_int_equal(atoi(xml + 9), 8 * gdb_reg_size(s.gdb.form, n));
+			bytes += gdb_reg_size(s.gdb.form, n);
 		}
 		assert_int_equal(strlen(ask(&s, "g")), 2 * bytes);
 		expect(&s, "qfThreadInfo", "m1");
@@ -360,7 +360,7 @@ static void holds(void **state)
 		gdb_hold(&s.gdb);
 		assert_int_equal(vm_start(s.rig.vm), 0);
 		expect(&s, "?", "T05thread:1;");
-		assert_int_equal(s.gdb.arch, tests[i].arch);
+		assert_int_equal(s.gdb.form.arch, tests[i].arch);
 		assert_int_equal(get(&s, tests[i].arch == GDB_I386 ? "eip" : "rip"), RIG_CODE);
 		assert_int_equal(counter(&s, 0) + counter(&s, 1), 0);
 		teardown(&s);
