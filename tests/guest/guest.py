@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
 
-  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--pc] [--ways WAY,…] [--qemu]
+  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--cpu MODEL] [--pc] [--ways WAY,…] [--qemu]
 
 A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
 its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
@@ -21,6 +21,7 @@ p.add_argument("vigia")
 p.add_argument("suite")
 p.add_argument("--status", type=int, default=1)
 p.add_argument("--cpus", default="1")
+p.add_argument("--cpu", help="the model")
 p.add_argument("--pc", action="store_true")
 p.add_argument("--ways", default=",".join(WAYS))
 p.add_argument("--qemu", action="store_true")
@@ -68,6 +69,8 @@ with tempfile.TemporaryDirectory() as d:
     image = os.path.join(d, "guest.elf")
     subprocess.run(["nasm", "-f", "bin", "-i", here + "/", "-o", image, args.suite], check=True)
     start = ["--kernel", image, "--append", "vigia test"]
+    if args.cpu:
+        start += ["--cpu", args.cpu]
     if args.pc:
         start = ["--board", "pc", "--disk", f"{bootable(image, d)},if=ide,format=raw"]
     for way, env in ((w, WAYS[w]) for w in args.ways.split(",")):
