@@ -42,6 +42,7 @@ struct prog {
 	unsigned index;    /* register that holds a small number and is not written */
 	gva_t start;
 	bool user;
+	bool keys; /* pages of the data have protection keys */
 };
 
 static bool is_pointer(const struct prog *p, int reg)
@@ -229,6 +230,23 @@ static unsigned move_pointer(const struct prog *p, uint8_t *b)
 	return n;
 }
 
+/* Of key 0, which pages of the rig have, all is allowed. */
+static uint32_t some_rights(void)
+{
+	return (uint32_t)(rnd() & rnd()) & ~3u;
+}
+
+/* WRPKRU with what it wants in EAX, ECX and EDX, which never hold pointers */
+static unsigned change_rights(uint8_t *b)
+{
+	static const uint8_t code[] = {0x31, 0xc9, 0x31, 0xd2, 0xb8, 0, 0, 0, 0, 0x0f, 0x01, 0xef};
+	uint32_t pkru = some_rights();
+
+	memcpy(b, code, sizeof(code));
+	memcpy(b + 5, &pkru, 4);
+	return sizeof(code);
+}
+
 /* A forward jump over the next few instructions is resolved when they are there. */
 static void generate(struct prog *p, struct cpu *cpu)
 {
@@ -246,6 +264,7 @@ static void generate(struct prog *p, struct cpu *cpu)
 		p->index = candidates[below(sizeof(candidates))];
 	while (p->pointers >> p->index & 1);
 	p->user = below(2);
+	p->keys = cpu_has(cpu, X_FEAT_PKU) && below(2);
 	p->start = RIG_CODE + (below(3) ? below(64) : 4096 - below(64));
 	while (p->n < want) {
 		p->at[p->n] = (uint16_t)p->len;
@@ -259,7 +278,7 @@ static void generate(struct prog *p, struct cpu *cpu)
 			continue;
 		}
 		if (!below(10)) {
-			put(p, b, move_pointer(p, b));
+			put(p, b, p->keys && !below(3) ? change_rights(b) : move_pointer(p, b));
 			p->n++;
 			if (jump_left && !--jump_left)
 				p->bytes[jump_at - 1] = (uint8_t)(p->len - jump_at);
@@ -345,6 +364,12 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 		*rig_pte(r, RIG_DATA + below(DATA_PAGES) * 4096) &= ~UINT64_C(1);
 	if (!below(4))
 		*rig_pte(r, RIG_DATA + below(DATA_PAGES) * 4096) &= ~UINT64_C(2);
+	if (p->keys) {
+		s->cr4 |= CR4_PKE;
+		s->pkru = some_rights();
+		for (unsigned i = 0; i < DATA_PAGES; i++)
+			*rig_pte(r, RIG_DATA + i * 4096) |= (uint64_t)below(16) << 59;
+	}
 	memcpy(r->ram + p->start, p->bytes, p->len);
 	r->vm->engine->set_state(r->vcpu);
 	r->vm->engine->memory_changed(r->vm, p->start, p->len);
@@ -396,6 +421,7 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 		bad |= differ(names[i], a->s->gpr[i], b->s->gpr[i]);
 	bad |= differ("rip", a->s->rip, b->s->rip);
 	bad |= differ("rflags", a->s->rflags & mask, b->s->rflags & mask);
+	bad |= differ("pkru", a->s->pkru, b->s->pkru);
 	bad |= differ("cr2", a->s->cr2, b->s->cr2);
 	bad |= rig_parts_differ(a, b);
 	for (unsigned i = 0; i < 512; i++)
