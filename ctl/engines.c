@@ -55,7 +55,7 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 
 int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 {
-	enum { CACHE, FLUSH, HOT, LINES, NOMIRRORS, NOAHEAD, INTERP, LOG, STATS, VARS };
+	enum { CACHE, FLUSH, HOT, LINES, NOMIRRORS, NOAHEAD, NOMEMOS, INTERP, LOG, STATS, VARS };
 	static const struct {
 		const char *name;
 		uint64_t max;
@@ -66,6 +66,7 @@ int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 		[LINES] = {"VIGIA_SOFT_LINES", SOFT_LINES_NEVER},
 		[NOMIRRORS] = {"VIGIA_SOFT_NOMIRRORS", 1},
 		[NOAHEAD] = {"VIGIA_SOFT_NOAHEAD", 1},
+		[NOMEMOS] = {"VIGIA_SOFT_NOMEMOS", 1},
 		[INTERP] = {"VIGIA_SOFT_INTERP", 1},
 		[LOG] = {"VIGIA_SOFT_LOG", 1},
 		[STATS] = {"VIGIA_SOFT_STATS", 1},
@@ -92,6 +93,7 @@ int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 						       .lines = (enum soft_lines)x[LINES],
 						       .no_mirrors = x[NOMIRRORS],
 						       .no_ahead = x[NOAHEAD],
+						       .no_memos = x[NOMEMOS],
 						       .interp = x[INTERP],
 						       .log_blocks = x[LOG],
 						       .log_stats = x[STATS],

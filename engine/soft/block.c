@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "engine/soft/emit.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/view.h"
 
 /* ---- the cache ----------------------------------------------------------------------------- */
 
@@ -33,20 +34,28 @@ static void carve_arena(struct soft_cache *c)
 	c->hash = carve(&p, HASH_SIZE * sizeof(*c->hash));
 	c->page_hash = carve(&p, HASH_SIZE * sizeof(*c->page_hash));
 	c->tgt_hash = carve(&p, HASH_SIZE * sizeof(*c->tgt_hash));
+	c->ghost = carve(&p, GHOST_BITS / 8);
 	c->arena_size = ALIGN_UP((size_t)(p - (uintptr_t)c->arena), (size_t)PAGE_SIZE);
 }
 
-/* Numbers of records for the densest code that there is. */
-static void plan(struct soft_cache *c, size_t bytes)
+/* Numbers of records for the densest code that there is. Without a bound of its own the cache may grow. Gives its
+ * size then. */
+static size_t plan(struct soft_cache *c, size_t bound)
 {
+	size_t bytes = ALIGN_UP(MIN(MAX(bound ? bound : SOFT_CACHE_DEFAULT, SOFT_CACHE_MIN),
+				    (size_t)GIB), /* offsets and relative jumps have 32 bits */
+				(size_t)PAGE_SIZE);
 	uint32_t part;
 
-	c->n_parts = (uint32_t)MAX(2u, MIN(MAX_PARTS, bytes / (128 * KIB)));
-	part = (uint32_t)(bytes / c->n_parts);
+	c->used_parts = (uint32_t)MAX(2u, MIN(FIRST_PARTS, bytes / (128 * KIB)));
+	part = (uint32_t)(bytes / c->used_parts);
+	c->n_parts = bound ? c->used_parts : MAX_PARTS;
 	c->part_blocks = MIN(part / 128, (SITE_MAX_BLOCKS - 1) / c->n_parts);
 	c->part_exits = part / 64;
 	c->part_sites = part / 20;
+	bytes = bound ? bytes : (size_t)part * MAX_PARTS;
 	c->max_pages = (uint32_t)(bytes / 1024);
+	return bytes;
 }
 
 static void make_parts(struct soft_cache *c)
@@ -75,16 +84,14 @@ static void cache_free(struct soft_cache *c)
 
 int soft_cache_create(struct soft_vm *sv)
 {
-	size_t bytes = ALIGN_UP(MAX(sv->cfg.cache_bytes, SOFT_CACHE_MIN), (size_t)PAGE_SIZE);
 	struct soft_cache *c = plat_alloc(sizeof(*c));
+	size_t bytes;
 	int err;
 
 	if (!c)
 		return err_here(ERR_NOMEM);
 	sv->lines = lines_matter(sv->cfg.lines);
-	if (bytes > GIB)
-		bytes = GIB; /* offsets and relative jumps have 32 bits */
-	plan(c, bytes);
+	bytes = plan(c, sv->cfg.cache_bytes);
 	carve_arena(c); /* for the size */
 	c->arena = plat_pages_alloc(c->arena_size);
 	c->tr = plat_alloc(sizeof(*c->tr));
@@ -145,6 +152,24 @@ static void empty_all(struct soft_vm *sv)
 	c->n_pages = c->n_tgts = 0;
 }
 
+static uint32_t ghost_of(const struct soft_block *b)
+{
+	uint64_t key = (block_gpa(b) ^ (uint64_t)b->mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (uint32_t)(key >> 32) % GHOST_BITS;
+}
+
+static void next_part(struct soft_cache *c)
+{
+	bool grow =
+		c->returned > atomic_load(&soft_cur(c)->n_blocks) / 2 && c->used_parts < c->n_parts;
+
+	c->returned = 0;
+	c->cur = grow ? c->used_parts++ : (c->cur + 1) % c->used_parts;
+	if (!c->cur)
+		memset(c->ghost, 0, GHOST_BITS / 8);
+}
+
 /* The same for the part after the current one, which becomes current. */
 static void empty_next(struct soft_vm *sv)
 {
@@ -152,11 +177,12 @@ static void empty_next(struct soft_vm *sv)
 	struct soft_part *p;
 	uint32_t n;
 
-	c->cur = (c->cur + 1) % c->n_parts;
+	next_part(c);
 	p = soft_cur(c);
 	n = atomic_load(&p->n_blocks);
 	for (uint32_t i = p->block; i < p->block + n; i++)
 		if (!c->block[i].dead) {
+			bit_set(c->ghost, ghost_of(&c->block[i]));
 			soft_block_kill(sv, &c->block[i]);
 			soft_pages_remove(sv, &c->block[i]);
 		}
@@ -366,6 +392,7 @@ void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_bloc
 	b->next = c->hash[h];
 	c->hash[h] = (uint32_t)(b - c->block) + 1;
 	soft_pages_add(sv, v, b);
+	c->returned += bit_get(c->ghost, ghost_of(b));
 	v->stats.blocks++;
 	v->stats.insns += b->n_insns;
 	v->stats.code_bytes += b->code_size;

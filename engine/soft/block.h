@@ -15,7 +15,7 @@
 
 #define FAR_MAX     64u
 #define BLOCK_INSNS 64u          /* at most, a block */
-#define BLOCK_ROOM  (24u * 1024) /* host bytes that one translation may need */
+#define BLOCK_ROOM  (28u * 1024) /* host bytes that one translation may need */
 
 /* A guest instruction's place in a block */
 struct soft_site {
@@ -64,7 +64,7 @@ _Static_assert(sizeof(struct soft_block) <= 64, "one cache line");
 /* The mode that its vCPU is in */
 static inline uint32_t block_mode(const struct soft_block *b)
 {
-	return b->mode & ~(MODE_PLAIN | MODE_FIXED);
+	return b->mode & ~(MODE_PLAIN | MODE_FIXED | MODE_BUSY);
 }
 /* May one jump to the other by its number? */
 static inline bool block_alike(const struct soft_block *a, const struct soft_block *b)
@@ -102,8 +102,11 @@ struct soft_tgt {
 
 #define HASH_SIZE 65536u
 
-/* The cache is filled part by part; the part that comes next is emptied first. */
-#define MAX_PARTS 8u
+/* The cache is filled part by part; the part that comes next is emptied first, unless most of what was translated
+ * last had been there before: then there is one part more. */
+#define FIRST_PARTS 8u
+#define MAX_PARTS   48u
+#define GHOST_BITS  (1u << 20)
 struct soft_part {
 	uint32_t start, end, used;  /* code: offsets in the cache */
 	uint32_t block, exit, site; /* first records */
@@ -111,14 +114,18 @@ struct soft_part {
 	uint32_t n_exits, n_sites;
 };
 
+#define FICKLE_BITS 16384u
+
 struct soft_cache {
 	struct plat_code code;
 	uint32_t first;        /* bytes of trampolines */
 	uint32_t generation;   /* times that a part was emptied */
 	uint32_t translations; /* since then */
 	struct soft_part part[MAX_PARTS];
-	uint32_t n_parts, cur;
-	struct tr *tr; /* the translation in progress */
+	uint32_t n_parts, used_parts, cur;
+	uint8_t *ghost;    /* blocks that were emptied out, by a hash */
+	uint32_t returned; /* of these, translated again into the current part */
+	struct tr *tr;     /* the translation in progress */
 	void *arena;
 	size_t arena_size;
 	struct soft_block *block;
@@ -127,13 +134,16 @@ struct soft_cache {
 	struct soft_page *page;
 	struct soft_tgt *tgt;
 	uint32_t part_blocks, part_exits, part_sites, max_pages; /* records of a part */
-	uint32_t n_pages, n_tgts;
+	uint32_t n_pages, n_tgts, n_fickle;
+	uint32_t n_memos[MEMO_CLASSES], top_memos[MEMO_CLASSES]; /* given out, at most so far */
+	uint64_t memos_since[MEMO_CLASSES];
+	uint8_t fickle[FICKLE_BITS / 8]; /* instructions that get no memo, by a hash (memo.c) */
 	uint32_t *hash, *page_hash, *tgt_hash; /* index + 1 */
 	hva_t news[NEWS_MAX];
 	_Atomic uint64_t n_news;
 	/* trampolines: offsets in the cache */
 	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
-		t_string, t_group;
+		t_string, t_group, t_memo;
 };
 
 static inline struct soft_part *soft_cur(struct soft_cache *c)
@@ -197,8 +207,8 @@ int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
 uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_t target);
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
 
-/* hot.c: is user code at rip to be translated for this address? */
-bool soft_is_hot(const struct soft_vcpu *v, uint64_t rip);
+/* hot.c: how user code at rip is to be translated: MODE_FIXED, MODE_BUSY */
+uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip);
 /* An interrupt comes; what it interrupts may be hot. */
 void soft_sample(struct soft_vcpu *v);
 

@@ -6,6 +6,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/group.h"
+#include "engine/soft/memo.h"
 #include "x86/asm.h"
 #include "x86/encode.h"
 #include "x86/insn.h"
@@ -17,6 +18,7 @@ enum stub_kind {
 	STUB_SLOW_FLAGS, /* the same, RAX and the flags are in tmp[2], tmp[3] */
 	STUB_GROUP,      /* a group's probe missed: T0 is the start of group arg's span */
 	STUB_GROUP_RCX,  /* the same, RCX is in T2 */
+	STUB_MEMO,       /* memo arg of the block has another page */
 	STUB_FAR,        /* jump to ea on another page */
 	STUB_EXIT,       /* unlinked exit arg */
 	STUB_POLL,
@@ -64,6 +66,8 @@ struct tr {
 	int t1_slot; /* whose addend T1 holds when this instruction begins, or -1 */
 	struct stub stub[MAX_STUBS];
 	unsigned n_stubs;
+	struct tr_memo memo[MEMOS_MAX];
+	unsigned n_memos;
 	unsigned n_spans; /* REPs that look at spans */
 };
 
@@ -118,8 +122,10 @@ struct place {
 };
 /* Computes the linear address of the memory operand into T0, or tells that it is a constant. */
 bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant); /* true: constant */
-/* Probes for an access of size bytes at T0; T2 is free afterwards, T0 and T1 make the address. */
-void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, struct place *out);
+/* Probes for an access of size bytes at the linear address base + disp, where base is a register or T0; T2 is
+ * free afterwards, T1 and base or T0 make the address. */
+void emit_probe(struct tr *t, enum tr_access which, int base, int32_t disp, bool write,
+		unsigned size, struct place *out);
 /* The place of 8 bytes at reg + disp, probed here or earlier; for the instruction's stack access. */
 void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out);
 /* The same for a constant address. False: it crosses pages, nothing emitted. */

@@ -168,7 +168,7 @@ static bool copy_bit_string(struct tr *t, const struct insn *in, const struct in
 	asm_ld_gs(a, T2, GS_OFF(tmp[1]));
 	asm_lea(a, 8, T1, T1, T2, 1, 1);
 	asm_st_gs(a, T1, GS_OFF(tmp[1]));
-	emit_probe(t, ACCESS_OPERAND, m->acc & ACC_W, m->size, &at);
+	emit_probe(t, ACCESS_OPERAND, T0, 0, m->acc & ACC_W, m->size, &at);
 	asm_ld_gs(a, T2, GS_OFF(tmp[1]));
 	for (uint8_t r = 0; r < 16; r++)
 		sub.gpr[r] = r;

@@ -529,7 +529,8 @@ static void emit_stub(struct tr *t, const struct stub *s)
 {
 	struct asm_buf *a = &t->a;
 
-	asm_patch32(s->at, a->p);
+	if (s->at)
+		asm_patch32(s->at, a->p);
 	if (s->flags >= 0)
 		flags_again(t, s->flags);
 	switch (s->kind) {
@@ -543,6 +544,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 		if (s->ea_known)
 			asm_mov_ri(a, T0, s->ea);
 		stub_jump(t, s->arg, t->c->t_slow);
+		break;
+	case STUB_MEMO:
+		memo_stub(t, s->arg);
 		break;
 	case STUB_FAR:
 		if (!emit_far(t, s->ea, t->mode))

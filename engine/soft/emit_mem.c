@@ -194,44 +194,69 @@ void emit_restore_flags(struct asm_buf *a)
 	restore_flags(a);
 }
 
-/* For all of the group; T0 is the start of its span. */
-static void probe_group(struct tr *t, struct tr_group *g, int32_t shift, int source,
-			struct place *out)
+/* Without a memo, for the linear address in T0 */
+static void probe_tlb(struct tr *t, const struct tr_memo *m)
 {
-	uint32_t n = (uint32_t)(g - t->groups.group);
-	unsigned span = (unsigned)(g->max - g->min);
-
-	if (t->flags_dead[t->i] || source >= 0)
-		probe_a(t, g->write, span, source, STUB_GROUP, n);
-	else
-		probe_b(t, g->write, span, STUB_GROUP_RCX, n);
-	group_begin(t, g);
-	*out = (struct place){.base = T0, .index = T1, .disp = shift - TLB_BIAS};
-}
-
-void emit_probe(struct tr *t, enum tr_access which, bool write, unsigned size, struct place *out)
-{
-	int32_t shift;
-	struct tr_group *g = group_head(t, which, &shift);
-	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
-
-	if (g) {
-		if (shift && which == ACCESS_OPERAND)
-			asm_lea(&t->a, 8, T0, T0, -1, 1, -shift);
-		probe_group(t, g, shift, source, out);
-		return;
-	}
-	t->t1_slot = -1;
-	if (t->flags_dead[t->i] || source >= 0) {
-		probe_a(t, write, size, source, STUB_SLOW, slow_site(t, write, size));
-	} else if (t->sv->bmi2 && !atomic_align(t, size)) {
-		probe_b(t, write, size, STUB_SLOW_RCX, slow_site(t, write, size));
+	if (!m->spares) {
+		probe_a(t, m->write, m->size, m->source, (enum stub_kind)m->kind, m->arg);
+	} else if (t->sv->bmi2 && !atomic_align(t, m->size)) {
+		probe_b(t, m->write, m->size, (enum stub_kind)m->kind, m->arg);
 	} else {
 		save_flags(t);
-		probe_a(t, write, size, -1, STUB_SLOW_FLAGS, slow_site(t, write, size));
+		probe_a(t, m->write, m->size, -1, STUB_SLOW_FLAGS, m->arg);
 		restore_flags(&t->a);
 	}
-	*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
+}
+
+/* g: the group that begins here, or NULL; disp: to the start of its span */
+static struct tr_memo what_to_probe(const struct tr *t, const struct tr_group *g, int base,
+				    int32_t disp, bool write, unsigned size)
+{
+	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
+	struct tr_memo m = {.base = (int8_t)base,
+			    .disp = disp,
+			    .write = g ? g->write : write,
+			    .size = g ? (uint32_t)(g->max - g->min) : size,
+			    .source = (int8_t)source,
+			    .spares = !t->flags_dead[t->i] && source < 0};
+
+	m.site = slow_site(t, m.write, m.size);
+	if (g) {
+		m.kind = m.spares ? STUB_GROUP_RCX : STUB_GROUP;
+		m.arg = (uint32_t)(g - t->groups.group);
+	} else {
+		m.kind = m.spares ? STUB_SLOW_RCX : STUB_SLOW;
+		m.arg = m.site;
+	}
+	return m;
+}
+
+void emit_probe(struct tr *t, enum tr_access which, int base, int32_t disp, bool write,
+		unsigned size, struct place *out)
+{
+	int32_t shift = 0;
+	struct tr_group *g = group_head(t, which, &shift);
+	struct tr_memo m = what_to_probe(t, g, base, disp - shift, write, size);
+
+	bool memo = memo_wanted(t, &m);
+
+	if (!memo || base == T0) {
+		if (m.disp)
+			asm_lea(&t->a, 8, T0, base, -1, 1, m.disp);
+		else if (base != T0)
+			asm_mov_rr(&t->a, T0, (unsigned)base);
+		m.base = T0;
+		m.disp = 0;
+	}
+	*out = (struct place){.base = m.base, .index = T1, .disp = m.disp + shift - TLB_BIAS};
+	if (memo)
+		memo_probe(t, &m);
+	else
+		probe_tlb(t, &m);
+	if (g)
+		group_begin(t, g);
+	else
+		t->t1_slot = -1;
 }
 
 bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, struct place *out)
@@ -279,13 +304,20 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	return true;
 }
 
+/* A register plus a constant, and the register is there? */
+static bool is_plain(const struct insn_mem *m)
+{
+	return m->base >= 0 && m->index < 0 && !m->rip_rel && m->addr_size == 8 && m->seg != FS &&
+	       m->seg != GS && !is_stolen(m->base);
+}
+
 /* An operand that its group has probed */
 static void member_place(struct tr *t, const struct insn *in, struct place *out)
 {
 	const struct insn_mem *m = &in->mem;
 	uint64_t ea;
 
-	if (m->index < 0 && m->seg != FS && m->seg != GS && !is_stolen(m->base)) {
+	if (is_plain(m)) {
 		*out = (struct place){
 			.base = m->base, .index = T1, .disp = (int32_t)m->disp - TLB_BIAS};
 	} else {
@@ -297,6 +329,7 @@ static void member_place(struct tr *t, const struct insn *in, struct place *out)
 
 bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size, struct place *out)
 {
+	const struct insn_mem *m = &in->mem;
 	uint64_t ea;
 
 	if (tr_legacy(t))
@@ -305,26 +338,22 @@ bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size
 		member_place(t, in, out);
 		return true;
 	}
+	if (is_plain(m)) {
+		emit_probe(t, ACCESS_OPERAND, m->base, (int32_t)m->disp, write, size, out);
+		return true;
+	}
 	if (emit_ea(t, in, &ea))
 		return emit_probe_const(t, ea, write, size, out);
-	emit_probe(t, ACCESS_OPERAND, write, size, out);
+	emit_probe(t, ACCESS_OPERAND, T0, 0, write, size, out);
 	return true;
 }
 
 void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out)
 {
-	int32_t shift;
-
 	if (group_member(t, ACCESS_STACK)) {
 		group_addend(t, ACCESS_STACK);
 		*out = (struct place){.base = (int8_t)reg, .index = T1, .disp = disp - TLB_BIAS};
 		return;
 	}
-	if (group_head(t, ACCESS_STACK, &shift))
-		disp -= shift; /* emit_probe() expects the start of the span */
-	if (disp)
-		asm_lea(&t->a, 8, T0, (int)reg, -1, 1, disp);
-	else
-		asm_mov_rr(&t->a, T0, reg);
-	emit_probe(t, ACCESS_STACK, write, 8, out);
+	emit_probe(t, ACCESS_STACK, (int)reg, disp, write, 8, out);
 }

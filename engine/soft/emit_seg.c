@@ -85,7 +85,7 @@ bool emit_seg_operand(struct tr *t, const struct insn *in, bool write, unsigned 
 		emit_limit(t, m->seg, write, size);
 		add_base(t, m->seg);
 	}
-	emit_probe(t, ACCESS_OPERAND, write, size, out);
+	emit_probe(t, ACCESS_OPERAND, T0, 0, write, size, out);
 	return true;
 }
 
@@ -101,7 +101,7 @@ void emit_seg_stack(struct tr *t, unsigned reg, int32_t disp, bool write, unsign
 		emit_limit(t, SS, write, size);
 		add_base(t, SS);
 	}
-	emit_probe(t, ACCESS_STACK, write, size, out);
+	emit_probe(t, ACCESS_STACK, T0, 0, write, size, out);
 }
 
 void emit_seg_move(struct tr *t, unsigned reg, int32_t by)

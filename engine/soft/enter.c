@@ -118,6 +118,8 @@ void soft_trampolines(struct soft_vm *sv)
 	emit_call(&a, sv, soft_on_poll, DOING_POLL, resume);
 	c->t_group = HERE;
 	emit_call(&a, sv, soft_on_group, DOING_SLOW, resume);
+	c->t_memo = HERE;
+	emit_call(&a, sv, soft_on_memo, DOING_SLOW, resume);
 	c->t_string = HERE;
 	emit_call(&a, sv, soft_on_string, DOING_STRING, resume);
 	c->first = ALIGN_UP(HERE, 64u);

@@ -29,6 +29,7 @@ const uint8_t *soft_on_miss(struct soft_vcpu *v, uint32_t site, uint64_t rip);
 const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea); /* string.c */
 /* The interpreter runs one instruction of a block. */
 const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site);
+const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea);
 const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 

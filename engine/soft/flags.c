@@ -7,7 +7,7 @@
  * read after the block, ahead.c says.
  *
  * Where they are live they can often be had again: by the same CMP or TEST, if its registers have
- * not changed; after ADD and SUB of a constant from the result. */
+ * not changed; after ADD and SUB from the result and what was added. */
 #include "base/str.h"
 #include "engine/soft/emit.h"
 
@@ -236,6 +236,9 @@ static bool can_again(const struct tr *t, const struct insn *in, unsigned mask)
 		return t->sv->flags_computed & FLAGS_LOGIC && of_result(in, mask);
 	case I_ADD:
 	case I_SUB:
+		if (in->opnd[1].kind == OP_GPR)
+			return of_result(in, mask) && unchanged(in, 2, mask) &&
+			       in->opnd[0].reg != in->opnd[1].reg;
 		return in->opnd[1].kind == OP_IMM && of_result(in, mask) &&
 		       (int32_t)in->imm != INT32_MIN;
 	}
@@ -275,6 +278,14 @@ void flags_again(struct tr *t, int source)
 		break;
 	case I_ADD:
 	case I_SUB:
+		if (in->opnd[1].kind == OP_GPR) { /* back, and there again */
+			asm_rr(&t->a, OPC_LOAD, size, T2, reg);
+			asm_rr(&t->a, in->mnem == I_ADD ? OPC_SUB : OPC_ADD, size, T2,
+			       in->opnd[1].reg);
+			asm_rr(&t->a, in->mnem == I_ADD ? OPC_ADD : OPC_SUB, size, T2,
+			       in->opnd[1].reg);
+			break;
+		}
 		asm_lea(&t->a, size, T2, (int)reg, -1, 1, in->mnem == I_ADD ? -imm : imm);
 		asm_alu_ri(&t->a, in->mnem == I_ADD ? 0 : 5, size, T2, imm);
 		break;

@@ -1,35 +1,41 @@
 /* SPDX-License-Identifier: ISC */
-/* hot.c: which pages of user code are translated for the address that they have.
+/* hot.c: which pages of user code are translated for the address that they have, and which with memos.
  *
  * Code that does not know its address (MODE_IS_PIC) serves all processes that map the page, but loads
  * v->vbase to push a return address, stores it at each entry from elsewhere, and so waits for itself
  * from call to return to call. Where interrupts find a process twice, it is worth a translation of
- * its own. Which pages these are is kept in a Bloom filter with one hash: one that is in it by
- * mistake has lost nothing but the sharing. */
+ * its own. Where they find it again and again, most likely in a loop, it is worth longer code that
+ * remembers what it did last (memo.c). Pages are counted by a hash: one that is taken for another has
+ * lost nothing but the sharing. */
 #include "base/str.h"
 #include "engine/soft/block.h"
 #include "engine/soft/view.h"
+
+#define HOT  2u
+#define BUSY 6u
 
 static uint32_t key(const struct soft_vcpu *v, uint64_t rip)
 {
 	uint64_t page =
 		rip >> PAGE_SHIFT ^ (v->cpu.s.cr3 >> PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (uint32_t)(page * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (HOT_BITS - 1);
+	return (uint32_t)(page * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (HOT_KEYS - 1);
 }
 
-bool soft_is_hot(const struct soft_vcpu *v, uint64_t rip)
+uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip)
 {
 	enum soft_hot how = v->sv->cfg.hot;
+	uint8_t heat = how == SOFT_HOT_SAMPLED  ? v->heat[key(v, rip)]
+		       : how == SOFT_HOT_ALWAYS ? BUSY
+						: 0;
 
-	return how == SOFT_HOT_SAMPLED ? bit_get(v->hot, key(v, rip)) : how == SOFT_HOT_ALWAYS;
+	return (heat >= HOT ? MODE_FIXED : 0) | (heat >= BUSY ? MODE_BUSY : 0);
 }
 
 /* When it says much of what is not there, or of what is no more */
 static void start_over(struct soft_vcpu *v)
 {
-	memset(v->hot, 0, sizeof(v->hot));
-	memset(v->warm, 0, sizeof(v->warm));
+	memset(v->heat, 0, sizeof(v->heat));
 	v->n_hot = 0;
 	for (unsigned i = 0; i < VIEWS; i++)
 		soft_jumps_flush_view(v, &v->views[i]);
@@ -37,17 +43,13 @@ static void start_over(struct soft_vcpu *v)
 
 void soft_sample(struct soft_vcpu *v)
 {
-	uint64_t rip = soft_linear(v);
-	uint32_t k = key(v, rip);
+	uint32_t k = key(v, soft_linear(v));
 
-	if (!MODE_IS_USER(v->mode) || v->mode == MODE_INTERP || bit_get(v->hot, k))
+	if (!MODE_IS_USER(v->mode) || v->mode == MODE_INTERP || v->heat[k] >= BUSY)
 		return;
-	if (!bit_get(v->warm, k)) {
-		bit_set(v->warm, k);
-		return;
-	}
-	if (++v->n_hot > HOT_BITS / 8)
+	if (v->heat[k] + 1u == HOT && ++v->n_hot > HOT_KEYS / 8)
 		start_over(v);
-	bit_set(v->hot, k);
-	soft_jumps_flush_view(v, v->view);
+	v->heat[k]++;
+	if (v->heat[k] == HOT || v->heat[k] == BUSY)
+		soft_jumps_flush_view(v, v->view);
 }

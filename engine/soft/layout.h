@@ -6,6 +6,7 @@
  *	GS_JC0		the kernel's jump caches, two arrays each
  *	GS_TGT		one slot for each target of a kernel's jump that leaves its page
  *	GS_TLB1, GS_JC1	the same for user code
+ *	GS_MEMO1	its memos, for reads and for writes
  *
  * Committed where touched; zeroes in the TLBs mean "nothing cached". The last part exists once for each of a
  * few address spaces (struct soft_view); the rest is the same memory in all of their windows. */
@@ -17,6 +18,7 @@
 #include "plat/plat.h"
 #include "vm/vm.h"
 #include "x86/cpu.h"
+#include "x86/insn.h"
 
 /* Contexts: what rights a guest's data accesses have */
 enum soft_ctx {
@@ -45,6 +47,7 @@ enum soft_ctx {
 /* Of blocks, not vCPUs */
 #define MODE_PLAIN         BIT(15) /* no shared probes (group.c) */
 #define MODE_FIXED         BIT(16) /* user code for one linear address (hot.c) */
+#define MODE_BUSY          BIT(17) /* and its probes have memos (memo.c) */
 #define MODE_INTERP        0u      /* not translated at all */
 #define MODE_IS_USER(mode) (((mode)&MODE_CTX) == CTX_USER)
 /* Translations of user code do not depend on where the page is mapped: processes share them. But for
@@ -74,6 +77,15 @@ enum soft_ctx {
 
 #define TGT_MAX 65536u
 
+/* What a probe's page was last: minus its linear address, less memo.c's bias, the addend, and the highest offset at
+ * which an access fits. All zeroes: nothing. The first one's ntag says whether there is any. */
+struct soft_memo {
+	uint64_t ntag, addend, limit, reserved;
+};
+#define MEMOS        1024u
+#define MEMO_CLASSES 3u
+#define MEMO_BYTES   (MEMOS * (uint32_t)sizeof(struct soft_memo))
+
 /* A window: what all views of a vCPU share first, then what each has for itself. */
 #define GS_STRUCT (1024u * 1024u) /* struct soft_vcpu, rounded up */
 #define GS_TLB0   GS_STRUCT
@@ -82,13 +94,15 @@ enum soft_ctx {
 #define GS_SHARED (GS_TGT + TGT_MAX * 8u)
 #define GS_TLB1   GS_SHARED
 #define GS_JC1    (GS_TLB1 + 4u * TLB_BYTES)
-#define GS_SIZE   (GS_JC1 + 2u * JC_BYTES)
+#define GS_MEMO1  (GS_JC1 + 2u * JC_BYTES)
+#define GS_SIZE   (GS_MEMO1 + 2u * MEMO_BYTES)
 #define GS_OWN    (GS_SIZE - GS_SHARED)
 /* kind: 0 read, 1 write */
 #define GS_NTAG(ctx, kind)                                   \
 	((ctx) == CTX_USER ? GS_TLB1 + (kind)*2u * TLB_BYTES \
 			   : GS_TLB0 + (((ctx) / 2u) * 2u + (kind)) * 2u * TLB_BYTES)
 #define GS_ADDEND(ctx, kind) (GS_NTAG(ctx, kind) + TLB_BYTES)
+#define GS_MEMO(kind)        (GS_MEMO1 + (kind)*MEMO_BYTES)
 #define GS_JNTAG(set)        ((set) == JC_USER ? GS_JC1 : GS_JC0 + (set)*2u * JC_BYTES)
 #define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
 
@@ -137,7 +151,7 @@ struct soft_span {
 
 /* Guest pages mapped once more, in the guest's order, or that may come to be (span.c) */
 #define MIRRORS      32u
-#define MIRROR_PAGES 17u /* 64 KiB, wherever they begin */
+#define MIRROR_PAGES 33u /* 128 KiB, wherever they begin */
 struct soft_mirror {
 	gva_t first;
 	uint32_t n;
@@ -146,7 +160,15 @@ struct soft_mirror {
 	hva_t page[MIRROR_PAGES];
 };
 
-#define HOT_BITS 16384u
+#define HOT_KEYS 16384u
+
+/* An instruction of a block that the interpreter ran */
+struct soft_decoded {
+	uint32_t key; /* block and instruction, plus 1 */
+	uint32_t generation;
+	struct insn in;
+};
+#define DECODED 64u
 
 struct soft_vm;
 
@@ -170,8 +192,10 @@ struct soft_vcpu {
 	uint32_t irq_waits;    /* an interrupt is pending but masked */
 	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
 	uint8_t if_set[256];
-	uint32_t mode;          /* current mode word */
-	_Atomic uint64_t doing; /* enum soft_doing (profile.c) */
+	uint32_t mode;                /* current mode word */
+	_Atomic uint64_t doing;       /* enum soft_doing (profile.c) */
+	uint64_t memo_asks;           /* number of the memo whose stub calls */
+	uint32_t memo_left[2][MEMOS]; /* runs of the stub until it calls */
 
 	/* --- C only; own thread unless said otherwise */
 	struct vcpu *vcpu;
@@ -194,11 +218,15 @@ struct soft_vcpu {
 	uint32_t store_off; /* the store in progress: place in its page, bytes; or 0 bytes */
 	uint32_t store_size;
 
+	uint64_t memo_asked[2][MEMOS]; /* when the stub called, in cycles */
+	uint8_t memo_tries[2][MEMOS];  /* to find more than a page for it */
+
+	struct soft_decoded decoded[DECODED];
 	struct soft_mirror mirror[MIRRORS];
 	hva_t mirror_memory; /* theirs, one after the other; or NULL */
 	bool no_mirrors;     /* not to be had on this host */
 
-	uint8_t hot[HOT_BITS / 8], warm[HOT_BITS / 8]; /* hot.c */
+	uint8_t heat[HOT_KEYS]; /* hot.c */
 	uint32_t n_hot;
 
 	struct soft_view *view, *views; /* the current one; all VIEWS */

@@ -45,24 +45,44 @@ static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
 }
 
+/* The same, from what was decoded before: until it dies, a block's bytes are as they were. NULL: it is not that
+ * instruction any more. */
+static const struct insn *decoded(struct soft_vcpu *v, const struct soft_block *b, uint32_t site,
+				  uint32_t off)
+{
+	uint32_t key = (site & (SITE_WRITE - 1)) + 1, generation = v->sv->cache->generation;
+	struct soft_decoded *d = &v->decoded[(key ^ key >> SITE_INSN_SHIFT) % DECODED];
+
+	if (likely(d->key == key && d->generation == generation && !b->dead))
+		return &d->in;
+	d->key = 0;
+	if (!decode_at(v, b, off, &d->in))
+		return NULL;
+	if (!b->dead) {
+		d->key = key;
+		d->generation = generation;
+	}
+	return &d->in;
+}
+
 const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 {
 	struct soft_block *b = block_of(v, site);
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
 	bool last = site_insn(site) + 1u == b->n_insns;
+	const struct insn *in = decoded(v, b, site, s->guest);
 	enum cpu_step st;
-	struct insn in;
 	uint64_t rip;
 
 	v->stats.exec++;
 	rip = soft_to_rip(v, soft_rip(v, b));
 	v->cpu.s.rip = rip + s->guest;
-	if (decode_at(v, b, s->guest, &in)) {
-		v->by_mnem[in.mnem]++;
-		v->exec_mnem = in.mnem;
-		if (in.row->attr & FP_ATTRS)
+	if (in) {
+		v->by_mnem[in->mnem]++;
+		v->exec_mnem = in->mnem;
+		if (in->row->attr & FP_ATTRS)
 			soft_fpu_park(v);
-		st = cpu_exec(&v->cpu, &in);
+		st = cpu_exec(&v->cpu, in);
 	} else {
 		soft_fpu_park(v);
 		st = cpu_step(&v->cpu);

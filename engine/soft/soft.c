@@ -41,7 +41,6 @@ static int soft_vm_init(struct vm *vm)
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
 	plat_mutex_init(&sv->alone_lock, RANK_ALONE);
 	soft_fpu_init(sv);
-	sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	int err = soft_cache_create(sv);
 	if (err) {
 		plat_free(sv);
@@ -71,8 +70,6 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg)
 	soft_profile_free(sv);
 	soft_cache_destroy(sv);
 	sv->cfg = *cfg;
-	if (!sv->cfg.cache_bytes)
-		sv->cfg.cache_bytes = SOFT_CACHE_DEFAULT;
 	err = soft_cache_create(sv);
 	return err || !cfg->profile ? err : soft_profile_start(sv);
 }

@@ -24,12 +24,15 @@ enum soft_lines {
 };
 
 struct soft_config {
-	size_t cache_bytes;   /* code cache; 0: the default. At least SOFT_CACHE_MIN is taken */
+	size_t cache_bytes; /* code cache, at least SOFT_CACHE_MIN; 0: SOFT_CACHE_DEFAULT, more where it is used */
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
 	enum soft_hot hot;
 	enum soft_lines lines;
 	bool no_mirrors; /* see span.c */
 	bool no_ahead;   /* see ahead.c */
+	bool no_memos;   /* see memo.c */
+	uint32_t
+		memo_runs; /* of a memo's stub until it asks for more than a page; 0: the default. For tests */
 	bool interp;     /* never translate */
 	bool log_blocks; /* log each translation */
 	bool log_stats;  /* log the counters at the end */
@@ -65,6 +68,7 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(tlb_flush_all, "TLB flushes, all")                                     \
 	S(tlb_flush_page, "TLB flushes, one page")                               \
 	S(mirrors, "buffers mapped in the guest's order")                        \
+	S(memos_fickle, "accesses whose page changes too often for a memo")      \
 	S(exec, "instructions executed from translated code by the interpreter") \
 	S(steps, "instructions executed by the dispatcher")                      \
 	S(exits, "jumps within a page resolved")                                 \

@@ -12,10 +12,14 @@
 #include "engine/soft/span.h"
 
 #include "base/str.h"
+#include "engine/soft/memo.h"
 #include "engine/soft/tlb.h"
 
 /* Mapping takes 1 to 2 µs a page: as long as the runs of that many REPs */
 #define MIRROR_HEAT 64u
+/* What memos may have of neighbours: in mirrors, and where they are so by nature */
+#define MIRROR_SPAN  ((MIRROR_PAGES - 1) * PAGE_SIZE)
+#define EXTENT_PAGES 256u
 
 static struct soft_mirror *mirror_of(struct soft_vcpu *v, gva_t va, bool write)
 {
@@ -37,6 +41,7 @@ static bool mirror_make(struct soft_vcpu *v, const struct soft_mirror *m)
 	if (!v->mirror_memory)
 		return false;
 	soft_spans_end(v); /* one may lead through what was there */
+	soft_memos_end_all(v);
 	for (uint32_t i = 0; i < m->n; i++)
 		if (plat_mirror_page(mirror_base(v, m) + i * PAGE_SIZE, m->page[i]))
 			return false;
@@ -100,6 +105,63 @@ uint64_t soft_span(struct soft_vcpu *v, gva_t va, bool write, uint64_t want, hva
 				   .end = va + bytes,
 				   .addend = (uint64_t)*host - va + TLB_BIAS};
 	return want;
+}
+
+/* Bytes from va on, or, down, before it, that the TLB has at host: at most max */
+static uint64_t run_of(struct soft_vcpu *v, gva_t va, bool write, hva_t host, bool down)
+{
+	uint64_t n = 0, max = EXTENT_PAGES * PAGE_SIZE;
+
+	while (n < max && soft_tlb_peek(v, down ? va - n - PAGE_SIZE : va + n, write) ==
+				  (down ? host - n - PAGE_SIZE : host + n))
+		n += PAGE_SIZE;
+	return n;
+}
+
+/* The pages of va's neighbourhood that the TLB has, in a mirror. NULL: there is none, or no mirror */
+static hva_t extent_mirror(struct soft_vcpu *v, gva_t va, bool write, gva_t *from, uint64_t *bytes)
+{
+	gva_t first = va & ~PAGE_MASK, end = first + PAGE_SIZE;
+	/* Windows overlap, so that none begins or ends near va. */
+	gva_t low = ALIGN_DOWN(va - MIRROR_SPAN / 4, MIRROR_SPAN / 2);
+	struct soft_mirror *m;
+	uint32_t n;
+
+	while (first > low && soft_tlb_peek(v, first - PAGE_SIZE, write))
+		first -= PAGE_SIZE;
+	while (end < low + MIRROR_SPAN && soft_tlb_peek(v, end, write))
+		end += PAGE_SIZE;
+	n = (uint32_t)((end - first) >> PAGE_SHIFT);
+	m = mirror_of(v, first, write);
+	if (n < 2 || v->no_mirrors || v->sv->cfg.no_mirrors)
+		return NULL;
+	if (!mirror_is_of(v, m, first, write, n) || !m->made) {
+		m->made = mirror_make(v, m);
+		v->no_mirrors = !m->made;
+	}
+	*from = first;
+	*bytes = end - first;
+	return m->made ? mirror_base(v, m) : NULL;
+}
+
+hva_t soft_extent(struct soft_vcpu *v, gva_t va, bool write, gva_t *from, uint64_t *bytes)
+{
+	gva_t page = va & ~PAGE_MASK;
+	hva_t host = soft_tlb_peek(v, page, write), mirror;
+	uint64_t below, above;
+
+	if (!host)
+		return NULL;
+	below = run_of(v, page, write, host, true);
+	above = run_of(v, page, write, host, false);
+	if (below + above < MIRROR_SPAN) {
+		mirror = extent_mirror(v, va, write, from, bytes);
+		if (mirror)
+			return mirror;
+	}
+	*from = page - below;
+	*bytes = below + above;
+	return host - below;
 }
 
 void soft_spans_end(struct soft_vcpu *v)

@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/memo.h"
 #include "engine/soft/span.h"
 #include "engine/soft/view.h"
 
@@ -114,6 +115,8 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 	struct soft_log *log = &view->log_tlb;
 
 	soft_spans_end(v);
+	soft_memos_end(v, view, false);
+	soft_memos_end(v, view, true);
 	/* Address spaces are random: in time each page of the tables would be touched. */
 	if (log->n > LOG_MAX || (log->n && ++view->flushes == VIEW_RECYCLE)) {
 		init_view(view);
@@ -134,6 +137,7 @@ void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
 		for (unsigned i = 0; i < (is_own(t) ? VIEWS : 1); i++)
 			entry_clear(v->views[i].gs, t, index);
+	soft_memos_end_all(v);
 }
 
 /* ---- from host pages to write entries ------------------------------------------------------- */
@@ -202,6 +206,8 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 	uint32_t next;
 
 	soft_spans_end(v);
+	for (unsigned i = 0; i < VIEWS; i++)
+		soft_memos_end(v, &v->views[i], true);
 	for (uint32_t i = *rev_head(v, page); i; i = next) {
 		uint32_t e = i - 1;
 		struct soft_rev *r = rev_of(v, e);

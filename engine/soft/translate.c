@@ -201,7 +201,7 @@ static void emit_one(struct tr *t)
 	struct soft_block *b = t->b;
 	struct soft_site *s = &t->c->site[b->sites + t->i];
 	const struct insn *in = &t->insn[t->i];
-	unsigned n_stubs = t->n_stubs;
+	unsigned n_stubs = t->n_stubs, n_memos = t->n_memos;
 	uint8_t *start;
 
 	before_pair(t);
@@ -218,6 +218,7 @@ static void emit_one(struct tr *t)
 	/* It may be that the address was half computed: start again. Exits are made last. */
 	t->a.p = start;
 	t->n_stubs = n_stubs;
+	t->n_memos = n_memos;
 	groups_cancel(t);
 	group_next(t, false);
 	emit_exec(t);
@@ -353,7 +354,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 		return TR_NONE;
 	t->mode = mode;
 	t->ctx = mode & MODE_CTX;
-	t->n = t->n_stubs = t->n_spans = 0;
+	t->n = t->n_stubs = t->n_spans = t->n_memos = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
 	*t->b = (struct soft_block){

@@ -6,7 +6,9 @@
  * the manual leaves undefined, and flags in exception frames, which the translator may have given up
  * because they were dead, are left out. Prints the seed and, on failure, the program.
  *
- *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot]]]]] */
+ *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot]]]]]
+ *
+ * hot: user code is translated for its address, and memos get more than a page after so many stubs. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -358,8 +360,11 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 		rig_put64(r, RIG_DATA + i, below(2) ? rnd() : below(1000));
 	memset(r->ram + RIG_STACK - 8192, 0x11, 8192 + 16384);
 	memset(r->ram + RIG_IST - 512, 0, 512);
+	/* Pages in order, or not, so that memos need mirrors */
+	uint32_t step = below(2) ? 1 : 5, first = below(DATA_PAGES);
 	for (unsigned i = 0; i < DATA_PAGES; i++)
-		*rig_pte(r, RIG_DATA + i * 4096) |= 7;
+		*rig_pte(r, RIG_DATA + i * 4096) =
+			(RIG_DATA + (first + i * step) % DATA_PAGES * 4096) | 0x67;
 	if (!below(4))
 		*rig_pte(r, RIG_DATA + below(DATA_PAGES) * 4096) &= ~UINT64_C(1);
 	if (!below(4))
@@ -457,7 +462,8 @@ int main(int argc, char **argv)
 	struct soft_config soft = {.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
 				   .flush_every =
 					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
-				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED};
+				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
+				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;

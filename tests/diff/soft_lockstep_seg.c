@@ -5,7 +5,9 @@
  * Everything is in the first MiB, so that all modes reach it. Offsets in registers lead near the ends
  * of their segments now and then.
  *
- *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot]]]]] */
+ *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot]]]]]
+ *
+ * hot: user code is translated for its address, and memos get more than a page after so many stubs. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -464,7 +466,8 @@ int main(int argc, char **argv)
 	struct soft_config soft = {.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
 				   .flush_every =
 					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
-				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED};
+				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
+				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;

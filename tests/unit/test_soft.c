@@ -418,6 +418,140 @@ static void mirrors(void **state)
 	rig_close(&r[1]);
 }
 
+/* Hot user code that goes from page to page, some of them in several places, one of which changes again and
+ * again: what its accesses remember of pages is never more than the interpreter finds. */
+static void memos(void **state)
+{
+	static const uint8_t prog[] = {
+		0x48, 0x69, 0xdb, 0xfd, 0x43, 0x03, 0x00, /* 1: imul rbx, rbx, 343fdh */
+		0x48, 0x81, 0xc3, 0xc3, 0x9e, 0x26, 0x00, /* add rbx, 269ec3h */
+		0x48, 0x89, 0xdf,                         /* mov rdi, rbx */
+		0x48, 0xc1, 0xef, 0x0c,                   /* shr rdi, 12 */
+		0x4c, 0x21, 0xe7,                         /* and rdi, r12 */
+		0x49, 0x03, 0x04, 0x38,                   /* add rax, [r8 + rdi] */
+		0x49, 0x8d, 0x3c, 0x38,                   /* lea rdi, [r8 + rdi] */
+		0x48, 0x13, 0x57, 0x08,                   /* adc rdx, [rdi + 8] */
+		0x48, 0x31, 0x47, 0x10,                   /* xor [rdi + 16], rax */
+		0x0f, 0x90, 0xc1,                         /* seto cl */
+		0x88, 0x4f, 0x01,                         /* mov [rdi + 1], cl */
+		0x48, 0x03, 0x57, 0x02,                   /* add rdx, [rdi + 2] */
+		0x48, 0x29, 0x14, 0x37,                   /* sub [rdi + rsi], rdx */
+		0x50, 0x41, 0x5a,                         /* push rax; pop r10 */
+		0x0f, 0x10, 0x04, 0x77,                   /* movups xmm0, [rdi + rsi * 2] */
+		0x0f, 0x11, 0x47, 0x18,                   /* movups [rdi + 24], xmm0 */
+		0x41, 0x83, 0xeb, 0x01, 0x75, 0xb9,       /* sub r11d, 1; jnz 1b */
+		0x49, 0x89, 0xeb,                         /* mov r11, rbp */
+		0xcc,                                     /* int3 */
+		0x41, 0xff, 0xc9, 0x75, 0xb0,             /* dec r9d; jnz 1b */
+		0xf4,
+	};
+	/* The handler of int3: xchg [r14], r15, then invlpg [r13] or mov rcx, cr3; mov cr3, rcx; iretq */
+	static const uint8_t invlpg[] = {0x4d, 0x87, 0x3e, 0x41, 0x0f,
+					 0x01, 0x7d, 0x00, 0x48, 0xcf};
+	static const uint8_t cr3[] = {0x4d, 0x87, 0x3e, 0x0f, 0x20, 0xd9,
+				      0x0f, 0x22, 0xd9, 0x48, 0xcf};
+	static const uint64_t masks[] = {0xf8,   0xfff,  0x3fff,  0x1ffff,
+					 0x303f, 0x5ff8, 0x18010, 0x703f};
+	const unsigned pages = 40, frames = 48;
+	uint64_t seed = 3;
+	struct soft_stats st;
+
+	for (unsigned runs = 0; runs < 4; runs++) {
+		const struct soft_config cfg[2] = {
+			{.interp = true}, {.hot = SOFT_HOT_ALWAYS, .memo_runs = runs * runs * 8}};
+		struct rig r[2];
+
+		assert_int_equal(rig_open(&r[0], &cfg[0]), 0);
+		assert_int_equal(rig_open(&r[1], &cfg[1]), 0);
+		for (unsigned n = 0; n < 60; n++) {
+			uint64_t x = (seed = seed * UINT64_C(6364136223846793005) + 1) >> 33,
+				 pte[41];
+			bool in_order = x & 1;
+			gva_t at = RIG_CODE + n * 96; /* nothing known of it */
+
+			for (unsigned i = 0; i <= pages; i++) {
+				seed = seed * UINT64_C(6364136223846793005) + 1;
+				pte[i] = (0x500000 +
+					  (in_order ? i : (seed >> 33) % frames) * PAGE_SIZE) |
+					 0x67;
+			}
+			if (x >> 1 & 1) /* may not be written then, or is not there */
+				pte[pages] &= x >> 2 & 1 ? ~UINT64_C(2) : ~UINT64_C(1);
+			for (unsigned k = 0; k < 2; k++) {
+				gva_t changed = RIG_DATA + (1 + (x >> 3) % 5) * PAGE_SIZE;
+
+				rig_tables(&r[k]);
+				for (unsigned i = 0; i < pages; i++)
+					*rig_pte(&r[k], RIG_DATA + i * PAGE_SIZE) = pte[i];
+				for (unsigned i = 0; i < frames * PAGE_SIZE; i++)
+					r[k].ram[0x500000 + i] = (uint8_t)(i * 7 + i / 4096);
+				if (x >> 8 & 1)
+					code(&r[k], RIG_HANDLER + VEC_BP * 16, invlpg,
+					     sizeof(invlpg));
+				else
+					code(&r[k], RIG_HANDLER + VEC_BP * 16, cr3, sizeof(cr3));
+				code(&r[k], at, prog, sizeof(prog));
+				r[k].vm->engine->memory_changed(r[k].vm, 0, RIG_DATA);
+				rig_reset(&r[k], true);
+				r[k].s->rip = at;
+				r[k].s->gpr[RBX] = x;
+				r[k].s->gpr[RSI] = x >> 9 & 0x1f;
+				r[k].s->gpr[R8] = masks[n % 8] & BIT(11)
+							  ? RIG_DATA + (x >> 14 & 0xfff)
+							  : changed - 0x20;
+				r[k].s->gpr[R9] = 6;
+				r[k].s->gpr[R11] = r[k].s->gpr[RBP] = 400;
+				r[k].s->gpr[R12] = masks[n % ARRAY_SIZE(masks)];
+				r[k].s->gpr[R13] = changed;
+				r[k].s->gpr[R14] = RIG_PT + (changed >> 12) * 8;
+				r[k].s->gpr[R15] = pte[pages];
+				assert_int_equal(rig_run(&r[k]), EXIT_HLT);
+				memset(r[k].ram + RIG_IST - 24, 0, 2); /* a fault's flags: dead */
+			}
+			same_registers(&r[0], &r[1]);
+			assert_memory_equal(r[0].ram, r[1].ram, RIG_RAM);
+		}
+		soft_stats_read(r[1].vm, &st);
+		assert_true(!runs || (st.mirrors > 60 && st.memos_fickle > 200));
+		rig_close(&r[0]);
+		rig_close(&r[1]);
+	}
+}
+
+/* More accesses than there are memos, of two sizes, at the end of a page that another than the next follows in the
+ * host: each one's limit is its own, or good for all. */
+static void many_memos(void **state)
+{
+	enum { PAIRS = 4000 };
+	static const struct soft_config cfg = {.hot = SOFT_HOT_ALWAYS};
+	static uint8_t prog[PAIRS * 5 + 8];
+	uint8_t *p = prog;
+	struct rig r;
+
+	for (unsigned i = 0; i < PAIRS; i++, p += 5)
+		memcpy(p, (const uint8_t[]){0x8a, 0x07, 0x48, 0x03, 0x16}, 5);
+	*p++ = 0xff; /* mov al, [rdi]; add rdx, [rsi]; ...; dec ecx; jnz prog; hlt */
+	*p++ = 0xc9;
+	*p++ = 0x0f;
+	*p++ = 0x85;
+	memcpy(p, &(int32_t){-(int32_t)(p + 4 - prog)}, 4);
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	code(&r, RIG_CODE, prog, sizeof(prog));
+	r.ram[RIG_CODE + sizeof(prog)] = 0xf4;
+	*rig_pte(&r, RIG_DATA + PAGE_SIZE) = (RIG_DATA + 5 * PAGE_SIZE) | 0x67;
+	rig_put64(&r, RIG_DATA + PAGE_SIZE - 4, UINT64_C(0x7777777700000003));
+	rig_put64(&r, RIG_DATA + 5 * PAGE_SIZE, 1);
+	rig_reset(&r, true);
+	r.s->gpr[RDI] = RIG_DATA + PAGE_SIZE - 1;
+	r.s->gpr[RSI] = RIG_DATA + PAGE_SIZE - 4;
+	r.s->gpr[RDX] = 0;
+	r.s->gpr[RCX] = 3;
+	assert_int_equal(rig_run(&r), EXIT_HLT);
+	assert_int_equal(r.s->gpr[RCX], 0);
+	assert_int_equal(r.s->gpr[RDX], UINT64_C(0x100000003) * 3 * PAIRS);
+	rig_close(&r);
+}
+
 /* A block of the most instructions there are, all of the kind with the longest code */
 static void many_strings(void **state)
 {
@@ -496,7 +630,8 @@ int main(void)
 		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
 		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
 		cmocka_unit_test(ahead_modified), cmocka_unit_test(strings),
-		cmocka_unit_test(mirrors),        cmocka_unit_test(many_strings),
+		cmocka_unit_test(mirrors),        cmocka_unit_test(memos),
+		cmocka_unit_test(many_memos),     cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
 	};
 

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: ISC */
+/* memo.c: the page that an access found last.
+ *
+ * In busy user code (hot.c) probes that may change the flags have a memo: ntag and addend as in the
+ * TLB's entries, at a place that is known when the code is made. mov 16(%rbx),%rax becomes
+ *
+ *	lea	16+MEMO_BIAS(%rbx),%r11
+ *	add	%gs:memo.ntag,%r11	offset in the page if this is the page
+ *	cmp	%gs:memo.limit,%r11	4088
+ *	ja	stub			probes as others do, and copies the entry
+ *	mov	%gs:memo.addend,%r11
+ *	mov	16-12(%rbx,%r11),%rax	TLB_BIAS
+ *
+ * which is shorter, and the address waits for no load whose place depends on it. An access whose page
+ * changes often is better off without: stubs count, and one that runs too often in too short a time
+ * has its block made again. Memos are as good as the TLB that they come from, and end when anything
+ * is taken out of that. Which ends all of a view's: they are few. */
+#include "engine/soft/memo.h"
+
+#include "base/str.h"
+#include "engine/soft/emit.h"
+#include "engine/soft/span.h"
+#include "engine/soft/view.h"
+
+/* Runs of a stub, and the host's cycles in which they are too many: a stub and the jump to it that was
+ * not foreseen take some 25. Then the memo gets more than a page, so many times at most. */
+#define MEMO_RUNS   1024u
+#define MEMO_CYCLES (MEMO_RUNS * 128u)
+/* Cycles before memos are given out anew: about a second */
+#define MEMO_ROUND (UINT64_C(1) << 31)
+/* The filter of fickle instructions says too much when it holds that many. */
+#define FICKLE_MAX (FICKLE_BITS / 64u)
+
+#define MEMO_TRIES 4u
+
+/* memo_asks besides the memo's number */
+#define ASK_SIZE_SHIFT 16
+
+/* Empty memos are zeroes. They then hit for user code's accesses at -MEMO_BIAS, which lead to
+ * addresses of the host's kernel: the fault makes the interpreter look. */
+#define MEMO_BIAS (1 << 30)
+
+#define MEMO(m, field)                                                       \
+	(int32_t)(GS_MEMO((m)->write) + (m)->id * sizeof(struct soft_memo) + \
+		  offsetof(struct soft_memo, field))
+
+/* Accesses of up to so many bytes have these memos. The first ones that ask get them; after a while they are given
+ * out anew, to code that is hot then, though older code may still have them too: so a limit must be good for all. */
+static const struct {
+	uint16_t size, first, n;
+} classes[MEMO_CLASSES] = {{8, 1, 704}, {64, 705, 256}, {256, 961, 63}};
+_Static_assert(961 + 63 == MEMOS, "classes");
+
+static unsigned class_of(uint32_t size)
+{
+	return size <= 8 ? 0 : size <= 64 ? 1 : 2;
+}
+
+/* The highest offset in so many bytes for accesses of that size */
+static uint64_t limit_in(uint64_t bytes, uint32_t size)
+{
+	return bytes - classes[class_of(size)].size;
+}
+
+static int32_t left_of(const struct tr_memo *m)
+{
+	return GS_OFF(memo_left[m->write]) + m->id * 4;
+}
+
+/* ---- probes ---------------------------------------------------------------------------------- */
+
+static uint32_t fickle_bit(uint64_t rip)
+{
+	return (uint32_t)(rip * UINT64_C(0x9e3779b97f4a7c15) >> 32) % FICKLE_BITS;
+}
+
+static bool memo_left(struct soft_cache *c, unsigned k)
+{
+	if (c->n_memos[k] < classes[k].n)
+		return true;
+	if (vcpu_ticks() - c->memos_since[k] < MEMO_ROUND)
+		return false;
+	c->memos_since[k] = vcpu_ticks();
+	c->n_memos[k] = 0;
+	return true;
+}
+
+bool memo_wanted(const struct tr *t, const struct tr_memo *m)
+{
+	return t->mode & MODE_BUSY && !m->spares && !insn_is_atomic(&t->insn[t->i]) &&
+	       t->n_memos < MEMOS_MAX && t->sv->bmi2 && !t->sv->cfg.no_memos &&
+	       m->disp < MEMO_BIAS && m->disp > -MEMO_BIAS &&
+	       !bit_get(t->c->fickle, fickle_bit(t->rip + t->off[t->i])) &&
+	       memo_left(t->c, class_of(m->size));
+}
+
+static void check(struct tr *t, struct tr_memo *m)
+{
+	struct asm_buf *a = &t->a;
+
+	asm_lea(a, 8, T1, m->base, -1, 1, m->disp + MEMO_BIAS);
+	asm_gs(a, OPC_ADD, 8, T1, -1, MEMO(m, ntag));
+	line_jump(t, 15);
+	asm_gs(a, OPC_CMP, 8, T1, -1, MEMO(m, limit));
+	m->miss = asm_jcc(a, CC_A, NULL);
+	asm_ld_gs(a, T1, MEMO(m, addend));
+	m->back = a->p;
+	if (m->source >= 0)
+		flags_again(t, m->source);
+}
+
+void memo_probe(struct tr *t, const struct tr_memo *memo)
+{
+	struct tr_memo *m = &t->memo[t->n_memos];
+
+	*m = *memo;
+	unsigned k = class_of(m->size);
+
+	m->id = (uint16_t)(classes[k].first + t->c->n_memos[k]++);
+	t->c->top_memos[k] = MAX(t->c->top_memos[k], t->c->n_memos[k]);
+	tr_stub(t, STUB_MEMO, NULL, t->n_memos++);
+	check(t, m);
+}
+
+/* ---- stubs ----------------------------------------------------------------------------------- */
+
+/* To soft_on_memo() */
+static void ask(struct tr *t, const struct tr_memo *m)
+{
+	asm_mov_ri(&t->a, T2, m->id | m->size << ASK_SIZE_SHIFT);
+	asm_st_gs(&t->a, T2, GS_OFF(memo_asks));
+	asm_mov_ri(&t->a, T2, m->site);
+	asm_jmp(&t->a, t->c->code.rw + t->c->t_memo);
+}
+
+/* T1: the addend */
+static void fill(struct tr *t, const struct tr_memo *m, unsigned ntag)
+{
+	asm_st_gs(&t->a, ntag, MEMO(m, ntag));
+	asm_st_gs(&t->a, T1, MEMO(m, addend));
+	asm_mov_ri(&t->a, ntag, limit_in(PAGE_SIZE, m->size));
+	asm_st_gs(&t->a, ntag, MEMO(m, limit));
+	asm_st_gs(&t->a, T1, (int32_t)GS_MEMO(m->write)); /* not empty any more */
+}
+
+void memo_stub(struct tr *t, unsigned n)
+{
+	const struct tr_memo *m = &t->memo[n];
+	struct asm_buf *a = &t->a;
+	uint8_t *none;
+
+	asm_patch32(m->miss, a->p);
+	if (m->base != T0)
+		asm_lea(a, 8, T0, m->base, -1, 1, m->disp);
+	asm_rorx(a, T1, T0, PAGE_SHIFT);
+	asm_movzx16(a, T1, T1);
+	asm_mov_rr(a, T2, T0);
+	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, m->write));
+	asm_alu_ri(a, 7, 8, T2, (int32_t)(PAGE_SIZE - m->size));
+	tr_stub(t, m->kind, asm_jcc(a, CC_A, NULL), m->arg)->flags = m->source;
+	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, m->write));
+	asm_rr(a, OPC_SUB, 8, T2, T0);
+	asm_lea(a, 8, T2, T2, -1, 1, -MEMO_BIAS);
+	fill(t, m, T2);
+	asm_gs(a, OPC_LOAD, 4, T2, -1, left_of(m));
+	asm_alu_ri(a, 5, 4, T2, 1);
+	none = asm_jcc(a, CC_B, NULL);
+	asm_gs(a, OPC_STORE, 4, T2, -1, left_of(m));
+	asm_jmp(a, m->back);
+	asm_patch32(none, a->p);
+	if (m->source >= 0)
+		flags_again(t, m->source);
+	ask(t, m);
+}
+
+/* ---- what stubs ask, and the end --------------------------------------------------------------- */
+
+static struct soft_memo *memos_of(struct soft_view *view, bool write)
+{
+	return (void *)(view->gs + GS_MEMO(write));
+}
+
+/* More than the page: of the pages around ea that the TLB has as well, those that are so in the host. */
+static bool widen(struct soft_vcpu *v, struct soft_memo *m, gva_t ea, bool write, uint32_t asks)
+{
+	uint64_t bytes;
+	gva_t from;
+	hva_t host = soft_extent(v, ea, write, &from, &bytes);
+
+	if (!host || bytes <= PAGE_SIZE)
+		return false;
+	*m = (struct soft_memo){.ntag = -from - MEMO_BIAS,
+				.addend = (uint64_t)host - from + TLB_BIAS,
+				.limit = limit_in(bytes, asks >> ASK_SIZE_SHIFT)};
+	memos_of(v->view, write)->ntag = 1;
+	return true;
+}
+
+/* The instruction at rip shall have no memo. */
+static void make_anew(struct soft_vcpu *v, struct soft_block *b, uint64_t rip)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+
+	v->stats.memos_fickle++;
+	v->cpu.s.rip = soft_to_rip(v, rip);
+	plat_mutex_lock(&sv->lock);
+	if (++c->n_fickle > FICKLE_MAX) {
+		memset(c->fickle, 0, sizeof(c->fickle));
+		c->n_fickle = 1;
+	}
+	bit_set(c->fickle, fickle_bit(rip));
+	if (!b->dead)
+		soft_block_drop(sv, b);
+	plat_mutex_unlock(&sv->lock);
+}
+
+const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
+{
+	struct soft_vm *sv = v->sv;
+	struct soft_cache *c = sv->cache;
+	struct soft_block *b = &c->block[site_block(site)];
+	const struct soft_site *s = &c->site[b->sites + site_insn(site)];
+	bool write = site & SITE_WRITE;
+	uint32_t asks = (uint32_t)v->memo_asks, id = asks % MEMOS;
+	struct soft_memo *m = memos_of(v->view, write) + id;
+	uint8_t *tries = &v->memo_tries[write][id];
+	uint64_t now = vcpu_ticks(), since = now - v->memo_asked[write][id];
+	uint32_t runs = sv->cfg.memo_runs;
+
+	v->memo_asked[write][id] = now;
+	v->memo_left[write][id] = runs ? runs : MEMO_RUNS;
+	if (since > MEMO_CYCLES && !runs) {
+		*tries = 0;
+	} else if ((*tries)++ >= MEMO_TRIES || !widen(v, m, ea, write, asks)) {
+		*tries = 0;
+		make_anew(v, b, soft_rip(v, b) + s->guest);
+		return soft_next(v);
+	}
+	return soft_rx(c, b->code + s->host);
+}
+
+void soft_memos_end(struct soft_vcpu *v, struct soft_view *view, bool write)
+{
+	struct soft_memo *memos = memos_of(view, write);
+
+	if (!memos->ntag)
+		return;
+	memos->ntag = 0;
+	for (unsigned k = 0; k < MEMO_CLASSES; k++)
+		memset(memos + classes[k].first, 0, v->sv->cache->top_memos[k] * sizeof(*memos));
+}
+
+void soft_memos_end_all(struct soft_vcpu *v)
+{
+	for (unsigned i = 0; i < VIEWS; i++) {
+		soft_memos_end(v, &v->views[i], false);
+		soft_memos_end(v, &v->views[i], true);
+	}
+}
