@@ -2212,6 +2212,13 @@ ROW "MOV DR5 without DE is DR7", K64, NONE, ANY, 0x400
 	GO
 	db 0x0f, 0x21, 0xe8
 END
+ROW "DR0: any address, canonical or not", K64, NONE, ANY, 0x800000000000
+	GO
+	mov rax, 0x800000000000
+	mov dr0, rax
+	xor eax, eax
+	mov rax, dr0
+END
 ROW "DR6 above 32 bits", K64, GP, 0
 	mov rax, 1 << 32
 	GO
