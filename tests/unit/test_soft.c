@@ -552,6 +552,49 @@ static void many_memos(void **state)
 	rig_close(&r);
 }
 
+/* Code for which the cache is too small at first, run again and again: in the end all of it is there. With a bound
+ * of its own the cache stays as it is. */
+static void growth(void **state)
+{
+	enum { LOADS = 300000 };
+	static const struct soft_config cfg[] = {{.cache_bytes = 0},
+						 {.cache_bytes = SOFT_CACHE_DEFAULT}};
+	static uint8_t prog[LOADS * 3 + 9];
+	uint8_t *p = prog;
+	struct soft_stats was, st;
+
+	for (unsigned i = 0; i < LOADS; i++, p += 3)
+		memcpy(p, (const uint8_t[]){0x48, 0x8b, 0x36}, 3); /* mov rsi, [rsi] */
+	memcpy(p, (const uint8_t[]){0xff, 0xc9, 0x0f, 0x85}, 4);   /* dec ecx; jnz prog */
+	p += 4;
+	memcpy(p, &(int32_t){-(int32_t)(p + 4 - prog)}, 4);
+	p[4] = 0xf4;
+	for (unsigned i = 0; i < ARRAY_SIZE(cfg); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &cfg[i]), 0);
+		code(&r, 0x400000, prog, sizeof(prog));
+		rig_put64(&r, RIG_DATA, RIG_DATA);
+		for (unsigned run = 0; run < 2; run++) {
+			soft_stats_read(r.vm, &was);
+			rig_reset(&r, false);
+			r.s->rip = 0x400000;
+			r.s->gpr[RSI] = RIG_DATA;
+			r.s->gpr[RCX] = run ? 1 : 6;
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->gpr[RCX], 0);
+			assert_int_equal(r.s->gpr[RSI], RIG_DATA);
+		}
+		soft_stats_read(r.vm, &st);
+		assert_true(st.flushes > 8);
+		if (!i)
+			assert_int_equal(st.blocks, was.blocks);
+		else
+			assert_true(st.blocks > was.blocks);
+		rig_close(&r);
+	}
+}
+
 /* A block of the most instructions there are, all of the kind with the longest code */
 static void many_strings(void **state)
 {
@@ -631,8 +674,8 @@ int main(void)
 		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
 		cmocka_unit_test(ahead_modified), cmocka_unit_test(strings),
 		cmocka_unit_test(mirrors),        cmocka_unit_test(memos),
-		cmocka_unit_test(many_memos),     cmocka_unit_test(many_strings),
-		cmocka_unit_test(profile),
+		cmocka_unit_test(many_memos),     cmocka_unit_test(growth),
+		cmocka_unit_test(many_strings),   cmocka_unit_test(profile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
