@@ -46,6 +46,60 @@ EDGE "LDS at FFFDH", GP, lds ax, [si - 2]
 EDGE "CALL near at FFFFH", GP, call [si]
 EDGE "CMPXCHG8B at FFFCH", GP, cmpxchg8b [si - 3]
 EDGE "LGDT at FFFCH", GP, lgdt [si - 3]
+; x87 operands: the last place that is good, and 2 or 16 bytes on; TOP stays, nothing is written
+%macro X87 4+				; name, size, step, code: at [si] or [bp]
+ROW {%1, ": the segment's last byte"}, NONE
+	fninit
+	fld1
+	mov si, (0x10000 - (%2)) & 0xffff
+	%define R si
+	%4
+END
+ROW {%1, " over the segment's end: #GP"}, GP
+	fninit
+	fld1
+	mov si, (0x10000 - (%2) + (%3)) & 0xffff
+	AT
+	%4
+END
+ROW {%1, " over the stack segment's end: #SS"}, SS_
+	fninit
+	fld1
+	mov bp, (0x10000 - (%2) + (%3)) & 0xffff
+	%define R bp
+	AT
+	%4
+END
+ROW {%1, " ...: nothing has changed"}, NONE, 0x5ac33800
+	fninit
+	fld1
+	mov word [cs:O(fix_ip)], O(.done%[rn])
+	mov si, (0x10000 - (%2) + (%3)) & 0xffff
+	mov word [0xfff8], 0x5ac3
+	call hook_gp
+	%define R si
+	%4
+.done%[rn]:
+	mov eax, [0xfff8]
+	shl eax, 16
+	fnstsw ax
+END
+	%undef R			; or it would be expanded in the next call's code
+%endmacro
+X87 "FLD m80", 10, 2, fld tword [R]
+X87 "FSTP m80", 10, 2, fstp tword [R]
+X87 "FBLD", 10, 2, fbld [R]
+X87 "FBSTP", 10, 2, fbstp [R]
+X87 "FNSTENV, 14 bytes", 14, 2, fnstenv [R]
+X87 "FNSTENV, 28 bytes", 28, 2, o32 fnstenv [R]
+X87 "FLDENV, 14 bytes", 14, 2, fldenv [R]
+X87 "FLDENV, 28 bytes", 28, 2, o32 fldenv [R]
+X87 "FNSAVE, 94 bytes", 94, 2, fnsave [R]
+X87 "FNSAVE, 108 bytes", 108, 2, o32 fnsave [R]
+X87 "FRSTOR, 94 bytes", 94, 2, frstor [R]
+X87 "FRSTOR, 108 bytes", 108, 2, o32 frstor [R]
+X87 "FXSAVE", 512, 16, fxsave [R]
+X87 "FXRSTOR", 512, 16, fxrstor [R]
 ; Parts of an operand are addressed one by one and wrap one by one: seen on processors.
 ROW "LDS at FFFEH: the selector is at 0", NONE, 0x30011234
 	mov word [0xfffe], 0x1234

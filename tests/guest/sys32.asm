@@ -670,6 +670,100 @@ ROW "16-bit stack keeps the upper half of ESP", K32, NONE, ANY, 0x1230fffe
 	mov esp, STACK
 END
 
+; ---- x87 operands over the end of a segment and of a page: neither memory nor stack has changed ----
+%macro X87 6				; name, size, write, step, operand size 16 (2: has none), bytes
+	%assign m 0
+	%rep 4
+	X87AT {%1}, %2, %3, %4, ((%5) ^ (m >> 1)) & ((%5) < 2), {%6}, m
+	%assign m m + 1
+	%endrep
+%endmacro
+%macro X87AT 7
+	%xdefine mode %7
+	%assign by %4
+	%assign pby %4
+	%if %4 == 16			; what FXSAVE writes here ends at 288
+	%assign pby 512 - 288 + 16
+	%endif
+	X87END {%1, ": the segment's last byte"}, mode, NONE, ANY, 0x26, 0x1000 - (%2), %5, {%6}
+	X87END {%1, ": over the segment's end"}, mode, GP, 0, 0x26, 0x1000 - (%2) + by, %5, {%6}
+	%if mode & 1
+	X87END {%1, ": over the stack segment's end"}, mode, SS_, 0, 0x36, 0x1000 - (%2) + by, %5, {%6}
+	%endif
+	X87PAGE {%1, ": over a page's end"}, mode, (%3) * 2 | (mode & 1) * 4, 0, VT + 0x1000 - (%2) + pby, %5, {%6}
+	%if (%3) && (mode & 1)
+	X87PAGE {%1, ": over a page's end, read-only"}, mode, 7, FRAME2 + 5, VT + 0x1000 - (%2) + pby, %5, {%6}
+	%endif
+%endmacro
+%macro X87ROW 5				; mode, segment prefix, offset, 66H?, bytes
+	%if %1 >= 2
+	db 0x67
+	%endif
+	%if %2
+	db %2
+	%endif
+	%if %4
+	db 0x66
+	%endif
+	db %5
+%endmacro
+%macro X87END 8				; name, mode, vector, error, segment prefix, offset, 66H, bytes
+ROW {%1}, %2, %3, %4
+	mov dword [gdt + SLOT], 0x0fff | (FRAME & 0xffff) << 16
+	mov dword [gdt + SLOT + 4], 0x40f300 | FRAME >> 16 & 0xff
+	mov dword [go_ax], SLOT + 3 * ((%2) & 1)
+	fld1
+	%if %3 != NONE
+	mov dword [FRAME + 0xff8], KEPT
+	mov dword [kept_at], FRAME + 0xff8
+	%endif
+	GO
+	%if %5 == 0x36
+	mov ss, ax
+	%else
+	mov es, ax
+	%endif
+	mov ebx, %6
+	%if %3 != NONE
+	AT
+	%endif
+	X87ROW %2, %5, %6, %7, {%8}
+	%if %5 == 0x36
+	mov ebx, SUD
+	mov ss, bx
+	%endif
+	END
+%endmacro
+%macro X87PAGE 7			; name, mode, error, second PTE, address, 66H, bytes
+ROW {%1}, %2, PF, %3, VT + 0x1000
+	mov dword [PT_TEST], FRAME + 7
+	mov dword [PT_TEST + 4], %4
+	fld1
+	mov dword [FRAME + 0xff8], KEPT
+	mov dword [kept_at], FRAME + 0xff8
+	call paging_on
+	GO
+	mov ebx, %5
+	AT
+	X87ROW %2, 0, %5, %6, {%7}
+	END
+%endmacro
+%define M(r) ((r) << 3 | 3)			; [EBX]
+X87 "FLD m80", 10, 0, 2, 2, {0xdb, M(5)}
+X87 "FSTP m80", 10, 1, 2, 2, {0xdb, M(7)}
+X87 "FBLD", 10, 0, 2, 2, {0xdf, M(4)}
+X87 "FBSTP", 10, 1, 2, 2, {0xdf, M(6)}
+X87 "FNSTENV, 14 bytes", 14, 1, 2, 1, {0xd9, M(6)}
+X87 "FNSTENV, 28 bytes", 28, 1, 2, 0, {0xd9, M(6)}
+X87 "FLDENV, 14 bytes", 14, 0, 2, 1, {0xd9, M(4)}
+X87 "FLDENV, 28 bytes", 28, 0, 2, 0, {0xd9, M(4)}
+X87 "FNSAVE, 94 bytes", 94, 1, 2, 1, {0xdd, M(6)}
+X87 "FNSAVE, 108 bytes", 108, 1, 2, 0, {0xdd, M(6)}
+X87 "FRSTOR, 94 bytes", 94, 0, 2, 1, {0xdd, M(4)}
+X87 "FRSTOR, 108 bytes", 108, 0, 2, 0, {0xdd, M(4)}
+X87 "FXSAVE", 512, 1, 16, 2, {0x0f, 0xae, M(0)}
+X87 "FXRSTOR", 512, 0, 16, 2, {0x0f, 0xae, M(1)}
+
 ; ---- far transfers ----
 %macro FARCODE 7			; how, type, DPL, RPL, P, ring, mode
 	%assign vec NONE
