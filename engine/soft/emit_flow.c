@@ -41,7 +41,7 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 		asm_jmp_gs(&t->a, -1, (int32_t)(GS_JCODE(JC_USER) + index * 8));
 		return true;
 	}
-	tgt = soft_tgt_get(t->sv, target, mode & ~MODE_PLAIN);
+	tgt = soft_tgt_get(t->sv, target, mode & ~(MODE_PLAIN | MODE_BUSY));
 	if (tgt < 0)
 		return false;
 	asm_mov_ri(&t->a, T2, (uint64_t)tgt);

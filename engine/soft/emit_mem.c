@@ -215,6 +215,7 @@ static struct tr_memo what_to_probe(const struct tr *t, const struct tr_group *g
 	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
 	struct tr_memo m = {.base = (int8_t)base,
 			    .disp = disp,
+			    .user = t->ctx == CTX_USER,
 			    .write = g ? g->write : write,
 			    .size = g ? (uint32_t)(g->max - g->min) : size,
 			    .source = (int8_t)source,

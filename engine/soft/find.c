@@ -57,8 +57,7 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 	gpa_t gpa, gpa2 = NO_GPA;
 	bool global2 = true;
 
-	if (MODE_IS_USER(mode))
-		mode |= soft_hot_mode(v, rip);
+	mode |= soft_hot_mode(v, rip);
 	for (;;) {
 		struct soft_block *b;
 		enum tr_result r = TR_OK;

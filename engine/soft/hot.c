@@ -25,6 +25,12 @@ static uint32_t key(const struct soft_vcpu *v, uint64_t rip)
 uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip)
 {
 	enum soft_hot how = v->sv->cfg.hot;
+
+	/* Kernels are in the upper half, below is what unpacks and starts them: no interrupt tells where it loops. */
+	if (!MODE_IS_USER(v->mode))
+		return (v->mode & MODE_CTX) == CTX_KERNEL && !(rip >> 63) && how != SOFT_HOT_NEVER
+			       ? MODE_BUSY
+			       : 0;
 	uint8_t heat = how == SOFT_HOT_SAMPLED  ? v->heat[key(v, rip)]
 		       : how == SOFT_HOT_ALWAYS ? BUSY
 						: 0;

@@ -251,7 +251,7 @@ static void forget_user(struct soft_vcpu *v, const struct soft_block *b)
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 {
 	bool user = MODE_IS_USER(b->mode);
-	int tgt = user ? -1 : soft_tgt_peek(sv, b->rip, b->mode);
+	int tgt = user ? -1 : soft_tgt_peek(sv, b->rip, block_mode(b));
 
 	for (unsigned i = 0; i < sv->n_vcpus; i++) {
 		struct soft_vcpu *v = sv->vcpu[i];

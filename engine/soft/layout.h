@@ -5,8 +5,8 @@
  *	GS_TLB0		the kernel's TLBs, by context for reads and for writes, each of two arrays
  *	GS_JC0		the kernel's jump caches, two arrays each
  *	GS_TGT		one slot for each target of a kernel's jump that leaves its page
- *	GS_TLB1, GS_JC1	the same for user code
- *	GS_MEMO1	its memos, for reads and for writes
+ *	GS_MEMO0	memos of accesses, for reads and for writes
+ *	GS_TLB1, GS_JC1, GS_MEMO1	the same for user code
  *
  * Committed where touched; zeroes in the TLBs mean "nothing cached". The last part exists once for each of a
  * few address spaces (struct soft_view); the rest is the same memory in all of their windows. */
@@ -47,7 +47,7 @@ enum soft_ctx {
 /* Of blocks, not vCPUs */
 #define MODE_PLAIN         BIT(15) /* no shared probes (group.c) */
 #define MODE_FIXED         BIT(16) /* user code for one linear address (hot.c) */
-#define MODE_BUSY          BIT(17) /* and its probes have memos (memo.c) */
+#define MODE_BUSY          BIT(17) /* its probes have memos (memo.c) */
 #define MODE_INTERP        0u      /* not translated at all */
 #define MODE_IS_USER(mode) (((mode)&MODE_CTX) == CTX_USER)
 /* Translations of user code do not depend on where the page is mapped: processes share them. But for
@@ -91,7 +91,8 @@ struct soft_memo {
 #define GS_TLB0   GS_STRUCT
 #define GS_JC0    (GS_TLB0 + 8u * TLB_BYTES)
 #define GS_TGT    (GS_JC0 + JC_KERNELS * 2u * JC_BYTES)
-#define GS_SHARED (GS_TGT + TGT_MAX * 8u)
+#define GS_MEMO0  (GS_TGT + TGT_MAX * 8u)
+#define GS_SHARED (GS_MEMO0 + 2u * MEMO_BYTES)
 #define GS_TLB1   GS_SHARED
 #define GS_JC1    (GS_TLB1 + 4u * TLB_BYTES)
 #define GS_MEMO1  (GS_JC1 + 2u * JC_BYTES)
@@ -102,7 +103,7 @@ struct soft_memo {
 	((ctx) == CTX_USER ? GS_TLB1 + (kind)*2u * TLB_BYTES \
 			   : GS_TLB0 + (((ctx) / 2u) * 2u + (kind)) * 2u * TLB_BYTES)
 #define GS_ADDEND(ctx, kind) (GS_NTAG(ctx, kind) + TLB_BYTES)
-#define GS_MEMO(kind)        (GS_MEMO1 + (kind)*MEMO_BYTES)
+#define GS_MEMO(user, kind)  (((user) ? GS_MEMO1 : GS_MEMO0) + (kind)*MEMO_BYTES)
 #define GS_JNTAG(set)        ((set) == JC_USER ? GS_JC1 : GS_JC0 + (set)*2u * JC_BYTES)
 #define GS_JCODE(set)        (GS_JNTAG(set) + JC_BYTES)
 

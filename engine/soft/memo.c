@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* memo.c: the page that an access found last.
  *
- * In busy user code (hot.c) probes that may change the flags have a memo: ntag and addend as in the
+ * In busy code (hot.c) probes that may change the flags have a memo: ntag and addend as in the
  * TLB's entries, at a place that is known when the code is made. mov 16(%rbx),%rax becomes
  *
  *	lea	16+MEMO_BIAS(%rbx),%r11
@@ -40,8 +40,8 @@
  * addresses of the host's kernel: the fault makes the interpreter look. */
 #define MEMO_BIAS (1 << 30)
 
-#define MEMO(m, field)                                                       \
-	(int32_t)(GS_MEMO((m)->write) + (m)->id * sizeof(struct soft_memo) + \
+#define MEMO(m, field)                                                                  \
+	(int32_t)(GS_MEMO((m)->user, (m)->write) + (m)->id * sizeof(struct soft_memo) + \
 		  offsetof(struct soft_memo, field))
 
 /* Accesses of up to so many bytes have these memos. The first ones that ask get them; after a while they are given
@@ -140,7 +140,7 @@ static void fill(struct tr *t, const struct tr_memo *m, unsigned ntag)
 	asm_st_gs(&t->a, T1, MEMO(m, addend));
 	asm_mov_ri(&t->a, ntag, limit_in(PAGE_SIZE, m->size));
 	asm_st_gs(&t->a, ntag, MEMO(m, limit));
-	asm_st_gs(&t->a, T1, (int32_t)GS_MEMO(m->write)); /* not empty any more */
+	asm_st_gs(&t->a, T1, (int32_t)GS_MEMO(m->user, m->write)); /* not empty any more */
 }
 
 void memo_stub(struct tr *t, unsigned n)
@@ -175,9 +175,9 @@ void memo_stub(struct tr *t, unsigned n)
 
 /* ---- what stubs ask, and the end --------------------------------------------------------------- */
 
-static struct soft_memo *memos_of(struct soft_view *view, bool write)
+static struct soft_memo *memos_of(uint8_t *gs, bool user, bool write)
 {
-	return (void *)(view->gs + GS_MEMO(write));
+	return (void *)(gs + GS_MEMO(user, write));
 }
 
 /* More than the page: of the pages around ea that the TLB has as well, those that are so in the host. */
@@ -192,7 +192,7 @@ static bool widen(struct soft_vcpu *v, struct soft_memo *m, gva_t ea, bool write
 	*m = (struct soft_memo){.ntag = -from - MEMO_BIAS,
 				.addend = (uint64_t)host - from + TLB_BIAS,
 				.limit = limit_in(bytes, asks >> ASK_SIZE_SHIFT)};
-	memos_of(v->view, write)->ntag = 1;
+	memos_of(v->view->gs, MODE_IS_USER(v->mode), write)->ntag = 1;
 	return true;
 }
 
@@ -223,7 +223,7 @@ const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	const struct soft_site *s = &c->site[b->sites + site_insn(site)];
 	bool write = site & SITE_WRITE;
 	uint32_t asks = (uint32_t)v->memo_asks, id = asks % MEMOS;
-	struct soft_memo *m = memos_of(v->view, write) + id;
+	struct soft_memo *m = memos_of(v->view->gs, MODE_IS_USER(v->mode), write) + id;
 	uint8_t *tries = &v->memo_tries[write][id];
 	uint64_t now = vcpu_ticks(), since = now - v->memo_asked[write][id];
 	uint32_t runs = sv->cfg.memo_runs;
@@ -240,21 +240,27 @@ const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return soft_rx(c, b->code + s->host);
 }
 
-void soft_memos_end(struct soft_vcpu *v, struct soft_view *view, bool write)
+static void end(const struct soft_cache *c, struct soft_memo *memos)
 {
-	struct soft_memo *memos = memos_of(view, write);
-
 	if (!memos->ntag)
 		return;
 	memos->ntag = 0;
 	for (unsigned k = 0; k < MEMO_CLASSES; k++)
-		memset(memos + classes[k].first, 0, v->sv->cache->top_memos[k] * sizeof(*memos));
+		memset(memos + classes[k].first, 0, c->top_memos[k] * sizeof(*memos));
 }
 
-void soft_memos_end_all(struct soft_vcpu *v)
+void soft_memos_end(struct soft_vcpu *v, struct soft_view *view, bool write)
 {
-	for (unsigned i = 0; i < VIEWS; i++) {
-		soft_memos_end(v, &v->views[i], false);
-		soft_memos_end(v, &v->views[i], true);
+	uint8_t *gs = view ? view->gs : v->view->gs;
+
+	end(v->sv->cache, memos_of(gs, view, write));
+}
+
+void soft_memos_end_all(struct soft_vcpu *v, bool reads)
+{
+	for (unsigned write = !reads; write < 2; write++) {
+		soft_memos_end(v, NULL, write);
+		for (unsigned i = 0; i < VIEWS; i++)
+			soft_memos_end(v, &v->views[i], write);
 	}
 }

@@ -12,7 +12,7 @@ struct tr;
 /* A probe; one with a memo until its stub is emitted */
 struct tr_memo {
 	int8_t base; /* the linear address: base + disp. T0: itself */
-	bool write;
+	bool user, write;
 	bool spares;   /* the flags: then it has none */
 	int8_t source; /* of the flags, or -1 where they are dead */
 	uint16_t id;
@@ -30,8 +30,9 @@ bool memo_wanted(const struct tr *t, const struct tr_memo *m);
 void memo_probe(struct tr *t, const struct tr_memo *memo);
 void memo_stub(struct tr *t, unsigned n);
 
-/* Something leaves the view's TLB, of entries for reads or for writes. */
+/* Something leaves the view's TLB, or, NULL, the kernel's, of entries for reads or for writes. */
 void soft_memos_end(struct soft_vcpu *v, struct soft_view *view, bool write);
-void soft_memos_end_all(struct soft_vcpu *v); /* of all views, for both */
+void soft_memos_end_all(struct soft_vcpu *v,
+			bool reads); /* of all; for writes, and for reads too */
 
 #endif

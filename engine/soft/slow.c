@@ -260,7 +260,7 @@ const uint8_t *soft_on_tgt(struct soft_vcpu *v, uint32_t tgt, uint64_t ea)
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
 	to = soft_find_block(v, v->mode, &global);
-	if (to && c->generation == generation && to->mode == c->tgt[tgt].mode &&
+	if (to && c->generation == generation && block_mode(to) == c->tgt[tgt].mode &&
 	    soft_linear(v) == c->tgt[tgt].rip) {
 		plat_mutex_lock(&sv->lock);
 		if (!to->dead)

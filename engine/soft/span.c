@@ -41,7 +41,7 @@ static bool mirror_make(struct soft_vcpu *v, const struct soft_mirror *m)
 	if (!v->mirror_memory)
 		return false;
 	soft_spans_end(v); /* one may lead through what was there */
-	soft_memos_end_all(v);
+	soft_memos_end_all(v, true);
 	for (uint32_t i = 0; i < m->n; i++)
 		if (plat_mirror_page(mirror_base(v, m) + i * PAGE_SIZE, m->page[i]))
 			return false;

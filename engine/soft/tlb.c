@@ -97,6 +97,8 @@ void soft_tlb_flush_shared(struct soft_vcpu *v, bool global)
 	struct soft_log *log = &v->log_tlb[global];
 
 	soft_spans_end(v);
+	soft_memos_end(v, NULL, false);
+	soft_memos_end(v, NULL, true);
 	if (log->n > LOG_MAX) {
 		init_shared(v);
 		return;
@@ -137,7 +139,7 @@ void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
 		for (unsigned i = 0; i < (is_own(t) ? VIEWS : 1); i++)
 			entry_clear(v->views[i].gs, t, index);
-	soft_memos_end_all(v);
+	soft_memos_end_all(v, true);
 }
 
 /* ---- from host pages to write entries ------------------------------------------------------- */
@@ -206,8 +208,7 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 	uint32_t next;
 
 	soft_spans_end(v);
-	for (unsigned i = 0; i < VIEWS; i++)
-		soft_memos_end(v, &v->views[i], true);
+	soft_memos_end_all(v, false);
 	for (uint32_t i = *rev_head(v, page); i; i = next) {
 		uint32_t e = i - 1;
 		struct soft_rev *r = rev_of(v, e);

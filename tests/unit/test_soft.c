@@ -418,7 +418,7 @@ static void mirrors(void **state)
 	rig_close(&r[1]);
 }
 
-/* Hot user code that goes from page to page, some of them in several places, one of which changes again and
+/* Busy code that goes from page to page, some of them in several places, one of which changes again and
  * again: what its accesses remember of pages is never more than the interpreter finds. */
 static void memos(void **state)
 {
@@ -492,7 +492,7 @@ static void memos(void **state)
 					code(&r[k], RIG_HANDLER + VEC_BP * 16, cr3, sizeof(cr3));
 				code(&r[k], at, prog, sizeof(prog));
 				r[k].vm->engine->memory_changed(r[k].vm, 0, RIG_DATA);
-				rig_reset(&r[k], true);
+				rig_reset(&r[k], x >> 26 & 1);
 				r[k].s->rip = at;
 				r[k].s->gpr[RBX] = x;
 				r[k].s->gpr[RSI] = x >> 9 & 0x1f;
