@@ -272,20 +272,6 @@ static void run(struct cpu *cpu, struct frame *f, void *image, unsigned mask)
 	x86_native_call(f);
 }
 
-/* x87 with a pending error that nobody takes (CR0.NE clear, as with IGNNE# asserted): runs with
- * everything masked, then the masks come back. */
-static void run_ignne(struct cpu *cpu, struct frame *f, unsigned mask)
-{
-	unsigned fcw = fx16(cpu, FX_FCW);
-
-	fx_put16(cpu, FX_FCW, fcw | 0x3f);
-	fx_put16(cpu, FX_FSW, fx16(cpu, FX_FSW) & ~(FSW_ES | 0x8000u));
-	run(cpu, f, &cpu->s.xsave, mask);
-	fx_put16(cpu, FX_FCW, fcw);
-	if (fx16(cpu, FX_FSW) & 0x3f & ~fcw)
-		fx_put16(cpu, FX_FSW, fx16(cpu, FX_FSW) | FSW_ES | 0x8000u);
-}
-
 /* All masked, on a copy; 0, or CPU_FAULT with the flags set and nothing else changed. */
 static int run_unmasked(struct cpu *cpu, const struct insn *in, struct frame *f, unsigned mask)
 {
@@ -324,6 +310,25 @@ static bool may_raise(const struct cpu *cpu, const struct insn *in)
 {
 	return in->row->attr & AT_XM && (fx32(cpu, FX_MXCSR) & 0x1f80) != 0x1f80 &&
 	       (in->has_mem || !insn_evex_b(in));
+}
+
+/* x87 with a pending error that nobody takes (CR0.NE clear, as with IGNNE# asserted): runs with
+ * everything masked, then the masks come back. MMX's conversions can raise SIMD exceptions as well. */
+static int run_ignne(struct cpu *cpu, const struct insn *in, struct frame *f, unsigned mask)
+{
+	unsigned fcw = fx16(cpu, FX_FCW);
+	int r = 0;
+
+	fx_put16(cpu, FX_FCW, fcw | 0x3f);
+	fx_put16(cpu, FX_FSW, fx16(cpu, FX_FSW) & ~(FSW_ES | 0x8000u));
+	if (may_raise(cpu, in))
+		r = run_unmasked(cpu, in, f, mask | XCR0_SSE);
+	else
+		run(cpu, f, &cpu->s.xsave, mask);
+	fx_put16(cpu, FX_FCW, fcw);
+	if (fx16(cpu, FX_FSW) & 0x3f & ~fcw)
+		fx_put16(cpu, FX_FSW, fx16(cpu, FX_FSW) | FSW_ES | 0x8000u);
+	return r;
 }
 
 /* ---- DIV and flags ---- */
@@ -420,7 +425,9 @@ int cpu_native(struct cpu *cpu, const struct insn *in, void *mem)
 		if (mask & XCR0_X87 && fx16(cpu, FX_FSW) & FSW_ES && !(in->row->attr & AT_NOWAIT)) {
 			if (cpu->s.cr0 & CR0_NE)
 				return raise_vec(cpu, VEC_MF);
-			run_ignne(cpu, &f, mask);
+			r = run_ignne(cpu, in, &f, mask);
+			if (r)
+				return r;
 		} else if (may_raise(cpu, in)) {
 			r = run_unmasked(cpu, in, &f, mask | XCR0_SSE);
 			if (r)

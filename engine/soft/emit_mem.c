@@ -297,7 +297,8 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	s->ea = ea;
 	asm_ld_gs(a, T1, (int32_t)GS_ADDEND(t->ctx, write) + index);
 	if (near) {
-		*out = (struct place){.base = T1, .index = -1, .disp = (int32_t)ea - TLB_BIAS};
+		*out = (struct place){
+			.base = T1, .index = -1, .disp = (int32_t)((int64_t)ea - TLB_BIAS)};
 	} else {
 		asm_mov_ri(a, T0, ea);
 		*out = (struct place){.base = T0, .index = T1, .disp = -TLB_BIAS};
@@ -309,7 +310,7 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 static bool is_plain(const struct insn_mem *m)
 {
 	return m->base >= 0 && m->index < 0 && !m->rip_rel && m->addr_size == 8 && m->seg != FS &&
-	       m->seg != GS && !is_stolen(m->base);
+	       m->seg != GS && !is_stolen(m->base) && asm_fits32(m->disp - TLB_BIAS);
 }
 
 /* An operand that its group has probed */

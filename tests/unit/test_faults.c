@@ -382,6 +382,19 @@ static void msr_write_only(void)
 	s->gpr[RCX] = 0x49;
 }
 
+/* An x87 error that nobody takes, and a SIMD exception that is not masked */
+static void ignored_and_simd(void)
+{
+	long0();
+	s->cr0 &= ~CR0_NE;
+	s->gpr[RDI] = DATA;
+	rig_put64(r, DATA, 0x7fa00000); /* a signalling NaN */
+	s->xsave.bytes[FX_FCW] = 0x7e;
+	s->xsave.bytes[FX_FSW] = 1;
+	memset(s->xsave.bytes + FX_MXCSR, 0, 4);
+	s->xsave.bytes[XS_BV] = 3;
+}
+
 static void lme_no_pae(void)
 {
 	prot0();
@@ -525,6 +538,11 @@ static const struct row {
 	{"WRMSR to SMBASE, AMD", msr_smbase, {0x0f, 0x30}, VEC_GP, 0},
 	{"WRMSR that the monitor denies", msr_denied, {0x0f, 0x30}, VEC_GP, 0},
 	{"RDMSR that the monitor denies", msr_denied, {0x0f, 0x32}, VEC_GP, 0},
+	{"CVTTPS2PI beside an ignored x87 error",
+	 ignored_and_simd,
+	 {0x0f, 0x2c, 0x3f},
+	 VEC_XM,
+	 ANY},
 	{"code beyond the lower half", beyond_canonical, {0}, VEC_GP, 0},
 	{"INT to a handler beyond CS", handler_beyond_cs, {0xcd, 0x46}, VEC_GP, 0},
 	{"RETF to a null SS of another RPL", retf_null_ss, {0x48, 0xcb}, VEC_GP, 0},
