@@ -26,18 +26,17 @@
  * not foreseen take some 25. Then the memo gets more than a page, so many times at most. */
 #define MEMO_RUNS   1024u
 #define MEMO_CYCLES (MEMO_RUNS * 128u)
+#define MEMO_TRIES  4u
 /* Cycles before memos are given out anew: about a second */
 #define MEMO_ROUND (UINT64_C(1) << 31)
 /* The filter of fickle instructions says too much when it holds that many. */
 #define FICKLE_MAX (FICKLE_BITS / 64u)
 
-#define MEMO_TRIES 4u
-
 /* memo_asks besides the memo's number */
 #define ASK_SIZE_SHIFT 16
 
-/* Empty memos are zeroes. They then hit for user code's accesses at -MEMO_BIAS, which lead to
- * addresses of the host's kernel: the fault makes the interpreter look. */
+/* Empty memos are zeroes. They then hit for accesses at -MEMO_BIAS, which lead to an address of the host's
+ * kernel: the fault makes the interpreter look. */
 #define MEMO_BIAS (1 << 30)
 
 #define MEMO(m, field)                                                                  \
