@@ -105,7 +105,7 @@ struct soft_tgt {
 /* The cache is filled part by part; the part that comes next is emptied first, unless most of what was translated
  * last had been there before: then there is one part more. */
 #define FIRST_PARTS 8u
-#define MAX_PARTS   48u
+#define MAX_PARTS   96u
 #define GHOST_BITS  (1u << 20)
 struct soft_part {
 	uint32_t start, end, used;  /* code: offsets in the cache */

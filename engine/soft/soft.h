@@ -39,7 +39,7 @@ struct soft_config {
 	bool profile;    /* sample what vCPUs are at: soft_profile_read() */
 };
 
-#define SOFT_CACHE_DEFAULT (16 * MIB)
+#define SOFT_CACHE_DEFAULT (8 * MIB)
 #define SOFT_CACHE_MIN     (128 * KIB)
 
 /* Between vm_create() and vm_start(). The environment's wishes are the caller's to read. */
