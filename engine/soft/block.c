@@ -166,8 +166,10 @@ static void next_part(struct soft_cache *c)
 
 	c->returned = 0;
 	c->cur = grow ? c->used_parts++ : (c->cur + 1) % c->used_parts;
-	if (!c->cur)
+	if (c->n_ghosts > GHOST_BITS / 8) { /* else too many seem to have been there */
 		memset(c->ghost, 0, GHOST_BITS / 8);
+		c->n_ghosts = 0;
+	}
 }
 
 /* The same for the part after the current one, which becomes current. */
@@ -183,6 +185,7 @@ static void empty_next(struct soft_vm *sv)
 	for (uint32_t i = p->block; i < p->block + n; i++)
 		if (!c->block[i].dead) {
 			bit_set(c->ghost, ghost_of(&c->block[i]));
+			c->n_ghosts++;
 			soft_block_kill(sv, &c->block[i]);
 			soft_pages_remove(sv, &c->block[i]);
 		}

@@ -123,7 +123,8 @@ struct soft_cache {
 	uint32_t translations; /* since then */
 	struct soft_part part[MAX_PARTS];
 	uint32_t n_parts, used_parts, cur;
-	uint8_t *ghost;    /* blocks that were emptied out, by a hash */
+	uint8_t *ghost; /* blocks that were emptied out, by a hash */
+	uint32_t n_ghosts;
 	uint32_t returned; /* of these, translated again into the current part */
 	struct tr *tr;     /* the translation in progress */
 	void *arena;
