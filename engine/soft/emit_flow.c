@@ -472,11 +472,19 @@ bool emit_jmp_ind(struct tr *t, const struct insn *in)
 
 bool emit_call_ind(struct tr *t, const struct insn *in)
 {
-	if (!load_target(t, in))
-		return false;
-	asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
+	/* A register but RSP is as it was after the push, too. */
+	bool later = in->opnd[0].kind == OP_GPR && in->opnd[0].reg != RSP;
+
+	if (!later) {
+		if (!load_target(t, in))
+			return false;
+		asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
+	}
 	push_rip(t, tr_next_rip(t));
-	asm_ld_gs(&t->a, T0, GS_OFF(tmp[0]));
+	if (!later)
+		asm_ld_gs(&t->a, T0, GS_OFF(tmp[0]));
+	else if (!load_target(t, in))
+		return false;
 	go_indirect(t);
 	return true;
 }
