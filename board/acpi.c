@@ -106,11 +106,9 @@ static void dsdt_pci(struct builder *b)
 	aml_res_io(&r, 0xcf8, 8);
 	if (c->pci_link[0]) { /* a PC: devices at ISA's places, and the screen's */
 		aml_res_io_window(&r, 0, 0xcf7);
-		aml_res_io_window(&r, 0xd00, 0xffff);
 		aml_res_mem_window(&r, 0xa0000, 0xbffff);
-	} else {
-		aml_res_io_window(&r, c->pci_io_first, c->pci_io_last);
 	}
+	aml_res_io_window(&r, c->pci_io_first, c->pci_io_last);
 	aml_res_mem_window(&r, c->pci_mem_first, c->pci_mem_last);
 	aml_res_end(&r);
 	aml_name(a, "_CRS");

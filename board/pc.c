@@ -56,7 +56,7 @@
 #define COM1         0x3f8u
 #define LPT1         0x378u
 #define DEBUG_PORT   0x402u
-#define PCI_IO_FIRST 0xc000u /* where SeaBIOS puts base addresses */
+#define PCI_IO_FIRST 0xd00u /* behind the configuration ports */
 #define PCI_IO_LAST  0xffffu
 
 #define VGA_SLOT 2

@@ -208,7 +208,7 @@ int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode);
 uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_t target);
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
 
-/* hot.c: how user code at rip is to be translated: MODE_FIXED, MODE_BUSY */
+/* hot.c: how code at rip is to be translated besides the vCPU's mode: MODE_FIXED, MODE_BUSY */
 uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip);
 /* An interrupt comes; what it interrupts may be hot. */
 void soft_sample(struct soft_vcpu *v);

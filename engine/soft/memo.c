@@ -111,10 +111,9 @@ static void check(struct tr *t, struct tr_memo *m)
 void memo_probe(struct tr *t, const struct tr_memo *memo)
 {
 	struct tr_memo *m = &t->memo[t->n_memos];
+	unsigned k = class_of(memo->size);
 
 	*m = *memo;
-	unsigned k = class_of(m->size);
-
 	m->id = (uint16_t)(classes[k].first + t->c->n_memos[k]++);
 	t->c->top_memos[k] = MAX(t->c->top_memos[k], t->c->n_memos[k]);
 	tr_stub(t, STUB_MEMO, NULL, t->n_memos++);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* memo.h: pages that accesses of hot user code found last (memo.c). */
+/* memo.h: pages that accesses of busy code found last (memo.c). */
 #ifndef ENGINE_SOFT_MEMO_H
 #define ENGINE_SOFT_MEMO_H
 
