@@ -18,25 +18,7 @@
 
 #include "plat/plat.h"
 
-struct watch_block {
-	struct block b;
-	struct block *back;
-	struct monitor *mon;
-	const struct block_targets *targets;
-	uint16_t index;
-	int scratch;
-	uint64_t *_Atomic map;  /* NULL: nothing is in the scratch file */
-	_Atomic uint32_t used;  /* BIT(image) that has been written */
-	struct plat_mutex lock; /* RANK_BACKEND: of the map's creation */
-};
-
-/* Of a request of the guest's. */
-struct whole {
-	struct watch_block *w;
-	struct block_req *orig;
-	_Atomic unsigned left; /* parts that are not done, and one while parts are made */
-	_Atomic int err;
-};
+struct watch_block;
 
 struct part {
 	struct block_req req;
@@ -45,7 +27,32 @@ struct part {
 	uint32_t rule;
 	uint8_t verdict, flags;
 	bool silent, overlaid;
-	struct block_vec vec[];
+};
+
+/* Of a request of the guest's. */
+struct whole {
+	struct watch_block *w;
+	struct block_req *orig;
+	_Atomic unsigned left; /* parts that are not done, and one while parts are made */
+	_Atomic int err;
+	bool first_used;
+	struct part first; /* requests that no rule cuts have only this one */
+};
+
+#define WHOLES 128 /* in flight without an allocation */
+
+struct watch_block {
+	struct block b;
+	struct block *back;
+	struct monitor *mon;
+	const struct block_targets *targets;
+	uint16_t index;
+	int scratch;
+	uint64_t *_Atomic map;              /* NULL: nothing is in the scratch file */
+	_Atomic uint32_t used;              /* BIT(image) that has been written */
+	struct plat_mutex lock;             /* RANK_BACKEND: of the map's creation */
+	_Atomic uint64_t free[WHOLES / 64]; /* a bit for each of pool */
+	struct whole pool[WHOLES];
 };
 
 /* ---- the scratch file --------------------------------------------------------------------------- */
@@ -173,6 +180,42 @@ static int overlay(struct watch_block *w, const struct block_req *req)
 	return err;
 }
 
+/* ---- the pool ------------------------------------------------------------------------------------- */
+
+/* Beyond the pool's room from the heap; NULL: there is no memory. */
+static struct whole *whole_get(struct watch_block *w)
+{
+	for (unsigned i = 0; i < WHOLES / 64; i++) {
+		uint64_t bits = atomic_load_explicit(&w->free[i], memory_order_relaxed);
+
+		while (bits) {
+			uint64_t bit = bits & -bits;
+
+			bits = atomic_fetch_and_explicit(&w->free[i], ~bit, memory_order_acquire);
+			if (bits & bit)
+				return &w->pool[64 * i + (unsigned)__builtin_ctzll(bit)];
+		}
+	}
+	return malloc(sizeof(struct whole));
+}
+
+static void whole_free(struct whole *wh)
+{
+	struct watch_block *w = wh->w;
+	size_t i = (size_t)(wh - w->pool);
+
+	if (wh < w->pool || wh >= w->pool + WHOLES)
+		free(wh);
+	else
+		atomic_fetch_or_explicit(&w->free[i / 64], BIT64(i % 64), memory_order_release);
+}
+
+static void part_free(struct part *p)
+{
+	if (p != &p->whole->first)
+		free(p);
+}
+
 /* ---- completion ----------------------------------------------------------------------------------- */
 
 static void whole_put(struct whole *wh)
@@ -183,7 +226,7 @@ static void whole_put(struct whole *wh)
 	if (atomic_fetch_sub(&wh->left, 1) > 1)
 		return;
 	err = atomic_load(&wh->err);
-	free(wh);
+	whole_free(wh);
 	orig->done(orig, err);
 }
 
@@ -217,7 +260,7 @@ static void part_done(struct block_req *req, int err)
 		tell(wh->w, p, err);
 	if (err)
 		atomic_store(&wh->err, err);
-	free(p);
+	part_free(p);
 	whole_put(wh);
 }
 
@@ -244,18 +287,25 @@ static struct part *part_new(struct whole *wh, uint64_t off, uint64_t len)
 {
 	const struct block_req *orig = wh->orig;
 	bool all = len == orig->len;
-	struct part *p = calloc(1, sizeof(*p) + (all ? 0 : orig->n_vec * sizeof(p->vec[0])));
+	struct part *p = &wh->first;
+	struct block_vec *vec;
 
+	/* a piece's vectors lie behind it */
+	if (!all || wh->first_used)
+		p = malloc(sizeof(*p) + (all ? 0 : orig->n_vec * sizeof(*vec)));
 	if (!p)
 		return NULL;
+	if (p == &wh->first)
+		wh->first_used = true;
+	vec = (struct block_vec *)(p + 1);
+	*p = (struct part){.whole = wh};
 	p->req = (struct block_req){.op = orig->op,
 				    .unmap = orig->unmap,
 				    .offset = off,
 				    .len = len,
-				    .vec = all ? orig->vec : p->vec,
-				    .n_vec = all ? orig->n_vec : slice(orig, off, len, p->vec),
+				    .vec = all ? orig->vec : vec,
+				    .n_vec = all ? orig->n_vec : slice(orig, off, len, vec),
 				    .done = part_done};
-	p->whole = wh;
 	if (mon_listens(wh->w->mon, MON_DISK))
 		p->begun = plat_now();
 	return p;
@@ -322,12 +372,16 @@ static void watch_submit(struct block *b, struct block_req *req)
 		block_submit(w->back, req);
 		return;
 	}
-	wh = malloc(sizeof(*wh));
+	wh = whole_get(w);
 	if (!wh) {
 		req->done(req, ERR_NOMEM);
 		return;
 	}
-	*wh = (struct whole){.w = w, .orig = req, .left = 1};
+	wh->w = w;
+	wh->orig = req;
+	wh->first_used = false;
+	atomic_store_explicit(&wh->err, 0, memory_order_relaxed);
+	atomic_store_explicit(&wh->left, 1, memory_order_relaxed);
 	do {
 		struct mon_event ev = {.cls = MON_DISK,
 				       .op = (uint8_t)req->op,
@@ -403,6 +457,8 @@ int block_watch_open(struct block *take_back, struct monitor *mon, unsigned inde
 	w->mon = mon;
 	w->index = (uint16_t)index;
 	w->targets = targets;
+	for (unsigned i = 0; i < WHOLES / 64; i++)
+		atomic_store(&w->free[i], UINT64_MAX);
 	plat_mutex_init(&w->lock, RANK_BACKEND);
 	*out = &w->b;
 	return 0;

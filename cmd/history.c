@@ -142,12 +142,12 @@ static void print_json(void *arg, const struct history_row *r)
 
 	o->last = MAX(o->last, r->seq);
 	print_time(r->t, when_text, sizeof(when_text));
-	j = json_pack("{s:I,s:I,s:s,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I}",
+	j = json_pack("{s:I,s:I,s:s,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I}",
 		      "seq", (json_int_t)r->seq, "t", (json_int_t)r->t, "time", when_text, "run",
 		      (json_int_t)r->run, "class", mon_class_name((uint8_t)r->cls), "op",
 		      history_op_name(r->cls, r->op), "vcpu", (json_int_t)r->vcpu, "rip",
-		      (json_int_t)r->rip, "addr", (json_int_t)r->addr, "value",
-		      (json_int_t)r->value, "size", (json_int_t)r->size, "count",
+		      (json_int_t)r->rip, "root", (json_int_t)r->root, "addr", (json_int_t)r->addr,
+		      "value", (json_int_t)r->value, "size", (json_int_t)r->size, "count",
 		      (json_int_t)r->count, "sum", (json_int_t)r->sum, "result",
 		      (json_int_t)r->result, "verdict", (json_int_t)(r->verdict & 3), "counted",
 		      (int)(r->verdict >> 6 & 1), "rule", (json_int_t)r->rule);
@@ -268,7 +268,7 @@ static void spark(sqlite3 *db, int cls, int64_t from, int64_t to)
 	for (unsigned i = 0; i < SPARKS; i++)
 		most = MAX(most, n[i]);
 	for (unsigned i = 0; i < SPARKS; i++)
-		printf("%s", bars[n[i] ? 1 + 7 * n[i] / most : 0]);
+		printf("%s", bars[n[i] > 0 ? 1 + (int)(7.0 * (double)n[i] / (double)most) : 0]);
 }
 
 static void print_classes(sqlite3 *db)

@@ -133,7 +133,9 @@ static json_t *table(sqlite3 *db, unsigned i)
 /* Events of each class over the time of the history. */
 static json_t *classes(sqlite3 *db, int64_t from, int64_t to)
 {
-	int64_t over[MON_CLASSES][BUCKETS] = {{0}}, width = (to - from) / BUCKETS + 1;
+	int64_t over[MON_CLASSES][BUCKETS] = {{0}};
+	/* times of a file that somebody has changed may be any numbers */
+	int64_t width = (int64_t)(((uint64_t)to - (uint64_t)from) / BUCKETS % INT64_MAX) + 1;
 	json_t *out = json_array();
 	sqlite3_stmt *st = NULL;
 
@@ -155,7 +157,7 @@ static json_t *classes(sqlite3 *db, int64_t from, int64_t to)
 
 		for (unsigned b = 0; b < BUCKETS; b++) {
 			json_array_append_new(list, json_integer(over[c][b]));
-			all += over[c][b];
+			all = (json_int_t)((uint64_t)all + (uint64_t)over[c][b]);
 		}
 		if (all)
 			json_array_append_new(out, json_pack("{s:s,s:I,s:o}", "name",

@@ -198,8 +198,8 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 				err_str(err));
 	err = vm_set_engine(r->vm, engine);
 	/* State lives in its engine. */
-	for (unsigned i = 0; i < r->vm->n_vcpus && i + 1 < MON_PRODUCERS && !err; i++)
-		r->watch.core.producer[i + 1].rip = &r->vm->vcpu[i]->state->rip;
+	if (!err)
+		watch_places(&r->watch);
 	vm_thaw(r->vm, true);
 	if (err)
 		return msg_fail(msg, err,

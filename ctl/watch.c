@@ -357,6 +357,13 @@ static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def
 	return 0;
 }
 
+void watch_places(struct watch *w)
+{
+	for (unsigned i = 0; i < w->vm->n_vcpus; i++)
+		mon_core_place(&w->core, i, &w->vm->vcpu[i]->state->rip,
+			       &w->vm->vcpu[i]->state->cr3);
+}
+
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
 	       struct plat_loop *loop, struct msg *msg)
 {
@@ -370,8 +377,7 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	w->vm = vm;
 	w->core.also = recorder_add;
 	w->core.also_arg = &w->rec;
-	for (unsigned i = 0; i < vm->n_vcpus && i + 1 < MON_PRODUCERS; i++)
-		w->core.producer[i + 1].rip = &vm->vcpu[i]->state->rip;
+	watch_places(w);
 	if (w->first)
 		put_in_force(w, w->first, w->first_text);
 	w->first = NULL;

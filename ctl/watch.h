@@ -50,6 +50,8 @@ bool watch_device(const struct watch *w, const char *kind, unsigned index);
 /* Everything that opens files. mux: the console. */
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
 	       struct plat_loop *loop, struct msg *msg);
+/* The vCPUs' state is somewhere else now: another engine has it. They do not run. */
+void watch_places(struct watch *w);
 int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */
 /* The VM has gone, the console not yet. */
 void watch_detach(struct watch *w);

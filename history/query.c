@@ -74,25 +74,32 @@ static void net_match(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 		sqlite3_result_int(ctx, text && text_in_net(text, addr, bits));
 }
 
-int history_read(const char *path, sqlite3 **out, char *err, size_t size)
+int history_attach(sqlite3 *db, char *err, size_t size)
 {
-	sqlite3 *db = NULL;
-	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), e = 0;
+	int e;
 
-	if (rc != SQLITE_OK) {
-		snprintf(err, size, "%s", db ? sqlite3_errmsg(db) : "out of memory");
-		e = ERR_NOENT;
-	}
-	if (!e) {
-		sqlite3_busy_timeout(db, 5000);
-		sqlite3_exec(db, "PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16384;", NULL, NULL,
-			     NULL);
-		e = schema_check(db, err, size);
-	}
+	sqlite3_busy_timeout(db, 5000);
+	schema_harden(db);
+	sqlite3_exec(db, "PRAGMA cache_size=-16384;", NULL, NULL, NULL);
+	e = schema_check(db, err, size);
 	if (!e && sqlite3_create_function(db, "net_match", 2,
 					  SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
 					  NULL, net_match, NULL, NULL) != SQLITE_OK)
 		e = ERR_NOMEM;
+	return e;
+}
+
+int history_read(const char *path, sqlite3 **out, char *err, size_t size)
+{
+	sqlite3 *db = NULL;
+	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), e;
+
+	if (rc != SQLITE_OK) {
+		snprintf(err, size, "%s", db ? sqlite3_errmsg(db) : "out of memory");
+		e = ERR_NOENT;
+	} else {
+		e = history_attach(db, err, size);
+	}
 	if (e) {
 		sqlite3_close(db);
 		return e;
@@ -104,7 +111,7 @@ int history_read(const char *path, sqlite3 **out, char *err, size_t size)
 /* ---- filters -------------------------------------------------------------------------------------- */
 
 struct where {
-	char sql[1200];
+	char sql[1400];
 	size_t n;
 };
 
@@ -118,8 +125,10 @@ static void add(struct where *w, const char *fmt, ...)
 	w->n = strlen(w->sql);
 }
 
-static int build(const struct history_filter *f, struct where *w, char *err, size_t size)
+static int build(sqlite3 *db, const struct history_filter *f, struct where *w, char *err,
+		 size_t size)
 {
+	int64_t version = schema_version(db);
 	int cls = f->cls ? mon_class_find(f->cls, strlen(f->cls)) : 0;
 	uint32_t net;
 	unsigned bits;
@@ -135,7 +144,7 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 		snprintf(err, size, "%s is not an address or a net such as 10.0.0.0/8", f->net);
 		return ERR_INVAL;
 	}
-	add(w, "SELECT " HISTORY_COLUMNS " FROM event WHERE seq>%lld", (long long)f->after);
+	add(w, "SELECT %s FROM event WHERE seq>%lld", schema_columns(version), (long long)f->after);
 	if (f->cls)
 		add(w, " AND cls=%d", cls);
 	if (f->since)
@@ -146,7 +155,8 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 		add(w, " AND cls IN (2,3,4,5) AND addr BETWEEN %lld AND %lld", (long long)f->device,
 		    (long long)f->device_end);
 	if (f->space >= 0)
-		add(w, " AND cls=1 AND op IN (3,5) AND addr=%lld", (long long)f->space);
+		add(w, " AND (%s=%lld OR (cls=1 AND op IN (3,5) AND addr=%lld))",
+		    version < 3 ? "NULL" : "root", (long long)f->space, (long long)f->space);
 	if (f->run)
 		add(w, " AND run=%lld", (long long)f->run);
 	if (f->text)
@@ -172,7 +182,7 @@ int history_each(sqlite3 *db, const struct history_filter *f,
 	struct where w = {.n = 0};
 	sqlite3_stmt *st = NULL;
 	char *sql = NULL;
-	int e = build(f, &w, err, size), rc = SQLITE_ROW;
+	int e = build(db, f, &w, err, size), rc = SQLITE_ROW;
 
 	if (e)
 		return e;
@@ -236,6 +246,17 @@ static int describe_cpu(const struct history_row *r, char *s, size_t n)
 	return k;
 }
 
+static int describe_console(const struct history_row *r, char *s, size_t n)
+{
+	if (r->frame)
+		return snprintf(s, n, "%u x %u, a picture of %zu bytes",
+				(unsigned)((uint64_t)r->value >> 32), (unsigned)r->value, r->len);
+	if (!r->text)
+		return snprintf(s, n, "%" PRId64 " bytes",
+				r->verdict & MON_R_COUNTED ? r->sum : r->value);
+	return snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text);
+}
+
 static int describe_net(const struct history_row *r, char *s, size_t n)
 {
 	if (r->text && r->op == NET_FLOW_CLOSE)
@@ -272,9 +293,11 @@ void history_describe(const struct history_row *r, char *s, size_t n)
 		k = describe_cpu(r, s, n);
 		break;
 	case MON_CONSOLE:
+		k = describe_console(r, s, n);
+		break;
 	case MON_LIFECYCLE:
 	case MON_OPERATOR:
-		k = snprintf(s, n, "%.*s", (int)r->len, r->text ? r->text : "");
+		k = snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text ? r->text : "");
 		break;
 	default:
 		k = describe_register(r, s, n);
@@ -284,7 +307,7 @@ void history_describe(const struct history_row *r, char *s, size_t n)
 			      r->rule);
 	/* a terminal shall not be at the guest's command */
 	for (char *p = s; *p; p++)
-		if ((unsigned char)*p < ' ')
+		if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
 			*p = *p == '\n' || *p == '\r' ? ' ' : '.';
 }
 
@@ -331,7 +354,7 @@ static int broken(struct history_check *out, int64_t batch, const char *what)
 static int hash_rows(sqlite3_stmt *rows, int64_t first, int64_t last, struct sha256 *s,
 		     struct history_check *out, int64_t batch)
 {
-	int64_t want = first;
+	int64_t want = first; /* at most last + 1, which is a number */
 	int e = 0;
 
 	sqlite3_bind_int64(rows, 1, first);
@@ -342,7 +365,7 @@ static int hash_rows(sqlite3_stmt *rows, int64_t first, int64_t last, struct sha
 		schema_read_row(rows, &r);
 		if (r.seq != want)
 			e = broken(out, batch, "a row is missing");
-		want = r.seq + 1;
+		want++;
 		chain_row(s, &r);
 		out->rows++;
 	}
@@ -371,7 +394,7 @@ static int check_batch(sqlite3_stmt *st, sqlite3_stmt *rows, struct history_chec
 		return broken(out, id, "it does not follow the one before");
 	if (out->batches ? first != *next : false)
 		return broken(out, id, "records before it are missing");
-	if (last < first - 1)
+	if (first < 1 || last < first - 1 || last == INT64_MAX)
 		return broken(out, id, "its numbers make no sense");
 	chain_begin(&s, sqlite3_column_blob(st, 5));
 	e = hash_rows(rows, first, last, &s, out, id);
@@ -409,18 +432,18 @@ int history_verify(sqlite3 *db, struct history_check *out)
 {
 	sqlite3_stmt *st = NULL, *rows = NULL;
 	int64_t next = 1;
+	char sql[300];
 	int e = 0, rc;
 
 	*out = (struct history_check){.batches = 0};
 	/* one view of the file, whatever is written meanwhile */
 	sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
+	snprintf(sql, sizeof(sql), "SELECT %s FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
+		 schema_columns(schema_version(db)));
 	if (sqlite3_prepare_v2(db,
 			       "SELECT id,first,last,t,dropped,prev,hash FROM batch ORDER BY id",
 			       -1, &st, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db,
-			       "SELECT " HISTORY_COLUMNS
-			       " FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
-			       -1, &rows, NULL) != SQLITE_OK)
+	    sqlite3_prepare_v2(db, sql, -1, &rows, NULL) != SQLITE_OK)
 		e = ERR_IO;
 	while (!e && (rc = sqlite3_step(st)) != SQLITE_DONE)
 		e = rc == SQLITE_ROW ? check_batch(st, rows, out, &next) : ERR_IO;

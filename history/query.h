@@ -10,6 +10,9 @@
 /* Opens for reading; SQL gets the function net_match(text, 'ADDRESS/BITS'). err: for people. */
 int history_read(const char *path, sqlite3 **out, char *err, size_t size) attr_must_check;
 
+/* The rest of it, for a file that is open in another way. */
+int history_attach(sqlite3 *db, char *err, size_t size) attr_must_check;
+
 struct history_filter {
 	int64_t since, until; /* ns since 1970; 0: no bound */
 	const char *cls;      /* NULL: all */

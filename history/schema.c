@@ -14,7 +14,8 @@ static const char tables[] =
 	" pid INTEGER, engine TEXT, cpu TEXT, cpus INTEGER, memory INTEGER, version TEXT);"
 	"CREATE TABLE event(seq INTEGER PRIMARY KEY, t INTEGER, run INTEGER, cls INTEGER,"
 	" op INTEGER, vcpu INTEGER, rip INTEGER, addr INTEGER, value INTEGER, size INTEGER,"
-	" count INTEGER, sum INTEGER, result INTEGER, verdict INTEGER, rule INTEGER, text TEXT);"
+	" count INTEGER, sum INTEGER, result INTEGER, verdict INTEGER, rule INTEGER, text TEXT,"
+	" root INTEGER);"
 	"CREATE INDEX event_cls_t ON event(cls, t);"
 	"CREATE TABLE batch(id INTEGER PRIMARY KEY, first INTEGER, last INTEGER, t INTEGER,"
 	" dropped INTEGER, prev BLOB, hash BLOB);"
@@ -24,7 +25,7 @@ static const char tables[] =
 static const char views[] =
 	"CREATE VIEW events AS SELECT seq, t, strftime('%Y-%m-%d %H:%M:%f', t/1e9, 'unixepoch')"
 	" AS time, (t-run.started)/1e9 AS uptime, run, class.name AS class,"
-	" coalesce(op.name, event.op) AS op, vcpu, rip, addr, value, size, count, sum, result,"
+	" coalesce(op.name, event.op) AS op, vcpu, rip, root, addr, value, size, count, sum, result,"
 	" verdict&3 AS verdict, (verdict>>6)&1 AS counted, rule, text"
 	" FROM event LEFT JOIN class ON class.id=event.cls LEFT JOIN op ON op.cls=event.cls AND"
 	" op.op=event.op LEFT JOIN run ON run.id=run;"
@@ -37,7 +38,9 @@ static const char views[] =
 	"CREATE VIEW dns AS SELECT seq, time, uptime, run, text, verdict, rule FROM events"
 	" WHERE class='net' AND op='dns';"
 	"CREATE VIEW console AS SELECT seq, time, uptime, run, text FROM events"
-	" WHERE class='console' AND text IS NOT NULL;"
+	" WHERE class='console' AND op!='screen' AND text IS NOT NULL;"
+	"CREATE VIEW screens AS SELECT seq, time, uptime, run, value>>32 AS width,"
+	" value&0xffffffff AS height, text AS png FROM events WHERE class='console' AND op='screen';"
 	"CREATE VIEW counters AS SELECT class, op, addr, sum(count) AS n, sum(sum) AS total,"
 	" min(t) AS first_t, max(t) AS last_t FROM events GROUP BY class, op, addr;"
 	"CREATE VIEW operator AS SELECT seq, time, uptime, run, op, text, result FROM events"
@@ -120,8 +123,9 @@ static const struct {
 	{MON_NET, NET_DNS, "dns"},
 	{MON_NET, NET_DHCP, "dhcp"},
 	{MON_NET, NET_ARP, "arp"},
-	{MON_CONSOLE, 0, "in"},
-	{MON_CONSOLE, 1, "out"},
+	{MON_CONSOLE, CONSOLE_IN, "in"},
+	{MON_CONSOLE, CONSOLE_OUT, "out"},
+	{MON_CONSOLE, CONSOLE_SCREEN, "screen"},
 };
 
 const char *schema_op_name(uint8_t cls, uint8_t op)
@@ -144,6 +148,19 @@ static int run_sql(sqlite3 *db, const char *sql, char *err, size_t size)
 	return (rc & 0xff) == SQLITE_FULL ? ERR_NOSPC : ERR_IO;
 }
 
+const char *schema_columns(int64_t version)
+{
+	return version < 3 ? "seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,"
+			     "rule,text,NULL AS root"
+			   : HISTORY_COLUMNS;
+}
+
+bool schema_has_bytes(int64_t cls, int64_t op)
+{
+	return (cls == MON_NET && (op == NET_SEND || op == NET_RECEIVE)) ||
+	       (cls == MON_CONSOLE && op == CONSOLE_SCREEN);
+}
+
 static int64_t pragma(sqlite3 *db, const char *sql)
 {
 	sqlite3_stmt *st;
@@ -157,6 +174,19 @@ static int64_t pragma(sqlite3 *db, const char *sql)
 	return v;
 }
 
+int64_t schema_version(sqlite3 *db)
+{
+	return pragma(db, "PRAGMA user_version");
+}
+
+void schema_harden(sqlite3 *db)
+{
+	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_exec(db, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0;", NULL, NULL, NULL);
+}
+
 int schema_check(sqlite3 *db, char *err, size_t size)
 {
 	int64_t v;
@@ -165,7 +195,7 @@ int schema_check(sqlite3 *db, char *err, size_t size)
 		snprintf(err, size, "it is not a history of vigia");
 		return ERR_FORMAT;
 	}
-	v = pragma(db, "PRAGMA user_version");
+	v = schema_version(db);
 	if (v < 1 || v > HISTORY_SCHEMA) {
 		snprintf(err, size, "it is of another version of vigia");
 		return ERR_FORMAT;
@@ -178,7 +208,7 @@ static int make_views(sqlite3 *db, char *err, size_t size)
 {
 	static const char *const old[] = {"events",  "disk_requests", "net_flows", "dns",
 					  "console", "counters",      "operator",  "verdicts",
-					  "spaces",  "exceptions"};
+					  "spaces",  "exceptions",    "screens"};
 	char sql[200];
 	int e = 0;
 
@@ -207,11 +237,12 @@ int schema_create(sqlite3 *db, char *err, size_t size)
 	bool made = pragma(db, "SELECT count(*) FROM sqlite_master") > 0;
 	int e = made ? schema_check(db, err, size) : 0;
 
-	if (e || (made && pragma(db, "PRAGMA user_version") == HISTORY_SCHEMA))
+	if (e || (made && schema_version(db) == HISTORY_SCHEMA))
 		return e;
 	e = run_sql(db, "BEGIN IMMEDIATE", err, size);
-	if (!e && !made)
-		e = run_sql(db, tables, err, size);
+	if (!e)
+		e = run_sql(db, made ? "ALTER TABLE event ADD COLUMN root INTEGER" : tables, err,
+			    size);
 	if (!e)
 		e = make_views(db, err, size);
 	return e ? e : run_sql(db, "COMMIT", err, size);
@@ -244,6 +275,9 @@ void chain_row(struct sha256 *s, const struct history_row *r)
 	sha256_update(s, buf, sizeof(buf));
 	if (r->text)
 		sha256_update(s, r->text, r->len);
+	put64(buf, r->root);
+	if (r->rooted)
+		sha256_update(s, buf, 8);
 }
 
 void chain_end(struct sha256 *s, int64_t first, int64_t last, int64_t t, int64_t dropped,
@@ -267,7 +301,10 @@ void schema_read_row(sqlite3_stmt *st, struct history_row *r)
 
 	for (int i = 0; i < n; i++)
 		*v[i] = sqlite3_column_int64(st, i);
-	r->frame = sqlite3_column_type(st, n) == SQLITE_BLOB;
+	r->rooted = sqlite3_column_type(st, n + 1) != SQLITE_NULL;
+	r->root = sqlite3_column_int64(st, n + 1);
+	/* whatever the file has there, what is read as a text ends with a zero */
+	r->frame = schema_has_bytes(r->cls, r->op);
 	r->text = r->frame ? sqlite3_column_blob(st, n) : (const char *)sqlite3_column_text(st, n);
 	r->len = r->text ? (size_t)sqlite3_column_bytes(st, n) : 0;
 }

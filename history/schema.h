@@ -9,22 +9,31 @@
 #include "base/err.h"
 #include "history/sha256.h"
 
-#define HISTORY_SCHEMA      2          /* PRAGMA user_version; 1 has other views */
+#define HISTORY_SCHEMA      3          /* PRAGMA user_version; 1 and 2 have no column root */
 #define HISTORY_APPLICATION 0x56494741 /* PRAGMA application_id: "VIGA" */
 
 /* One row of the table event. Signed as SQLite has it. */
 struct history_row {
 	int64_t seq, t, run, cls, op, vcpu, rip, addr, value, size, count, sum, result, verdict,
 		rule;
-	bool frame;       /* text is a frame's bytes */
+	int64_t root;
+	bool rooted;      /* root is there: rows of earlier versions have none */
+	bool frame;       /* text is bytes: a frame, a picture */
 	const char *text; /* NULL: none */
 	size_t len;
 };
 #define HISTORY_COLUMNS \
-	"seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text"
+	"seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text,root"
+/* What is selected of a file of that version. */
+const char *schema_columns(int64_t version);
+int64_t schema_version(sqlite3 *db);
+/* Is the text of such a row bytes? */
+bool schema_has_bytes(int64_t cls, int64_t op);
 
 /* Makes the tables where they are not there. */
 int schema_create(sqlite3 *db, char *err, size_t size) attr_must_check;
+/* What a file that somebody else made may not do. */
+void schema_harden(sqlite3 *db);
 /* ERR_FORMAT where it is not a history, or of a later version. */
 int schema_check(sqlite3 *db, char *err, size_t size) attr_must_check;
 

@@ -86,7 +86,7 @@ static void take_record(void *arg, const struct mon_record *rec, const char *tex
 
 static bool is_frame(const struct mon_record *m)
 {
-	return m->cls == MON_NET && (m->op == NET_SEND || m->op == NET_RECEIVE);
+	return schema_has_bytes(m->cls, m->op);
 }
 
 static void row_of(const struct history *h, const struct item *it, int64_t seq,
@@ -104,12 +104,14 @@ static void row_of(const struct history *h, const struct item *it, int64_t seq,
 		.rip = (int64_t)m->rip,
 		.addr = (int64_t)m->addr,
 		.value = (int64_t)m->value,
-		.size = is_frame(m) ? (int64_t)m->sum : m->size,
+		.size = is_frame(m) && m->cls == MON_NET ? (int64_t)m->sum : m->size,
 		.count = m->count,
 		.sum = (int64_t)m->sum,
 		.result = m->result,
 		.verdict = m->verdict & (MON_R_VERDICT | MON_R_COUNTED),
 		.rule = m->rule,
+		.root = (int64_t)m->root,
+		.rooted = true,
 		.frame = is_frame(m),
 		.text = it->len ? h->texts + it->text : NULL,
 		.len = it->len,
@@ -139,6 +141,7 @@ static int insert_row(struct history *h, const struct history_row *r)
 		sqlite3_bind_text(h->insert, n + 1, r->text, (int)r->len, SQLITE_STATIC);
 	else
 		sqlite3_bind_null(h->insert, n + 1);
+	sqlite3_bind_int64(h->insert, n + 2, r->root);
 	return step(h->insert);
 }
 
@@ -336,7 +339,7 @@ static const struct {
 	const char *sql;
 } statements[] = {
 	{offsetof(struct history, insert),
-	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 	{offsetof(struct history, insert_batch),
 	 "INSERT INTO batch(first,last,t,dropped,prev,hash) VALUES(?,?,?,?,?,?)"},
 	{offsetof(struct history, begin), "BEGIN IMMEDIATE"},
@@ -431,7 +434,7 @@ static int open_db(struct history *h, const char *path, char *err, size_t size)
 	static const char setup[] = "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
 				    "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
 				    "PRAGMA journal_size_limit=16777216; PRAGMA cache_size=-4096;"
-				    "PRAGMA wal_autocheckpoint=2000; PRAGMA trusted_schema=OFF;";
+				    "PRAGMA wal_autocheckpoint=2000;";
 	int on = 1;
 	mode_t old = umask(0077);
 	int rc = sqlite3_open_v2(path, &h->db,
@@ -442,6 +445,7 @@ static int open_db(struct history *h, const char *path, char *err, size_t size)
 	if (rc != SQLITE_OK)
 		return fail(h, err, size);
 	sqlite3_busy_timeout(h->db, 2000);
+	schema_harden(h->db);
 	/* The sandbox lets no file be removed: the journal stays, emptied. */
 	sqlite3_file_control(h->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
 	if (sqlite3_exec(h->db, setup, NULL, NULL, NULL) != SQLITE_OK)

@@ -86,9 +86,14 @@ static void push(struct mon_core *c, struct mon_producer *p, const struct mon_re
 		plat_event_set(&c->wake);
 }
 
-static uint64_t rip_of(const struct mon_producer *p)
+static struct mon_place place_of(const struct mon_producer *p)
 {
-	return p->rip ? __atomic_load_n(p->rip, __ATOMIC_RELAXED) : 0;
+	struct mon_place at = {0};
+
+	if (p->rip)
+		at = (struct mon_place){__atomic_load_n(p->rip, __ATOMIC_RELAXED),
+					__atomic_load_n(p->root, __ATOMIC_RELAXED)};
+	return at;
 }
 
 static void push_text(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
@@ -105,9 +110,11 @@ static void push_text(struct mon_core *c, struct mon_producer *p, const struct m
 
 static void push_event(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
+	const struct mon_place at = place_of(p);
 	struct mon_record rec = {
 		.t = plat_now(),
-		.rip = rip_of(p),
+		.rip = at.rip,
+		.root = at.root,
 		.addr = ev->addr,
 		.value = ev->value,
 		.sum = ev->lasted,
@@ -137,18 +144,19 @@ static void tell_space(struct mon_core *c, struct mon_producer *p, const struct 
 {
 	struct mon_event old = {.cls = MON_CPU, .op = CPU_SPACE, .vcpu = ev->vcpu};
 	uint64_t now = plat_now(), kernel = ev->addr, user = ev->lasted;
+	struct mon_place at = place_of(p);
 
-	old.addr = p->space;
+	old.addr = at.root = p->space;
 	old.value = ev->value;
 	/* without rings, what has passed, halted or not */
 	if (!kernel && !user)
 		kernel = p->space_since ? now - p->space_since : 0;
 	if (p->space_since)
-		counts_add(&p->counts, &old, kernel + user, rip_of(p));
+		counts_add(&p->counts, &old, kernel + user, at);
 	old.op = CPU_USER;
 	if (p->space_since && user)
-		counts_add(&p->counts, &old, user, 0);
-	p->space = ev->value;
+		counts_add(&p->counts, &old, user, at);
+	p->space = ev->value & ~BIT64(63); /* which says to flush nothing */
 	p->space_since = now;
 }
 
@@ -228,10 +236,19 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 		struct mon_event all = *ev;
 
 		all.addr = UINT64_MAX;
-		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value, 0);
+		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value,
+			   (struct mon_place){0});
 	} else {
-		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, rip_of(p));
+		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, place_of(p));
 	}
+}
+
+void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root)
+{
+	if (vcpu + 1 >= MON_PRODUCERS)
+		return;
+	c->producer[vcpu + 1].root = root;
+	c->producer[vcpu + 1].rip = rip;
 }
 
 void mon_core_note(struct mon_core *c, enum mon_class cls, uint8_t op, uint64_t value, int result,

@@ -26,7 +26,7 @@ enum mon_tier {
 struct mon_producer {
 	struct ring ring;
 	struct counts counts;
-	const uint64_t *rip;                  /* the vCPU's; NULL: not known */
+	const uint64_t *rip, *root;           /* the vCPU's, root: CR3; NULL: not known */
 	_Atomic uint32_t budget[MON_CLASSES]; /* records left in this period */
 	uint64_t space;                       /* the vCPU's present page-table root … */
 	uint64_t space_since;                 /* … and since when */
@@ -56,6 +56,8 @@ void mon_core_detach(struct mon_core *c);
 /* No producer runs any more. */
 void mon_core_fini(struct mon_core *c);
 
+/* Where a vCPU's instruction pointer and page-table root are, while it does not run. */
+void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root);
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier);
 /* Records what no hook tells: lifecycle, operator, console. Any thread; never waits. len: at most
  * RING_TEXT_MAX. */

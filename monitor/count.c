@@ -44,7 +44,7 @@ static uint64_t key_of(const struct mon_event *ev, uint64_t addr)
 }
 
 static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
-				      const struct mon_event *ev, uint64_t rip)
+				      const struct mon_event *ev, struct mon_place at)
 {
 	uint64_t old = atomic_load_explicit(&e->key, memory_order_relaxed);
 
@@ -56,7 +56,8 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 						     memory_order_relaxed))
 		return old == key ? e : NULL;
 	e->t = plat_now();
-	e->rip = rip;
+	e->rip = at.rip;
+	e->root = at.root;
 	e->value = ev->value;
 	e->size = ev->size;
 	e->rule = ev->rule;
@@ -65,7 +66,7 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 	return e;
 }
 
-void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, uint64_t rip)
+void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, struct mon_place at)
 {
 	struct count_entry *t = c->table[atomic_load_explicit(&c->now, memory_order_relaxed)];
 	uint64_t key = key_of(ev, ev->addr);
@@ -73,11 +74,11 @@ void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, uint
 	struct count_entry *e = NULL;
 
 	for (unsigned i = 0; i < PROBES && !e; i++)
-		e = entry_take(&t[(h + i) & (COUNT_SLOTS - 1)], key, ev, rip);
+		e = entry_take(&t[(h + i) & (COUNT_SLOTS - 1)], key, ev, at);
 	if (unlikely(!e)) {
 		struct mon_event any = {.cls = ev->cls};
 
-		e = entry_take(&t[COUNT_SLOTS + ev->cls], key_of(&any, ADDR_MASK), ev, rip);
+		e = entry_take(&t[COUNT_SLOTS + ev->cls], key_of(&any, ADDR_MASK), ev, at);
 		if (!e)
 			return;
 	}
@@ -97,6 +98,7 @@ static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mo
 		struct mon_record rec = {
 			.t = e->t,
 			.rip = e->rip,
+			.root = e->root,
 			.addr = addr == ADDR_MASK ? UINT64_MAX : addr,
 			.value = e->value,
 			.sum = atomic_load_explicit(&e->sum, memory_order_relaxed),
@@ -106,7 +108,7 @@ static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mo
 			.op = key >> 50 & 127,
 			.verdict = (uint8_t)((key >> 61 & 3) | MON_R_COUNTED |
 					     (e->flags & MON_F_NOTIFY ? MON_R_NOTIFY : 0)),
-			.size = (uint16_t)e->size,
+			.size = e->size,
 			.vcpu = -1,
 		};
 

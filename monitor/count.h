@@ -13,11 +13,11 @@ struct count_entry {
 	_Atomic uint64_t key; /* 0: free */
 	_Atomic uint64_t count;
 	_Atomic uint64_t sum;
-	uint64_t t, rip, value; /* the first one's; valid once ready */
-	uint32_t size;
-	_Atomic uint32_t ready;
+	uint64_t t, rip, root, value; /* the first one's; valid once ready */
 	uint32_t rule;
-	uint32_t flags;
+	uint16_t size;
+	uint8_t flags;
+	_Atomic uint8_t ready;
 };
 _Static_assert(sizeof(struct count_entry) == 64, "entry");
 
@@ -29,8 +29,12 @@ struct counts {
 
 int counts_init(struct counts *c) attr_must_check;
 void counts_fini(struct counts *c);
-/* Any thread. sum: added up. rip: of the guest. */
-void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, uint64_t rip);
+/* Where a vCPU is. */
+struct mon_place {
+	uint64_t rip, root;
+};
+/* Any thread. sum: added up. */
+void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, struct mon_place at);
 /* The consumer's: calls fn for each entry of the table that producers have left, empties it, and
  * makes producers change over. Call it once a period: a producer that was held up between
  * finding its entry and adding to it for a whole period would count for another. */

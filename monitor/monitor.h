@@ -76,6 +76,8 @@ enum mon_request {
 		REQUESTS
 };
 enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR_DEBUG };
+/* Ops of MON_CONSOLE */
+enum mon_console_op { CONSOLE_IN, CONSOLE_OUT, CONSOLE_SCREEN };
 /* Ops of MON_DISK are those of enum block_op. */
 
 /* One event or request:
@@ -90,7 +92,7 @@ enum mon_operator_op { OPERATOR_REQUEST, OPERATOR_SIGNAL, OPERATOR_KEY, OPERATOR
  *				destination	ICR, low half
  *	disk	enum block_op	offset, bytes	length, bytes	device
  *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
- *	console	0 in 1 out	-		bytes
+ *	console	enum mon_console_op -		bytes (screen: its width << 32 | height)
  *	entropy	-		-		bytes
  *	lifecycle enum mon_life_op -	-				text
  *	operator enum mon_request uid	(asked only; what came of it is a note)

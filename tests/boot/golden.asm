@@ -86,7 +86,7 @@ start:	cld
 	push dword 0x1b
 	push dword .ring3
 	iretd
-.ring3:	mov ecx, 3000000
+.ring3:	mov ecx, 30000000
 .spin:	dec ecx
 	jnz .spin
 	int 0x30

@@ -40,6 +40,13 @@ vt.check(any(r["counted"] and r["count"] > 1 for r in ports), "ports are counted
 vt.check(any(not r["counted"] and r["rip"] for r in ports), "and in full, with the instruction's address")
 for cls in ("msr", "cpuid", "cpu"):
     vt.check(rows("seen", "--class", cls, "--limit", "3"), f"{cls} events")
+roots = {r["root"]: r["addr"] for r in rows("seen", "--class", "cpu", "--op", "space") if r["counted"]}
+busiest = max((r for r in rows("seen", "--class", "port") if r["root"]), key=lambda r: r["count"])["root"]
+of_one = rows("seen", "--process", hex(busiest))
+vt.check({r["class"] for r in of_one} >= {"port", "cpu"} and
+         all(busiest in (r["root"], r["addr"]) for r in of_one) and len(of_one) < len(rows("seen")),
+         f"what one guest process did, of {len(roots)}")
+vt.check(all(root == addr for root, addr in roots.items()), "a root's time is its own")
 seqs = [r["seq"] for r in rows("seen")]
 vt.check(seqs == list(range(1, len(seqs) + 1)), "sequence numbers have no gaps")
 status, out, err = vt.vigia("history", "seen", "--verify")

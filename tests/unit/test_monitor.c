@@ -163,9 +163,9 @@ static void collect(struct rig *g)
 static void test_counted(void **state)
 {
 	struct rig *g = rig_make();
-	uint64_t rip = 0x1234;
+	uint64_t rip = 0x1234, root = 0x5000;
 
-	g->core.producer[1].rip = &rip;
+	mon_core_place(&g->core, 0, &rip, &root);
 	for (unsigned i = 0; i < 1000; i++) {
 		struct mon_event ev = {
 			.cls = MON_PORT, .op = 1, .size = 1, .vcpu = 0, .addr = 0x3f8, .value = i};
@@ -178,6 +178,7 @@ static void test_counted(void **state)
 	assert_int_equal(g->seen.rec[0].addr, 0x3f8);
 	assert_int_equal(g->seen.rec[0].value, 0); /* the first one's */
 	assert_int_equal(g->seen.rec[0].rip, 0x1234);
+	assert_int_equal(g->seen.rec[0].root, 0x5000);
 	assert_int_equal(g->seen.rec[0].vcpu, 0);
 	collect(g);
 	assert_int_equal(g->seen.n, 0);

@@ -336,13 +336,74 @@ static void test_disk(void **state)
 	block_close(b);
 }
 
+/* More requests at a time than have a place, done in another order than they came. */
+#define CROWD 300
+
+static struct block_req *held[2 * CROWD];
+static unsigned n_held, n_done;
+
+static void hold_submit(struct block *b, struct block_req *r)
+{
+	held[n_held++] = r;
+}
+
+static void count_done(struct block_req *r, int err)
+{
+	assert_int_equal(err, r->offset / 512 % 3 ? 0 : ERR_IO);
+	assert_ptr_equal(r->ctx, r);
+	r->ctx = NULL; /* each once */
+	n_done++;
+}
+
+static void test_crowd(void **state)
+{
+	static const struct block_ops hold_ops = {"hold", hold_submit, fake_close};
+	static struct block slow = {&hold_ops, CROWD * 512};
+	struct monitor mon = {.tell_mask = BIT(MON_DISK), .tell = tell};
+	const struct block_targets t = {0};
+	static struct block_req req[CROWD], more[CROWD];
+	static uint8_t buf[512];
+	const struct block_vec vec = {buf, 512};
+	struct block *b;
+
+	assert_int_equal(block_watch_open(&slow, &mon, 0, &t, &b), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		n_held = n_done = 0;
+		for (unsigned i = 0; i < CROWD; i++) {
+			req[i] = (struct block_req){.op = BLOCK_READ,
+						    .offset = i * 512ull,
+						    .len = 512,
+						    .vec = &vec,
+						    .n_vec = 1,
+						    .done = count_done,
+						    .ctx = &req[i]};
+			block_submit(b, &req[i]);
+		}
+		assert_int_equal(n_held, CROWD);
+		/* each that is done makes room for one more */
+		for (unsigned i = 0; i < CROWD; i++) {
+			struct block_req *r = held[(i * 7 + round) % CROWD];
+
+			r->done(r, r->offset / 512 % 3 ? 0 : ERR_IO);
+			if (i % 2)
+				continue;
+			more[i] = req[i];
+			more[i].ctx = &more[i];
+			block_submit(b, &more[i]);
+		}
+		for (unsigned i = CROWD; i < n_held; i++)
+			held[i]->done(held[i], held[i]->offset / 512 % 3 ? 0 : ERR_IO);
+		assert_int_equal(n_done, CROWD + CROWD / 2);
+	}
+	block_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nat),
-		cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_name),
-		cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_nat),   cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_name),  cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
