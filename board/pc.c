@@ -32,6 +32,8 @@
 #include "dev/pc/pvclock.h"
 #include "dev/pc/vga.h"
 #include "dev/pci/pci.h"
+#include "dev/usb/tablet.h"
+#include "dev/usb/uhci.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/input.h"
@@ -446,6 +448,15 @@ static int wire_input(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	return err ? err : virtio_input_create(vm, pc->pci, &w, &vd);
 }
 
+static int wire_usb(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
+{
+	struct uhci_wiring w = {.host = pc->pci, .slot = PIIX_SLOT, .func = PIIX_USB_FN};
+	struct uhci *uhci;
+	int err = usb_tablet_create(cfg->input, &w.take_port[0]);
+
+	return err ? err : uhci_create(vm, &w, &uhci);
+}
+
 static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct virtio_dev *vd;
@@ -469,6 +480,8 @@ static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 					&(struct virtio_rng_wiring){.slot = PCI_ANY_SLOT}, &vd);
 	if (!err && cfg->input && cfg->virtio_input)
 		err = wire_input(vm, pc, cfg);
+	if (!err && cfg->input && cfg->usb_tablet)
+		err = wire_usb(vm, pc, cfg);
 	return err;
 }
 

@@ -37,6 +37,7 @@ struct pc_config {
 	size_t vga_bios_size;
 	struct input *input; /* PS/2 keyboard and mouse; NULL: none. Kept by the caller */
 	bool virtio_input;   /* virtio keyboard and tablet too, used once the guest has drivers */
+	bool usb_tablet;     /* a USB controller with one; likewise */
 
 	struct chr *serial;   /* COM1; NULL: none */
 	struct chr *parallel; /* LPT1; NULL: none */

@@ -583,6 +583,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.vga_bios_size = be->vga_bios.size,
 		.input = &be->input,
 		.virtio_input = def->virtio_input,
+		.usb_tablet = def->usb_tablet,
 		.parallel = be->parallel,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,

@@ -231,6 +231,7 @@ static int set_control(void *target, const char *value, struct msg *msg)
 static int set_input(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->virtio_input = !strcmp(value, "virtio");
+	((struct vm_def *)target)->usb_tablet = !strcmp(value, "usb");
 	return 0;
 }
 
@@ -499,8 +500,9 @@ static const struct opt run_opts[] = {
 	{"display", "none|vga|vnc:…", "a screen, which needs the PC: vga for vigia screenshot only, "
 	 "vnc:ADDRESS[:PORT][,password=FILE] or vnc:unix:SOCKET[,password=FILE] for viewers too (none)",
 	 NULL, OPT_DEF, set_display},
-	{"input", "ps2|virtio", "the PC's keyboard and mouse; virtio: a virtio keyboard and tablet too, "
-	 "which a guest with drivers for them uses (ps2)", "ps2|virtio", OPT_DEF, set_input},
+	{"input", "ps2|usb|virtio", "the PC's keyboard and mouse; usb: a USB tablet too, virtio: a virtio "
+	 "keyboard and tablet, which a guest with drivers for them uses (ps2)", "ps2|usb|virtio", OPT_DEF,
+	 set_input},
 	{"uuid", "UUID", "the machine's UUID, as the guest's SMBIOS tables show it (from --name; without "
 	 "a name none)", NULL, OPT_DEF, set_uuid},
 	{"serial-number", "TEXT", "the machine's serial number in the SMBIOS tables (none)", NULL,
@@ -642,8 +644,9 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 				"no kernel to boot: give --kernel FILE (a Linux bzImage or PVH "
 				"ELF), or a --disk or --cdrom for a PC to boot from; see vigia run "
 				"--help");
-	if (def->virtio_input)
-		return msg_fail(msg, ERR_INVAL, "--input virtio needs a PC: add --board pc");
+	if (def->virtio_input || def->usb_tablet)
+		return msg_fail(msg, ERR_INVAL, "--input %s needs a PC: add --board pc",
+				def->usb_tablet ? "usb" : "virtio");
 	if (def->parallel)
 		return msg_fail(msg, ERR_INVAL, "--parallel needs a PC: add --board pc");
 	if (def->firmware || def->n_floppies || def->boot[0] || def->boot_menu || def->vars)

@@ -60,9 +60,10 @@ struct vm_def {
 	bool gdb_wait;  /* for it, before the guest starts */
 	bool profile;   /* sample where the time goes */
 	bool no_rng;
-	bool screen;           /* a VGA */
-	char *vnc;             /* where viewers connect, for vnc_open(); NULL: nowhere */
-	bool virtio_input;     /* keyboard and tablet */
+	bool screen;       /* a VGA */
+	char *vnc;         /* where viewers connect, for vnc_open(); NULL: nowhere */
+	bool virtio_input; /* keyboard and tablet */
+	bool usb_tablet;
 	uint16_t exit_port;    /* 0: none */
 	unsigned stop_timeout; /* seconds from a polite stop to a hard one */
 	bool no_sandbox;

@@ -16,9 +16,10 @@ struct i440fx;
 #define I440FX_VENDOR 0x8086
 #define I440FX_DEVICE 0x1237
 
-#define PIIX_SLOT   1 /* ISA bridge 0, IDE 1, power management 3 */
+#define PIIX_SLOT   1 /* ISA bridge 0, IDE 1, USB 2, power management 3 */
 #define PIIX_ISA_FN 0
 #define PIIX_IDE_FN 1
+#define PIIX_USB_FN 2
 #define PIIX_PM_FN  3
 
 struct i440fx_wiring {

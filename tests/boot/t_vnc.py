@@ -190,11 +190,12 @@ def inside(path, rng):
 
 
 def linux(w):
-    """Linux' own drivers: atkbd, psmouse, virtio_input; the text console; a socket in the file system."""
+    """Linux' own drivers: atkbd, psmouse, virtio_input, usbhid; the text console; a socket in the file system."""
     name, path = f"vncl-{os.getpid()}", w.file("screen.sock")
-    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,evdev", "--name", "input")
+    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,uhci-hcd,usbhid,"
+                            "hid-generic,evdev", "--name", "input")
     disk = linuxdisk.make(w, vt.kernel(), ram_disk, "console=ttyS0 quiet vigia.run=tty")
-    for kind in ("ps2", "virtio"):
+    for kind in ("ps2", "usb", "virtio"):
         with vt.VM("--board", "pc", "--net", "none", "--memory", "192M", "--display", f"vnc:unix:{path}", "--input",
                    kind, "--name", name, "--disk", f"{disk},if=ide,format=raw,snapshot") as vm:
             vm.expect("VIGIA tty ready", 120)

@@ -15,8 +15,11 @@
 #include "dev/nvme.h"
 #include "dev/pc/ide.h"
 #include "dev/pci/pci.h"
+#include "dev/usb/tablet.h"
+#include "dev/usb/uhci.h"
 #include "net/net.h"
 #include "plat/fake/fake.h"
+#include "ui/input.h"
 #include "vm/dev.h"
 #include "tests/lib/no_engine.h"
 #include "vm/vm.h"
@@ -104,6 +107,8 @@ static void wire_ready(struct net *n)
 
 static const struct net_ops wire_ops = {.name = "wire", .send = wire_send, .rx_ready = wire_ready};
 static struct net wire = {.ops = &wire_ops, .mac = {2, 0, 0, 0, 0, 1}};
+
+static struct input people;
 
 static void frame(uint32_t where, uint32_t value)
 {
@@ -270,6 +275,46 @@ static void rtl8029_start(struct vm *vm)
 		bus_write(&vm->pio, 0, BAR_IO + regs[i][0], 1, regs[i][1]);
 }
 
+/* All frames lead to a ring of queues, or to a queue of transfers: a descriptor is asked for, configuration 1
+ * set, endpoint 1 read. */
+static void make_uhci(struct vm *vm, struct pci_host *host)
+{
+	struct uhci_wiring w = {.host = host, .slot = SLOT};
+	struct uhci *u;
+
+	input_init(&people);
+	if (usb_tablet_create(&people, &w.take_port[0]) || uhci_create(vm, &w, &u))
+		abort();
+}
+
+static void uhci_schedule(struct vm *vm)
+{
+	static const uint32_t regs[][3] = {{8, 4, 0x10000}, {16, 2, 0x200}, {16, 2, 0},
+					   {16, 2, 4},      {4, 2, 0xf},    {0, 2, 0xc1}};
+	static const uint8_t setup[] = {0x80, 6, 0, 1, 0, 0, 64, 0, 0, 9, 1, 0, 0, 0, 0, 0};
+
+	for (unsigned i = 0; i < 1024; i++) {
+		const uint32_t link = i % 4 ? 0x20002 : 0x21000;
+
+		if (mem_write(vm, 0x10000 + 4 * i, &link, 4))
+			abort();
+	}
+	for (unsigned i = 0; i < 32; i++) {
+		const uint32_t qh[4] = {(0x20000 + (i + 1) % 32 * 16) | 2, 0x21000 + i % 8 * 32},
+			       td[4] = {(0x21000 + (i + 1) * 32) | 4, 0x18800000 | (i & 1) << 29,
+					(i % 4 ? 0x69 : 0x2d) | 7u << 21 | (i & 8) << 12,
+					0x30000 + i % 2 * 8};
+
+		if (mem_write(vm, 0x20000 + 16 * i, qh, 16) ||
+		    mem_write(vm, 0x21000 + 32 * i, td, 16))
+			abort();
+	}
+	if (mem_write(vm, 0x30000, setup, sizeof(setup)))
+		abort();
+	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(&vm->pio, 0, BAR_IO + regs[i][0], regs[i][1], regs[i][2]);
+}
+
 /* Where their registers are: ports where len is at most 256. */
 static const struct {
 	void (*make)(struct vm *vm, struct pci_host *host);
@@ -286,6 +331,7 @@ static const struct {
 	 rtl8139_rings,
 	 {{BAR_IO, 256}, {BAR_IO + 0x10, 0x30}, {BAR_IO + 0xd8, 0x18}}},
 	{make_rtl8029, rtl8029_start, {{BAR_IO, 32}, {BAR_IO, 16}, {BAR_IO + 0x10, 4}}},
+	{make_uhci, uhci_schedule, {{BAR_IO, 32}, {BAR_IO, 4}, {BAR_IO + 16, 4}}},
 };
 
 static void access(struct vm *vm, unsigned kind, bool write, uint32_t where, uint32_t value)
@@ -347,7 +393,11 @@ static void step(struct vm *vm, struct pci_host *host, unsigned kind, const uint
 			release();
 		break;
 	case 8:
-		frame(where, value);
+		if (devices[kind].make == make_uhci)
+			input_point(&people, where & 0x7fff, value & 0x7fff, (int8_t)(where >> 16),
+				    value >> 16);
+		else
+			frame(where, value);
 		break;
 	case 9:
 		fake_advance(value % NS_PER_SEC);

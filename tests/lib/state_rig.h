@@ -28,6 +28,8 @@
 #include "dev/pc/pcspk.h"
 #include "dev/pc/pvclock.h"
 #include "dev/pci/pci.h"
+#include "dev/usb/tablet.h"
+#include "dev/usb/uhci.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/input.h"
 #include "dev/virtio/rng.h"
@@ -101,6 +103,8 @@ static inline struct vm *srig_build(void)
 	struct rtl8139 *rtl;
 	struct rtl8029_wiring ne_w = {.slot = PCI_ANY_SLOT, .net = &srig_net};
 	struct rtl8029 *ne;
+	struct uhci_wiring usb_w = {.slot = PIIX_SLOT, .func = PIIX_USB_FN};
+	struct uhci *uhci;
 	struct parport *lpt;
 	struct nvme *nvme;
 	struct ide *ide;
@@ -156,6 +160,9 @@ static inline struct vm *srig_build(void)
 		    vm, host,
 		    &(struct virtio_input_wiring){.input = &people, .tablet = true, .slot = -1},
 		    &vd))
+		abort();
+	usb_w.host = host;
+	if (usb_tablet_create(&people, &usb_w.take_port[0]) || uhci_create(vm, &usb_w, &uhci))
 		abort();
 	intr_virtual_wire(intr);
 	return vm;

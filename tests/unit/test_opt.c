@@ -115,6 +115,7 @@ static const struct {
 	{"--kernel k --display vnc:127.0.0.1", "needs a PC"},
 	{"--board pc --display sdl", "vnc:ADDRESS"},
 	{"--kernel k --input virtio", "needs a PC"},
+	{"--kernel k --input usb", "needs a PC"},
 	{"--board pc --net user,tftp=/tmp,bootfile=x", "--sandbox off"},
 	{"--kernel k --parallel pty", "needs a PC"},
 	{"--board pc --parallel stdio", "unix:SOCKET or pty"},
