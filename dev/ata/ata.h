@@ -64,6 +64,7 @@ struct ata_drive {
 	/* CD */
 	uint8_t sense, asc, ascq;
 	bool attention, locked, media_event, eject_event;
+	bool tray_open; /* by the guest; what lies in it cannot be read */
 };
 
 /* The queued command that failed last, for READ LOG EXT. */
@@ -182,6 +183,8 @@ bool ata_common(struct ata_chan *c, struct ata_drive *d, uint8_t cmd);
 
 /* atapi.c */
 void atapi_init(struct ata_drive *d);
+/* Opens the tray or closes it; the guest hears of it. */
+void atapi_tray(struct ata_drive *d, bool open);
 void atapi_command(struct ata_chan *c, struct ata_drive *d, uint8_t cmd);
 void atapi_continue(struct ata_chan *c, struct ata_drive *d);
 

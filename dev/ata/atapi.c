@@ -15,7 +15,7 @@
 #define ASC_FIELD    0x24
 #define ASC_CHANGED  0x28
 #define ASC_NO_DISC  0x3a
-#define ASC_LOCKED   0x53
+#define ASC_LOCKED   0x53 /* with 02H */
 #define ASC_READ     0x11
 
 static void put16(uint8_t *p, uint32_t v)
@@ -40,11 +40,24 @@ static uint32_t get32(const uint8_t *p)
 	return get16(p) << 16 | get16(p + 2);
 }
 
+static bool has_disc(const struct ata_drive *d)
+{
+	return d->disk.block && !d->tray_open;
+}
+
 void atapi_init(struct ata_drive *d)
 {
-	d->sectors = d->disk.block ? d->disk.block->size / CD_SECTOR : 0;
+	d->sectors = has_disc(d) ? d->disk.block->size / CD_SECTOR : 0;
 	/* what cannot be addressed with 32 bits is not there */
 	d->sectors = MIN(d->sectors, UINT64_C(0xffffffff));
+}
+
+void atapi_tray(struct ata_drive *d, bool open)
+{
+	d->tray_open = open;
+	atapi_init(d);
+	d->media_event = true;
+	d->attention = !open;
 }
 
 /* ---- endings ----------------------------------------------------------------------------------------- */
@@ -61,7 +74,7 @@ static void check(struct ata_chan *c, struct ata_drive *d, uint8_t sense, uint8_
 {
 	d->sense = sense;
 	d->asc = asc;
-	d->ascq = 0;
+	d->ascq = asc == ASC_NO_DISC ? (d->tray_open ? 2 : 1) : asc == ASC_LOCKED ? 2 : 0;
 	c->count[0] = REASON_CD | REASON_IO;
 	if (c->dma)
 		c->ops->dma_end(c, true);
@@ -277,7 +290,7 @@ static void mode_sense(struct ata_chan *c, struct ata_drive *d, const uint8_t *c
 		put16(p, at - 2);
 	else
 		p[0] = (uint8_t)(at - 1);
-	p[ten ? 2 : 1] = d->disk.block ? 0x01 : 0x70;
+	p[ten ? 2 : 1] = d->tray_open ? 0x71 : d->disk.block ? 0x01 : 0x70;
 	answer(c, at, ten ? get16(cdb + 7) : cdb[4]);
 }
 
@@ -287,14 +300,14 @@ static void get_configuration(struct ata_chan *c, struct ata_drive *d, const uin
 	uint8_t *p = c->buf;
 
 	memset(p, 0, 40);
-	put16(p + 6, !d->disk.block ? 0 : dvd ? 0x0010 : 0x0008);
+	put16(p + 6, !has_disc(d) ? 0 : dvd ? 0x0010 : 0x0008);
 	put16(p + 8, 0); /* profile list */
 	p[10] = 0x03;
 	p[11] = 8;
 	put16(p + 12, 0x0010);
 	p[14] = dvd;
 	put16(p + 16, 0x0008);
-	p[18] = d->disk.block && !dvd;
+	p[18] = has_disc(d) && !dvd;
 	put16(p + 20, 1); /* core */
 	p[22] = 0x0b;
 	p[23] = 8;
@@ -326,8 +339,11 @@ static void event_status(struct ata_chan *c, struct ata_drive *d, const uint8_t 
 	}
 	put16(p, 6);
 	p[2] = 4;
-	p[4] = d->eject_event ? 1 : d->media_event ? 2 : 0;
-	p[5] = d->disk.block ? 2 : 0;
+	if (d->media_event)
+		p[4] = has_disc(d) ? 2 : 3; /* has come, has gone */
+	if (d->eject_event)
+		p[4] = 1;
+	p[5] = (uint8_t)((has_disc(d) ? 2 : 0) | d->tray_open);
 	d->eject_event = d->media_event = false;
 	answer(c, 8, get16(cdb + 7));
 }
@@ -372,13 +388,16 @@ static void read_capacity(struct ata_chan *c, struct ata_drive *d)
 
 static void start_stop(struct ata_chan *c, struct ata_drive *d, const uint8_t *cdb)
 {
-	if ((cdb[4] & 3) == 2) { /* eject: the operator's to do; the tray stays */
-		if (d->locked) {
-			check(c, d, SK_ILLEGAL, ASC_LOCKED);
-			return;
-		}
+	bool open = !(cdb[4] & 1);
+
+	if (!(cdb[4] & 2) || d->tray_open == open) { /* the tray stays as it is */
+		good(c);
+	} else if (open && d->locked) {
+		check(c, d, SK_ILLEGAL, ASC_LOCKED);
+	} else {
+		atapi_tray(d, open);
+		good(c);
 	}
-	good(c);
 }
 
 /* READ CD: user data of mode 1 sectors only */
@@ -429,7 +448,7 @@ static bool admit(struct ata_chan *c, struct ata_drive *d, uint8_t op)
 			continue;
 		if (d->attention && !(packet_commands[i].flags & NO_ATTENTION)) {
 			d->attention = false;
-			check(c, d, SK_ATTENTION, d->disk.block ? ASC_CHANGED : 0x29);
+			check(c, d, SK_ATTENTION, has_disc(d) ? ASC_CHANGED : 0x29);
 			return false;
 		}
 		if ((packet_commands[i].flags & NEEDS_DISC) && !d->sectors) {
@@ -500,6 +519,7 @@ static void packet(struct ata_chan *c, struct ata_drive *d)
 		break;
 	case 0xbd: /* MECHANISM STATUS */
 		memset(c->buf, 0, 8);
+		c->buf[1] = d->tray_open ? 0x10 : 0;
 		c->buf[5] = 1;
 		answer(c, 8, get16(cdb + 8));
 		break;

@@ -245,6 +245,9 @@ static const struct st_field drive_fields[] = {
 };
 #undef D
 
+/* Since version 5 */
+static const struct st_field tray_fields[] = {ST_B(struct ata_drive, tray_open)};
+
 struct saved_phase {
 	uint8_t phase;
 };
@@ -273,6 +276,17 @@ static bool chan_sane(struct ata_chan *c)
 	       (c->phase != PHASE_PIO_OUT || !d->cdrom);
 }
 
+static void drive_state(struct ata_chan *c, struct state_stream *st, unsigned k)
+{
+	struct ata_drive *d = &c->drive[k];
+
+	ST_SYNC(st, "drive", c->n_drives * c->index + k, drive_fields, d);
+	if (!st->loading || st->version >= 5)
+		ST_SYNC(st, "tray", c->n_drives * c->index + k, tray_fields, d);
+	if (st->loading && d->cdrom)
+		atapi_init(d);
+}
+
 void ata_chan_state(struct ata_chan *c, struct state_stream *st)
 {
 	struct saved_phase p = {(uint8_t)c->phase};
@@ -281,7 +295,7 @@ void ata_chan_state(struct ata_chan *c, struct state_stream *st)
 	ST_SYNC(st, "channel", c->index, chan_fields, c);
 	ST_SYNC(st, "phase", c->index, phase_fields, &p);
 	for (unsigned k = 0; k < c->n_drives; k++)
-		ST_SYNC(st, "drive", c->n_drives * c->index + k, drive_fields, &c->drive[k]);
+		drive_state(c, st, k);
 	if (!st->loading) {
 		st_put_bytes(st, "buffer", c->buf, p.phase == PHASE_IDLE ? 0 : len);
 		return;
@@ -361,8 +375,7 @@ int ata_change_disc(struct ata_chan *c, struct ata_drive *d, struct block *block
 	if (!err) {
 		d->disk.block = block;
 		d->locked = false;
-		atapi_init(d);
-		d->attention = d->media_event = true;
+		atapi_tray(d, false);
 	}
 	plat_mutex_unlock(&c->lock);
 	return err ? err_here(err) : 0;

@@ -400,7 +400,9 @@ static void step(struct vm *vm, struct pci_host *host, unsigned kind, const uint
 			frame(where, value);
 		break;
 	case 9:
-		fake_advance(value % NS_PER_SEC);
+		/* a USB bus has 1000 frames to look at */
+		fake_advance(value %
+			     (devices[kind].make == make_uhci ? NS_PER_SEC / 32 : NS_PER_SEC));
 		break;
 	default:
 		freeze(vm);

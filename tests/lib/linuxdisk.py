@@ -35,7 +35,7 @@ def make(w, kernel, initrd, cmdline):
 def read_and_write(w, image, cd, interface, cpus, more, never):
     """Linux on the PC board, booted from a disk at that interface, writes it and reads it back, and reads a CD whole.
     more: of its command line; never: what may not be in its log, which is returned."""
-    disk = make(w, vt.kernel(), image, f"console=ttyS0 vigia.run=disk,cd,log vigia.disk=sda {more}")
+    disk = make(w, vt.kernel(), image, f"console=ttyS0 vigia.run=disk,cd,log,eject vigia.disk=sda {more}")
     with vt.VM("--board", "pc", "--net", "none", "--memory", "192M", "--cpus", cpus, "--boot", "disk",
                "--disk", f"{disk},if={interface},format=raw",
                "--cdrom", f"{cd},if={interface}") as vm:
@@ -43,9 +43,10 @@ def read_and_write(w, image, cd, interface, cpus, more, never):
         got = vm.expect("VIGIA cd ([0-9a-f]{32})", 60).group(1).decode()
         with open(cd, "rb") as f:
             vt.check(got == hashlib.md5(f.read()).hexdigest(), "the CD came unchanged")
+        vm.expect("VIGIA eject ok", 60)
         vm.expect("VIGIA end", 60)
         log = vm.output.decode(errors="replace")
-        for bad in never:
+        for bad in (*never, "eject did nothing"):
             vt.check(bad not in log, f"no {bad}")
         vm.wait(60)
     with open(disk, "rb") as f:

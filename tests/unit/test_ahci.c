@@ -442,6 +442,88 @@ static void test_cd(void **state)
 	teardown();
 }
 
+/* A command without data, or with up to 64 bytes that go to DATA; gives the sense key. */
+static uint32_t cdb(uint8_t op, uint8_t b1, uint8_t b4, uint8_t len_at, uint8_t len)
+{
+	uint8_t *f = command(CD, 0, 0xa0, 0, 0, len ? 1 : 0), p[12] = {op, b1, 0, 0, b4};
+
+	f[5] = 0x00;
+	f[6] = 0x08;
+	if (len)
+		p[len_at] = len;
+	memcpy(f + 0x40, p, 12);
+	if (len)
+		prd(f, 0, DATA, 64);
+	memset(ram + DATA, 0xee, 64);
+	wr(CD, 0x38, 1);
+	if (rd(CD, 0x20) & 1) {
+		uint32_t key = rd(CD, 0x20) >> 12;
+
+		restart(CD);
+		return key;
+	}
+	return 0;
+}
+
+static void expect_sense(uint8_t key, uint8_t asc, uint8_t ascq)
+{
+	assert_int_equal(cdb(0x03, 0, 18, 4, 18), 0);
+	assert_int_equal(ram[DATA + 2], key);
+	assert_int_equal(ram[DATA + 12], asc);
+	assert_int_equal(ram[DATA + 13], ascq);
+}
+
+static void expect_event(uint8_t event, uint8_t drive)
+{
+	uint8_t *f = command(CD, 0, 0xa0, 0, 0, 1);
+	const uint8_t p[12] = {0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8};
+
+	f[5] = 0x00;
+	f[6] = 0x08;
+	memcpy(f + 0x40, p, 12);
+	prd(f, 0, DATA, 8);
+	wr(CD, 0x38, 1);
+	assert_int_equal(rd(CD, 0x20) & 1, 0);
+	assert_int_equal(ram[DATA + 4], event);
+	assert_int_equal(ram[DATA + 5], drive);
+}
+
+static void test_tray(void **state)
+{
+	setup();
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 6);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 0);
+	assert_int_equal(cdb(0x1e, 0, 1, 0, 0), 0); /* locked */
+	assert_int_equal(cdb(0x1b, 0, 2, 0, 0), 5);
+	expect_sense(5, 0x53, 2);
+	assert_int_equal(cdb(0x1e, 0, 0, 0, 0), 0);
+	assert_int_equal(cdb(0x1b, 0, 0, 0, 0), 0); /* stops, but does not eject */
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 0);
+	expect_event(0, 2);
+	assert_int_equal(cdb(0x1b, 0, 2, 0, 0), 0);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 2);
+	expect_sense(2, 0x3a, 2);
+	assert_int_equal(cdb(0x25, 0, 0, 0, 0), 2);
+	expect_event(3, 1);
+	assert_int_equal(cdb(0x1b, 0, 3, 0, 0), 0);
+	expect_event(2, 2);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 6);
+	expect_sense(6, 0x28, 0);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 0);
+	/* who puts in another disc closes it; who takes it out leaves an empty drive */
+	assert_int_equal(cdb(0x1b, 0, 2, 0, 0), 0);
+	assert_int_equal(ahci_change_disc(ahci, CD, &disc, false), 0);
+	expect_event(2, 2);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 6);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 0);
+	assert_int_equal(ahci_change_disc(ahci, CD, NULL, false), 0);
+	expect_event(3, 0);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 6);
+	assert_int_equal(cdb(0, 0, 0, 0, 0), 2);
+	expect_sense(2, 0x3a, 1);
+	teardown();
+}
+
 static void test_nonsense(void **state)
 {
 	static const struct rig_range range[] = {{ABAR, 0x400}};
@@ -525,7 +607,8 @@ int main(void)
 		cmocka_unit_test(test_identify), cmocka_unit_test(test_dma),
 		cmocka_unit_test(test_error),    cmocka_unit_test(test_queue),
 		cmocka_unit_test(test_stop),     cmocka_unit_test(test_cd),
-		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_frozen),
+		cmocka_unit_test(test_tray),     cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_frozen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
