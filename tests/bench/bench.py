@@ -16,9 +16,10 @@ Workloads:
   io        fio on a virtio disk, iperf3 through the user network (tests/bench/io.sh), µs a request or a MiB
   storm     20 VMs of 128 MiB started at once, until the last is at /init, seconds
   debian    process start to Debian's login prompt, seconds
+  monitor   Vigia beside itself without history or policy: what these cost (tests/bench/monitor.py)
 
 --rows takes some rows of workloads that have several: --only events --rows getpid,signal; of programs: gzip xz sqlite3
-python3 gcc openssl sysbench 7z; of io: fio iperf3. --profile says where
+python3 gcc openssl sysbench 7z; of io: fio fio4k iperf3; of monitor: boot compute events fio iperf3 rules writer. --profile says where
 Vigia's time went in the workloads that run inside a guest (with few --rows: one profile for all). A chart of the ratios lies beside the JSON. --record writes figures and
 chart into doc/, with the machine and the command. The status is 1 if something could not be measured or computed a wrong result.
 """
@@ -28,12 +29,14 @@ import sys
 
 import boots
 import inside
+import monitor
 import report
 from machine import ROOT, Hosts, note
 
 WORKLOADS = {
     "size": boots.size, "start": boots.start, "init": boots.init, "memory": boots.memory, "compute": inside.compute,
     "events": inside.events, "programs": inside.programs, "io": inside.io, "storm": boots.storm, "debian": boots.debian,
+    "monitor": monitor.monitor,
 }
 
 
@@ -43,6 +46,8 @@ class Bench:
         self.rows = args.rows.split(",") if args.rows else []
         self.hosts = Hosts(args.build, args.engine, not args.no_qemu, args.profile)
         self.results, self.classes, self.units = {}, {}, {}
+        self.native = True
+        self.monitor = {}  # parts of monitor.py
         self.failed = False
 
     def add(self, row, cls, unit, host, value):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* history.c: how fast records go into a history, and how fast questions are answered.
  *
- *	ninja -C BUILD tests/unit/bench_history && BUILD/tests/unit/bench_history FILE [EVENTS]
+ *	ninja -C BUILD tests/bench/bench_history && BUILD/tests/bench/bench_history FILE [EVENTS]
  *
  * One thread tells events of three classes in the lossless tier; then the file is asked by time and class. */
 #include <stdio.h>

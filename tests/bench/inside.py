@@ -57,7 +57,7 @@ def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeo
         if "BENCH" not in text:
             raise RuntimeError("it printed no figure: " + text[-400:])
     for _ in range(bench.rounds):
-        if native:
+        if native and bench.native:
             note(f"bench: {workload}: native")
             taker.take("native", subprocess.run(native + bench.rows, check=True, text=True,
                                                 stdout=subprocess.PIPE).stdout)

@@ -23,9 +23,12 @@ net() {
 		END { if (!ok) print "BENCH-FAILED " name ": iperf3 said " last }'
 }
 
-do_fio() {
+do_fio4k() {
 	disk disk-randread-4k randread 4k 32 8
 	disk disk-randwrite-4k randwrite 4k 32 49
+}
+do_fio() {
+	do_fio4k
 	disk disk-read-128k read 128k 8 8
 	disk disk-write-128k write 128k 8 49
 }

@@ -35,6 +35,7 @@ class Hosts:
         self.qemu = shutil.which("qemu-system-x86_64") if with_qemu else None
         self.names = ["vigia"] + (["tcg"] if self.qemu else [])
         self.started = 0
+        self.ways = {}  # hosts that are Vigia with these options besides
 
     def command(self, host, kernel, initrd=None, append="", disks=(), memory=MEMORY):
         """disks: paths; of .qcow2 images nothing that is written stays."""
@@ -51,6 +52,7 @@ class Hosts:
         c = [self.vigia, "run", "--engine", self.engine, "--memory", f"{memory}M", "--cpus", "1",
              "--kernel", kernel, "--append", append, "--net", "user",
              "--name", self.last_name]
+        c += self.ways.get(host, [])
         c += ["--profile"] if self.profile else []
         c += ["--initrd", initrd] if initrd else []
         for d in disks:

@@ -10,6 +10,7 @@ import sys
 import time
 
 import chart
+import monitor
 from machine import MEMORY, ROOT, note
 
 # By class: what, vigia/native at most, TCG/vigia at least (geometric means), TCG/vigia of each row at least
@@ -85,6 +86,8 @@ def show(bench):
         print(f"{CLASSES[cls][0]:30} {rows:4} {cell(n, 13, 2)} {cell(t, 10, 2)}  {where:32} {goal_text(cls)}: {verdict}")
     for line in limits(bench):
         print(line)
+    if bench.monitor:
+        print("\nhistory and policy\n" + "\n".join(monitor.lines(bench)))
 
 
 def save(bench, path):
@@ -92,6 +95,7 @@ def save(bench, path):
         json.dump({"medians": medians(bench), "samples": bench.results, "classes": bench.classes, "units": bench.units,
                    "by_class": {c: {"rows": r, "vigia/native": n, "tcg/vigia": t, "verdict": v}
                                 for c, r, n, t, _, _, v in by_class(bench)},
+                   "monitor": {name: part.results for name, part in bench.monitor.items()},
                    "rounds": bench.rounds, "memory_mib": MEMORY, "cpu": cpu_name(),
                    "qemu": bench.hosts.qemu_version()}, f, indent=2)
         f.write("\n")
@@ -113,16 +117,35 @@ def draw(bench, path):
 
 
 def record(bench):
-    """Replaces the section of figures in doc/benchmarks.md, and the chart beside it."""
-    draw(bench, os.path.join(ROOT, "doc/benchmarks.svg"))
+    """Replaces the sections of figures in doc/benchmarks.md, and the chart beside it."""
+    if bench.results:
+        draw(bench, os.path.join(ROOT, "doc/benchmarks.svg"))
+        replace("Figures", figures(bench))
+    if bench.monitor:
+        replace("History and policy", where(bench) + list(monitor.lines(bench)))
+
+
+def replace(title, lines):
     path = os.path.join(ROOT, "doc/benchmarks.md")
     with open(path, encoding="utf-8") as f:
         text = f.read()
+    with open(path, "w", encoding="utf-8") as f:
+        before, _, after = text.partition(f"## {title}\n")
+        _, sep, after = after.partition("\n## ")  # sections behind stay
+        f.write(before + f"## {title}\n\n" + "\n".join(lines) + "\n" + sep + after)
+    note(f"bench: figures are in {path}")
+
+
+def where(bench):
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], text=True,
                             stdout=subprocess.PIPE, check=False).stdout.strip()
-    lines = ["## Figures", "", f"Commit {commit}, {time.strftime('%Y-%m-%d')}, {cpu_name()}, {os.cpu_count()} CPUs, load "
+    return [f"Commit {commit}, {time.strftime('%Y-%m-%d')}, {cpu_name()}, {os.cpu_count()} CPUs, load "
              f"{os.getloadavg()[1]:.1f} when it ended; {bench.hosts.qemu_version()}; medians of {bench.rounds} rounds by", "",
-             "```", "./bench " + " ".join(sys.argv[1:]), "```", "",
+            "```", "./bench " + " ".join(sys.argv[1:]), "```", ""]
+
+
+def figures(bench):
+    lines = where(bench) + [
              "![as a chart](benchmarks.svg)", "",
              "| class, geometric means | rows | vigia/native | TCG/vigia | slowest beside TCG | goal |", "|---|---|---|---|---|---|"]
     for cls, rows, n, t, slowest, least, verdict in by_class(bench):
@@ -133,11 +156,7 @@ def record(bench):
         v, t, n = m.get("vigia"), m.get("tcg"), m.get("native")
         lines.append(f"| {w} | {bench.units[w]} | " + " | ".join(f"{x:.3f}" if x is not None else "" for x in (v, t, n))
                      + " | " + (f"{t / v:.2f}" if v and t else "") + " | " + (f"{v / n:.2f}" if v and n else "") + " |")
-    with open(path, "w", encoding="utf-8") as f:
-        before, _, after = text.partition("## Figures")
-        _, sep, after = after.partition("\n## ")  # sections behind stay
-        f.write(before + "\n".join(lines) + "\n" + sep + after)
-    note(f"bench: figures are in {path}")
+    return lines
 
 
 def cpu_name():
