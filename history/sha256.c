@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: ISC */
-/* sha256.c: SHA-256 (FIPS 180-4, 5 and 6.2), for the chain over batches. No state but the caller's. */
+/* sha256.c: SHA-256 (FIPS 180-4, 5 and 6.2), for the chain over batches, by the SHA extensions where the
+ * processor has them (Intel SDM volume 1, 12.8): a third of what a record costs is this. No state but
+ * the caller's. */
 #include "history/sha256.h"
 
+#include <cpuid.h>
+#include <immintrin.h>
 #include <string.h>
 
 /* clang-format off */
-static const uint32_t k[64] = {
+static const alignas(16) uint32_t k[64] = {
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1,
 	0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3,
 	0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786,
@@ -29,7 +33,52 @@ static uint32_t be32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static void sha256_block(struct sha256 *s, const uint8_t *p)
+/* Four rounds each; the instructions hold the state as ABEF and CDGH, and W by fours. */
+__attribute__((target("sha,sse4.1"))) static void block_by_instructions(struct sha256 *s,
+									const uint8_t *p)
+{
+	const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+	const __m128i abcd = _mm_loadu_si128((const __m128i *)(const void *)s->h);
+	const __m128i efgh = _mm_loadu_si128((const __m128i *)(const void *)(s->h + 4));
+	const __m128i cdab = _mm_shuffle_epi32(abcd, 0xb1), hgfe = _mm_shuffle_epi32(efgh, 0x1b);
+	const __m128i abef0 = _mm_alignr_epi8(cdab, hgfe, 8);
+	const __m128i cdgh0 = _mm_blend_epi16(hgfe, cdab, 0xf0);
+	__m128i abef = abef0, cdgh = cdgh0, w[4], kw, feba, dchg;
+
+#pragma GCC unroll 16
+	for (unsigned i = 0; i < 16; i++) {
+		__m128i *now = &w[i % 4], last = w[(i + 3) % 4];
+
+		if (i < 4)
+			*now = _mm_shuffle_epi8(
+				_mm_loadu_si128(
+					(const __m128i *)(const void *)(p + (size_t)16 * i)),
+				big_endian);
+		else
+			*now = _mm_sha256msg2_epu32(
+				_mm_add_epi32(_mm_sha256msg1_epu32(*now, w[(i + 1) % 4]),
+					      _mm_alignr_epi8(last, w[(i + 2) % 4], 4)),
+				last);
+		kw = _mm_add_epi32(*now,
+				   _mm_load_si128((const __m128i *)(const void *)(k + 4 * i)));
+		cdgh = _mm_sha256rnds2_epu32(cdgh, abef, kw);
+		abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(kw, 0x0e));
+	}
+	feba = _mm_shuffle_epi32(_mm_add_epi32(abef, abef0), 0x1b);
+	dchg = _mm_shuffle_epi32(_mm_add_epi32(cdgh, cdgh0), 0xb1);
+	_mm_storeu_si128((__m128i *)(void *)s->h, _mm_blend_epi16(feba, dchg, 0xf0));
+	_mm_storeu_si128((__m128i *)(void *)(s->h + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static bool has_instructions(void)
+{
+	unsigned a, b, c, d, sse4;
+
+	return __get_cpuid(1, &a, &b, &sse4, &d) && sse4 & bit_SSE4_1 &&
+	       __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_SHA;
+}
+
+static void block_by_words(struct sha256 *s, const uint8_t *p)
 {
 	uint32_t w[64], v[8];
 
@@ -57,6 +106,14 @@ static void sha256_block(struct sha256 *s, const uint8_t *p)
 		s->h[i] += v[i];
 }
 
+static void sha256_block(struct sha256 *s, const uint8_t *p)
+{
+	if (s->by_instructions)
+		block_by_instructions(s, p);
+	else
+		block_by_words(s, p);
+}
+
 void sha256_init(struct sha256 *s)
 {
 	static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
@@ -64,6 +121,7 @@ void sha256_init(struct sha256 *s)
 
 	memcpy(s->h, start, sizeof(s->h));
 	s->len = 0;
+	s->by_instructions = has_instructions();
 }
 
 void sha256_update(struct sha256 *s, const void *data, size_t len)

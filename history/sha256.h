@@ -11,6 +11,7 @@ struct sha256 {
 	uint32_t h[8];
 	uint64_t len; /* bytes so far */
 	uint8_t block[64];
+	bool by_instructions; /* the processor has some for it */
 };
 
 void sha256_init(struct sha256 *s);

@@ -29,9 +29,22 @@ static void test_sha256(void **state)
 {
 	static const uint8_t abc[4] = {0xba, 0x78, 0x16, 0xbf},
 			     million[4] = {0xcd, 0xc7, 0x6e, 0x5c};
-	struct sha256 s;
-	uint8_t out[SHA256_SIZE];
+	struct sha256 s, words;
+	uint8_t out[SHA256_SIZE], same[SHA256_SIZE], data[300];
 
+	/* by instructions and without, at all lengths */
+	for (unsigned n = 0; n < sizeof(data); n++) {
+		data[n] = (uint8_t)(n * 151 + 7);
+		sha256_init(&s);
+		sha256_init(&words);
+		words.by_instructions = false;
+		sha256_update(&s, data, n);
+		sha256_update(&words, data, n / 2);
+		sha256_update(&words, data + n / 2, n - n / 2);
+		sha256_final(&s, out);
+		sha256_final(&words, same);
+		assert_memory_equal(out, same, SHA256_SIZE);
+	}
 	sha256_init(&s);
 	sha256_update(&s, "abc", 3);
 	sha256_final(&s, out);
