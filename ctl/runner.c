@@ -368,17 +368,22 @@ static const struct {
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
-static void note_request(struct runner *r, const char *what, json_t *args, int err,
-			 const struct msg *msg)
+static void note_request(struct runner *r, const char *what, json_t *args, uint32_t denied_by,
+			 int err, const struct msg *msg)
 {
 	struct ucred who = {.pid = -1};
 	socklen_t len = sizeof(who);
 	char *text = json_dumps(args, JSON_COMPACT);
 
 	getsockopt(r->control.peer_fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-	watch_note(&r->watch, MON_OPERATOR, OPERATOR_REQUEST, err,
-		   "%s by uid %d pid %d: %.200s%s%s", what, (int)who.uid, (int)who.pid,
-		   text ? text : "", err ? ": " : "", err ? msg->text : "");
+	watch_note_rule(&r->watch,
+			&(struct mon_event){.cls = MON_OPERATOR,
+					    .op = OPERATOR_REQUEST,
+					    .result = (int8_t)err,
+					    .rule = denied_by,
+					    .verdict = denied_by ? MON_DENY : MON_PROVIDE},
+			"%s by uid %d pid %d: %.200s%s%s", what, (int)who.uid, (int)who.pid,
+			text ? text : "", err ? ": " : "", err ? msg->text : "");
 	free(text);
 }
 
@@ -414,7 +419,7 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 				      line)
 			   : requests[i].fn(ctx, args, answer, msg);
 		if (!requests[i].question || line)
-			note_request(ctx, what, args, err, msg);
+			note_request(ctx, what, args, line, err, msg);
 		return err;
 	}
 	return msg_fail(msg, ERR_INVAL,
@@ -424,9 +429,12 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)
 {
-	return denied(ctx, "console")
-		       ? ERR_ACCES
-		       : backends_console(&((struct runner *)ctx)->be, fd, early, len);
+	struct msg msg = {"the policy of this VM denies it"};
+	uint32_t line = denied(ctx, "console");
+	int err = line ? ERR_ACCES : backends_console(&((struct runner *)ctx)->be, fd, early, len);
+
+	note_request(ctx, "console", NULL, line, err, &msg);
+	return err;
 }
 
 static const struct control_ops control_ops = {on_request, on_console};
@@ -698,8 +706,13 @@ static void note_crash(struct runner *r)
 	report_crash(f, r->vm, &r->watch.rec);
 	fclose(f);
 	for (size_t at = 0; at < len; at += RING_TEXT_MAX)
-		mon_core_note(&r->watch.core, MON_LIFECYCLE, LIFE_CRASH, at, 0, text + at,
-			      MIN(len - at, (size_t)RING_TEXT_MAX));
+		mon_core_note(
+			&r->watch.core,
+			&(struct mon_event){.cls = MON_LIFECYCLE,
+					    .op = LIFE_CRASH,
+					    .value = at,
+					    .data = text + at,
+					    .len = (uint32_t)MIN(len - at, (size_t)RING_TEXT_MAX)});
 	free(text);
 }
 

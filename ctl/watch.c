@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,13 +174,46 @@ uint64_t watch_memory(const struct watch *w, uint64_t wanted)
 	return w->first ? MIN(wanted, ALIGN_DOWN(policy_memory(w->first), MIB)) : wanted;
 }
 
-bool watch_device(const struct watch *w, const char *kind, unsigned index)
+bool watch_device(struct watch *w, const char *kind, unsigned index)
 {
-	char name[16];
-	uint32_t line;
+	struct watch_denied d;
 
-	snprintf(name, sizeof(name), "%s%u", kind, index);
-	return !w->first || policy_device(w->first, name, &line);
+	snprintf(d.name, sizeof(d.name), "%s%u", kind, index);
+	if (!w->first || policy_device(w->first, d.name, &d.line))
+		return true;
+	if (w->n_denied < WATCH_DENIED)
+		w->denied[w->n_denied++] = d;
+	return false;
+}
+
+/* What rules say of the VM as a whole is told once, not at each use. */
+static void note_policy(struct watch *w, const struct policy *p)
+{
+	uint64_t memory = p ? policy_memory(p) : UINT64_MAX;
+	int64_t offset = p ? policy_time_offset(p) : 0;
+	unsigned percent = p ? policy_cpu_percent(p) : 100;
+
+	if (offset)
+		watch_note_rule(w,
+				&(struct mon_event){.cls = MON_TIME,
+						    .value = (uint64_t)offset,
+						    .verdict = MON_REDIRECT,
+						    .rule = policy_line(p, MON_TIME)},
+				"the calendar is %" PRId64 " s ahead",
+				offset / (int64_t)NS_PER_SEC);
+	if (percent < 100)
+		watch_note_rule(w,
+				&(struct mon_event){.cls = MON_CPU,
+						    .op = CPU_SHARE,
+						    .value = percent,
+						    .rule = policy_line(p, MON_CPU)},
+				"at most %u %% of each CPU", percent);
+	if (memory != UINT64_MAX)
+		watch_note_rule(w,
+				&(struct mon_event){.cls = MON_MEMORY,
+						    .value = memory,
+						    .rule = policy_line(p, MON_MEMORY)},
+				"at most %" PRIu64 " MiB", memory / MIB);
 }
 
 /* The one before the last is long unused: an operator has set two since. */
@@ -189,6 +223,7 @@ static void put_in_force(struct watch *w, struct policy *take_p, char *take_text
 
 	vm_set_cpu_limit(w->vm, policy_cpu_percent(take_p));
 	atomic_store(&w->vm->time_offset, policy_time_offset(take_p));
+	note_policy(w, take_p);
 
 	policy_free(w->retired);
 	w->retired = old;
@@ -265,15 +300,34 @@ int watch_record(struct watch *w, const char *spec, struct msg *msg)
 	return err;
 }
 
-void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, const char *fmt, ...)
+static void note(struct watch *w, const struct mon_event *ev, const char *fmt, va_list ap)
 {
 	char text[RING_TEXT_MAX + 1];
+	struct mon_event all = *ev;
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	all.data = text;
+	all.len = (uint32_t)strlen(text);
+	mon_core_note(&w->core, &all);
+}
+
+void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, const char *fmt, ...)
+{
+	const struct mon_event ev = {.cls = (uint8_t)cls, .op = op, .result = (int8_t)result};
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	note(w, &ev, fmt, ap);
 	va_end(ap);
-	mon_core_note(&w->core, cls, op, 0, result, text, strlen(text));
+}
+
+void watch_note_rule(struct watch *w, const struct mon_event *ev, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note(w, ev, fmt, ap);
+	va_end(ap);
 }
 
 /* ---- the console ----------------------------------------------------------------------------------------- */
@@ -282,7 +336,11 @@ void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, con
 static void tap_flush(struct watch_tap *t)
 {
 	if (t->n)
-		mon_core_note(t->core, MON_CONSOLE, 1, t->n, 0, t->buf, t->n);
+		mon_core_note(t->core, &(struct mon_event){.cls = MON_CONSOLE,
+							   .op = CONSOLE_OUT,
+							   .value = t->n,
+							   .data = t->buf,
+							   .len = (uint32_t)t->n});
 	t->n = 0;
 }
 
@@ -395,6 +453,13 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 
 int watch_start(struct watch *w, struct msg *msg)
 {
+	note_policy(w, atomic_load(&w->core.policy));
+	for (unsigned i = 0; i < w->n_denied; i++)
+		watch_note_rule(w,
+				&(struct mon_event){.cls = MON_DEVICE,
+						    .verdict = MON_DENY,
+						    .rule = w->denied[i].line},
+				"%s is not there", w->denied[i].name);
 	if (w->history && history_start(w->history))
 		return msg_fail(msg, ERR_NOMEM, "cannot start a thread");
 	return 0;

@@ -24,6 +24,13 @@ struct watch_tap {
 	char buf[RING_TEXT_MAX];
 };
 
+#define WATCH_DENIED 32
+
+struct watch_denied {
+	char name[16];
+	uint32_t line;
+};
+
 struct watch {
 	struct mon_core core;
 	struct recorder rec;
@@ -32,12 +39,14 @@ struct watch {
 	struct policy *first; /* from watch_prepare() to watch_open() */
 	char *first_text;
 	struct watch_tap tap;
-	struct chr *mux;         /* NULL: the tap is not attached */
-	struct history *history; /* NULL: none */
-	char path[4096];         /* of the history */
-	struct policy *retired;  /* until the next one, or the end */
-	char *policy_text;       /* in force; NULL: none */
-	char *upload;            /* of a new policy, in parts */
+	struct chr *mux;                          /* NULL: the tap is not attached */
+	struct history *history;                  /* NULL: none */
+	char path[4096];                          /* of the history */
+	struct watch_denied denied[WATCH_DENIED]; /* devices, for the history to tell */
+	unsigned n_denied;
+	struct policy *retired; /* until the next one, or the end */
+	char *policy_text;      /* in force; NULL: none */
+	char *upload;           /* of a new policy, in parts */
 	size_t upload_len;
 };
 
@@ -46,7 +55,7 @@ int watch_prepare(struct watch *w, const struct vm_def *def, struct msg *msg);
 /* As much memory as the rules let a VM have. */
 uint64_t watch_memory(const struct watch *w, uint64_t wanted);
 /* May the guest see this device? NULL rules: yes. */
-bool watch_device(const struct watch *w, const char *kind, unsigned index);
+bool watch_device(struct watch *w, const char *kind, unsigned index);
 /* Everything that opens files. mux: the console. */
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
 	       struct plat_loop *loop, struct msg *msg);
@@ -61,6 +70,9 @@ void watch_close(struct watch *w);
 /* Records; fmt as for printf. Any thread of ours (not guest threads). */
 void watch_note(struct watch *w, enum mon_class cls, uint8_t op, int result, const char *fmt, ...)
 	attr_printf(5, 6);
+/* The same, of what a rule has decided: class, op, value, result, verdict and rule are ev's. */
+void watch_note_rule(struct watch *w, const struct mon_event *ev, const char *fmt, ...)
+	attr_printf(3, 4);
 /* Takes parts of a policy's text; the last one puts all in force. */
 int watch_policy_part(struct watch *w, const char *text, bool last, struct msg *msg);
 /* "class=full,disk=lossless,port=always,mmio=off" */

@@ -237,6 +237,8 @@ static int describe_cpu(const struct history_row *r, char *s, size_t n)
 {
 	int k;
 
+	if (r->op == CPU_SHARE && r->text)
+		return snprintf(s, n, "%s", r->text);
 	if ((r->op == CPU_SPACE || r->op == CPU_USER) && r->verdict & MON_R_COUNTED)
 		return snprintf(s, n, "root 0x%" PRIx64 ": %" PRId64 " times, %" PRId64 " us",
 				(uint64_t)r->addr, r->count, r->sum / 1000);
@@ -297,6 +299,9 @@ void history_describe(const struct history_row *r, char *s, size_t n)
 		break;
 	case MON_LIFECYCLE:
 	case MON_OPERATOR:
+	case MON_TIME:
+	case MON_MEMORY:
+	case MON_DEVICE:
 		k = snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text ? r->text : "");
 		break;
 	default:

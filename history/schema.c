@@ -75,6 +75,7 @@ static const struct {
 	{MON_CPU, 4, "CR4"},
 	{MON_CPU, 8, "CR8"},
 	{MON_CPU, CPU_USER, "user"},
+	{MON_CPU, CPU_SHARE, "share"},
 	{MON_CPU, 0x20, "GDTR"},
 	{MON_CPU, 0x21, "IDTR"},
 	{MON_CPU, 0x22, "LDTR"},

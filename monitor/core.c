@@ -160,10 +160,16 @@ static void tell_space(struct mon_core *c, struct mon_producer *p, const struct 
 	p->space_since = now;
 }
 
+struct teller {
+	struct mon_core *c;
+	uint32_t rule; /* of the frame; 0: none */
+};
+
 static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdict,
 		      const char *text)
 {
-	struct mon_core *c = arg;
+	const struct teller *t = arg;
+	struct mon_core *c = t->c;
 	struct mon_record rec = {.t = plat_now(),
 				 .count = 1,
 				 .cls = MON_NET,
@@ -171,6 +177,9 @@ static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdi
 				 .verdict = verdict,
 				 .vcpu = -1};
 
+	/* a flow that makes way for another has ended by no rule */
+	if (op != NET_FLOW_CLOSE && op != NET_ARP)
+		rec.rule = t->rule;
 	if (f) {
 		rec.addr = f->id;
 		rec.value = f->bytes_out;
@@ -183,7 +192,8 @@ static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdi
 
 static void tell_frame(struct mon_core *c, const struct mon_event *ev)
 {
-	const struct flow_sink sink = {flow_tell, c};
+	struct teller t = {c, ev->rule};
+	const struct flow_sink sink = {flow_tell, &t};
 	struct frame_info fi;
 
 	if (frame_parse(ev->data, ev->len, &fi))
@@ -251,20 +261,21 @@ void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, cons
 	c->producer[vcpu + 1].rip = rip;
 }
 
-void mon_core_note(struct mon_core *c, enum mon_class cls, uint8_t op, uint64_t value, int result,
-		   const char *text, size_t len)
+void mon_core_note(struct mon_core *c, const struct mon_event *ev)
 {
 	struct mon_record rec = {.t = plat_now(),
-				 .value = value,
+				 .value = ev->value,
 				 .count = 1,
-				 .cls = (uint8_t)cls,
-				 .op = op,
+				 .rule = ev->rule,
+				 .cls = ev->cls,
+				 .op = ev->op,
+				 .verdict = ev->verdict,
 				 .vcpu = -1,
-				 .result = (int8_t)result};
+				 .result = ev->result};
 
 	if (!c->draining)
 		return;
-	if (!ring_push(&c->producer[0].ring, &rec, text, len) ||
+	if (!ring_push(&c->producer[0].ring, &rec, ev->data, ev->len) ||
 	    ring_used(&c->producer[0].ring) > RING_SLOTS / 2)
 		plat_event_set(&c->wake);
 }
@@ -339,7 +350,8 @@ static void refill(struct mon_producer *p)
 
 void mon_core_period(struct mon_core *c, const struct mon_drain *to, bool end)
 {
-	const struct flow_sink sink = {flow_tell, c};
+	struct teller all = {c, 0};
+	const struct flow_sink sink = {flow_tell, &all};
 
 	for (unsigned i = 0; i < c->n; i++) {
 		struct turn t = {to, (int8_t)((int)i - 1)};

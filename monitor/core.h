@@ -59,10 +59,9 @@ void mon_core_fini(struct mon_core *c);
 /* Where a vCPU's instruction pointer and page-table root are, while it does not run. */
 void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root);
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier);
-/* Records what no hook tells: lifecycle, operator, console. Any thread; never waits. len: at most
- * RING_TEXT_MAX. */
-void mon_core_note(struct mon_core *c, enum mon_class cls, uint8_t op, uint64_t value, int result,
-		   const char *text, size_t len);
+/* Records what no hook tells: lifecycle, operator, console, what rules say of the VM as a whole; data
+ * is a text of at most RING_TEXT_MAX bytes. Any thread; never waits. */
+void mon_core_note(struct mon_core *c, const struct mon_event *ev);
 
 /* Puts another policy in force, NULL: none; gives the old one, which vCPUs may look at for another
  * moment: free it a minute later, or once they have ended. */

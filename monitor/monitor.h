@@ -36,6 +36,7 @@ enum mon_verdict { MON_PROVIDE, MON_REDIRECT, MON_DENY };
  * tables, 30H on instructions, 40H on exceptions by vector. CR3 is counted by page-table root. */
 #define CPU_SPACE 3
 #define CPU_USER  5    /* a root's time in user mode */
+#define CPU_SHARE 6    /* a rule's: of each CPU */
 #define CPU_HOT   0x30 /* counted from here on */
 /* Ops of MON_IRQ */
 enum mon_irq_op { IRQ_MSI = 1, IRQ_IPI };
@@ -68,7 +69,9 @@ enum mon_life_op {
 	R(resume)       \
 	R(save)         \
 	R(move)         \
-	R(type) R(key) R(mouse) R(console) R(status) R(stats) R(rules) R(screenshot) R(typing)
+	R(type)         \
+	R(key)          \
+	R(mouse) R(console) R(status) R(stats) R(rules) R(screenshot) R(typing) R(insert) R(eject)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)
@@ -95,6 +98,7 @@ enum mon_console_op { CONSOLE_IN, CONSOLE_OUT, CONSOLE_SCREEN };
  *	console	enum mon_console_op -		bytes (screen: its width << 32 | height)
  *	entropy	-		-		bytes
  *	lifecycle enum mon_life_op -	-				text
+ *	time cpu memory device: a rule's verdict on the VM as a whole; text
  *	operator enum mon_request uid	(asked only; what came of it is a note)
  */
 enum mon_target_kind {

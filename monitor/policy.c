@@ -57,6 +57,13 @@ static const struct rule *first_rule(const struct policy *p, enum mon_class cls)
 	return p->first[cls] ? &p->rule[p->first[cls] - 1] : NULL;
 }
 
+uint32_t policy_line(const struct policy *p, enum mon_class cls)
+{
+	const struct rule *r = first_rule(p, cls);
+
+	return r ? r->line : 0;
+}
+
 unsigned policy_cpu_percent(const struct policy *p)
 {
 	const struct rule *r = first_rule(p, MON_CPU);

@@ -140,6 +140,20 @@ static void irq_update(struct ns16550 *u)
 	irq_set(&u->irq, (u->mcr & MCR_OUT2) && interrupt_id(u) != IIR_NONE);
 }
 
+/* What rules say of n characters; what they provide is told by who listens to the line. */
+static bool allowed(struct ns16550 *u, uint8_t op, size_t n)
+{
+	struct mon_event ev = {.cls = MON_CONSOLE, .op = op, .vcpu = -1, .value = n};
+	struct monitor *mon = &u->dev.vm->mon;
+
+	if (!mon_rules(mon, MON_CONSOLE))
+		return true;
+	mon_ask(mon, &ev);
+	if (ev.rule)
+		mon_tell(mon, &ev);
+	return ev.verdict != MON_DENY;
+}
+
 /* ---- receiver -------------------------------------------------------------------------------- */
 
 /* Four characters of ten bits at the programmed speed */
@@ -181,11 +195,15 @@ static void rx_put(struct ns16550 *u, uint8_t data, uint8_t errors)
 static size_t uart_receive(void *dev, const uint8_t *buf, size_t len)
 {
 	struct ns16550 *u = dev;
-	size_t n = 0;
+	size_t n = 0, room = 0;
 
 	plat_mutex_lock(&u->lock);
 	/* In loopback the line is disconnected: input waits outside rather than being lost. */
-	while (n < len && u->rx_count < rx_capacity(u) && !(u->mcr & MCR_LOOP))
+	if (!(u->mcr & MCR_LOOP))
+		room = MIN(len, (size_t)(rx_capacity(u) - MIN(u->rx_count, rx_capacity(u))));
+	if (room && !allowed(u, CONSOLE_IN, room))
+		n = room;
+	while (n < room)
 		rx_put(u, buf[n++], 0);
 	u->starved = n < len;
 	if (n) {
@@ -228,7 +246,7 @@ static void tx_flush(struct ns16550 *u)
 	unsigned n = u->tx_count;
 
 	u->tx_count = 0;
-	if (n && u->chr)
+	if (n && u->chr && allowed(u, CONSOLE_OUT, n))
 		chr_write(u->chr, u->tx, n);
 }
 

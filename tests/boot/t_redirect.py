@@ -65,6 +65,9 @@ with vt.Workdir() as d:
          "wget -q -O - http://198.51.100.2/", r"recorded"),
         ("net", 1, f"redirect net tcp 198.51.100.3 port 9 -> program {program}",
          "echo hello | timeout 5 nc 198.51.100.3 9", r"program got hello"),
+        # before the next, to which that address belongs once the name is known
+        ("net", 2, f"provide net tcp 10.0.2.2 port {server.port} limit 3KB",
+         f"for i in 1 2 3 4 5 6 7 8; do timeout 1 wget -q -O - http://10.0.2.2:{server.port}/; done | grep -c host", r"\b[1-7]\b"),
         ("net", 1, f"redirect net name host.example -> 10.0.2.2:{server.port}",
          "wget -q -O - http://host.example/", r"from the host"),
         ("net", 1, f"redirect net name answer.example -> answer {answer}",
@@ -77,9 +80,16 @@ with vt.Workdir() as d:
          "wget -q -O - http://198.51.100.6/", r"recorded"),
         ("entropy", 1, "redirect entropy any -> seed 42",
          "dd if=/dev/hwrng bs=32 count=1 2>/dev/null | xxd -p -c 32", r"[0-9a-f]{64}"),
-        (None, 1, "redirect time any -> offset 2d", "date +now=%s", r"now=\d+"),
-        (None, 0, "provide memory any limit 96MB", "grep MemTotal /proc/meminfo", r"MemTotal: +[1-9]\d{4} kB"),
-        (None, 2, "deny device disk1", "ls /dev/vdb", r"No such file"),
+        ("time", 1, "redirect time any -> offset 2d", "date +now=%s", r"now=\d+"),
+        ("memory", 0, "provide memory any limit 96MB", "grep MemTotal /proc/meminfo", r"MemTotal: +[1-9]\d{4} kB"),
+        ("device", 2, "deny device disk1", "ls /dev/vdb", r"No such file"),
+        ("disk", 2, "provide disk write sectors 300-307 limit 2",
+         "for i in 1 2 3; do dd if=/dev/zero of=/dev/vda bs=512 seek=300 count=8 conv=fsync,notrunc 2>/dev/null && echo did; done | wc -l",
+         r"\b2\b"),
+        ("disk", 0, "provide disk read sectors 400-407 record full", "dd if=/dev/vda bs=512 skip=400 count=8 2>/dev/null | wc -c", r"4096"),
+        ("net", 2, "deny net udp 198.51.100.8", "timeout 2 nslookup lost.example 198.51.100.8 >/dev/null; echo ns=$?", r"ns=(1|143)"),
+        ("operator", 0, f"provide operator resume uid {os.getuid()}", None, None),
+        ("operator", 2, "deny operator resume", None, None),
         ("operator", 2, "deny operator pause", None, None),
     ]
     text = "".join(rule + "\n" for _, _, rule, _, _ in table)
@@ -104,6 +114,8 @@ with vt.Workdir() as d:
                 seen[rule] = m.group(0)
         status, _, err = vt.vigia("pause", "tried")
         vt.check(status == 1 and f"line {lines[-1]}" in err, f"a pause is denied: {err.strip()}")
+        status, _, err = vt.vigia("resume", "tried")
+        vt.check(status == 1 and "nobody has paused" in err, f"a resume is provided to us, though it has no sense: {err.strip()}")
         # A share of the processor, set while it runs
         half = d.file("half.rules", (text + "provide cpu any limit 30%\n").encode())
         status, _, err = vt.vigia("policy", "set", "tried", half)
@@ -154,11 +166,17 @@ with vt.Workdir() as d:
     vt.check(data["records"] > 100 and {c["name"] for c in data["classes"]} >= {"net", "disk", "cpu", "operator"} and
              titles["Verdicts of the policy"] and titles["Exceptions"], "with its charts and tables")
 
+    shares = [r for r in rows("tried", "--class", "cpu", "--op", "share")]
+    vt.check(len(shares) == 1 and shares[0]["value"] == 30 and shares[0]["rule"] == lines[-1] + 1, "the share of a CPU is recorded")
     for (cls, verdict, rule, _, _), line in zip(table, lines):
-        if cls == "operator":
-            vt.check(any(r["result"] < 0 and "denies" in r["text"] for r in rows("tried", "--class", cls)),
-                     f"{rule!r} is recorded")
-        elif cls:
-            found = [r for r in rows("tried", "--class", cls) if r["verdict"] == verdict and
-                     (r["rule"] == line or (cls == "net" and not r["rule"]))]
+        if cls == "operator" and rule.startswith("deny operator resume"):
+            continue  # never reached: the line before provides it
+        if cls == "operator" and verdict:
+            vt.check(any(r["result"] < 0 and "denies" in r["text"] and r["verdict"] == verdict and r["rule"] == line
+                         for r in rows("tried", "--class", cls)), f"{rule!r} is recorded")
+        elif cls == "operator":
+            vt.check(any(r["text"].startswith("resume ") and "nobody" in r["text"] for r in rows("tried", "--class", cls)),
+                     f"{rule!r}: that it came through is recorded")
+        else:
+            found = [r for r in rows("tried", "--class", cls) if r["verdict"] == verdict and r["rule"] == line]
             vt.check(found, f"{rule!r} is recorded")

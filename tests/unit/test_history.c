@@ -77,7 +77,8 @@ static void run(unsigned n, uint64_t max_bytes)
 		fail_msg("%s", err);
 	assert_int_equal(history_start(h), 0);
 	mon_core_set_tier(core, MON_PORT, MON_LOSSLESS);
-	mon_core_note(core, MON_LIFECYCLE, LIFE_START, 0, 0, "hello \xff\x01", 8);
+	mon_core_note(core, &(struct mon_event){
+				    .cls = MON_LIFECYCLE, .data = "hello \xff\x01", .len = 8});
 	for (unsigned i = 0; i < n; i++) {
 		struct mon_event ev = {
 			.cls = MON_PORT, .op = 1, .size = 1, .addr = 0x3f8, .value = i};
