@@ -303,7 +303,10 @@ static void writer_thread(void *arg)
 			if (h->n == BATCH_MAX || due)
 				write_batch(h);
 		} while (h->n == BATCH_MAX && !h->failing && !atomic_load(&h->stop));
-		if (now >= period) {
+		/* where nothing can be written, counters go on counting: they lose nothing */
+		if (now >= period && h->n)
+			write_batch(h);
+		if (now >= period && !h->failing) {
 			period = now + PERIOD_NS;
 			mon_core_period(h->core, &to, false);
 		}
