@@ -137,7 +137,7 @@ EXEC(sysret)
 
 	if (!(s->efer & EFER_SCE) || (!cpu->i.amd && !is_64(cpu)))
 		return raise_ud(cpu);
-	if (x86_cpl(s))
+	if (!is_prot(cpu) || x86_cpl(s))
 		return raise_gp0(cpu);
 	if (in->op_size == 8) {
 		if (!is_canonical(cpu, s->gpr[RCX]))
@@ -167,7 +167,7 @@ EXEC(sysenter)
 
 	if (cpu->i.amd && lm)
 		return raise_ud(cpu);
-	if (!sel)
+	if (!sel || !is_pe(cpu))
 		return raise_gp0(cpu);
 	s->rflags &= ~(FL_VM | FL_IF | FL_RF);
 	set_flat(cpu, CS, sel, lm ? ATTR_CODE64 : ATTR_CODE32, 0);
@@ -185,7 +185,7 @@ EXEC(sysexit)
 
 	if (cpu->i.amd && is_long(cpu))
 		return raise_ud(cpu);
-	if (!sel || x86_cpl(s))
+	if (!sel || !is_prot(cpu) || x86_cpl(s))
 		return raise_gp0(cpu);
 	if (in->op_size == 8) {
 		if (!is_canonical(cpu, s->gpr[RCX]) || !is_canonical(cpu, s->gpr[RDX]))

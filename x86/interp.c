@@ -114,8 +114,10 @@ static int check(struct cpu *cpu, const struct insn *in)
 	const struct insn_row *row = in->row;
 	uint64_t at = row->attr;
 
-	if (row->feature && !cpu_has(cpu, row->feature))
+	if (row->feature && !cpu_has(cpu, row->feature)) {
+		COVER_REFUSED(in);
 		return raise_ud(cpu);
+	}
 	if (unlikely(insn_needs_vl(in)) && !cpu_has(cpu, X_FEAT_AVX512VL))
 		return raise_ud(cpu);
 	if (in->lock && !(at & AT_LOCK && in->has_mem))

@@ -19,7 +19,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-ROWS, SITES, WHATS = 4096, 1024, ("decoded", "encoded", "executed", "translated")
+ROWS, SITES, WHATS = 4096, 1024, ("decoded", "encoded", "executed", "translated", "refused")
 SITE = struct.Struct("<IIHHI32s")
 TRIPLE = 255
 VECTORS = {0: "#DE", 1: "#DB", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP",
@@ -45,7 +45,7 @@ SUITES = {
     "real16": ("executed", [guest("real16", "--pc")]),
     "smm": ("executed", [guest("smm", "--pc")]),
     "smp64": ("executed", [guest("smp64", "--cpus", "4")]),
-    "unit": ("executed", [["{b}/tests/unit/test_" + t] for t in ("interp", "faults", "event", "walk", "smm", "xsave", "soft")]),
+    "unit": ("executed", [["{b}/tests/unit/test_" + t] for t in ("interp", "faults", "faults_soft", "event", "walk", "smm", "xsave", "soft")]),
     "boot": ("executed", [[f"{ROOT}/tests/boot/t_shell.py"]]),
 }
 TABLES = ("zydis", "access")  # they look at the table only
@@ -158,6 +158,7 @@ def main():
     touched = {s: set(got[s][0][SUITES[s][0]]) for s in got}
     moved = {s: set(got[s][0]["translated"]) for s in got}
     ran = set().union(*(t for s, t in touched.items() if s not in TABLES), *moved.values())
+    refused = set().union(*(got[s][0]["refused"] for s in got)) - ran
     faults, by = fault_rows(sites, {s: got[s][1] for s in got})
 
     def place(row):
@@ -175,6 +176,8 @@ def main():
                      f"{len(moved[s])} | {n_faults} |")
     lines.append(f"| executed or translated by any | {len(ran)} of {len(rows)} | "
                  f"{len(set().union(*moved.values()))} | {sum(bool(by[f]) for f in faults)} of {len(faults)} |")
+    if refused:
+        lines.append(f"| … or refused, not being in CPUID | {len(ran | refused)} of {len(rows)} | | |")
     classes = ["", "| Fault | causes | touched | by suite |", "|---|---|---|---|"]
     for v in sorted({f[2] for f in faults}):
         of = [f for f in faults if f[2] == v]
@@ -187,13 +190,15 @@ def main():
                 "#DF came of: " + ", ".join(f"{VECTORS.get(p >> 8, p >> 8)} then {VECTORS.get(p & 255, p & 255)}"
                                             for p in pairs) + "."]
     missing, absent = collections.defaultdict(list), 0
-    for r in rows.keys() - ran:
+    for r in rows.keys() - ran - refused:
         if rows[r][2] == "1" or place(r) in excused:
             missing[place(r)] = []
         else:
             absent += 1
     for f in sorted(f for f in faults if not by[f]):
         missing[fault_place(f)].append(f"x86/{f[0]}:{f[1]}")
+    names = sorted({rows[r][0] for r in refused if rows[r][2] == "0"})
+    classes += [f"Refused: {', '.join(names)}."] if names else []
     text = "\n".join(lines + classes)
     print(text)
     if absent:
@@ -213,8 +218,10 @@ def main():
         with open(f"{HERE}/coverage.head", encoding="utf-8") as f:
             head = f.read()
         with open(args.write, "w", encoding="utf-8") as f:
-            f.write(head + text + "\n\n## Untouched\n\n| Row | Why |\n|---|---|\n"
-                    + "".join(f"| {m} | {excused.get(m, '**no reason**')} |\n" for m in sorted(names)))
+            f.write(head + text + "\n")
+            if names:
+                f.write("\n## Untouched\n\n| Row | Why |\n|---|---|\n"
+                        + "".join(f"| {m} | {excused.get(m, '**no reason**')} |\n" for m in sorted(names)))
     return bad
 
 
