@@ -124,7 +124,9 @@ static bool cpu_ok(const struct x86_state *s, uint64_t model)
 static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 {
 	struct vcpu *vcpu = vm->vcpu[i];
-	struct pending p = {.requests = vcpu->requests & SAVED_REQUESTS,
+	/* An NMI after an INIT that waits comes once more, when that is known again. */
+	uint32_t again = vcpu->state->init_nmi && vcpu->state->nmi_pending ? REQ_NMI : 0;
+	struct pending p = {.requests = (vcpu->requests & SAVED_REQUESTS) | again,
 			    .sipi_vector = vcpu->sipi_vector};
 	uint64_t have;
 

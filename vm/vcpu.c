@@ -78,9 +78,13 @@ static void vcpu_park(struct vcpu *vcpu)
 		vcpu_ring_go(vcpu);
 }
 
+/* An NMI that has come after an INIT which SMM held off is still to come. */
 static void vcpu_init_signal(struct vcpu *vcpu)
 {
+	bool nmi = vcpu->state->init_nmi && vcpu->state->nmi_pending;
+
 	x86_state_init(vcpu->state, vcpu->index == 0);
+	vcpu->state->nmi_pending = nmi;
 	if (vcpu->intc)
 		vcpu->intc->reset(vcpu->intc_chip, true);
 	if (vcpu->index)
@@ -100,7 +104,7 @@ static void vcpu_requests(struct vcpu *vcpu)
 	if (req & REQ_ENGINE) /* the engine takes it when it runs */
 		atomic_fetch_or(&vcpu->requests, REQ_ENGINE);
 	if (req & REQ_INIT && vcpu->state->smm)
-		vcpu->state->init_pending = true; /* the engine asks again after RSM */
+		vcpu->state->init_pending = true; /* until RSM: vcpu_thread() */
 	else if (req & REQ_INIT)
 		vcpu_init_signal(vcpu);
 	if ((req & REQ_SIPI) && vcpu->state->activity == ACT_WAIT_SIPI) {
@@ -108,7 +112,7 @@ static void vcpu_requests(struct vcpu *vcpu)
 		changed = true;
 	}
 	if (req & REQ_NMI)
-		vcpu->state->nmi_pending = true;
+		vcpu_nmi_comes(vcpu);
 	if (req & REQ_SMI)
 		vcpu->state->smi_pending = true;
 	if (req & REQ_A20)
@@ -117,6 +121,13 @@ static void vcpu_requests(struct vcpu *vcpu)
 		vm_stop(vcpu->vm, VM_FAILED, 0);
 	if (req & REQ_PAUSE)
 		vcpu_park(vcpu);
+}
+
+/* SMM has held off an INIT, and is left. */
+static bool vcpu_init_waits(const struct vcpu *vcpu)
+{
+	return unlikely(vcpu->state->init_pending) && !vcpu->state->smm &&
+	       vcpu->debug.step != DEBUG_STEP_NO_IRQ;
 }
 
 /* Is there something that ends HLT? */
@@ -287,6 +298,12 @@ void vcpu_thread(void *arg)
 	while (!vcpu_requested(vcpu, REQ_STOP)) {
 		if (vcpu_requested(vcpu, LOOP_REQUESTS)) {
 			vcpu_requests(vcpu);
+			continue;
+		}
+		if (vcpu_init_waits(vcpu)) {
+			vcpu_init_signal(vcpu);
+			if (state_changed(vcpu))
+				vm_stop(vcpu->vm, VM_FAILED, 0);
 			continue;
 		}
 		switch (vcpu_smi_waits(vcpu) ? ACT_RUN : vcpu->state->activity) {

@@ -71,6 +71,13 @@ struct vcpu {
 void vcpu_request(struct vcpu *vcpu, uint32_t req);
 /* An SMI; any thread. Lost where the engine has no SMM. */
 void vcpu_smi(struct vcpu *vcpu);
+/* For the loop and for engines, on the vCPU's own thread: REQ_NMI is taken. */
+static inline void vcpu_nmi_comes(struct vcpu *vcpu)
+{
+	vcpu->state->nmi_pending = true;
+	vcpu->state->init_nmi = vcpu->state->init_pending;
+}
+
 static inline bool vcpu_requested(struct vcpu *vcpu, uint32_t req)
 {
 	return atomic_load_explicit(&vcpu->requests, memory_order_acquire) & req;

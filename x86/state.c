@@ -34,7 +34,7 @@ static void reset_core(struct x86_state *s, bool bsp)
 	s->shadow = 0;
 	s->activity = bsp ? ACT_RUN : ACT_WAIT_SIPI;
 	s->nmi_blocked = s->nmi_pending = s->smm = false;
-	s->smi_pending = s->init_pending = s->smm_nmi_blocked = false;
+	s->smi_pending = s->init_pending = s->init_nmi = s->smm_nmi_blocked = false;
 }
 
 void x86_state_reset(struct x86_state *s, bool bsp)

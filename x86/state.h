@@ -168,6 +168,7 @@ struct x86_state {
 	bool nmi_pending;
 	bool smm;
 	bool smi_pending, init_pending; /* INIT within SMM waits for RSM */
+	bool init_nmi;                  /* … and an NMI has come after it */
 	bool smm_nmi_blocked;           /* nmi_blocked of the interrupted program */
 	bool a20_masked;                /* physical bit 20 forced to 0 */
 	uint8_t maxphy;                 /* MAXPHYADDR (SDM vol. 3, 4.1.4); the machine's choice */

@@ -119,7 +119,7 @@ static void take_nmi(struct soft_vcpu *v)
 	if (old & REQ_NMI && old & REQ_INIT)
 		atomic_fetch_or(&v->vcpu->requests, REQ_NMI);
 	else if (old & REQ_NMI)
-		v->cpu.s.nmi_pending = true;
+		vcpu_nmi_comes(v->vcpu);
 }
 
 /* Requests and kicks. True: run() must return. */
@@ -188,9 +188,10 @@ static void take_events(struct soft_vcpu *v)
 		cpu_smi(&v->cpu);
 		after_event(v, STEP_OK);
 	}
-	if (unlikely(s->init_pending) && !s->smm) {
-		s->init_pending = false;
-		vcpu_request(vcpu, REQ_INIT);
+	if (unlikely(s->init_pending) &&
+	    !s->smm) { /* before an NMI; the vCPU's loop carries it out */
+		v->leave = true;
+		return;
 	}
 	if (unlikely(s->nmi_pending) && !s->nmi_blocked && !s->shadow) {
 		soft_fpu_park(v);

@@ -11,12 +11,15 @@ LOW	equ 0x30000			; SMBASE after a reset
 MOVED	equ 0x40000
 SMRAM	equ 0xa0000
 STACK	equ 0x900000
+NMIV	equ 2
 SSTACK	equ 0x910000			; of the handler
 PD	equ 0x800000
 PML4	equ 0x801000
 PDPT	equ 0x802000
 PD64	equ 0x803000
 LAPIC	equ 0xfee00000
+AGAIN	equ 0x9000			; where the BIOS goes on after an INIT
+AGAIN_FRAME equ 0xfffa			; of an NMI at its first instruction: SS:SP is 0:0
 
 ; what the handler does, besides noting
 O_NOTHING equ 0
@@ -30,6 +33,9 @@ O_NMI	equ 7				; sends itself an NMI
 O_SMI	equ 8				; asks for an SMI, the first time
 O_CLOSE	equ 9				; D_CLS while it looks at its own bytes
 O_IRET	equ 10				; an NMI after IRET
+O_INIT	equ 11				; sends itself an INIT
+O_INIT_NMI equ 12			; and then an NMI
+O_NMI_INIT equ 13			; the NMI first
 
 %macro WANT 3
 	mov eax, %2
@@ -46,6 +52,22 @@ O_IRET	equ 10				; an NMI after IRET
 	mov al, 0x5a
 	out 0xb2, al
 %%next:	mov dword [rip_next], %%next
+%endmacro
+
+%macro RESETS 1				; order that ends in an INIT; CMOS 0FH: the BIOS jumps by 40:67
+	mov dword [init_to], %%on
+	mov dword [in_smm], 0
+	mov dword [resets], 0
+	mov al, 0x0f
+	out 0x70, al
+	mov al, 0x0a
+	out 0x71, al
+	mov dword [0x467], AGAIN >> 4 << 16
+	mov dword [NMIV * 4], (AGAIN >> 4 << 16) + nmi16 - again
+	mov byte [AGAIN + nmi16_count - again], 0
+	ASK %1
+	call settle
+%%on:
 %endmacro
 
 	BITS 32
@@ -227,6 +249,26 @@ start:	cld
 	ASK O_IRET
 	WANT "IRET in SMM lets NMIs through", [in_smm], 1
 
+	; ---- INIT within SMM ----
+	mov esi, again
+	mov edi, AGAIN
+	mov ecx, again_end - again
+	rep movsb
+	RESETS O_INIT
+	WANT "INIT within SMM waits for RSM", [in_smm], 1
+	WANT "INIT within SMM comes after RSM", [resets], 1
+	mov word [AGAIN_FRAME], 0
+	RESETS O_INIT_NMI
+	WANT "INIT, NMI within SMM: INIT", [resets], 1
+	movzx ecx, byte [AGAIN + nmi16_count - again]
+	WANT "INIT, NMI within SMM: then the NMI", ecx, 1
+	movzx ecx, word [AGAIN_FRAME]
+	WANT "INIT, NMI within SMM: before the first instruction", ecx, 0xfff0
+	RESETS O_NMI_INIT
+	WANT "NMI, INIT within SMM: INIT", [resets], 1
+	movzx ecx, byte [AGAIN + nmi16_count - again]
+	WANT "NMI, INIT within SMM: no NMI", ecx, 0
+
 	; ---- paging ----
 	mov dword [PD], 0x83
 	mov dword [PD + 4], 0x400083
@@ -376,6 +418,33 @@ out64:	dd .legacy
 
 	jmp summary
 
+; ---- after an INIT, from the BIOS ----
+	BITS 16
+again:	cli
+	xor ax, ax
+	mov ds, ax
+	o32 lgdt [AGAIN + .gdtr - again]
+	mov eax, cr0
+	or al, 1
+	mov cr0, eax
+	jmp dword 8:again32
+.gdtr:	dw 31
+	dd gdt
+nmi16:	inc byte [cs:nmi16_count - again]
+	iret
+nmi16_count: db 0
+again_end:
+	BITS 32
+again32: mov eax, 0x10
+	mov ds, eax
+	mov es, eax
+	mov ss, eax
+	mov esp, STACK
+	lidt [idtr]
+	mov dword [LAPIC + 0xf0], 0x1ff
+	inc dword [resets]
+	jmp [init_to]
+
 ; ---- helpers ----
 
 settle:	mov ecx, 100
@@ -510,6 +579,13 @@ handler:
 	je .close
 	cmp al, O_IRET
 	je .iret
+	mov edx, 0x4500
+	cmp al, O_INIT
+	je .init
+	cmp al, O_INIT_NMI
+	je .init_nmi
+	cmp al, O_NMI_INIT
+	je .nmi_init
 	rsm
 .store:	mov [ebx + esi], edx
 	rsm
@@ -536,6 +612,25 @@ handler:
 	mov eax, [dword n_nmi]
 	mov [dword in_smm], eax
 	rsm
+.init_nmi:
+	call .send
+	mov edx, 0x4400
+	jmp .init
+.nmi_init:
+	mov edx, 0x4400
+	call .send
+	mov edx, 0x4500
+.init:	call .send
+	mov cx, 1000
+.wait3:	loop .wait3
+	inc dword [dword in_smm]
+	rsm
+.send:	mov eax, LAPIC
+	mov dword [eax + 0x310], 0
+	mov [eax + 0x300], edx
+	mov cx, 100
+.wait4:	loop .wait4
+	ret
 .smi:	cmp dword [dword n_smi], 1
 	jne .rsm
 	mov al, 1
@@ -622,6 +717,8 @@ n_ud:	dd 0
 n_nmi:	dd 0
 ud_to:	dd 0
 in_smm:	dd 0
+init_to: dd 0
+resets:	dd 0
 flags:	dd 0
 env_flags: dd 0
 env_ip:	dd 0
