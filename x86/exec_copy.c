@@ -100,7 +100,7 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 
 	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
 		ea = (ea + (uint64_t)bit_offset(cpu, in)) & size_mask(in->mem.addr_size);
-	if (unlikely(insn_mask(in) && insn_elem(in->row))) {
+	if (unlikely(insn_masks_memory(in))) {
 		some = evex_elements(cpu, in, m);
 		partial = some != UINT64_MAX >> (64 - m->size / insn_elem(in->row));
 	}

@@ -115,8 +115,10 @@ EXEC(maskmov)
 		fpu_sync(cpu, XCR0_SSE);
 	s = mmx ? cpu->s.xsave.bytes + FX_ST + src * 16 : vec(cpu, src, 0);
 	m = mmx ? cpu->s.xsave.bytes + FX_ST + mask * 16 : vec(cpu, mask, 0);
-	/* the segment's type counts whatever the mask says */
-	if (cpu_linear(cpu, in->mem.seg, ea, 1, ACCESS_WRITE, &gva))
+	/* AMD: the segment's type counts whatever the mask says. Intel: all of it must be writable. */
+	if (cpu_linear(cpu, in->mem.seg, ea, cpu->i.amd ? 1 : n, ACCESS_WRITE, &gva))
+		return CPU_FAULT;
+	if (!cpu->i.amd && lin_probe_write(cpu, gva, n, at_user(cpu)))
 		return CPU_FAULT;
 	for (unsigned i = 0; i < n; i++)
 		if (m[i] & 0x80 && (cpu_linear(cpu, in->mem.seg, element_ea(in, ea, i, 1), 1,

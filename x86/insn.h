@@ -225,6 +225,12 @@ static inline unsigned insn_elem(const struct insn_row *row)
 	return (unsigned)((row->attr & AT_EL) / AT_EL1);
 }
 
+/* Of its memory operand only the elements that the opmask chooses are accessed. */
+static inline bool insn_masks_memory(const struct insn *in)
+{
+	return in->has_mem && insn_mask(in) && insn_elem(in->row);
+}
+
 /* Needs AVX512VL: a packed instruction with less than 512 bits that also has them */
 static inline bool insn_needs_vl(const struct insn *in)
 {

@@ -57,7 +57,8 @@ struct soft_block {
 	bool dead;
 	uint16_t ahead
 		[2]; /* what it has to do with of its first page besides (ahead.c): from, to; or 0, 0 */
-	bool ends; /* by an instruction of the interpreter: nothing follows */
+	bool ends;   /* by an instruction of the interpreter: nothing follows */
+	bool masked; /* some memory operands are under opmasks */
 };
 _Static_assert(sizeof(struct soft_block) <= 64, "one cache line");
 

@@ -141,6 +141,7 @@ static bool same_key(const struct group_key *a, const struct group_key *b)
 	       a->seg == b->seg;
 }
 
+/* An access under an opmask may come to nothing, and has no page looked up for others. */
 static void note(struct tr *t, unsigned i, enum tr_access which, const struct group_key *key,
 		 int32_t off, unsigned size, bool write)
 {
@@ -159,7 +160,7 @@ static void note(struct tr *t, unsigned i, enum tr_access which, const struct gr
 		gs->access[i][which] = (struct tr_access_note){(uint8_t)(n + 1), off};
 		return;
 	}
-	if (gs->n == GROUPS_MAX)
+	if (gs->n == GROUPS_MAX || insn_masks_memory(&t->insn[i]))
 		return;
 	gs->access[i][which] = (struct tr_access_note){(uint8_t)(gs->n + 1), off};
 	gs->group[gs->n++] = (struct tr_group){.key = *key,

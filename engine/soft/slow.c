@@ -8,6 +8,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/tlb.h"
+#include "x86/interp.h"
 
 #define FP_ATTRS (AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512 | AT_HOSTX)
 
@@ -116,6 +117,19 @@ static bool refill(struct soft_vcpu *v, uint64_t ea, uint32_t size, bool write, 
 	return soft_tlb_fill(v, ea, write);
 }
 
+/* Is this an instruction whose opmask chooses nothing of its operand? Then no page is accessed, which A and D
+ * would show. */
+static bool chooses_nothing(struct soft_vcpu *v, const struct soft_block *b, uint32_t site)
+{
+	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
+	const struct insn *in = decoded(v, b, site, s->guest);
+
+	if (!in || !insn_masks_memory(in))
+		return false;
+	soft_fpu_park(v);
+	return !evex_elements(&v->cpu, in, insn_mem_opnd(in));
+}
+
 const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
 	struct soft_block *b = block_of(v, site);
@@ -127,8 +141,10 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 		v->store_off = ea & PAGE_MASK;
 		v->store_size = MAX(size, 8u);
 	}
-	if (refill(v, ea, size, site & SITE_WRITE, site == v->last_retry && ea == v->last_ea) &&
+	if (!(unlikely(b->masked) && chooses_nothing(v, b, site)) &&
+	    refill(v, ea, size, site & SITE_WRITE, site == v->last_retry && ea == v->last_ea) &&
 	    !b->dead) {
+		soft_fpu_load(v);
 		v->last_retry = site;
 		v->last_ea = ea;
 		code = soft_rx(v->sv->cache,

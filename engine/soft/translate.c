@@ -368,6 +368,8 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	if (!t->ended) { /* not a bad one */
 		for (unsigned i = 0; i < t->n; i++)
 			t->by_interp[i] = !translatable(t, i);
+		for (unsigned i = 0; i < t->n; i++)
+			t->b->masked |= insn_masks_memory(&t->insn[i]);
 		t->ended = t->by_interp[t->n - 1] && tr_ends_block(t, t->n - 1);
 	}
 	flags_find_dead(t);
