@@ -1057,6 +1057,53 @@ sb_other:
 	cmp ecx, 3000
 	jbe .loop
 	ret
+; Without a fence both may be old; but each sees its own store at once, and the other's as it was or is.
+ROW "store buffering without a fence: own stores at once, none out of thin air", 0
+	mov edi, 1
+	mov rsi, sb_plain_other
+	call begin
+	mov ecx, 1
+.loop:	mov [shared], ecx
+	mov edx, [shared]
+	mov eax, [shared + 64]
+	call sb_judge
+	mov [shared + 256], ecx		; done
+.wait:	pause
+	cmp [shared + 320], ecx
+	jne .wait
+	mov [shared + 384], ecx		; the next
+	inc ecx
+	cmp ecx, 20000
+	jbe .loop
+	call join
+	mov eax, [shared + 448]
+	ret
+sb_plain_other:
+	mov ecx, 1
+.loop:	mov [shared + 64], ecx
+	mov edx, [shared + 64]
+	mov eax, [shared]
+	call sb_judge
+.done:	pause
+	cmp [shared + 256], ecx
+	jne .done
+	mov [shared + 320], ecx
+.wait:	pause
+	cmp [shared + 384], ecx
+	jne .wait
+	inc ecx
+	cmp ecx, 20000
+	jbe .loop
+	ret
+sb_judge:				; ECX: the round, EDX: of itself, EAX: of the other
+	cmp edx, ecx
+	jne .wrong
+	mov edx, ecx
+	sub edx, eax
+	cmp edx, 1
+	jbe .fine
+.wrong:	lock inc dword [shared + 448]
+.fine:	ret
 ROW "TLB shoot-down by an interrupt", 0
 	mov rsi, tlb_reader
 	mov edi, 1
