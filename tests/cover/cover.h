@@ -6,7 +6,14 @@
 
 struct insn;
 
-enum cover_what { COVER_DECODE, COVER_ENCODE, COVER_EXECUTE, COVER_TRANSLATE, COVER_REFUSE, COVER_WHATS };
+enum cover_what {
+	COVER_DECODE,
+	COVER_ENCODE,
+	COVER_EXECUTE,
+	COVER_TRANSLATE,
+	COVER_REFUSE,
+	COVER_WHATS
+};
 void cover_row(const struct insn *in, enum cover_what what);
 void cover_fault(const char *file, unsigned line, unsigned vector, unsigned kind);
 
