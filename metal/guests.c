@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "block/block.h"
 #include "board/micro.h"
-#include "engine/hw/svm.h"
+#include "engine/hw/hw.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
 #include "metal/power.h"
@@ -32,6 +32,7 @@ struct guest {
 
 static struct {
 	struct fleet fleet;
+	const struct engine_ops *engine;
 	struct guest guest[FLEET_MAX_VMS];
 	_Atomic uint32_t running;
 	bool quiet; /* do not power off by itself */
@@ -78,7 +79,7 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 				     .serial = g->chr,
 				     .rng = true};
 	const struct vm_config cfg = {.name = d->name,
-				      .engine = &engine_svm,
+				      .engine = all.engine,
 				      .model = x86_model_default(),
 				      .cpus = d->cpus,
 				      .memory = d->memory,
@@ -272,7 +273,7 @@ bool guest_get_stats(struct guest *g, struct guest_stats *out)
 		const struct vcpu *v = g->vm->vcpu[i];
 
 		out->cpu_ns += v->thread ? sched_cpu_ns(v->thread) : 0;
-		out->entries += svm_entries(v);
+		out->entries += hw_entries(v);
 		out->pio += atomic_load(&v->exits[EXIT_PIO]);
 		out->mmio += atomic_load(&v->exits[EXIT_MMIO]);
 		out->halts += atomic_load(&v->exits[EXIT_HLT]);
@@ -312,13 +313,14 @@ static void find_fleet(const struct boot_info *boot)
 
 void guests_main(const struct boot_info *boot)
 {
-	const char *missing = svm_missing();
+	const char *missing;
 
+	all.engine = hw_engine(&missing);
 	find_fleet(boot);
-	if (missing)
+	if (!all.engine)
 		plat_log(LOG_ERROR,
 			 "this processor cannot run VMs here: %s. Only the shell works; see "
-			 "the firmware's settings (SVM mode), or use vigia run on Linux",
+			 "the firmware's settings (SVM mode, VT-x), or use vigia run on Linux",
 			 missing);
 	for (unsigned i = 0; i < all.fleet.n; i++) {
 		struct guest *g = &all.guest[i];
@@ -329,7 +331,7 @@ void guests_main(const struct boot_info *boot)
 		if (console_add(g->def->name, &g->chr))
 			panic("not enough memory for consoles");
 	}
-	for (unsigned i = 0; !missing && i < all.fleet.n; i++)
+	for (unsigned i = 0; all.engine && i < all.fleet.n; i++)
 		if (!all.fleet.vm[i].manual && guest_start(&all.guest[i]))
 			plat_log(LOG_ERROR, "%s: cannot be started", all.fleet.vm[i].name);
 	console_run(shell_line);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* main.c: from the entry to the first guest, in order. Reads from top to bottom. */
 #include "base/str.h"
-#include "engine/hw/svm.h"
+#include "engine/hw/hw.h"
 #include "metal/acpi.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
@@ -75,10 +75,11 @@ static void memory(void)
 }
 
 /* On each CPU. */
-static void cpu_start(void)
+static int cpu_start(void)
 {
-	if (!svm_missing() && svm_cpu_start())
-		panic("not enough memory for processors");
+	const char *why;
+
+	return hw_engine(&why) ? hw_cpu_start() : 0;
 }
 
 void metal_main(enum boot_kind kind, uint64_t info)
@@ -108,6 +109,8 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	__asm__ volatile("sti");
 	console_init(&acpi);
 	power_init(&acpi);
-	smp_start(&acpi, cpu_start);
+	err = smp_start(&acpi, cpu_start);
+	if (err)
+		panic(err_str(err));
 	guests_main(&boot);
 }

@@ -26,7 +26,7 @@ uint64_t ap_stack, ap_argument, ap_tables;
 void ap_main(struct pcpu *cpu);
 
 static struct {
-	void (*each)(void);
+	int (*each)(void);
 	_Atomic uint32_t up;
 } smp;
 
@@ -62,10 +62,11 @@ void ap_main(struct pcpu *cpu)
 	err = trap_init_cpu(cpu);
 	if (!err) {
 		apic_enable();
-		err = sched_init(cpu);
+		err = smp.each();
 	}
+	if (!err)
+		err = sched_init(cpu);
 	if (!err) {
-		smp.each();
 		atomic_fetch_add(&smp.up, 1);
 		sched_idle();
 	}
@@ -93,16 +94,16 @@ static int start_one(uint32_t apic_id, unsigned index)
 	return 0;
 }
 
-void smp_start(const struct acpi_info *acpi, void (*each)(void))
+int smp_start(const struct acpi_info *acpi, int (*each)(void))
 {
 	uint8_t *page = paging_map(AP_PAGE, PAGE_SIZE, MAP_W);
 	uint32_t self = apic_id();
 	unsigned n = 1;
+	int err = each();
 
 	smp.each = each;
-	each();
-	if (!page)
-		return;
+	if (err || !page)
+		return err;
 	memcpy(page, ap_start, (size_t)(ap_end - ap_start));
 	__asm__ volatile("mov %%cr3, %0" : "=r"(ap_tables));
 	for (unsigned i = 0; i < acpi->n_cpus; i++) {
@@ -113,4 +114,5 @@ void smp_start(const struct acpi_info *acpi, void (*each)(void))
 		else
 			n++;
 	}
+	return 0;
 }

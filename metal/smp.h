@@ -5,8 +5,9 @@
 
 #include "metal/acpi.h"
 
-/* Starts all others; each becomes an idle thread. each(index) runs on every one, and ran on the first. */
-void smp_start(const struct acpi_info *acpi, void (*each)(void));
+/* Starts all others; each becomes an idle thread. each() runs on every one, here first, whose failure is
+ * the function's; another CPU for which it fails is left out. */
+int smp_start(const struct acpi_info *acpi, int (*each)(void)) attr_must_check;
 /* What a CPU needs before anything else. */
 void smp_cpu_features(void);
 

@@ -128,6 +128,9 @@ void *plat_virt(uint64_t pa); /* the inverse */
 bool plat_guest_claim(void);
 /* Interrupts the CPU that t runs on, unless that is the caller's: a guest leaves. */
 void plat_thread_poke(struct plat_thread *t);
+/* From now on fn(arg, false) comes whenever the calling thread is about to lose its CPU, at its end for the
+ * last time, and fn(arg, true) when it has one again: interrupts off, no call of plat but plat_phys(). */
+void plat_thread_on_switch(void (*fn)(void *arg, bool runs), void *arg);
 
 /* ---- clocks ---------------------------------------------------------------------------- */
 

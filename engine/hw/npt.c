@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* npt.c: AMD's nested page tables (APM vol. 2, 15.25): the format of the processor's own long-mode
- * tables, walked as a user access. Only pages that a VM's memory map names are ever entered, which is
- * what keeps VMs apart. */
+ * tables, walked as a user access; and Intel's (SDM vol. 3, 29.3.2), which have read, write and execute
+ * rights in the bits that are present, writable and user there, and beside them a page's memory type,
+ * where there PWT and PCD are. Only pages that a VM's memory map names are ever entered, which is what
+ * keeps VMs apart. */
 #include "engine/hw/npt.h"
 
 #include "base/str.h"
@@ -24,8 +26,9 @@ static uint64_t *below(uint64_t entry)
 	return plat_virt(entry & NPT_PA);
 }
 
-int npt_init(struct npt *n)
+int npt_init(struct npt *n, uint64_t leaf)
 {
+	n->leaf = leaf;
 	n->root = plat_pages_alloc(PAGE_SIZE);
 	return n->root ? 0 : err_here(ERR_NOMEM);
 }
@@ -94,7 +97,8 @@ int npt_map(struct npt *n, gpa_t gpa, uint64_t pa, uint64_t size, bool writable)
 			return err;
 		if (*e & NPT_P)
 			return err_here(ERR_EXIST);
-		*e = pa | NPT_P | NPT_U | (writable ? NPT_W : 0) | (large ? NPT_LARGE : 0);
+		*e = pa | n->leaf | NPT_P | NPT_U | (writable ? NPT_W : 0) |
+		     (large ? NPT_LARGE : 0);
 		gpa += step;
 		pa += step;
 		size -= step;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* npt.h: nested page tables: guest-physical to physical. The caller serialises changes; processors walk
- * meanwhile. */
+/* npt.h: nested page tables, AMD's and Intel's: guest-physical to physical. The caller serialises changes;
+ * processors walk meanwhile. */
 #ifndef ENGINE_HW_NPT_H
 #define ENGINE_HW_NPT_H
 
@@ -9,9 +9,13 @@
 
 struct npt {
 	uint64_t *root; /* NULL: not there */
+	uint64_t leaf;
 };
 
-int npt_init(struct npt *n) attr_must_check;
+/* leaf: bits that entries have which lead to pages, beside rights. */
+#define NPT_LEAF_AMD 0
+#define NPT_LEAF_EPT (UINT64_C(6) << 3) /* memory type: write-back */
+int npt_init(struct npt *n, uint64_t leaf) attr_must_check;
 void npt_fini(struct npt *n);
 /* Page multiples. Large pages where both addresses allow. ERR_NOMEM; ERR_EXIST: something is mapped
  * there already. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* svm_state.c: a vCPU's state between x86_state and the VMCB, and the FP registers. On the vCPU's
- * thread, or while it is parked. */
+/* svm_state.c: a vCPU's state between x86_state and the VMCB. On the vCPU's thread, or while it is
+ * parked. */
 #include "engine/hw/svm_impl.h"
 
 #define EFER_SVME BIT64(12)
@@ -24,41 +24,40 @@ static const struct {
 #undef SEG
 };
 
-static struct vmcb_seg *vmcb_seg(struct svm_vcpu *v, unsigned i)
+static struct vmcb_seg *vmcb_seg(struct vmcb *c, unsigned i)
 {
-	return (struct vmcb_seg *)(void *)((uint8_t *)v->vmcb + segs[i].vmcb);
+	return (struct vmcb_seg *)(void *)((uint8_t *)c + segs[i].vmcb);
 }
 
-static struct x86_seg *state_seg(struct svm_vcpu *v, unsigned i)
+static struct x86_seg *state_seg(struct x86_state *s, unsigned i)
 {
-	return (struct x86_seg *)(void *)((uint8_t *)&v->cpu.s + segs[i].state);
+	return (struct x86_seg *)(void *)((uint8_t *)s + segs[i].state);
 }
 
-void svm_push(struct svm_vcpu *v)
+void svm_push(struct hw_vcpu *v)
 {
-	const struct x86_state *s = &v->cpu.s;
-	struct vmcb *c = v->vmcb;
+	struct x86_state *s = &v->cpu.s;
+	struct vmcb *c = svm_of(v)->vmcb;
 
-	if (v->where == IN_VMCB)
+	if (v->where == IN_HW)
 		return;
-	v->where = IN_VMCB;
+	v->where = IN_HW;
 #define F(name) c->name = s->name;
 	SAME(F)
 #undef F
 	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
-		const struct x86_seg *g = state_seg(v, i);
+		const struct x86_seg *g = state_seg(s, i);
 		unsigned attr = (g->attr & 0xffu) | (g->attr & 0xf000u) >> 4;
 
 		if (g->attr & SEG_UNUSABLE)
 			attr &= ~SEG_P;
-		*vmcb_seg(v, i) = (struct vmcb_seg){g->sel, (uint16_t)attr, g->limit, g->base};
+		*vmcb_seg(c, i) = (struct vmcb_seg){g->sel, (uint16_t)attr, g->limit, g->base};
 	}
 	c->gdtr = (struct vmcb_seg){.limit = s->gdtr.limit, .base = s->gdtr.base};
 	c->idtr = (struct vmcb_seg){.limit = s->idtr.limit, .base = s->idtr.base};
 	c->cpl = (uint8_t)x86_cpl(s);
-	c->rax = s->gpr[RAX];
 	c->rsp = s->gpr[RSP];
-	c->efer = (s->efer & ~v->sv->efer_hidden) | EFER_SVME;
+	c->efer = (s->efer & ~container_of(v->hv, struct svm_vm, hv)->efer_hidden) | EFER_SVME;
 	/* The guest's caches stay on whatever it says; it is shown what it wrote. */
 	c->cr0 = s->cr0 & ~(CR0_CD | CR0_NW);
 	c->cr_read = (uint16_t)(BIT(8) | (s->cr0 & (CR0_CD | CR0_NW) ? BIT(0) : 0));
@@ -67,12 +66,14 @@ void svm_push(struct svm_vcpu *v)
 	c->g_pat = s->pat;
 	c->tsc_offset = s->tsc_offset;
 	c->shadow = s->shadow != 0;
+	v->rflags = s->rflags;
+	v->shadow = s->shadow;
 }
 
-void svm_pull(struct svm_vcpu *v)
+void svm_pull(struct hw_vcpu *v)
 {
 	struct x86_state *s = &v->cpu.s;
-	const struct vmcb *c = v->vmcb;
+	struct vmcb *c = svm_of(v)->vmcb;
 
 	if (v->where == IN_STATE)
 		return;
@@ -81,12 +82,12 @@ void svm_pull(struct svm_vcpu *v)
 	SAME(F)
 #undef F
 	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
-		const struct vmcb_seg *g = vmcb_seg(v, i);
+		const struct vmcb_seg *g = vmcb_seg(c, i);
 		unsigned attr = (g->attr & 0xffu) | (g->attr & 0xf00u) << 4;
 
 		if (!(attr & SEG_P))
 			attr |= SEG_UNUSABLE;
-		*state_seg(v, i) = (struct x86_seg){g->sel, (uint16_t)attr, g->limit, g->base};
+		*state_seg(s, i) = (struct x86_seg){g->sel, (uint16_t)attr, g->limit, g->base};
 	}
 	/* The privilege level is a field of its own there, and SS's here. */
 	s->seg[SS].attr = (uint16_t)((s->seg[SS].attr & ~SEG_DPL) | (c->cpl & 3u) << 5);
@@ -94,42 +95,9 @@ void svm_pull(struct svm_vcpu *v)
 	s->idtr = (struct x86_dtr){.base = c->idtr.base, .limit = (uint16_t)c->idtr.limit};
 	/* EFER changes by the interpreter alone: its MSR and CR0 are intercepted. */
 	s->rflags |= FL_ONE;
-	s->gpr[RAX] = c->rax;
 	s->gpr[RSP] = c->rsp;
 	s->cr0 = (c->cr0 & ~(CR0_CD | CR0_NW)) | (s->cr0 & (CR0_CD | CR0_NW));
 	s->dr[6] = c->dr6;
 	s->dr[7] = c->dr7;
-	s->shadow = c->shadow & 1 ? SHADOW_STI : 0;
-}
-
-/* ---- FP registers ---- */
-
-void svm_fpu_load(struct svm_vcpu *v)
-{
-	if (v->fpu_live)
-		return;
-	if (v->sv->xcr0)
-		__asm__ volatile("xrstor64 %0"
-				 :
-				 : "m"(v->cpu.s.xsave), "a"((uint32_t)v->sv->xcr0), "d"(0)
-				 : "memory");
-	else
-		__asm__ volatile("fxrstor64 %0" : : "m"(v->cpu.s.xsave) : "memory");
-	v->fpu_live = true;
-}
-
-void svm_fpu_park(struct svm_vcpu *v)
-{
-	if (!v->fpu_live)
-		return;
-	v->fpu_live = false;
-	if (v->sv->xcr0) {
-		__asm__ volatile("xsave64 %0"
-				 : "+m"(v->cpu.s.xsave)
-				 : "a"((uint32_t)v->sv->xcr0), "d"(0)
-				 : "memory");
-	} else {
-		__asm__ volatile("fxsave64 %0" : "+m"(v->cpu.s.xsave) : : "memory");
-		v->cpu.s.xsave.bytes[512] |= XCR0_X87 | XCR0_SSE;
-	}
+	s->shadow = v->shadow;
 }

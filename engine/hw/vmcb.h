@@ -114,15 +114,6 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 #define V_INTR_MASKING BIT64(24)
 #define V_VECTOR_SHIFT 32
 
-/* event_inj, exit_int_info */
-#define EV_INTR  (UINT64_C(0) << 8)
-#define EV_NMI   (UINT64_C(2) << 8)
-#define EV_EXC   (UINT64_C(3) << 8)
-#define EV_SOFT  (UINT64_C(4) << 8)
-#define EV_TYPE  (UINT64_C(7) << 8)
-#define EV_ERROR BIT64(11)
-#define EV_VALID BIT64(31)
-
 #define TLB_FLUSH_ALL 1
 
 enum svm_exit {
@@ -142,6 +133,6 @@ enum svm_exit {
 /* exit_info1 of SVM_IOIO */
 #define IOIO_IN      BIT64(0)
 #define IOIO_STRING  BIT64(2)
-#define IOIO_SIZE(i) ((unsigned)((i) >> 4 & 7))
+#define IOIO_SIZE(i) ((uint8_t)((i) >> 4 & 7))
 
 #endif

@@ -41,6 +41,8 @@ struct plat_thread {
 	_Atomic uint32_t ended;
 	void (*fn)(void *);
 	void *arg;
+	void (*on_switch)(void *, bool); /* NULL: nobody wants to know */
+	void *on_switch_arg;
 	char name[16];
 	uint8_t fpu[FPU_SIZE] attr_aligned(64);
 };
@@ -182,9 +184,13 @@ static void schedule(void)
 	to->since = now;
 	to->cpu = cpu;
 	cpu->current = to;
+	if (from->on_switch)
+		from->on_switch(from->on_switch_arg, false);
 	fpu_save(from);
 	thread_switch(&from->rsp, to->rsp);
 	fpu_restore(from); /* from runs again */
+	if (from->on_switch)
+		from->on_switch(from->on_switch_arg, true);
 }
 
 void sched_interrupt(void)
@@ -388,6 +394,14 @@ bool plat_guest_claim(void)
 	cpu->guest_owner = t->serial;
 	t->guest_cpu = cpu; /* it may have been elsewhere in between */
 	return same;
+}
+
+void plat_thread_on_switch(void (*fn)(void *arg, bool runs), void *arg)
+{
+	struct plat_thread *t = current_thread();
+
+	t->on_switch_arg = arg;
+	t->on_switch = fn;
 }
 
 void plat_thread_poke(struct plat_thread *t)

@@ -35,7 +35,7 @@ static void test_large_pages(void **state)
 	struct npt n;
 	unsigned before;
 
-	assert_int_equal(npt_init(&n), 0);
+	assert_int_equal(npt_init(&n, NPT_LEAF_AMD), 0);
 	before = fake_alloc_live();
 	assert_int_equal(npt_map(&n, 0, 64 * MIB, 64 * MIB, true), 0);
 	assert_int_equal(fake_alloc_live() - before, 2); /* one of 1 GiB's range, one of 2 MiB's */
@@ -57,7 +57,7 @@ static void test_protect(void **state)
 {
 	struct npt n;
 
-	assert_int_equal(npt_init(&n), 0);
+	assert_int_equal(npt_init(&n, NPT_LEAF_AMD), 0);
 	assert_int_equal(npt_map(&n, 0, 16 * MIB, 8 * MIB, true), 0);
 	assert_int_equal(npt_protect(&n, 2 * MIB + PAGE_SIZE, 2 * PAGE_SIZE, false), 0);
 	leads(&n, 2 * MIB, 18 * MIB, true);
@@ -73,11 +73,36 @@ static void test_protect(void **state)
 	npt_fini(&n);
 }
 
+/* Intel's have a memory type in entries for pages, large and small, also where a large one was split, and
+ * none in those for tables. */
+static void test_ept(void **state)
+{
+	struct npt n;
+	uint64_t *t;
+
+	assert_int_equal(npt_init(&n, NPT_LEAF_EPT), 0);
+	assert_int_equal(npt_map(&n, 0, 16 * MIB, 4 * MIB + PAGE_SIZE, true), 0);
+	assert_int_equal(npt_protect(&n, PAGE_SIZE, PAGE_SIZE, false), 0);
+	leads(&n, 2 * MIB + 3, 18 * MIB + 3, true);
+	leads(&n, PAGE_SIZE, 16 * MIB + PAGE_SIZE, false);
+	assert_int_equal(n.root[0] & 0xfff, 7);
+	t = plat_virt(n.root[0] & ~PAGE_MASK);
+	assert_int_equal(t[0] & 0xfff, 7);
+	t = plat_virt(t[0] & ~PAGE_MASK);
+	assert_int_equal(t[0] & 0xfff, 7);
+	assert_int_equal(t[1], 18 * MIB | 0x80 | 0x30 | 7);
+	t = plat_virt(t[0] & ~PAGE_MASK);
+	assert_int_equal(t[0], 16 * MIB | 0x30 | 7);
+	assert_int_equal(t[1], (16 * MIB + PAGE_SIZE) | 0x30 | 5);
+	npt_fini(&n);
+	assert_int_equal(fake_alloc_live(), 0);
+}
+
 static void test_twice(void **state)
 {
 	struct npt n;
 
-	assert_int_equal(npt_init(&n), 0);
+	assert_int_equal(npt_init(&n, NPT_LEAF_AMD), 0);
 	assert_int_equal(npt_map(&n, MIB, 2 * GIB, MIB, false), 0);
 	assert_int_equal(npt_map(&n, 2 * MIB - PAGE_SIZE, 3 * GIB, PAGE_SIZE, true), ERR_EXIST);
 	leads(&n, 2 * MIB - PAGE_SIZE, 2 * GIB + MIB - PAGE_SIZE, false);
@@ -91,7 +116,7 @@ static void test_no_memory(void **state)
 		int err;
 
 		fake_fail_alloc(fail);
-		err = npt_init(&n);
+		err = npt_init(&n, NPT_LEAF_AMD);
 		if (!err)
 			err = npt_map(&n, 0, 64 * MIB, 4 * MIB, true);
 		if (!err)
@@ -111,9 +136,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_large_pages),
-		cmocka_unit_test(test_protect),
-		cmocka_unit_test(test_twice),
+		cmocka_unit_test(test_large_pages), cmocka_unit_test(test_protect),
+		cmocka_unit_test(test_ept),         cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_no_memory),
 	};
 

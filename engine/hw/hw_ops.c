@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* svm_ops.c: what the interpreter asks of the engine (cpu_ops), and which features of a model are left
+/* hw_ops.c: what the interpreter asks of the engine (cpu_ops), and which features of a model are left
  * where the processor itself executes the guest. On the vCPU's thread; FP registers are parked. */
-#include "engine/hw/svm_impl.h"
+#include "engine/hw/hw_impl.h"
 #include "vm/machine.h"
 #include "x86/feature.h"
 
 static struct vcpu *vcpu_of(struct cpu *cpu)
 {
-	return svm_of(cpu)->vcpu;
+	return hw_of(cpu)->vcpu;
 }
 
 static hva_t op_ram(struct cpu *cpu, gpa_t gpa, bool write)
@@ -43,7 +43,7 @@ static void op_pio_write(struct cpu *cpu, uint16_t port, unsigned size, uint32_t
 /* Control registers and EFER are written with the guest outside: its translations of the old kind go. */
 static void op_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid)
 {
-	svm_of(cpu)->vmcb->tlb_control = TLB_FLUSH_ALL;
+	hw_of(cpu)->flush |= HW_FLUSH_LINEAR;
 	cpu_state_changed(cpu);
 }
 
@@ -95,7 +95,7 @@ static void op_told(struct cpu *cpu, unsigned what, uint64_t value)
 	vcpu_tell_cpu(vcpu_of(cpu), what, value);
 }
 
-const struct cpu_ops svm_cpu_ops = {
+const struct cpu_ops hw_cpu_ops = {
 	.ram = op_ram,
 	.mmio_read = op_mmio_read,
 	.mmio_write = op_mmio_write,
@@ -144,7 +144,7 @@ static bool is_ours(unsigned f)
 	}
 }
 
-void svm_limit_features(struct cpu *cpu)
+void hw_limit_features(struct cpu *cpu)
 {
 	for (unsigned f = 1; f < X_FEAT_COUNT; f++) {
 		struct plat_cpuid id, top;
