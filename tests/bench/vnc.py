@@ -60,25 +60,23 @@ def repaint(w, path, seconds):
         measure("every dot of 1024 by 768 at 72 Hz", vm, path, seconds)
 
 
-def idle(w, path, seconds, kind):
+def idle(w, path, seconds):
     name = f"idle-{os.getpid()}"
-    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,uhci-hcd,usbhid,hid-generic,evdev", "--name",
-                            "input")
+    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,evdev", "--name", "input")
     disk = linuxdisk.make(w, vt.kernel(), ram_disk, "console=ttyS0 quiet vigia.run=tty")
     with vt.VM("--board", "pc", "--net", "none", "--memory", "192M", "--display", f"vnc:unix:{path}", "--name", name,
-               "--input", kind, "--disk", f"{disk},if=ide,format=raw,snapshot") as vm:
+               "--disk", f"{disk},if=ide,format=raw,snapshot") as vm:
         vm.expect("VIGIA tty ready", 120)
         screen.expect(name, "built-in shell", 30)
         time.sleep(3)
-        measure(f"Linux idle at a text console, --input {kind}", vm, path, seconds)
+        measure("Linux idle at a text console", vm, path, seconds)
 
 
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20
     with vt.Workdir() as w:
         path = w.file("s.sock")
-        for kind in ("ps2", "usb"):
-            idle(w, path, seconds, kind)
+        idle(w, path, seconds)
         repaint(w, path, seconds)
 
 

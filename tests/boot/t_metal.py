@@ -111,7 +111,7 @@ with vt.Workdir() as work:
             vm.wait(60)
             print(f"ok: the image starts by GRUB on a BIOS, with {smp} CPUs, and switches the machine off in the end")
     with machine("-cdrom", image, "-cpu", "qemu64,-svm") as vm:
-        vm.expect(r"cannot run VMs here: it has no SVM", 120)
+        vm.expect(r"cannot run VMs here: it has neither SVM", 120)
         vm.send("poweroff\n")
         vm.wait(60)
-        print("ok: a processor without SVM is told from one with it")
+        print("ok: a processor without virtualization is told from one with it")

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: ISC
+"""bochs: a machine with Intel's VMX, EPT and unrestricted guest: Bochs with its model of a Haswell.
+
+  with Bochs(work, iso, cpus) as vm: vm.expect(…)
+
+Its first serial port is vm's console. Debian's bochs wants a terminal for the screen, on which a thread
+here reads along, and has its debugger built in, which is told to go on. Some 100 million instructions a second."""
+import fcntl
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import tempfile
+import termios
+import threading
+import time
+import tty
+
+import vigia_test as vt
+
+DATA = "/usr/share/bochs"
+CONFIG = """display_library: term
+romimage: file={data}/BIOS-bochs-latest
+vgaromimage: file={data}/VGABIOS-lgpl-latest
+cpu: model=corei7_haswell_4770, count={cpus}, ips=100000000, reset_on_triple_fault=0
+memory: guest={memory}, host={memory}
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path={iso}, status=inserted
+boot: cdrom
+com1: enabled=1, mode=term, dev={serial}
+sound: driver=dummy
+clock: sync=none
+log: {log}
+error: action=ignore
+info: action=ignore
+debug: action=ignore
+"""
+
+
+def missing():
+    """What is not installed; None: all is there."""
+    if not shutil.which("bochs"):
+        return "bochs"
+    for name in ("BIOS-bochs-latest", "VGABIOS-lgpl-latest"):
+        if not os.path.exists(os.path.join(DATA, name)):
+            return name
+    return None
+
+
+class Bochs(vt.VM):
+    def __init__(self, work, iso, cpus=1, memory=384):
+        self.output = b""
+        self.position = 0
+        self.errors = tempfile.TemporaryFile()
+        self.started = time.monotonic()
+        self.master, serial = pty.openpty()
+        tty.setraw(serial)
+        self.screen, screen = pty.openpty()
+        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 132, 0, 0))
+        config = CONFIG.format(data=DATA, cpus=cpus, memory=memory, iso=iso, serial=os.ttyname(serial),
+                               log=work.file("bochs.log"))
+        self.process = subprocess.Popen(
+            ["bochs", "-q", "-f", work.file("bochsrc", config.encode()), "-rc", work.file("go", b"c\n")],
+            stdin=screen, stdout=screen, stderr=self.errors, env={**os.environ, "TERM": "xterm"},
+            start_new_session=True)
+        self.serial = serial  # open: else the master would read an end before Bochs is there
+        os.close(screen)
+        self.out_fd = self.in_fd = self.master
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        try:
+            while os.read(self.screen, 65536):
+                pass
+        except OSError:
+            pass
