@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* acpi.c: RSDP, XSDT, FADT, FACS, MADT, MCFG, HPET and DSDT (ACPI 6.4, section 5.2). Creation time only. */
+/* acpi.c: RSDP, RSDT, XSDT, FADT, FACS, MADT, MCFG, HPET and DSDT (ACPI 6.4, section 5.2). Creation time only. */
 #include "board/acpi.h"
 
 #include "base/str.h"
@@ -57,10 +57,12 @@ static gpa_t table_close(struct builder *b, size_t at)
 	return b->gpa + at;
 }
 
-/* Devices \_SB.LNKA…LNKD: fixed, whatever a system would like to set (6.2.12, 6.2.16). */
+/* Devices \_SB.LNKA…LNKD: fixed, whatever a system would like to set (6.2.12, 6.2.16). Windows wants both methods
+ * to be there. */
 static void dsdt_links(struct builder *b)
 {
-	static const uint8_t set_nothing[] = {0x14, 0x06, '_', 'S', 'R', 'S', 0x01};
+	static const uint8_t nothing[] = {0x14, 0x06, '_', 'S', 'R', 'S', 0x01,
+					  0x14, 0x06, '_', 'D', 'I', 'S', 0x00};
 	struct aml *a = &b->out;
 
 	for (unsigned i = 0; i < 4; i++) {
@@ -79,7 +81,7 @@ static void dsdt_links(struct builder *b)
 		aml_buffer(a, res, sizeof(res));
 		aml_name(a, "_CRS");
 		aml_buffer(a, res, sizeof(res));
-		aml_bytes(a, set_nothing, sizeof(set_nothing));
+		aml_bytes(a, nothing, sizeof(nothing));
 		aml_close(a, dev);
 	}
 }
@@ -418,13 +420,25 @@ static gpa_t build_hpet(struct builder *b)
 	return table_close(b, at);
 }
 
-static void build_rsdp(uint8_t *p, gpa_t xsdt)
+/* size: bytes of an address; 4 for systems of ACPI 1.0's time, such as 32-bit Windows XP. */
+static gpa_t build_root(struct builder *b, const char *sig, const gpa_t *table, unsigned n,
+			unsigned size)
+{
+	size_t at = table_open(b, sig, 1);
+
+	for (unsigned i = 0; i < n; i++)
+		aml_le(&b->out, size, table[i]);
+	return table_close(b, at);
+}
+
+static void build_rsdp(uint8_t *p, gpa_t rsdt, gpa_t xsdt)
 {
 	uint32_t len = 36;
 
 	memcpy(p, "RSD PTR ", 8);
 	memcpy(p + 9, OEM_ID, 6);
 	p[15] = 2;
+	memcpy(p + 16, &rsdt, 4);
 	memcpy(p + 20, &len, 4);
 	memcpy(p + 24, &xsdt, 8);
 	checksum(p, 20, 8);
@@ -434,9 +448,8 @@ static void build_rsdp(uint8_t *p, gpa_t xsdt)
 int acpi_build(const struct acpi_config *cfg, gpa_t gpa, uint8_t *buf, size_t size)
 {
 	struct builder b = {cfg, {buf, size, 0, false}, gpa};
-	gpa_t table[4], xsdt;
+	gpa_t table[4], rsdt, xsdt;
 	unsigned n = 0;
-	size_t at;
 
 	if (size < 64)
 		return err_here(ERR_NOMEM);
@@ -450,12 +463,10 @@ int acpi_build(const struct acpi_config *cfg, gpa_t gpa, uint8_t *buf, size_t si
 		table[n++] = build_mcfg(&b);
 	if (cfg->hpet_base)
 		table[n++] = build_hpet(&b);
-	at = table_open(&b, "XSDT", 1);
-	for (unsigned i = 0; i < n; i++)
-		aml_le(&b.out, 8, table[i]);
-	xsdt = table_close(&b, at);
+	rsdt = build_root(&b, "RSDT", table, n, 4);
+	xsdt = build_root(&b, "XSDT", table, n, 8);
 	if (b.out.overflow)
 		return err_here(ERR_NOMEM);
-	build_rsdp(buf, xsdt);
+	build_rsdp(buf, rsdt, xsdt);
 	return 0;
 }

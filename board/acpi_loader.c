@@ -13,6 +13,7 @@
 
 /* Offsets in tables (ACPI 6.4, 5.2) */
 #define RSDP_SUM8    8
+#define RSDP_RSDT    16
 #define RSDP_XSDT    24
 #define RSDP_SUM32   32
 #define HDR_LEN      4
@@ -134,12 +135,16 @@ static void fadt(struct script *s, size_t at)
 int acpi_loader_build(uint8_t *tables, size_t size, uint8_t *script, uint32_t *len)
 {
 	struct script s = {.at = (void *)script, .tables = tables, .size = size};
-	size_t xsdt, n;
+	size_t rsdt, xsdt, n;
 
 	memset(script, 0, ACPI_LOADER_SIZE);
 	allocate(&s, RSDP_FILE, 16, ZONE_FSEG);
 	allocate(&s, TABLES_FILE, 64, ZONE_HIGH);
 	xsdt = (size_t)get(&s, RSDP_XSDT, 8);
+	rsdt = (size_t)get(&s, RSDP_RSDT, 4);
+	n = s.err ? 0 : (size_t)get(&s, rsdt + HDR_LEN, 4);
+	for (size_t at = rsdt + HDR_SIZE; at < rsdt + n && !s.err; at += 4)
+		pointer(&s, TABLES_FILE, at, 4);
 	n = s.err ? 0 : (size_t)get(&s, xsdt + HDR_LEN, 4);
 	for (size_t at = xsdt + HDR_SIZE; at < xsdt + n && !s.err; at += 8) {
 		size_t table = (size_t)get(&s, at, 8);
@@ -149,7 +154,9 @@ int acpi_loader_build(uint8_t *tables, size_t size, uint8_t *script, uint32_t *l
 			fadt(&s, table);
 		table_sum(&s, table);
 	}
+	table_sum(&s, rsdt);
 	table_sum(&s, xsdt);
+	pointer(&s, RSDP_FILE, RSDP_RSDT, 4);
 	pointer(&s, RSDP_FILE, RSDP_XSDT, 8);
 	checksum(&s, RSDP_FILE, RSDP_SUM8, 0, 20);
 	checksum(&s, RSDP_FILE, RSDP_SUM32, 0, ACPI_RSDP_SIZE);

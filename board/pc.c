@@ -18,6 +18,7 @@
 #include "dev/pc/debugexit.h"
 #include "dev/pc/fwcfg.h"
 #include "dev/pc/hpet.h"
+#include "dev/pc/hyperv.h"
 #include "dev/pc/i440fx.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
@@ -193,11 +194,14 @@ static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	struct pvclock_wiring clock_w = {0};
 	struct debugexit *dbg;
 	struct pvclock *clock;
+	struct hyperv *hyperv;
 	int err = acpi_pm_create(vm, &pm_w, &pc->pm);
 
 	if (!err && cfg->exit_port)
 		err = debugexit_create(vm, &exit_w, &dbg);
-	if (!err)
+	if (!err && cfg->hyperv)
+		err = hyperv_create(vm, &hyperv);
+	else if (!err)
 		err = pvclock_create(vm, &clock_w, &clock);
 	return err;
 }

@@ -63,6 +63,7 @@ struct pc_config {
 	unsigned n_nics;
 	struct smbios_identity identity;
 	bool rng;
+	bool hyperv;        /* the guest sees Hyper-V's interface in place of KVM's clock */
 	int64_t rtc_offset; /* seconds that the clock is ahead of the host's UTC */
 	uint16_t exit_port; /* debug exit, as QEMU's isa-debug-exit; 0: none */
 };

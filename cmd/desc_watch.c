@@ -30,6 +30,7 @@ PLAIN(record)
 PLAIN(history)
 PLAIN(html)
 PLAIN(pcap)
+PLAIN(screens)
 FLAG(json)
 FLAG(summary)
 FLAG(verify)
@@ -52,11 +53,13 @@ static const struct opt history_opts[] = {
 	{"follow", NULL, "go on with what happens", NULL, 0, set_follow},
 	{"json", NULL, "print JSON, one object a line", NULL, 0, set_json},
 	{"sql", "SELECT", "ask by SQL: the views events, disk_requests, net_flows, dns, console, counters, "
-	 "operator, verdicts, spaces, exceptions", NULL, 0, set_sql},
+	 "operator, verdicts, screens, spaces, exceptions", NULL, 0, set_sql},
 	{"html", "FILE", "write a report for a browser, with charts: one file that needs no other", NULL, OPT_FILE,
 	 set_html},
 	{"pcap", "FILE", "write the frames that were recorded (--record net=full) as pcapng", NULL, OPT_FILE,
 	 set_pcap},
+	{"screens", "FOLDER", "write the pictures of its screen there, as PNG files named by number and time", NULL, OPT_FILE,
+	 set_screens},
 	{"summary", NULL, "who did what, most, when", NULL, 0, set_summary},
 	{"verify", NULL, "check the chain of hashes: exit status 1 where it breaks", NULL, 0, set_verify},
 	{"record", "CLASS=TIER,…", "of a running VM: record a class off, always, full or lossless", NULL, 0,

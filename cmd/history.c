@@ -374,7 +374,8 @@ static FILE *pager(const struct history_cmd *o)
 {
 	const char *cmd = getenv("PAGER");
 
-	if (!isatty(STDOUT_FILENO) || o->o.follow || o->o.verify || o->o.html || o->o.pcap)
+	if (!isatty(STDOUT_FILENO) || o->o.follow || o->o.verify || o->o.html || o->o.pcap ||
+	    o->o.screens)
 		return NULL;
 	fflush(stdout);
 	setenv("LESS", "FRX", 0);
@@ -387,6 +388,8 @@ static int answer(struct history_cmd *o, sqlite3 *db, const char *name, struct m
 		return report_html(db, name, o->o.html, msg);
 	if (o->o.pcap)
 		return report_pcap(db, &o->f, o->o.pcap, msg);
+	if (o->o.screens)
+		return report_screens(db, &o->f, o->o.screens, msg);
 	if (o->o.verify)
 		return verify(db, msg);
 	if (o->o.sql)

@@ -7,11 +7,14 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "monitor/core.h"
 
-#define BUCKETS 120
+#define BUCKETS     120
+#define PICTURES    40        /* the last so many */
+#define PICTURE_MAX (1 << 20) /* bytes of one */
 
 static const struct {
 	const char *key, *title, *sql;
@@ -58,6 +61,7 @@ static const char page_head[] =
 	"font-family:monospace}\n.row{display:flex;align-items:center;margin:2px 0}.row b{width:8em;"
 	"font-weight:normal}.row i{width:8em;text-align:right;font-style:normal;padding-right:1em}\n"
 	"svg{flex:1;height:28px;background:#f4f4f4}rect{fill:#36c}rect:hover{fill:#c33}\n"
+	".album{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em}\n"
 	".deny{color:#b00}.redirect{color:#a60}\n@media(prefers-color-scheme:dark){body{background:#181818;"
 	"color:#ddd}th,td{border-color:#444}svg{background:#252525}rect{fill:#69f}}\n"
 	"</style></head><body>\n<script type=\"application/json\" id=\"data\">";
@@ -82,6 +86,9 @@ static const char page_tail[] =
 	"const t=document.createElementNS(NS,'title');t.textContent="
 	"when(data.from+(data.to-data.from)*i/c.over.length)+': '+n.toLocaleString();b.appendChild(t);"
 	"s.appendChild(b)});r.appendChild(s)}\n"
+	"if(data.pictures.length){add(body,'h2','Screen');const a=add(body,'div',undefined,'album');"
+	"for(const p of data.pictures){const f=add(a,'figure'),i=add(f,'img');i.src='data:image/png;base64,'+"
+	"p.png;add(f,'figcaption',p.time+', '+p.size)}}\n"
 	"for(const t of data.tables){if(!t.rows.length)continue;add(body,'h2',t.title);"
 	"const e=add(body,'table'),h=add(e,'tr');t.columns.forEach((c,i)=>add(h,'th',c,"
 	"typeof t.rows[0][i]==='number'?'n':''));for(const r of t.rows){const l=add(e,'tr');"
@@ -128,6 +135,52 @@ static json_t *table(sqlite3 *db, unsigned i)
 	sqlite3_finalize(st);
 	return json_pack("{s:s,s:s,s:o,s:o}", "key", tables[i].key, "title", tables[i].title,
 			 "columns", columns, "rows", rows);
+}
+
+static json_t *base64(const uint8_t *p, size_t len)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *text = malloc((len + 2) / 3 * 4 + 1), *to = text;
+	json_t *out = NULL;
+
+	for (size_t i = 0; text && i < len; i += 3) {
+		size_t left = len - i;
+		uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+			     (left > 2 ? p[i + 2] : 0);
+
+		for (unsigned k = 0; k < 4; k++)
+			*to++ = k > left ? '=' : digits[v >> (18 - 6 * k) & 63];
+	}
+	if (text)
+		out = json_stringn(text, (size_t)(to - text));
+	free(text);
+	return out ? out : json_null();
+}
+
+static json_t *pictures(sqlite3 *db)
+{
+	json_t *out = json_array();
+	sqlite3_stmt *st = NULL;
+
+	if (sqlite3_prepare_v2(
+		    db,
+		    "SELECT * FROM (SELECT seq, time, width || ' x ' || height, png FROM "
+		    "screens ORDER BY seq DESC LIMIT ?) ORDER BY seq",
+		    -1, &st, NULL) == SQLITE_OK) {
+		sqlite3_bind_int(st, 1, PICTURES);
+		while (sqlite3_step(st) == SQLITE_ROW) {
+			const uint8_t *png = sqlite3_column_blob(st, 3);
+			size_t len = (size_t)sqlite3_column_bytes(st, 3);
+
+			if (png && len <= PICTURE_MAX)
+				json_array_append_new(
+					out, json_pack("{s:o,s:o,s:o}", "time", cell(st, 1), "size",
+						       cell(st, 2), "png", base64(png, len)));
+		}
+	}
+	sqlite3_finalize(st);
+	return out;
 }
 
 /* Events of each class over the time of the history. */
@@ -206,11 +259,11 @@ int report_html(sqlite3 *db, const char *name, const char *path, struct msg *msg
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
 		json_array_append_new(list, table(db, i));
-	data = json_pack("{s:s,s:I,s:I,s:I,s:I,s:o,s:o}", "name", name, "from", (json_int_t)from,
-			 "to", (json_int_t)to, "records",
-			 (json_int_t)number(db, "SELECT count(*) FROM event"), "lost",
-			 (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
-			 "classes", classes(db, from, to), "tables", list);
+	data = json_pack(
+		"{s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "name", name, "from", (json_int_t)from, "to",
+		(json_int_t)to, "records", (json_int_t)number(db, "SELECT count(*) FROM event"),
+		"lost", (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
+		"classes", classes(db, from, to), "tables", list, "pictures", pictures(db));
 	fputs(page_head, f);
 	bad = !data || json_dump_callback(data, put_json, f, JSON_COMPACT);
 	fputs(page_tail, f);

@@ -8,6 +8,9 @@
 
 /* One HTML file that needs nothing else. */
 int report_html(sqlite3 *db, const char *name, const char *path, struct msg *msg);
+/* Pictures of the screen, into a folder. */
+int report_screens(sqlite3 *db, const struct history_filter *f, const char *folder,
+		   struct msg *msg);
 /* Frames that were recorded in full (--record net=full), as pcapng. */
 int report_pcap(sqlite3 *db, const struct history_filter *f, const char *path, struct msg *msg);
 

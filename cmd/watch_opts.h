@@ -8,7 +8,7 @@
 /* NULL: not given */
 struct watch_opts {
 	const char *since, *until, *cls, *op, *device, *process, *net, *text, *run, *limit, *sql,
-		*record, *history, *html, *pcap;
+		*record, *history, *html, *pcap, *screens;
 	bool json, summary, verify, follow;
 };
 

@@ -584,6 +584,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.input = &be->input,
 		.virtio_input = def->virtio_input,
 		.usb_tablet = def->usb_tablet,
+		.hyperv = def->hyperv,
 		.parallel = be->parallel,
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,

@@ -235,6 +235,12 @@ static int set_input(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_paravirt(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->hyperv = !strcmp(value, "hyper-v");
+	return 0;
+}
+
 static int set_display(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -503,6 +509,9 @@ static const struct opt run_opts[] = {
 	{"input", "ps2|usb|virtio", "the PC's keyboard and mouse; usb: a USB tablet too, virtio: a virtio "
 	 "keyboard and tablet, which a guest with drivers for them uses (ps2)", "ps2|usb|virtio", OPT_DEF,
 	 set_input},
+	{"paravirt", "kvm|hyper-v", "what the guest may know of being one: KVM's clock, which Linux and BSDs use; or "
+	 "Hyper-V's clock, interrupt and reset registers, for Windows 7 and later on the PC (kvm)", "kvm|hyper-v", OPT_DEF,
+	 set_paravirt},
 	{"uuid", "UUID", "the machine's UUID, as the guest's SMBIOS tables show it (from --name; without "
 	 "a name none)", NULL, OPT_DEF, set_uuid},
 	{"serial-number", "TEXT", "the machine's serial number in the SMBIOS tables (none)", NULL,
@@ -647,6 +656,8 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 	if (def->virtio_input || def->usb_tablet)
 		return msg_fail(msg, ERR_INVAL, "--input %s needs a PC: add --board pc",
 				def->usb_tablet ? "usb" : "virtio");
+	if (def->hyperv)
+		return msg_fail(msg, ERR_INVAL, "--paravirt hyper-v needs a PC: add --board pc");
 	if (def->parallel)
 		return msg_fail(msg, ERR_INVAL, "--parallel needs a PC: add --board pc");
 	if (def->firmware || def->n_floppies || def->boot[0] || def->boot_menu || def->vars)

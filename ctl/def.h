@@ -64,6 +64,7 @@ struct vm_def {
 	char *vnc;         /* where viewers connect, for vnc_open(); NULL: nowhere */
 	bool virtio_input; /* keyboard and tablet */
 	bool usb_tablet;
+	bool hyperv;
 	uint16_t exit_port;    /* 0: none */
 	unsigned stop_timeout; /* seconds from a polite stop to a hard one */
 	bool no_sandbox;

@@ -610,7 +610,7 @@ static int set_up(struct runner *r, struct msg *msg)
 		err = backends_listen(&r->be, msg);
 	if (err)
 		return err;
-	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, r->loop, msg);
+	err = watch_open(&r->watch, r->vm, r->def, r->be.mux, &r->be.display, r->loop, msg);
 	if (!err && r->def->gdb)
 		err = gdb_open(&r->gdb, r->def->gdb, r->vm, &gdb_ops, r, msg);
 	if (err)

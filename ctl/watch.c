@@ -371,11 +371,13 @@ static const struct chr_ops tap_ops = {"history", tap_write, tap_rx_ready, tap_c
 
 static void tick(void *arg)
 {
-	struct watch_tap *t = &((struct watch *)arg)->tap;
+	struct watch *w = arg;
+	struct watch_tap *t = &w->tap;
 
 	plat_mutex_lock(&t->lock);
 	tap_flush(t);
 	plat_mutex_unlock(&t->lock);
+	pictures_tick(&w->pictures, w->history);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------- */
@@ -423,7 +425,7 @@ void watch_places(struct watch *w)
 }
 
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
-	       struct plat_loop *loop, struct msg *msg)
+	       struct display *screen, struct plat_loop *loop, struct msg *msg)
 {
 	bool wanted = !def->history || strcmp(def->history, "none");
 	int err = w->first ? redirects_open(&w->redirects, loop, w->first, msg) : 0;
@@ -442,6 +444,7 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	w->first_text = NULL;
 	w->tap.chr.ops = &tap_ops;
 	w->tap.core = &w->core;
+	w->pictures.display = screen;
 	plat_mutex_init(&w->tap.lock, RANK_LEAF);
 	if (wanted)
 		err = open_history(w, vm, def, msg);

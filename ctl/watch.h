@@ -8,6 +8,7 @@
 
 #include "chr/chr.h"
 #include "ctl/def.h"
+#include "ctl/pictures.h"
 #include "ctl/recorder.h"
 #include "ctl/redirect.h"
 #include "history/history.h"
@@ -39,6 +40,7 @@ struct watch {
 	struct policy *first; /* from watch_prepare() to watch_open() */
 	char *first_text;
 	struct watch_tap tap;
+	struct pictures pictures;
 	struct chr *mux;                          /* NULL: the tap is not attached */
 	struct history *history;                  /* NULL: none */
 	char path[4096];                          /* of the history */
@@ -56,9 +58,9 @@ int watch_prepare(struct watch *w, const struct vm_def *def, struct msg *msg);
 uint64_t watch_memory(const struct watch *w, uint64_t wanted);
 /* May the guest see this device? NULL rules: yes. */
 bool watch_device(struct watch *w, const char *kind, unsigned index);
-/* Everything that opens files. mux: the console. */
+/* Everything that opens files. mux: the console. screen: may have no picture. */
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,
-	       struct plat_loop *loop, struct msg *msg);
+	       struct display *screen, struct plat_loop *loop, struct msg *msg);
 /* The vCPUs' state is somewhere else now: another engine has it. They do not run. */
 void watch_places(struct watch *w);
 int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */

@@ -29,6 +29,8 @@ struct history_config {
  * records it will take. err: a message for people when it fails. */
 int history_open(const struct history_config *cfg, struct mon_core *core, struct history **out,
 		 char *err, size_t size) attr_must_check;
+/* From tick only: a record that is too long for a ring; ev->data and len are its text or bytes. */
+void history_add(struct history *h, const struct mon_event *ev);
 int history_start(struct history *h) attr_must_check; /* its thread */
 /* Writes what there is and closes the file. No producer runs any more. */
 void history_close(struct history *h);

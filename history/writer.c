@@ -84,6 +84,18 @@ static void take_record(void *arg, const struct mon_record *rec, const char *tex
 			 (unsigned long long)rec->addr, rec->count);
 }
 
+void history_add(struct history *h, const struct mon_event *ev)
+{
+	const struct mon_record rec = {.t = plat_now(),
+				       .value = ev->value,
+				       .count = 1,
+				       .cls = ev->cls,
+				       .op = ev->op,
+				       .vcpu = -1};
+
+	take_record(h, &rec, ev->data, ev->len);
+}
+
 static bool is_frame(const struct mon_record *m)
 {
 	return schema_has_bytes(m->cls, m->op);
@@ -291,7 +303,10 @@ static void writer_thread(void *arg)
 			if (h->n == BATCH_MAX || due)
 				write_batch(h);
 		} while (h->n == BATCH_MAX && !h->failing && !atomic_load(&h->stop));
-		if (now >= period) {
+		/* where nothing can be written, counters go on counting: they lose nothing */
+		if (now >= period && h->n)
+			write_batch(h);
+		if (now >= period && !h->failing) {
 			period = now + PERIOD_NS;
 			mon_core_period(h->core, &to, false);
 		}

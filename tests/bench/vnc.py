@@ -60,23 +60,25 @@ def repaint(w, path, seconds):
         measure("every dot of 1024 by 768 at 72 Hz", vm, path, seconds)
 
 
-def idle(w, path, seconds):
+def idle(w, path, seconds, kind):
     name = f"idle-{os.getpid()}"
-    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,evdev", "--name", "input")
+    ram_disk = vt.initramfs("--modules", "psmouse,mousedev,virtio_input,uhci-hcd,usbhid,hid-generic,evdev", "--name",
+                            "input")
     disk = linuxdisk.make(w, vt.kernel(), ram_disk, "console=ttyS0 quiet vigia.run=tty")
     with vt.VM("--board", "pc", "--net", "none", "--memory", "192M", "--display", f"vnc:unix:{path}", "--name", name,
-               "--disk", f"{disk},if=ide,format=raw,snapshot") as vm:
+               "--input", kind, "--disk", f"{disk},if=ide,format=raw,snapshot") as vm:
         vm.expect("VIGIA tty ready", 120)
         screen.expect(name, "built-in shell", 30)
         time.sleep(3)
-        measure("Linux idle at a text console", vm, path, seconds)
+        measure(f"Linux idle at a text console, --input {kind}", vm, path, seconds)
 
 
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20
     with vt.Workdir() as w:
         path = w.file("s.sock")
-        idle(w, path, seconds)
+        for kind in ("ps2", "usb"):
+            idle(w, path, seconds, kind)
         repaint(w, path, seconds)
 
 

@@ -4,6 +4,7 @@
 a changed one does not."""
 import json
 import os
+import random
 import re
 import signal
 import sqlite3
@@ -59,14 +60,35 @@ vt.check(vt.vigia("history", "seen", "--sql", "DELETE FROM event")[0] == 1, "SQL
 vt.check(vt.vigia("history", "seen", "--class", "nonsense")[0] == 1, "an unknown class is refused")
 vt.check(vt.vigia("history", "nobody")[0] == 1, "no history, no timeline")
 
-# kill -9 at several moments.
-for delay in (0.3, 1.0, 2.2):
-    with vt.VM("--name", "killed", "--net", "none", *vt.busybox("vigia.end=shell")) as vm:
-        time.sleep(delay)
+# kill -9 at random moments: intact, and at most the last second is missing. Records that a loaded host took a
+# while to write are given half a second more.
+seed = int(os.environ.get("VIGIA_SEED", str(int(time.time()))))
+print(f"seed {seed}")
+rng = random.Random(seed)
+for n in range(int(os.environ.get("VIGIA_KILL_ROUNDS", "4"))):
+    delay = rng.uniform(0.05, 4)
+    with vt.VM("--name", "killed", "--net", "none", *vt.busybox("quiet vigia.end=shell")) as vm:
+        if n % 2:  # while it starts
+            time.sleep(delay)
+        else:
+            vm.expect(r"VIGIA shell", 120)
+            vm.send("n=0; while :; do echo tick $n; n=$((n+1)); usleep 50000; done\n")
+        came, end = [], time.monotonic() + delay
+        while n % 2 == 0 and time.monotonic() < end:
+            vm._read(0.02)
+            seen = re.findall(rb"tick (\d+)\r", vm.output)
+            if seen and (not came or came[-1][1] != int(seen[-1])):
+                came.append((time.monotonic(), int(seen[-1])))
         vm.process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
         vm.process.wait()
     status, out, err = vt.vigia("history", "killed", "--verify")
-    vt.check(status == 0, f"intact after a kill at {delay} s: {out.split(chr(10))[0]} {err}")
+    vt.check(status == 0, f"intact after a kill at {delay:.2f} s: {out.split(chr(10))[0]} {err}")
+    must = max((tick for t, tick in came if t < killed - 1.5), default=-1)
+    status, out, err = vt.vigia("history", "killed", "--json", "--sql", "SELECT text FROM console WHERE text LIKE 'tick %' AND "
+                                "run=(SELECT max(id) FROM run) ORDER BY seq DESC LIMIT 1")
+    last = int(json.loads(out)["text"].split()[1]) if out else -1
+    vt.check(last >= must, f"of the console tick {last} is there, of {came[-1][1] if came else -1}; a second ago it was {must}")
 
 # Somebody changes it.
 path = os.path.join(os.environ["XDG_STATE_HOME"], "vigia", "seen.history")

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: ISC
 """The screen of the PC board, by screenshots: text, mode 13h and a VBE mode that a boot sector of our own
 sets through Debian's VGA BIOS; then how it is refused."""
+import base64
+import json
 import os
 import shutil
 import subprocess
+import time
 
 import screen
 import vigia_test as vt
@@ -44,6 +47,9 @@ def picture(w, mode, size, want, step):
         vm.expect("DRAWN", 60)
         status, _, err = vt.vigia("screenshot", name, png)
         vt.check(status == 0, f"screenshot: {err}")
+        time.sleep(1.5)  # the history looks once a second
+        vt.vigia("kill", name)
+        vm.wait(30)
     got_w, got_h, rows = screen.read_png(png)
     vt.check((got_w, got_h) == size, f"mode {mode:x}: {got_w} x {got_h}")
     for y in range(0, got_h, step):
@@ -53,6 +59,36 @@ def picture(w, mode, size, want, step):
             if expected is not None and got != expected:
                 vt.fail(f"mode {mode:x}: dot {x},{y} is {got.hex()}, not {expected.hex()}")
     print(f"ok: mode {mode:x}")
+    history(w, name, mode, size, rows)
+
+
+def history(w, name, mode, size, rows):
+    """The history has the screen, smaller: its last picture is of this mode, and as the screenshot was."""
+    folder = os.path.join(w.path, name)
+    status, out, err = vt.vigia("history", name, "--screens", folder)
+    files = sorted(os.listdir(folder), key=lambda f: int(f.split("-")[0]))
+    vt.check(status == 0 and out == f"{len(files)} pictures\n" and files, f"pictures in the history: {files} {err}")
+    status, out, err = vt.vigia("history", name, "--json", "--sql", "SELECT width, height FROM screens ORDER BY seq")
+    sizes = [tuple(json.loads(line).values()) for line in out.splitlines()]
+    vt.check(len(sizes) == len(files) and sizes[-1] == size, f"their sizes: {sizes} {err}")
+    vt.check(all(a != b for a, b in zip(sizes, sizes[1:])), "one for each change of mode, within ten seconds")
+    n = -(-max(size) // 320)
+    small_w, small_h, small = screen.read_png(os.path.join(folder, files[-1]))
+    vt.check((small_w, small_h) == (-(-size[0] // n), -(-size[1] // n)), f"the picture is {small_w} x {small_h}")
+    for y, x in ((0, 0), (1, 7), (small_h // 2, small_w // 2), (small_h - 1, small_w - 1)):
+        square = [rows[v][3 * u:3 * u + 3] for v in range(y * n, min(y * n + n, size[1]))
+                  for u in range(x * n, min(x * n + n, size[0]))]
+        mean = bytes((sum(dot[c] for dot in square) + len(square) // 2) // len(square) for c in range(3))
+        vt.check(small[y][3 * x:3 * x + 3] == mean, f"dot {x},{y} is the mean of its square")
+    page = w.file("page.html")
+    status, _, err = vt.vigia("history", name, "--html", page)
+    with open(page, encoding="utf-8") as f:
+        data = json.loads(f.read().split('id="data">')[1].split("</script>")[0])
+    with open(os.path.join(folder, files[-1]), "rb") as f:
+        vt.check(status == 0 and base64.b64decode(data["pictures"][-1]["png"]) == f.read() and
+                 data["pictures"][-1]["size"] == f"{size[0]} x {size[1]}", f"the page has it too {err}")
+    status, out, err = vt.vigia("history", name, "--verify")
+    vt.check(status == 0, f"it verifies {err}")
 
 
 def main():

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""PXE: each network card starts a program from the user network, by TFTP and by HTTP, through iPXE's ROM for it."""
+"""PXE: each network card starts a program from the user network, by TFTP and by HTTP, through iPXE's ROM for it; under
+UEFI OVMF's own driver for virtio starts GRUB by TFTP."""
 import os
 import shutil
 import subprocess
@@ -9,7 +10,24 @@ import vigia_test as vt
 
 BIOS = "/usr/share/seabios/bios-256k.bin"
 ROMS = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
+GRUB = "/usr/lib/grub/x86_64-efi"
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def uefi(w):
+    """The program is GRUB, which finds the network that the firmware has set up."""
+    if not os.path.exists(OVMF) or not os.path.isdir(GRUB):
+        print("without UEFI: needs the packages ovmf and grub-efi-amd64-bin")
+        return
+    config = w.file("grub.cfg", b"echo STARTED by $net_default_server for $net_efinet0_ip\nhalt\n")
+    subprocess.run(["grub-mkimage", "-O", "x86_64-efi", "-o", w.file("boot.efi"), "-p", "/", "-c", config,
+                    "tftp", "efinet", "net", "echo", "halt"], check=True)
+    with vt.VM("--firmware", "uefi", "--memory", "256M", "--boot", "net", "--sandbox", "off", "--net",
+               f"user,tftp={w.path},bootfile=boot.efi") as vm:
+        vm.expect(r"STARTED by 10\.0\.2\.\d+ for 10\.0\.2\.15", 120)
+        vm.wait(30)
+        print("ok: UEFI: started by tftp")
 
 
 def main():
@@ -27,6 +45,7 @@ def main():
                        sandbox, "--net", f"user,model={model},{how}") as vm:
                 vm.wait(60, status=33)
             vt.check(b"iPXE" in vm.output, f"{model}: started by {how.split('=')[0]}")
+        uefi(w)
         status, _, err = vt.vigia("run", "--board", "pc", "--boot", "net", "--net", f"user,tftp={w.path}")
         vt.check(status == 1 and "--sandbox off" in err, "TFTP opens files, which the sandbox forbids")
 

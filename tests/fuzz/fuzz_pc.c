@@ -13,6 +13,7 @@
 #include "dev/pc/hpet.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/i440fx.h"
+#include "dev/pc/hyperv.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
 #include "dev/pc/i8237.h"
@@ -144,6 +145,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	struct i8042 *kbc;
 	struct debugexit *dbg;
 	struct pvclock *clock;
+	struct hyperv *hv;
 	struct pcspk *speaker;
 	struct i82078_wiring fdc_w = {0};
 	struct i82078 *fdc;
@@ -175,7 +177,7 @@ static struct vm *build(struct chr *chr, bool pci)
 						.input = &people},
 			 &kbc) ||
 	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
-	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock) || hyperv_create(vm, &hv))
 		abort();
 	fdc_w.irq = gsi_line(vm, 6);
 	fdc_w.drive[0].present = fdc_w.drive[1].present = true;
@@ -215,8 +217,10 @@ static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t val
 
 static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t value)
 {
-	static const uint32_t other[] = {0x1b, 0x6e0, 0x4b564d00, 0x4b564d01};
-	uint32_t index = where & 0x8000 ? other[where % 4] : 0x800 + where % 0x50u;
+	static const uint32_t other[] = {0x1b,       0x6e0,      0x4b564d00, 0x4b564d01,
+					 0x40000000, 0x40000001, 0x40000020, 0x40000021,
+					 0x40000070, 0x40000071, 0x40000072, 0x40000073};
+	uint32_t index = where & 0x8000 ? other[where % ARRAY_SIZE(other)] : 0x800 + where % 0x50u;
 	uint64_t v;
 
 	if (how & 8) {

@@ -15,6 +15,7 @@
 #include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/hyperv.h"
 #include "dev/pc/i8042.h"
 #include "dev/pc/i82078.h"
 #include "dev/pc/i8237.h"
@@ -88,6 +89,7 @@ static inline struct vm *srig_build(void)
 	struct i82078_wiring fdc_w = {.drive[0].present = true};
 	struct i82078 *fdc;
 	struct pvclock *clock;
+	struct hyperv *hv;
 	struct pcspk *speaker;
 	struct intr *intr;
 	struct vm *vm;
@@ -123,7 +125,7 @@ static inline struct vm *srig_build(void)
 						.irq_aux = gsi_line(vm, 12),
 						.input = &people},
 			 &kbc) ||
-	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock))
+	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock) || hyperv_create(vm, &hv))
 		abort();
 	fdc_w.irq = gsi_line(vm, 6);
 	if (i8237_create(vm, &fdc_w.dma) || i82078_create(vm, &fdc_w, &fdc))

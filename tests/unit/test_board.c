@@ -105,6 +105,8 @@ static void test_acpi(void **state)
 {
 	static uint8_t buf[0x4000];
 	uint64_t xsdt, entry, dsdt;
+	uint32_t rsdt, len32;
+	const uint8_t *y;
 	const uint8_t *x, *t;
 	uint32_t len, n;
 	unsigned seen = 0;
@@ -116,6 +118,16 @@ static void test_acpi(void **state)
 	memcpy(&xsdt, buf + 24, 8);
 	x = table_at(buf, sizeof(buf), xsdt);
 	assert_memory_equal(x, "XSDT", 4);
+	/* the same tables for 32-bit systems */
+	memcpy(&rsdt, buf + 16, 4);
+	y = table_at(buf, sizeof(buf), rsdt);
+	assert_memory_equal(y, "RSDT", 4);
+	memcpy(&len, x + 4, 4);
+	memcpy(&len32, y + 4, 4);
+	assert_int_equal(sum(y, len32), 0);
+	assert_int_equal((len - 36) / 8, (len32 - 36) / 4);
+	for (unsigned i = 0; i < (len - 36) / 8; i++)
+		assert_memory_equal(x + 36 + 8 * i, y + 36 + 4 * i, 4);
 	memcpy(&len, x + 4, 4);
 	assert_int_equal(sum(x, len), 0);
 	n = (len - 36) / 8;

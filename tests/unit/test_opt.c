@@ -116,6 +116,7 @@ static const struct {
 	{"--board pc --display sdl", "vnc:ADDRESS"},
 	{"--kernel k --input virtio", "needs a PC"},
 	{"--kernel k --input usb", "needs a PC"},
+	{"--kernel k --paravirt hyper-v", "needs a PC"},
 	{"--board pc --net user,tftp=/tmp,bootfile=x", "--sandbox off"},
 	{"--kernel k --parallel pty", "needs a PC"},
 	{"--board pc --parallel stdio", "unix:SOCKET or pty"},
