@@ -55,7 +55,20 @@ int engine_choose(const char *name, const struct engine_ops **out, struct msg *m
 
 int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 {
-	enum { CACHE, FLUSH, HOT, LINES, NOMIRRORS, NOAHEAD, NOMEMOS, INTERP, LOG, STATS, VARS };
+	enum {
+		CACHE,
+		FLUSH,
+		HOT,
+		LINES,
+		NOMIRRORS,
+		NOAHEAD,
+		NOMEMOS,
+		NOLOOPS,
+		INTERP,
+		LOG,
+		STATS,
+		VARS
+	};
 	static const struct {
 		const char *name;
 		uint64_t max;
@@ -67,6 +80,7 @@ int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 		[NOMIRRORS] = {"VIGIA_SOFT_NOMIRRORS", 1},
 		[NOAHEAD] = {"VIGIA_SOFT_NOAHEAD", 1},
 		[NOMEMOS] = {"VIGIA_SOFT_NOMEMOS", 1},
+		[NOLOOPS] = {"VIGIA_SOFT_NOLOOPS", 1},
 		[INTERP] = {"VIGIA_SOFT_INTERP", 1},
 		[LOG] = {"VIGIA_SOFT_LOG", 1},
 		[STATS] = {"VIGIA_SOFT_STATS", 1},
@@ -94,6 +108,7 @@ int engine_tune(struct vm *vm, bool profile, struct msg *msg)
 						       .no_mirrors = x[NOMIRRORS],
 						       .no_ahead = x[NOAHEAD],
 						       .no_memos = x[NOMEMOS],
+						       .no_loops = x[NOLOOPS],
 						       .interp = x[INTERP],
 						       .log_blocks = x[LOG],
 						       .log_stats = x[STATS],

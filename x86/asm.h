@@ -290,6 +290,20 @@ static inline void asm_shift_ri(struct asm_buf *a, unsigned digit, unsigned size
 	asm_u8(a, imm);
 }
 
+static inline void asm_imul_ri(struct asm_buf *a, unsigned dst, unsigned src, int32_t imm)
+{
+	asm_rex(a, 8, dst, 0, src, false);
+	asm_u8(a, 0x69);
+	asm_u8(a, 0xc0 | (dst & 7) << 3 | (src & 7));
+	asm_u32(a, (uint32_t)imm);
+}
+static inline void asm_cmov(struct asm_buf *a, unsigned cc, unsigned dst, unsigned src)
+{
+	asm_rex(a, 8, dst, 0, src, false);
+	asm_u16(a, 0x400f | cc << 8);
+	asm_u8(a, 0xc0 | (dst & 7) << 3 | (src & 7));
+}
+
 /* Jumps. to: an address in the same buffer's mapping; NULL: patch the result later. Gives the
  * place of the rel32. */
 static inline uint8_t *asm_rel32(struct asm_buf *a, const uint8_t *to)

@@ -264,11 +264,16 @@ static unsigned mod_of(const struct enc *e, int base)
 											     : 2;
 }
 
+static unsigned scale_bits(unsigned scale)
+{
+	return scale == 8 ? 3 : scale / 2;
+}
+
 static enum encode_result enc_modrm(struct enc *e)
 {
 	const struct insn *in = e->in;
 	int base = e->subst->base, index = e->subst->index;
-	unsigned reg = (e->reg & 7u) << 3, mod, scale = 0;
+	unsigned reg = (e->reg & 7u) << 3, mod, scale = scale_bits(e->subst->scale);
 
 	if (!e->mem) {
 		put(e, 0xc0 | reg | (e->rm & 7));
@@ -276,7 +281,7 @@ static enum encode_result enc_modrm(struct enc *e)
 	}
 	if (e->row->r.attr & AT_VSIB) {
 		index = in->mem.index;
-		scale = in->mem.scale == 8 ? 3 : in->mem.scale / 2u;
+		scale = scale_bits(in->mem.scale);
 	} else if (index == RSP) {
 		return ENCODE_NO;
 	}

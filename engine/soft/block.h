@@ -35,6 +35,7 @@ struct soft_exit {
 		span; /* of a group's head: bytes, EXIT_WRITE; then it leads to a MODE_PLAIN block */
 };
 #define EXIT_WRITE BIT(15)
+#define EXIT_LOOP  EXIT_WRITE /* no bytes: a loop's, likewise */
 
 #define NO_PAGE UINT32_MAX
 
@@ -55,6 +56,7 @@ struct soft_block {
 	uint8_t body; /* offset of the code after the poll */
 	uint8_t far;  /* bytes of the far entry, which ends where the code begins */
 	bool dead;
+	bool loop; /* begins with a check for many rounds (loop.c) */
 	uint16_t ahead
 		[2]; /* what it has to do with of its first page besides (ahead.c): from, to; or 0, 0 */
 	bool ends;   /* by an instruction of the interpreter: nothing follows */

@@ -6,6 +6,7 @@
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/group.h"
+#include "engine/soft/loop.h"
 #include "engine/soft/memo.h"
 #include "x86/asm.h"
 #include "x86/encode.h"
@@ -18,6 +19,7 @@ enum stub_kind {
 	STUB_SLOW_FLAGS, /* the same, RAX and the flags are in tmp[2], tmp[3] */
 	STUB_GROUP,      /* a group's probe missed: T0 is the start of group arg's span */
 	STUB_GROUP_RCX,  /* the same, RCX is in T2 */
+	STUB_LOOP,       /* a loop's check found nothing */
 	STUB_MEMO,       /* memo arg of the block has another page */
 	STUB_FAR,        /* jump to ea on another page */
 	STUB_EXIT,       /* unlinked exit arg */
@@ -63,6 +65,7 @@ struct tr {
 	bool by_interp[BLOCK_INSNS];   /* cannot be translated */
 	bool flags_dead[BLOCK_INSNS];  /* before the instruction */
 	struct tr_groups groups;
+	struct tr_loop loop;
 	int t1_slot; /* whose addend T1 holds when this instruction begins, or -1 */
 	struct stub stub[MAX_STUBS];
 	unsigned n_stubs;
@@ -74,6 +77,12 @@ struct tr {
 static inline uint64_t tr_next_rip(const struct tr *t)
 {
 	return t->rip + t->off[t->i + 1];
+}
+
+/* Where the relative jump n goes */
+static inline uint64_t tr_target(const struct tr *t, unsigned n)
+{
+	return t->rip + t->off[n + 1] + t->insn[n].imm;
 }
 
 /* 16- or 32-bit code? */
@@ -109,15 +118,18 @@ unsigned flags_live_at(struct tr *t, uint64_t target);
 
 /* len: its bytes, with those of a comparison right before it; below 32 */
 void line_jump(struct tr *t, unsigned len);
+/* A loop begins: a line of 64 bytes, as the host's caches have them. */
+void line_begin(struct tr *t);
 /* The same for one whose rel32 is patched while others run: it is aligned. opcode: its bytes before the
  * rel32; before: those of the comparison */
 void line_patched_jump(struct tr *t, unsigned before, unsigned opcode);
 
 /* ---- emit_mem.c: addresses and probes ---- */
 
-/* Where a probed access finds its memory: [base + index + disp] in the host */
+/* Where a probed access finds its memory: [base + index + disp] in the host; in loops index may have a scale */
 struct place {
 	int8_t base, index;
+	uint8_t scale; /* 0: 1 */
 	int32_t disp;
 };
 /* Computes the linear address of the memory operand into T0, or tells that it is a constant. */

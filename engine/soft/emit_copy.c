@@ -128,6 +128,7 @@ static bool copy_mem(struct tr *t, const struct insn *in, const struct insn_opnd
 	}
 	sub.base = at.base;
 	sub.index = at.index;
+	sub.scale = at.scale;
 	sub.disp = at.disp;
 	if (insn_encode(in, &sub, t->a.p, &len) != ENCODE_OK)
 		return false;

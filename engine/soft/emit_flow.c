@@ -129,11 +129,6 @@ void emit_goto_mode(struct tr *t, uint64_t target, uint32_t mode)
 		t->full = true;
 }
 
-static uint64_t rel_target(const struct tr *t, const struct insn *in)
-{
-	return tr_next_rip(t) + in->imm;
-}
-
 /* Does a jump there fault, before it is done? Where the page may be anywhere, only a miss will tell. */
 static bool out_of_bounds(const struct tr *t, uint64_t target)
 {
@@ -142,17 +137,22 @@ static bool out_of_bounds(const struct tr *t, uint64_t target)
 
 bool emit_jmp(struct tr *t, const struct insn *in)
 {
-	if (out_of_bounds(t, rel_target(t, in)))
+	if (out_of_bounds(t, tr_target(t, t->i)))
 		return false;
-	emit_branch(t, -1, rel_target(t, in));
+	emit_branch(t, -1, tr_target(t, t->i));
 	return true;
 }
 
 bool emit_jcc(struct tr *t, const struct insn *in)
 {
-	if (out_of_bounds(t, rel_target(t, in)))
+	if (out_of_bounds(t, tr_target(t, t->i)))
 		return false;
-	emit_branch(t, in->mnem - I_JO, rel_target(t, in));
+	if (t->i + 1 == t->n && t->loop.n) {
+		emit_branch(t, (in->mnem - I_JO) ^ 1, tr_next_rip(t));
+		loop_again(t);
+		return true;
+	}
+	emit_branch(t, in->mnem - I_JO, tr_target(t, t->i));
 	if (t->i + 1 == t->n)
 		emit_branch(t, -1, tr_next_rip(t));
 	return true;
@@ -162,7 +162,7 @@ bool emit_jcc(struct tr *t, const struct insn *in)
 static bool emit_loop16(struct tr *t, const struct insn *in)
 {
 	struct asm_buf *a = &t->a;
-	uint64_t next = tr_next_rip(t), target = rel_target(t, in);
+	uint64_t next = tr_next_rip(t), target = tr_target(t, t->i);
 	bool jcxz = in->mnem == I_JCXZ;
 	uint8_t *zero;
 
@@ -183,7 +183,7 @@ bool emit_loop(struct tr *t, const struct insn *in)
 {
 	uint8_t *taken;
 
-	if (out_of_bounds(t, rel_target(t, in)))
+	if (out_of_bounds(t, tr_target(t, t->i)))
 		return false;
 	if (in->mem.addr_size == 2)
 		return emit_loop16(t, in);
@@ -193,7 +193,7 @@ bool emit_loop(struct tr *t, const struct insn *in)
 	taken = t->a.p - 1;
 	emit_branch(t, -1, tr_next_rip(t));
 	asm_patch8(taken, t->a.p);
-	emit_branch(t, -1, rel_target(t, in));
+	emit_branch(t, -1, tr_target(t, t->i));
 	return true;
 }
 
@@ -455,10 +455,10 @@ bool emit_stack(struct tr *t, const struct insn *in)
 
 bool emit_call(struct tr *t, const struct insn *in)
 {
-	if (out_of_bounds(t, rel_target(t, in)))
+	if (out_of_bounds(t, tr_target(t, t->i)))
 		return false;
 	push_rip(t, tr_next_rip(t));
-	emit_branch(t, -1, rel_target(t, in));
+	emit_branch(t, -1, tr_target(t, t->i));
 	return true;
 }
 
@@ -516,21 +516,39 @@ static void stub_jump(struct tr *t, uint32_t arg, uint32_t trampoline)
 	asm_jmp(&t->a, t->c->code.rw + trampoline);
 }
 
-/* A group's probe has failed: to the block without groups, once that is known. */
-static void emit_group_exit(struct tr *t, uint32_t n)
+/* To the block at insn that is MODE_PLAIN, once that is known */
+static void emit_plain_exit(struct tr *t, unsigned insn, uint32_t span)
 {
-	const struct tr_group *g = &t->groups.group[n];
-	uint32_t id = exit_new(t, t->rip + t->off[g->head]);
+	uint32_t id = exit_new(t, t->rip + t->off[insn]);
 	struct soft_exit *e = &t->c->exit[id];
 	uint8_t *at;
 
-	e->span = (uint16_t)((uint32_t)(g->max - g->min) | (g->write ? EXIT_WRITE : 0));
+	e->span = (uint16_t)span;
 	line_patched_jump(t, 0, 1);
 	at = asm_jmp(&t->a, NULL);
 	e->patch = (uint16_t)(at - t->start);
 	asm_patch32(at, t->a.p);
 	e->stub = (uint16_t)(t->a.p - t->start);
 	stub_jump(t, id, t->c->t_group);
+}
+
+/* A group's probe has failed. */
+static void emit_group_exit(struct tr *t, uint32_t n)
+{
+	const struct tr_group *g = &t->groups.group[n];
+
+	emit_plain_exit(t, g->head, (uint32_t)(g->max - g->min) | (g->write ? EXIT_WRITE : 0));
+}
+
+/* All checks of a loop share one exit. */
+static void emit_loop_exit(struct tr *t, uint8_t *at)
+{
+	if (t->loop.out) {
+		asm_patch32(at, t->loop.out);
+		return;
+	}
+	t->loop.out = t->a.p;
+	emit_plain_exit(t, 0, EXIT_LOOP);
 }
 
 static void emit_stub(struct tr *t, const struct stub *s)
@@ -552,6 +570,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 		if (s->ea_known)
 			asm_mov_ri(a, T0, s->ea);
 		stub_jump(t, s->arg, t->c->t_slow);
+		break;
+	case STUB_LOOP:
+		emit_loop_exit(t, s->at);
 		break;
 	case STUB_MEMO:
 		memo_stub(t, s->arg);

@@ -336,6 +336,10 @@ bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size
 
 	if (tr_legacy(t))
 		return emit_seg_operand(t, in, write, size, out);
+	if (t->loop.n) {
+		loop_operand(t, in, out);
+		return true;
+	}
 	if (group_member(t, ACCESS_OPERAND)) {
 		member_place(t, in, out);
 		return true;

@@ -10,6 +10,7 @@
  * not changed; after ADD and SUB from the result and what was added. */
 #include "base/str.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/track.h"
 
 /* ---- what the host does --------------------------------------------------------------------- */
 
@@ -135,7 +136,7 @@ static unsigned live_at_target(struct tr *t, unsigned i)
 	case CLS_JMP:
 	case CLS_JCC:
 	case CLS_CALL:
-		return flags_live_at(t, t->rip + t->off[i + 1] + in->imm);
+		return flags_live_at(t, tr_target(t, i));
 	}
 	return 0;
 }
@@ -173,33 +174,6 @@ void flags_find_dead(struct tr *t)
 }
 
 /* ---- having them again ---------------------------------------------------------------------- */
-
-/* General registers that it writes, as far as is known. False: anything may be. */
-static bool gpr_written(const struct insn *in, unsigned *mask)
-{
-	*mask |= in->row->gpr_write;
-	switch (in->row->cls) {
-	case CLS_PUSH:
-	case CLS_POP:
-	case CLS_STACK:
-		*mask |= BIT(RSP) | (in->mnem == I_LEAVE ? BIT(RBP) : 0);
-		break;
-	case CLS_COPY:
-	case CLS_LEA:
-	case CLS_NOP:
-	case CLS_JCC:
-		break;
-	default:
-		return false;
-	}
-	for (unsigned i = 0; i < in->n_opnd; i++) {
-		const struct insn_opnd *o = &in->opnd[i];
-
-		if (o->kind == OP_GPR && o->acc & ACC_W)
-			*mask |= 1u << (o->high8 ? o->reg & 3 : o->reg);
-	}
-	return true;
-}
 
 /* Does nothing that it needs change in mask, or lie elsewhere? n: operands that it needs */
 static bool unchanged(const struct insn *in, unsigned n, unsigned mask)
@@ -258,7 +232,7 @@ int flags_source(const struct tr *t)
 			return -1;
 		if (in->row->fl_write & FL_ARITH)
 			return can_again(t, in, mask) ? (int)i : -1;
-		if (!gpr_written(in, &mask))
+		if (!track_written(in, &mask))
 			return -1;
 	}
 	return -1;

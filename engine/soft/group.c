@@ -17,121 +17,15 @@
 
 #include "base/str.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/track.h"
 
 #define SPAN_MAX 256
-#define OFF_MAX  (1 << 24)
 
-/* A register's value: that of a variable that nobody knows, plus a constant */
-struct value {
-	uint16_t var;
-	int32_t off;
-};
-
+/* A block in the analysis */
 struct tracker {
 	struct tr *t;
-	struct value gpr[16];
-	uint16_t vars;
+	struct track regs;
 };
-
-static struct value fresh(struct tracker *k)
-{
-	return (struct value){.var = ++k->vars};
-}
-
-static void forget(struct tracker *k, unsigned mask)
-{
-	for (unsigned r = 0; r < 16; r++)
-		if (mask >> r & 1)
-			k->gpr[r] = fresh(k);
-}
-
-static void set(struct tracker *k, unsigned reg, struct value v, int64_t add)
-{
-	int64_t off = v.off + add;
-
-	k->gpr[reg] = off < OFF_MAX && off > -OFF_MAX
-			      ? (struct value){.var = v.var, .off = (int32_t)off}
-			      : fresh(k);
-}
-
-/* ---- what instructions do to registers ------------------------------------------------------ */
-
-static bool reg64(const struct insn *in, unsigned n)
-{
-	return in->opnd[n].kind == OP_GPR && in->opnd[n].size == 8;
-}
-
-/* reg = reg + constant, or a copy */
-static bool follow(struct tracker *k, const struct insn *in)
-{
-	const struct insn_mem *m = &in->mem;
-	unsigned dst = in->opnd[0].reg;
-
-	if (!reg64(in, 0))
-		return false;
-	switch (in->mnem) {
-	case I_MOV:
-		if (!reg64(in, 1))
-			return false;
-		k->gpr[dst] = k->gpr[in->opnd[1].reg];
-		return true;
-	case I_LEA:
-		if (m->index >= 0 || m->base < 0 || m->rip_rel || m->addr_size != 8)
-			return false;
-		set(k, dst, k->gpr[m->base], m->disp);
-		return true;
-	case I_ADD:
-	case I_SUB:
-		if (in->opnd[1].kind != OP_IMM)
-			return false;
-		set(k, dst, k->gpr[dst], in->mnem == I_ADD ? (int64_t)in->imm : -(int64_t)in->imm);
-		return true;
-	case I_INC:
-	case I_DEC:
-		set(k, dst, k->gpr[dst], in->mnem == I_INC ? 1 : -1);
-		return true;
-	}
-	return false;
-}
-
-static void track(struct tracker *k, const struct insn *in)
-{
-	unsigned written = in->row->gpr_write;
-
-	switch (in->row->cls) {
-	case CLS_PUSH:
-		set(k, RSP, k->gpr[RSP], -8);
-		return;
-	case CLS_POP:
-		set(k, RSP, k->gpr[RSP], 8);
-		if (in->opnd[0].kind == OP_GPR)
-			k->gpr[in->opnd[0].reg] = fresh(k);
-		return;
-	case CLS_STACK:
-		if (in->mnem == I_LEAVE) {
-			set(k, RSP, k->gpr[RBP], 8);
-			k->gpr[RBP] = fresh(k);
-			return;
-		}
-		forget(k, 0xffff);
-		return;
-	case CLS_COPY:
-	case CLS_LEA:
-		if (follow(k, in))
-			return;
-		for (unsigned i = 0; i < in->n_opnd; i++)
-			if (in->opnd[i].kind == OP_GPR && in->opnd[i].acc & ACC_W)
-				written |= 1u << (in->opnd[i].high8 ? in->opnd[i].reg & 3
-								    : in->opnd[i].reg);
-		forget(k, written);
-		return;
-	case CLS_NOP:
-	case CLS_JCC:
-		return;
-	default:
-		forget(k, 0xffff);
-	}
-}
 
 /* ---- accesses ------------------------------------------------------------------------------- */
 
@@ -174,9 +68,9 @@ static void note(struct tr *t, unsigned i, enum tr_access which, const struct gr
 
 static void note_stack(struct tracker *k, unsigned i, unsigned reg, int32_t disp, bool write)
 {
-	struct group_key key = {.base = k->gpr[reg].var, .scale = 1};
+	struct group_key key = {.base = k->regs.gpr[reg].var, .scale = 1};
 
-	note(k->t, i, ACCESS_STACK, &key, k->gpr[reg].off + disp, 8, write);
+	note(k->t, i, ACCESS_STACK, &key, k->regs.gpr[reg].off + disp, 8, write);
 }
 
 static void note_operand(struct tracker *k, unsigned i, const struct insn *in, unsigned size,
@@ -188,14 +82,14 @@ static void note_operand(struct tracker *k, unsigned i, const struct insn *in, u
 	int64_t off = m->disp;
 
 	if (m->addr_size != 8 || m->rip_rel || m->base < 0 || !size || size > 64 ||
-	    off >= OFF_MAX || off <= -OFF_MAX)
+	    off >= TRACK_MAX || off <= -TRACK_MAX)
 		return;
-	key.base = k->gpr[m->base].var;
-	off += k->gpr[m->base].off;
+	key.base = k->regs.gpr[m->base].var;
+	off += k->regs.gpr[m->base].off;
 	if (m->index >= 0) {
-		key.index = k->gpr[m->index].var;
+		key.index = k->regs.gpr[m->index].var;
 		key.scale = m->scale;
-		off += (int64_t)k->gpr[m->index].off * m->scale;
+		off += (int64_t)k->regs.gpr[m->index].off * m->scale;
 	}
 	note(k->t, i, ACCESS_OPERAND, &key, (int32_t)off, size, write);
 }
@@ -276,18 +170,18 @@ void groups_find(struct tr *t)
 
 	t->groups.n = 0;
 	memset(t->groups.access, 0, t->n * sizeof(t->groups.access[0]));
-	if (t->mode & (MODE_PLAIN | MODE_LEGACY) || !t->sv->bmi2)
+	if (t->mode & (MODE_PLAIN | MODE_LEGACY) || !t->sv->bmi2 || t->loop.n)
 		return;
-	forget(&k, 0xffff);
+	track_start(&k.regs);
 	for (unsigned i = 0; i < t->n; i++) {
 		const struct insn *in = &t->insn[i];
 
 		if (t->by_interp[i] || !plain_sizes(in)) {
-			forget(&k, 0xffff);
+			track_forget(&k.regs);
 			continue;
 		}
 		note_accesses(&k, i, in);
-		track(&k, in);
+		track_insn(&k.regs, in);
 	}
 	give_slots(&t->groups);
 }

@@ -83,7 +83,7 @@ struct soft_memo {
 	uint64_t ntag, addend, limit, reserved;
 };
 #define MEMOS        1024u
-#define MEMO_CLASSES 3u
+#define MEMO_CLASSES 5u
 #define MEMO_BYTES   (MEMOS * (uint32_t)sizeof(struct soft_memo))
 
 /* A window: what all views of a vCPU share first, then what each has for itself. */

@@ -68,6 +68,11 @@ void line_jump(struct tr *t, unsigned len)
 		nops(&t->a, LINE - ((uintptr_t)t->a.p & (LINE - 1)));
 }
 
+void line_begin(struct tr *t)
+{
+	nops(&t->a, -(unsigned)(uintptr_t)t->a.p & 63);
+}
+
 void line_patched_jump(struct tr *t, unsigned before, unsigned opcode)
 {
 	unsigned pad = -(unsigned)((uintptr_t)t->a.p + before + opcode) & 3;

@@ -23,7 +23,7 @@
 #include "engine/soft/view.h"
 
 /* Runs of a stub, and the host's cycles in which they are too many: a stub and the jump to it that was
- * not foreseen take some 25. Then the memo gets more than a page, so many times at most. */
+ * not foreseen take some 25. In eight times that the memo gets more than a page, so many times at most. */
 #define MEMO_RUNS   1024u
 #define MEMO_CYCLES (MEMO_RUNS * 128u)
 #define MEMO_TRIES  4u
@@ -47,18 +47,28 @@
  * out anew, to code that is hot then, though older code may still have them too: so a limit must be good for all. */
 static const struct {
 	uint16_t size, first, n;
-} classes[MEMO_CLASSES] = {{8, 1, 704}, {64, 705, 256}, {256, 961, 63}};
+} classes[MEMO_CLASSES] = {
+	{8, 1, 640}, {16, 641, 128}, {32, 769, 64}, {64, 833, 128}, {256, 961, 63}};
 _Static_assert(961 + 63 == MEMOS, "classes");
 
 static unsigned class_of(uint32_t size)
 {
-	return size <= 8 ? 0 : size <= 64 ? 1 : 2;
+	unsigned k = 0;
+
+	while (classes[k].size < size)
+		k++;
+	return k;
+}
+
+uint32_t memo_size(uint32_t size)
+{
+	return classes[class_of(size)].size;
 }
 
 /* The highest offset in so many bytes for accesses of that size */
 static uint64_t limit_in(uint64_t bytes, uint32_t size)
 {
-	return bytes - classes[class_of(size)].size;
+	return bytes - memo_size(size);
 }
 
 static int32_t left_of(const struct tr_memo *m)
@@ -93,22 +103,7 @@ bool memo_wanted(const struct tr *t, const struct tr_memo *m)
 	       memo_left(t->c, class_of(m->size));
 }
 
-static void check(struct tr *t, struct tr_memo *m)
-{
-	struct asm_buf *a = &t->a;
-
-	asm_lea(a, 8, T1, m->base, -1, 1, m->disp + MEMO_BIAS);
-	asm_gs(a, OPC_ADD, 8, T1, -1, MEMO(m, ntag));
-	line_jump(t, 15);
-	asm_gs(a, OPC_CMP, 8, T1, -1, MEMO(m, limit));
-	m->miss = asm_jcc(a, CC_A, NULL);
-	asm_ld_gs(a, T1, MEMO(m, addend));
-	m->back = a->p;
-	if (m->source >= 0)
-		flags_again(t, m->source);
-}
-
-void memo_probe(struct tr *t, const struct tr_memo *memo)
+struct tr_memo *memo_take(struct tr *t, const struct tr_memo *memo)
 {
 	struct tr_memo *m = &t->memo[t->n_memos];
 	unsigned k = class_of(memo->size);
@@ -117,7 +112,44 @@ void memo_probe(struct tr *t, const struct tr_memo *memo)
 	m->id = (uint16_t)(classes[k].first + t->c->n_memos[k]++);
 	t->c->top_memos[k] = MAX(t->c->top_memos[k], t->c->n_memos[k]);
 	tr_stub(t, STUB_MEMO, NULL, t->n_memos++);
-	check(t, m);
+	return m;
+}
+
+void memo_check(struct tr *t, struct tr_memo *m)
+{
+	struct asm_buf *a = &t->a;
+
+	asm_lea(a, 8, T1, m->base, -1, 1, m->disp + MEMO_BIAS);
+	asm_gs(a, OPC_ADD, 8, T1, -1, MEMO(m, ntag));
+	line_jump(t, 15);
+	asm_gs(a, OPC_CMP, 8, T1, -1, MEMO(m, limit));
+	m->miss = asm_jcc(a, CC_A, NULL);
+}
+
+void memo_addend(struct tr *t, const struct tr_memo *m)
+{
+	asm_ld_gs(&t->a, T1, MEMO(m, addend));
+}
+
+void memo_room(struct tr *t, const struct tr_memo *m, bool down)
+{
+	if (down) {
+		asm_mov_rr(&t->a, T0, T1);
+		return;
+	}
+	asm_ld_gs(&t->a, T0, MEMO(m, limit));
+	asm_rr(&t->a, OPC_SUB, 8, T0, T1);
+}
+
+void memo_probe(struct tr *t, const struct tr_memo *memo)
+{
+	struct tr_memo *m = memo_take(t, memo);
+
+	memo_check(t, m);
+	memo_addend(t, m);
+	m->back = t->a.p;
+	if (m->source >= 0)
+		flags_again(t, m->source);
 }
 
 /* ---- stubs ----------------------------------------------------------------------------------- */
@@ -194,14 +226,15 @@ static bool widen(struct soft_vcpu *v, struct soft_memo *m, gva_t ea, bool write
 	return true;
 }
 
-/* The instruction at rip shall have no memo. */
-static void make_anew(struct soft_vcpu *v, struct soft_block *b, uint64_t rip)
+/* The instruction at site shall have no memo. */
+static void make_anew(struct soft_vcpu *v, struct soft_block *b, const struct soft_site *site)
 {
 	struct soft_vm *sv = v->sv;
 	struct soft_cache *c = sv->cache;
+	uint64_t rip = soft_rip(v, b) + site->guest;
 
 	v->stats.memos_fickle++;
-	v->cpu.s.rip = soft_to_rip(v, rip);
+	v->cpu.s.rip = soft_to_rip(v, b->loop ? soft_rip(v, b) : rip);
 	plat_mutex_lock(&sv->lock);
 	if (++c->n_fickle > FICKLE_MAX) {
 		memset(c->fickle, 0, sizeof(c->fickle));
@@ -228,14 +261,16 @@ const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 
 	v->memo_asked[write][id] = now;
 	v->memo_left[write][id] = runs ? runs : MEMO_RUNS;
-	if (since > MEMO_CYCLES && !runs) {
+	if (since > MEMO_CYCLES * 8 && !runs) {
 		*tries = 0;
-	} else if ((*tries)++ >= MEMO_TRIES || !widen(v, m, ea, write, asks)) {
+	} else if (*tries < MEMO_TRIES && widen(v, m, ea, write, asks)) {
+		++*tries;
+	} else if (since <= MEMO_CYCLES || runs) {
 		*tries = 0;
-		make_anew(v, b, soft_rip(v, b) + s->guest);
+		make_anew(v, b, s);
 		return soft_next(v);
 	}
-	return soft_rx(c, b->code + s->host);
+	return soft_rx(c, b->code + (b->loop ? 0 : s->host));
 }
 
 static void end(const struct soft_cache *c, struct soft_memo *memos)

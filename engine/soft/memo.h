@@ -28,6 +28,14 @@ struct tr_memo {
 bool memo_wanted(const struct tr *t, const struct tr_memo *m);
 /* Emits the probe. T1 is the addend then, T0 is lost unless it is the base. */
 void memo_probe(struct tr *t, const struct tr_memo *memo);
+/* For how many bytes there are memos that are good for so many */
+uint32_t memo_size(uint32_t size);
+/* The same in pieces. memo_take(): the probe with a memo. memo_check() leaves the offset in it in T1; back is to be set.
+ * Then memo_room(): T0 is how far the address may go on, or, down, back; T1 stays. memo_addend(): T1 is the addend. */
+struct tr_memo *memo_take(struct tr *t, const struct tr_memo *memo);
+void memo_check(struct tr *t, struct tr_memo *m);
+void memo_room(struct tr *t, const struct tr_memo *m, bool down);
+void memo_addend(struct tr *t, const struct tr_memo *m);
 void memo_stub(struct tr *t, unsigned n);
 
 /* Something leaves the view's TLB, or, NULL, the kernel's, of entries for reads or for writes. */

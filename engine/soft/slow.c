@@ -170,7 +170,7 @@ static const uint8_t *head_code(struct soft_vcpu *v, const struct soft_exit *e)
 }
 
 /* The probe of a group's head has failed; ea: the span's start. Tries again when the page could be
- * entered, else goes on without groups, from now on directly. */
+ * entered, else goes on without groups, from now on directly. Or a loop's check has: goes on without. */
 const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 {
 	struct soft_vm *sv = v->sv;
@@ -182,7 +182,7 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	bool again = v->last_group == exit && v->last_ea == ea;
 
 	v->stats.slow++;
-	if (refill(v, ea, size, write, again) && !from->dead) {
+	if (size && refill(v, ea, size, write, again) && !from->dead) {
 		v->last_group = exit;
 		v->last_ea = ea;
 		return head_code(v, e);

@@ -31,6 +31,7 @@ struct soft_config {
 	bool no_mirrors; /* see span.c */
 	bool no_ahead;   /* see ahead.c */
 	bool no_memos;   /* see memo.c */
+	bool no_loops;   /* see loop.c */
 	uint32_t
 		memo_runs; /* of a memo's stub until it asks for more than a page; 0: the default. For tests */
 	bool interp;     /* never translate */
@@ -68,6 +69,7 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check
 	S(tlb_flush_all, "TLB flushes, all")                                     \
 	S(tlb_flush_page, "TLB flushes, one page")                               \
 	S(mirrors, "buffers mapped in the guest's order")                        \
+	S(loops, "loops checked before their rounds")                            \
 	S(memos_fickle, "accesses whose page changes too often for a memo")      \
 	S(exec, "instructions executed from translated code by the interpreter") \
 	S(steps, "instructions executed by the dispatcher")                      \

@@ -251,6 +251,8 @@ static void emit_block(struct tr *t)
 	emit_poll(t);
 	b->body = (uint8_t)code_off(t);
 	t->t1_slot = -1;
+	if (t->loop.n)
+		loop_enter(t);
 	for (t->i = 0; t->i < t->n; t->i++)
 		emit_one(t);
 	end->host = (uint16_t)code_off(t);
@@ -373,11 +375,13 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 		t->ended = t->by_interp[t->n - 1] && tr_ends_block(t, t->n - 1);
 	}
 	flags_find_dead(t);
+	loop_find(t);
 	groups_find(t);
 
 	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
 	t->b->n_insns = (uint8_t)t->n;
+	t->b->loop = t->loop.n;
 	t->b->sites = p->site + p->n_sites;
 	t->b->exits = p->exit + p->n_exits;
 	place_code(t);
@@ -390,6 +394,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	p->used = t->b->code + t->b->code_size;
 	p->n_sites += t->n + 1;
 	c->translations++;
+	v->stats.loops += t->b->loop;
 	if (sv->cfg.log_blocks)
 		plat_log(LOG_DEBUG,
 			 "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u at %x",
