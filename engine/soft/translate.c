@@ -289,6 +289,19 @@ static enum tr_result room(struct soft_vm *sv)
 	return TR_OK;
 }
 
+/* A loop that begins within busy code shall be a block (loop.c), from its first round on. */
+static void end_before_loop(struct tr *t)
+{
+	uint64_t start;
+
+	if (!(t->mode & MODE_BUSY) || t->sv->cfg.no_loops || t->insn[t->n - 1].row->cls != CLS_JCC)
+		return;
+	start = tr_target(t, t->n - 1) - t->rip;
+	for (unsigned i = 1; i < t->n; i++)
+		if (t->off[i] == start)
+			t->n = i;
+}
+
 /* Decodes; the block may end up with one instruction over two pages. */
 static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 {
@@ -299,8 +312,10 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 	uint8_t both[2 * INSN_MAX];
 	hva_t next;
 
-	if (r == DECODE_OK)
+	if (r == DECODE_OK) {
+		end_before_loop(t);
 		return TR_OK;
+	}
 	if (r != DECODE_MORE) {
 		make_bad(t, MIN((size_t)INSN_MAX, avail));
 		return TR_OK;
