@@ -15,8 +15,24 @@ struct e820 {
 	uint32_t type; /* enum e820_type */
 };
 
+/* A Linux kernel with the 64-bit entry that is to be unpacked */
+struct boot_packed {
+	const void *data; /* what is packed, and behind it anything */
+	size_t size;
+	gpa_t load;              /* where the kernel shall be */
+	uint64_t room;           /* bytes there, RAM */
+	uint64_t prefers, align; /* the address that it is linked for, steps from there */
+	bool move;               /* in the virtual address space, at random (KASLR) */
+};
+struct boot_unpacked {
+	gpa_t entry; /* startup_64 */
+	bool moved;
+};
+
 /* All buffers stay the caller's and are read again at each reset. */
 struct boot_source {
+	/* NULL, or false where it can't, and nothing is there then: the kernel does it itself. */
+	bool (*unpack)(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
 	const void *kernel;
 	size_t kernel_size;
 	const void *initrd; /* NULL: none */

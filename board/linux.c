@@ -4,6 +4,8 @@
 #include "base/str.h"
 #include "board/boot.h"
 #include "vm/vm.h"
+#include "x86/cpuid.h"
+#include "x86/feature.h"
 
 /* The set-up header, offsets in the image's first sectors and in the zero page */
 #define HDR_SETUP_SECTS      0x1f1
@@ -21,6 +23,8 @@
 #define HDR_RELOCATABLE      0x234
 #define HDR_XLOADFLAGS       0x236
 #define HDR_CMDLINE_SIZE     0x238
+#define HDR_PAYLOAD_OFFSET   0x248
+#define HDR_PAYLOAD_LENGTH   0x24c
 #define HDR_PREF_ADDRESS     0x258
 #define HDR_INIT_SIZE        0x260
 #define HDR_END              0x268
@@ -30,14 +34,15 @@
 #define ZP_E820_TABLE        0x2d0
 
 #define XLF_KERNEL_64  BIT(0)
-#define ENTRY_64       0x200 /* from the protected-mode part's start */
+#define LOADFLAG_KASLR BIT(1) /* it has been moved */
+#define ENTRY_64       0x200  /* from the protected-mode part's start */
 #define LOADER_UNKNOWN 0xff
 
 struct linux_image {
 	const uint8_t *file;
 	size_t setup_size, code_size;
 	uint64_t load, init_size, initrd_max, cmdline_max;
-	uint64_t initrd_at;
+	uint64_t initrd_at, entry;
 	bool is64; /* has the 64-bit entry; else the 32-bit one is taken */
 };
 
@@ -178,7 +183,42 @@ static void linux_entry_state(struct x86_state *s, const struct linux_image *img
 	memset(s->gpr, 0, sizeof(s->gpr));
 	s->gpr[RSI] = BOOT_PARAMS_AT;
 	s->gpr[RSP] = BOOT_TABLES_AT;
-	s->rip = img->load + (img->is64 ? ENTRY_64 : 0);
+	s->rip = img->entry;
+}
+
+/* Is it one of the words of the command line? */
+static bool asked_for(const char *cmdline, const char *word)
+{
+	size_t n = str_len(word), len = str_len(cmdline);
+
+	for (size_t i = 0; i + n <= len; i++)
+		if ((!i || cmdline[i - 1] == ' ') && !memcmp(cmdline + i, word, n) &&
+		    (i + n == len || cmdline[i + n] == ' '))
+			return true;
+	return false;
+}
+
+/* Unpacked by the host. What the kernel's own code would see to besides is five-level paging. */
+static bool linux_unpack(struct vm *vm, const struct boot_source *src, struct linux_image *img,
+			 uint8_t *zp)
+{
+	uint64_t at = get(img->file, HDR_PAYLOAD_OFFSET, 4);
+	struct boot_packed k = {.data = img->file + img->setup_size + at,
+				.size = get(img->file, HDR_PAYLOAD_LENGTH, 4),
+				.load = img->load,
+				.room = img->init_size,
+				.prefers = get(img->file, HDR_PREF_ADDRESS, 8),
+				.align = get(img->file, HDR_KERNEL_ALIGNMENT, 4),
+				.move = !asked_for(src->cmdline, "nokaslr")};
+	struct boot_unpacked u;
+
+	if (!src->unpack || !img->is64 || x86_has(vm->model, X_FEAT_LA57) || at > img->code_size ||
+	    k.size > img->code_size - at || !src->unpack(vm, &k, &u))
+		return false;
+	img->entry = u.entry;
+	if (u.moved)
+		zp[HDR_LOADFLAGS] |= LOADFLAG_KASLR;
+	return true;
 }
 
 int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t err_size)
@@ -201,7 +241,9 @@ int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t e
 	memcpy(low + BOOT_CMDLINE_AT, src->cmdline, str_len(src->cmdline) + 1);
 	linux_page_tables(low + BOOT_TABLES_AT);
 	mem_written(vm, 0, 0x80000);
-	e = mem_write(vm, img.load, img.file + img.setup_size, img.code_size);
+	img.entry = img.load + (img.is64 ? ENTRY_64 : 0);
+	if (!linux_unpack(vm, src, &img, low + BOOT_PARAMS_AT))
+		e = mem_write(vm, img.load, img.file + img.setup_size, img.code_size);
 	if (!e && src->initrd_size)
 		e = mem_write(vm, img.initrd_at, src->initrd, src->initrd_size);
 	if (e)

@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "board/boot.h"
 #include "board/smbios.h"
 
 struct vm;
@@ -20,6 +21,8 @@ struct micro_config {
 	/* Kept by the caller until the VM is destroyed: read again at each reset. */
 	const void *kernel;
 	size_t kernel_size;
+	/* As boot_source.unpack */
+	bool (*unpack)(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
 	const void *initrd; /* NULL: none */
 	size_t initrd_size;
 	const char *cmdline; /* NULL: empty */

@@ -17,6 +17,7 @@
 #include "block/watch.h"
 #include "chr/open.h"
 #include "ctl/clock.h"
+#include "ctl/unpack.h"
 #include "ctl/watch.h"
 #include "dev/pc/i82078.h"
 #include "net/open.h"
@@ -523,6 +524,7 @@ void backends_wire(const struct backends *be, const struct vm_def *def, struct m
 	*cfg = (struct micro_config){
 		.kernel = be->kernel.data,
 		.kernel_size = be->kernel.size,
+		.unpack = def->no_unpack ? NULL : unpack_linux,
 		.initrd = be->initrd.data,
 		.initrd_size = be->initrd.size,
 		.cmdline = def->append ? def->append : "console=ttyS0",

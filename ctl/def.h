@@ -60,6 +60,7 @@ struct vm_def {
 	bool gdb_wait;  /* for it, before the guest starts */
 	bool profile;   /* sample where the time goes */
 	bool no_rng;
+	bool no_unpack;
 	bool screen;       /* a VGA */
 	char *vnc;         /* where viewers connect, for vnc_open(); NULL: nowhere */
 	bool virtio_input; /* keyboard and tablet */

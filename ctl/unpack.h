@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: ISC */
+/* unpack.h: does on the host what a Linux kernel does first: unpacks itself. */
+#ifndef CTL_UNPACK_H
+#define CTL_UNPACK_H
+
+#include "board/boot.h"
+
+/* As boot_source.unpack */
+bool unpack_linux(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
+
+#endif
