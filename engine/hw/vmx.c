@@ -260,7 +260,8 @@ static void vmx_vm_init(struct hw_vm *hv)
 	open_msrs(hv->msrpm);
 }
 
-/* Instructions that need a control to be there */
+/* Instructions that need a control; and MSRs that tell a guest that it need not defend itself against
+ * speculation, which is true of translated code, or how: they do not reach the processor. */
 static void limit_features(struct hw_vcpu *v)
 {
 	static const struct {
@@ -271,6 +272,9 @@ static void limit_features(struct hw_vcpu *v)
 		{PROC2_RDTSCP, X_FEAT_RDPID},
 		{PROC2_INVPCID, X_FEAT_INVPCID},
 		{PROC2_XSAVES, X_FEAT_XSAVES},
+		{0, X_FEAT_ARCH_CAPS},
+		{0, X_FEAT_SPEC_CTRL},
+		{0, X_FEAT_BHI_CTRL},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(needs); i++)

@@ -3,11 +3,13 @@
 
   with Bochs(work, iso, cpus) as vm: vm.expect(…)
 
-Its first serial port is vm's console. Debian's bochs wants a terminal for the screen, on which a thread
-here reads along, and has its debugger built in, which is told to go on. Some 100 million instructions a second."""
+Its first serial port is vm's console. Debian's bochs has its debugger built in, which wants a terminal and is told
+to go on, and draws the machine's screen on another terminal, which it opens, and where it stops when nobody
+reads. So threads here read along on both. Some 100 million instructions a second."""
 import fcntl
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -48,6 +50,14 @@ def missing():
     return None
 
 
+def read_all(fd):
+    try:
+        while os.read(fd, 65536):
+            pass
+    except OSError:
+        pass
+
+
 class Bochs(vt.VM):
     def __init__(self, work, iso, cpus=1, memory=384):
         self.output = b""
@@ -56,22 +66,28 @@ class Bochs(vt.VM):
         self.started = time.monotonic()
         self.master, serial = pty.openpty()
         tty.setraw(serial)
-        self.screen, screen = pty.openpty()
-        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 132, 0, 0))
+        debugger, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 132, 0, 0))
         config = CONFIG.format(data=DATA, cpus=cpus, memory=memory, iso=iso, serial=os.ttyname(serial),
                                log=work.file("bochs.log"))
         self.process = subprocess.Popen(
             ["bochs", "-q", "-f", work.file("bochsrc", config.encode()), "-rc", work.file("go", b"c\n")],
-            stdin=screen, stdout=screen, stderr=self.errors, env={**os.environ, "TERM": "xterm"},
+            stdin=terminal, stdout=terminal, stderr=self.errors, env={**os.environ, "TERM": "xterm"},
             start_new_session=True)
         self.serial = serial  # open: else the master would read an end before Bochs is there
-        os.close(screen)
+        os.close(terminal)
         self.out_fd = self.in_fd = self.master
-        threading.Thread(target=self.watch, daemon=True).start()
+        threading.Thread(target=read_all, args=(debugger,), daemon=True).start()
+        threading.Thread(target=self.watch_screen, daemon=True).start()
 
-    def watch(self):
-        try:
-            while os.read(self.screen, 65536):
-                pass
-        except OSError:
-            pass
+    def watch_screen(self):
+        """Bochs says where it is."""
+        while self.process.poll() is None:
+            said = os.pread(self.errors.fileno(), 65536, 0)  # its place in the file stays
+            m = re.search(rb'connected to screen "([^"]+)"', said)
+            if m:
+                screen = os.open(m.group(1), os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(screen)
+                read_all(screen)
+                return
+            time.sleep(0.1)
