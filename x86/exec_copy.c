@@ -88,6 +88,12 @@ static int run_split(struct cpu *cpu, const struct insn *in, const struct insn_o
 	return r;
 }
 
+/* In 64-bit code only FS and GS have one, whatever the others had before. */
+static uint64_t base_of(const struct cpu *cpu, unsigned sreg)
+{
+	return is_64(cpu) && sreg < FS ? 0 : cpu->s.seg[sreg].base;
+}
+
 static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m)
 {
 	enum cpu_access acc = m->acc & ACC_W ? ACCESS_WRITE : ACCESS_READ;
@@ -106,7 +112,7 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 	}
 	/* before the canonical check: #GP(0) even where the stack segment would give #SS */
 	if (unlikely(insn_aligns(in, cpu->i.amd) && some &&
-		     !IS_ALIGNED(ea + cpu->s.seg[in->mem.seg].base, (uint64_t)m->size)))
+		     !IS_ALIGNED(ea + base_of(cpu, in->mem.seg), (uint64_t)m->size)))
 		return raise_gp0(cpu);
 	if (unlikely(partial))
 		return evex_run_masked(cpu, in, m, some);

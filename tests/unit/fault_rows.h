@@ -378,6 +378,20 @@ static void ss_execute_only(void)
 	s->seg[SS].attr &= (uint16_t)~2u;
 }
 
+/* Left from compatibility mode; 64-bit code does not see it. */
+static void base_unseen(void)
+{
+	long0();
+	s->seg[DS].base = 8;
+	s->gpr[RDI] = DATA;
+}
+
+static void base_unseen_8(void)
+{
+	base_unseen();
+	s->gpr[RDI] += 8;
+}
+
 static void cs_end(void)
 {
 	prot0();
@@ -610,6 +624,13 @@ static const struct row {
 	 0},
 	{"SYSENTER in long mode, AMD", amd_long3, {0x0f, 0x34}, VEC_UD, ANY},
 	{"SYSEXIT in long mode, AMD", amd_long0, {0x0f, 0x35}, VEC_UD, ANY},
+	{"MOVAPS aligned, DS.base 8", base_unseen, {0x0f, 0x28, 0x07}, NONE, ANY},
+	{"MOVAPS aligned but for DS.base", base_unseen_8, {0x0f, 0x28, 0x07}, VEC_GP, 0},
+	{"MOVAPS under an opmask, DS.base 8",
+	 base_unseen,
+	 {0x62, 0xf1, 0x7c, 0x09, 0x28, 0x07},
+	 NONE,
+	 ANY},
 	{"code beyond CS", cs_end, {0x90}, VEC_GP, 0},
 	{"code over the end of the lower half", canonical_end, {0}, VEC_GP, 0},
 	{"CR0.PG with LME, without PAE", lme_no_pae, {0x0f, 0x22, 0xc0}, VEC_GP, 0},
