@@ -99,29 +99,73 @@ struct past {
 	uint64_t unknown; /* counted without their address: the table was full */
 };
 
-/* "tcp 10.0.2.15:4000 > 1.2.3.4:443": the flow's far end is the one that is not the guest's. */
-static bool flow_of_text(const char *text, struct policy_flow *f)
+/* What frame_addr_format() has written, with a port behind it or not. */
+static bool address_of_text(const char *text, struct frame_addr *a, uint16_t *port)
 {
-	char proto[8], a[64], b[64], *colon;
-	unsigned v[4];
-	const char *far;
+	unsigned v[9] = {0};
+	int n;
 
-	*f = (struct policy_flow){.outward = true};
-	if (sscanf(text, "%7s %63s > %63s", proto, a, b) != 3)
+	*port = 0;
+	memset(a, 0, sizeof(*a));
+	if (strchr(text, '.')) {
+		n = sscanf(text, "%3u.%3u.%3u.%3u:%5u", &v[0], &v[1], &v[2], &v[3], &v[4]);
+		a->b[10] = a->b[11] = 0xff;
+		for (unsigned i = 0; i < 4; i++)
+			a->b[12 + i] = (uint8_t)v[i];
+		*port = (uint16_t)v[4];
+		return n >= 4;
+	}
+	n = sscanf(text, "%4x:%4x:%4x:%4x:%4x:%4x:%4x:%4x:%5u", &v[0], &v[1], &v[2], &v[3], &v[4],
+		   &v[5], &v[6], &v[7], &v[8]);
+	for (unsigned i = 0; i < 8; i++) {
+		a->b[2 * i] = (uint8_t)(v[i] >> 8);
+		a->b[2 * i + 1] = (uint8_t)v[i];
+	}
+	*port = (uint16_t)v[8];
+	return n >= 8;
+}
+
+/* "tcp 10.0.2.15:4000 > 1.2.3.4:443", who began comes first: the guest, if the first frame was its own. */
+static bool flow_of_text(const char *text, bool outward, struct policy_flow *f)
+{
+	static const struct {
+		const char *name;
+		uint8_t proto;
+	} protos[] = {{"tcp", 6}, {"udp", 17}, {"icmp", 1}, {"icmp6", 58}};
+	char proto[8], from[64], to[64];
+	struct frame_addr a;
+	uint16_t port;
+
+	*f = (struct policy_flow){.outward = outward};
+	if (sscanf(text, "%7s %63s > %63s", proto, from, to) != 3)
 		return false;
-	f->proto = !strcmp(proto, "tcp") ? 6 : !strcmp(proto, "udp") ? 17 : 1;
-	/* the guest's addresses are private ones of the user network; what begins there goes out */
-	f->outward = strncmp(b, "10.0.2.15", 9) != 0;
-	far = f->outward ? b : a;
-	colon = strrchr(b, ':');
-	if (colon)
-		f->port = (uint16_t)strtoul(colon + 1, NULL, 10);
-	if (sscanf(far, "%3u.%3u.%3u.%3u", &v[0], &v[1], &v[2], &v[3]) != 4)
+	for (unsigned i = 0; i < ARRAY_SIZE(protos); i++)
+		if (!strcmp(proto, protos[i].name))
+			f->proto = protos[i].proto;
+	if (!address_of_text(from, &a, &port) || !address_of_text(to, &f->remote, &f->port))
 		return false;
-	f->remote.b[10] = f->remote.b[11] = 0xff;
-	for (unsigned i = 0; i < 4; i++)
-		f->remote.b[12 + i] = (uint8_t)v[i];
+	if (!outward)
+		f->remote = a;
 	return true;
+}
+
+/* "pause by uid 1000 pid 7: …" */
+static bool request_of_text(const char *text, struct mon_event *ev)
+{
+	static const char *const names[] = {
+#define R(name) #name,
+		MON_REQUESTS(R)
+#undef R
+	};
+	char what[16];
+	unsigned uid;
+
+	if (sscanf(text, "%15s by uid %u", what, &uid) != 2)
+		return false;
+	for (ev->op = 0; ev->op < REQUESTS && strcmp(names[ev->op], what);)
+		ev->op++;
+	ev->addr = uid;
+	return ev->op < REQUESTS;
 }
 
 /* "ask A example.com" */
@@ -134,6 +178,10 @@ static bool name_of_text(const char *text, char *name, size_t size)
 	snprintf(name, size, "%s", s + 1);
 	return true;
 }
+
+#define ASKED                                                                            \
+	(BIT(MON_PORT) | BIT(MON_MMIO) | BIT(MON_MSR) | BIT(MON_CPUID) | BIT(MON_DISK) | \
+	 BIT(MON_CONSOLE) | BIT(MON_ENTROPY) | BIT(MON_OPERATOR))
 
 static void try_row(void *arg, const struct history_row *r)
 {
@@ -150,7 +198,7 @@ static void try_row(void *arg, const struct history_row *r)
 		if (r->op == NET_DNS && name_of_text(r->text, name, sizeof(name)))
 			f = (struct policy_flow){
 				.proto = 17, .outward = true, .port = 53, .name = name};
-		else if (r->op != NET_FLOW_OPEN || !flow_of_text(r->text, &f))
+		else if (r->op != NET_FLOW_OPEN || !flow_of_text(r->text, r->value > 0, &f))
 			return;
 		v = policy_decide_flow(past->p, &f, &line);
 	} else {
@@ -161,8 +209,15 @@ static void try_row(void *arg, const struct history_row *r)
 				       .addr = (uint64_t)r->addr,
 				       .value = (uint64_t)r->value};
 
-		if (!(policy_mask(past->p) & BIT(r->cls)))
+		/* cpu, time, memory and device are about the VM as a whole, not about what it does */
+		if (r->cls < 0 || r->cls >= MON_CLASSES ||
+		    !(policy_mask(past->p) & ASKED & BIT(r->cls)) ||
+		    (r->cls == MON_CONSOLE && r->op == CONSOLE_SCREEN))
 			return;
+		if (r->cls == MON_OPERATOR && (!r->text || !request_of_text(r->text, &ev)))
+			return;
+		if (r->cls == MON_ENTROPY && r->verdict & MON_R_COUNTED)
+			ev.value = (uint64_t)r->sum;
 		if (r->addr == -1 && r->verdict & MON_R_COUNTED) {
 			past->unknown += (uint64_t)r->count;
 			return;
@@ -239,9 +294,34 @@ static const struct {
 	 "deny msr any"},
 	{"disk",
 	 "SELECT 'provide disk ' || CASE op WHEN 0 THEN 'read' WHEN 1 THEN 'write' WHEN 2 THEN 'flush' WHEN "
-	 "3 THEN 'discard' ELSE 'zero' END FROM event WHERE cls=7 AND verdict&3=0 GROUP BY op ORDER BY op",
+	 "3 THEN 'discard' ELSE 'zero' END || CASE WHEN min(addr)<0 OR max(value)<=0 THEN '' ELSE printf("
+	 "' sectors %lld-%lld', min(addr)/512, max(addr+value-1)/512) END FROM event WHERE cls=7 AND "
+	 "verdict&3=0 GROUP BY op ORDER BY op",
 	 "deny disk any"},
+	{"CPUID",
+	 "SELECT 'provide cpuid ' || printf('0x%llx', addr) FROM event WHERE cls=5 AND addr>=0 AND verdict&3=0 "
+	 "GROUP BY addr ORDER BY addr",
+	 "deny cpuid any"},
+	{"console",
+	 "SELECT 'provide console ' || CASE op WHEN 0 THEN 'in' ELSE 'out' END FROM event WHERE cls=9 AND op<2 "
+	 "AND verdict&3=0 GROUP BY op",
+	 "deny console any"},
+	{"entropy", "SELECT DISTINCT 'provide entropy any' FROM event WHERE cls=11 AND verdict&3=0",
+	 "deny entropy any"},
+	{"operators; what only asks is not recorded",
+	 "SELECT DISTINCT 'provide operator ' || substr(text,1,instr(text,' ')-1) || ' uid ' || "
+	 "CAST(substr(text,instr(text,' by uid ')+8) AS INTEGER) FROM event WHERE cls=12 AND op=0 AND "
+	 "verdict&3=0 AND text LIKE '% by uid %' AND substr(text,1,instr(text,' ')-1) IN (SELECT value FROM "
+	 "json_each(?1))",
+	 "provide operator {status stats rules typing}\ndeny operator any"},
 };
+
+/* what operators may ask for, as JSON */
+static const char requests[] = "[\"\""
+#define R(name) ",\"" #name "\""
+	MON_REQUESTS(R)
+#undef R
+		"]";
 
 static void print_lines(sqlite3 *db, const char *sql, unsigned *n)
 {
@@ -250,6 +330,8 @@ static void print_lines(sqlite3 *db, const char *sql, unsigned *n)
 	*n = 0;
 	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
 		return;
+	if (sqlite3_bind_parameter_count(st))
+		sqlite3_bind_text(st, 1, requests, -1, SQLITE_STATIC);
 	while (sqlite3_step(st) == SQLITE_ROW) {
 		printf("%s\n", (const char *)sqlite3_column_text(st, 0));
 		(*n)++;
@@ -257,36 +339,62 @@ static void print_lines(sqlite3 *db, const char *sql, unsigned *n)
 	sqlite3_finalize(st);
 }
 
-/* Each flow's far end and port once. */
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A rule for a flow's far end and the port of who was called, the caller's to free(); or NULL. */
+static char *rule_of_flow(sqlite3_stmt *st)
+{
+	const char *text = (const char *)sqlite3_column_text(st, 0);
+	char addr[FRAME_ADDR_TEXT], port[16] = "", rule[200];
+	struct policy_flow f;
+
+	if (!text || !flow_of_text(text, sqlite3_column_int(st, 1), &f))
+		return NULL;
+	frame_addr_format(&f.remote, addr);
+	if (f.port)
+		snprintf(port, sizeof(port), " port %u", f.port);
+	snprintf(rule, sizeof(rule), "provide net %s %s%s%s%s", f.outward ? "out" : "in",
+		 f.proto ? frame_proto_name(f.proto) : "", f.proto ? " " : "", addr, port);
+	return strdup(rule);
+}
+
+/* Each once: a client takes another port each time. */
 static void suggest_net(sqlite3 *db)
 {
+	char **rule = NULL, **more;
+	size_t n = 0, room = 0;
 	sqlite3_stmt *st;
-	unsigned n = 0;
 
 	printf("\n# network\n");
-	if (sqlite3_prepare_v2(
-		    db,
-		    "SELECT DISTINCT substr(text, 1, instr(text,' ')) || '0.0.0.0:0 > ' || "
-		    "substr(text, instr(text,'> ')+2), text FROM event WHERE cls=8 AND op=2 AND "
-		    "verdict&3=0 GROUP BY 1",
-		    -1, &st, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(db,
+			       "SELECT DISTINCT text, value>0 FROM event WHERE cls=8 AND op=2 AND "
+			       "verdict&3=0",
+			       -1, &st, NULL) != SQLITE_OK)
 		return;
 	while (sqlite3_step(st) == SQLITE_ROW) {
-		struct policy_flow f;
-		char addr[FRAME_ADDR_TEXT];
-
-		if (!flow_of_text((const char *)sqlite3_column_text(st, 1), &f))
-			continue;
-		frame_addr_format(&f.remote, addr);
-		printf("provide net %s %s %s", f.outward ? "out" : "in", frame_proto_name(f.proto),
-		       addr);
-		if (f.port)
-			printf(" port %u", f.port);
-		putchar('\n');
-		n++;
+		if (n == room) {
+			room = room ? 2 * room : 256;
+			more = realloc(rule, room * sizeof(*rule));
+			if (!more)
+				break;
+			rule = more;
+		}
+		rule[n] = rule_of_flow(st);
+		n += rule[n] != NULL;
 	}
 	sqlite3_finalize(st);
-	printf(n ? "deny net any\n" : "deny net any # it never spoke\n");
+	if (n)
+		qsort(rule, n, sizeof(*rule), by_text);
+	for (size_t i = 0; i < n; i++)
+		if (!i || strcmp(rule[i], rule[i - 1]))
+			puts(rule[i]);
+	puts(n ? "deny net any" : "deny net any # it never spoke");
+	for (size_t i = 0; i < n; i++)
+		free(rule[i]);
+	free(rule);
 }
 
 static int policy_suggest(const char *name, struct msg *msg)

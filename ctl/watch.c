@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -191,23 +192,24 @@ static void note_policy(struct watch *w, const struct policy *p)
 {
 	uint64_t memory = p ? policy_memory(p) : UINT64_MAX;
 	int64_t offset = p ? policy_time_offset(p) : 0;
+	unsigned rate = p ? policy_time_rate(p) : 100, weight = p ? policy_cpu_weight(p) : 100;
 	unsigned percent = p ? policy_cpu_percent(p) : 100;
 
-	if (offset)
+	if (offset || rate != 100)
 		watch_note_rule(w,
 				&(struct mon_event){.cls = MON_TIME,
 						    .value = (uint64_t)offset,
 						    .verdict = MON_REDIRECT,
 						    .rule = policy_line(p, MON_TIME)},
-				"the calendar is %" PRId64 " s ahead",
-				offset / (int64_t)NS_PER_SEC);
-	if (percent < 100)
+				"the calendar is %" PRId64 " s ahead and goes at %u %%",
+				offset / (int64_t)NS_PER_SEC, rate);
+	if (percent < 100 || weight < 100)
 		watch_note_rule(w,
 				&(struct mon_event){.cls = MON_CPU,
 						    .op = CPU_SHARE,
 						    .value = percent,
 						    .rule = policy_line(p, MON_CPU)},
-				"at most %u %% of each CPU", percent);
+				"at most %u %% of each CPU, weight %u %%", percent, weight);
 	if (memory != UINT64_MAX)
 		watch_note_rule(w,
 				&(struct mon_event){.cls = MON_MEMORY,
@@ -216,13 +218,25 @@ static void note_policy(struct watch *w, const struct policy *p)
 				"at most %" PRIu64 " MiB", memory / MIB);
 }
 
+/* The host's scheduler gives a thread 1.25 times less for each step of its nice value. Threads that are made
+ * from now on have it: vCPUs and the history's. */
+static void set_weight(unsigned weight)
+{
+	int nice = 0;
+
+	for (double w = 100; nice < 19 && w / 1.25 > weight - 0.5; w /= 1.25)
+		nice++;
+	if (nice && setpriority(PRIO_PROCESS, 0, MAX(getpriority(PRIO_PROCESS, 0), nice)))
+		plat_log(LOG_WARN, "the VM's weight cannot be set: %s", strerror(errno));
+}
+
 /* The one before the last is long unused: an operator has set two since. */
 static void put_in_force(struct watch *w, struct policy *take_p, char *take_text)
 {
 	struct policy *old = mon_core_set_policy(&w->core, take_p);
 
 	vm_set_cpu_limit(w->vm, policy_cpu_percent(take_p));
-	atomic_store(&w->vm->time_offset, policy_time_offset(take_p));
+	vm_set_calendar(w->vm, policy_time_offset(take_p), policy_time_rate(take_p));
 	note_policy(w, take_p);
 
 	policy_free(w->retired);
@@ -438,8 +452,10 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	w->core.also = recorder_add;
 	w->core.also_arg = &w->rec;
 	watch_places(w);
-	if (w->first)
+	if (w->first) {
+		set_weight(policy_cpu_weight(w->first));
 		put_in_force(w, w->first, w->first_text);
+	}
 	w->first = NULL;
 	w->first_text = NULL;
 	w->tap.chr.ops = &tap_ops;

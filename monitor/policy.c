@@ -71,6 +71,20 @@ unsigned policy_cpu_percent(const struct policy *p)
 	return r && r->limited ? (unsigned)r->rate : 100;
 }
 
+unsigned policy_cpu_weight(const struct policy *p)
+{
+	const struct rule *r = first_rule(p, MON_CPU);
+
+	return r && r->weight ? r->weight : 100;
+}
+
+unsigned policy_time_rate(const struct policy *p)
+{
+	const struct rule *r = first_rule(p, MON_TIME);
+
+	return r && r->verb == MON_REDIRECT ? r->time_rate : 100;
+}
+
 uint64_t policy_memory(const struct policy *p)
 {
 	const struct rule *r = first_rule(p, MON_MEMORY);

@@ -47,9 +47,11 @@ const struct policy_file *policy_file(const struct policy *p, unsigned i);
 void policy_bind(struct policy *p, const uint8_t *slot);
 
 /* What rules say of the VM as a whole. */
-unsigned policy_cpu_percent(const struct policy *p);              /* of each vCPU; 100: no limit */
-uint64_t policy_memory(const struct policy *p);                   /* bytes; UINT64_MAX: no limit */
-int64_t policy_time_offset(const struct policy *p);               /* ns */
+unsigned policy_cpu_percent(const struct policy *p); /* of each vCPU; 100: no limit */
+uint64_t policy_memory(const struct policy *p);      /* bytes; UINT64_MAX: no limit */
+unsigned policy_cpu_weight(const struct policy *p);  /* beside others, percent; 100: as they */
+int64_t policy_time_offset(const struct policy *p);  /* ns */
+unsigned policy_time_rate(const struct policy *p);   /* percent; 100: as the host\'s */
 uint32_t policy_line(const struct policy *p, enum mon_class cls); /* of the rule that says so */
 /* A device by name ("disk0", "net1", "rng"): may the guest see it? line: of the rule, or 0. */
 bool policy_device(const struct policy *p, const char *name, uint32_t *line);

@@ -465,21 +465,18 @@ static int target_disk(struct parser *ps, unsigned at, struct rule *r, unsigned 
 	return is(&ps->word[at], "scratch") ? 0 : fail(ps, at, "expected scratch or image FILE");
 }
 
-/* offset [-]N[s|m|h|d] */
-static int target_time(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+/* [-]N[s|m|h|d] */
+static int time_offset(struct parser *ps, unsigned at, struct rule *r)
 {
 	static const struct {
 		char unit;
 		uint64_t s;
 	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-	const struct word *w = &ps->word[at + 1];
+	const struct word *w = &ps->word[at];
 	bool minus = w->s && w->len && *w->s == '-';
 	uint64_t n = 0, scale = 0;
 	uint32_t done = 0;
 
-	*used = 2;
-	if (!is(&ps->word[at], "offset"))
-		return fail(ps, at, "expected offset: offset 3600s, offset -1d");
 	if (w->s && number_part(w->s + minus, w->len - minus, &n, &done) &&
 	    done + 1 == w->len - minus && n < 1000000000)
 		for (unsigned i = 0; i < ARRAY_SIZE(units); i++)
@@ -487,12 +484,48 @@ static int target_time(struct parser *ps, unsigned at, struct rule *r, unsigned 
 				scale = units[i].s;
 	n = n > 10 * 365 * UINT64_C(86400) / MAX(scale, (uint64_t)1) ? 0 : n;
 	if (!scale || !n)
-		return fail(ps, at + 1,
-			    "expected a time of at most ten years: 30s, 90m, 2h or -1d");
+		return fail(ps, at, "expected a time of at most ten years: 30s, 90m, 2h or -1d");
 	r->target = n * scale * NS_PER_SEC;
 	if (minus)
 		r->target = 0 - r->target;
 	return 0;
+}
+
+/* "50%" */
+static bool parse_percent(const struct word *w, uint64_t most, uint64_t *out)
+{
+	uint32_t used;
+
+	return w->s && number_part(w->s, w->len, out, &used) && used + 1 == w->len &&
+	       w->s[used] == '%' && *out && *out <= most;
+}
+
+/* offset TIME, rate N%, or both */
+static int target_time(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
+{
+	uint64_t rate;
+
+	r->time_rate = 100;
+	for (*used = 0; *used < 4; *used += 2) {
+		const struct word *w = &ps->word[MIN(at + *used, ps->n)];
+		int err = 0;
+
+		if (is(w, "offset") && !r->target) {
+			err = time_offset(ps, at + *used + 1, r);
+		} else if (is(w, "rate") && r->time_rate == 100) {
+			if (!parse_percent(w + 1, 10000, &rate) || rate == 100)
+				return fail(ps, at + *used + 1,
+					    "expected how fast it goes: 50%% or 1000%%");
+			r->time_rate = (uint32_t)rate;
+		} else {
+			break;
+		}
+		if (err)
+			return err;
+	}
+	return *used ? 0
+		     : fail(ps, at,
+			    "expected offset or rate: offset 3600s, offset -1d, rate 200%%");
 }
 
 static int target_seed(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
@@ -565,6 +598,7 @@ static const struct class_syntax {
 /* What comes behind the match. */
 static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 {
+	uint64_t weight;
 	unsigned used;
 	int err;
 
@@ -600,6 +634,13 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 		} else if (is(w, "notify")) {
 			r->flags |= MON_F_NOTIFY;
 			at++;
+		} else if (is(w, "weight") && r->cls == MON_CPU && r->verb == MON_PROVIDE) {
+			if (!parse_percent(&ps->word[at + 1], 100, &weight))
+				return fail(
+					ps, at + 1,
+					"expected how much it counts beside others: 1%% to 100%%");
+			r->weight = (uint8_t)weight;
+			at += 2;
 		} else if (is(w, "during")) {
 			if (!parse_window(&ps->word[at + 1], r))
 				return fail(ps, at + 1, "expected a time of the day: 09:00-17:00");
@@ -610,16 +651,18 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 				"expected limit, during, record full, notify or the line's end");
 		}
 	}
-	if ((r->cls == MON_CPU || r->cls == MON_MEMORY) && r->verb == MON_PROVIDE && !r->limited)
-		return fail(ps, at, "expected limit: %s",
-			    r->cls == MON_CPU ? "limit 50%" : "limit 512MB");
+	if ((r->cls == MON_CPU || r->cls == MON_MEMORY) && r->verb == MON_PROVIDE && !r->limited &&
+	    !r->weight)
+		return fail(ps, at, "expected %s",
+			    r->cls == MON_CPU ? "limit or weight: limit 50%, weight 20%"
+					      : "limit: limit 512MB");
 	return rule_add(ps, r);
 }
 
 static bool tail_begins(const struct word *w)
 {
 	return !w->s || is(w, "->") || is(w, "limit") || is(w, "record") || is(w, "notify") ||
-	       is(w, "during");
+	       is(w, "during") || is(w, "weight");
 }
 
 /* One match word of net; gives the number of words, 0: none. */

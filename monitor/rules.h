@@ -26,9 +26,11 @@ struct rule {
 	uint16_t port_lo, port_hi;
 	uint32_t ops; /* BIT(op) */
 	uint32_t line;
-	uint32_t next;   /* of its class: index + 1; 0: the last */
-	uint64_t lo, hi; /* of addr, inclusive */
-	uint64_t target; /* value, or time offset in ns */
+	uint32_t next;      /* of its class: index + 1; 0: the last */
+	uint64_t lo, hi;    /* of addr, inclusive */
+	uint64_t target;    /* value, or time offset in ns */
+	uint32_t time_rate; /* percent */
+	uint8_t weight;     /* of the VM, percent; 0: not said */
 	struct mon_target to;
 	uint64_t rate, burst; /* a second; or with quota: the total in rate */
 	struct frame_addr net;

@@ -245,10 +245,24 @@ void vm_pause_sync(struct vm *vm, const char *reason)
 	vm_wait_parked(vm);
 }
 
+void vm_set_calendar(struct vm *vm, int64_t offset, unsigned rate)
+{
+	atomic_store(&vm->time_rate, 0);
+	atomic_store(&vm->time_base, plat_realtime());
+	atomic_store(&vm->time_offset, offset);
+	atomic_store(&vm->time_rate, rate == 100 ? 0 : rate);
+}
+
 uint64_t vm_realtime(const struct vm *vm)
 {
-	return plat_realtime() +
-	       (uint64_t)atomic_load_explicit(&vm->time_offset, memory_order_relaxed);
+	uint64_t now = plat_realtime(), passed;
+	uint32_t rate = atomic_load(&vm->time_rate);
+
+	if (rate) {
+		passed = now - atomic_load(&vm->time_base);
+		now = now - passed + passed / 100 * rate + passed % 100 * rate / 100;
+	}
+	return now + (uint64_t)atomic_load_explicit(&vm->time_offset, memory_order_relaxed);
 }
 
 void vm_wait_parked(struct vm *vm)

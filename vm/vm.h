@@ -51,6 +51,8 @@ struct vm {
 	_Atomic uint32_t cpu_percent; /* that each vCPU may run; 0: no limit */
 	struct plat_timer quota;      /* makes vCPUs look at it */
 	_Atomic int64_t time_offset;  /* ns that the guest's calendar is ahead of the host's */
+	_Atomic uint32_t time_rate;   /* … and its rate since time_base, percent; 0: the host's */
+	_Atomic uint64_t time_base;
 
 	struct plat_mutex lock;    /* RANK_VM: paused, pause_reason, end, exit_code, reset */
 	struct plat_event ended;   /* end != VM_RUNNING */
@@ -113,6 +115,8 @@ void vm_wait_parked(struct vm *vm);
 void vm_resume(struct vm *vm);
 
 /* How much of its time each vCPU may run, 1 to 100 percent. Any thread. */
+/* The guest's calendar: ns ahead of the host's, and how fast it goes from now on, percent. */
+void vm_set_calendar(struct vm *vm, int64_t offset, unsigned rate);
 void vm_set_cpu_limit(struct vm *vm, unsigned percent);
 /* The time of day that the guest shall see: ns since 1970. */
 uint64_t vm_realtime(const struct vm *vm);

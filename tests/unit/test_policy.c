@@ -200,6 +200,14 @@ static void test_targets(void **state)
 	assert_int_equal(line, 8);
 	assert_true(policy_device(p, "disk11", &line));
 	assert_false(policy_device(p, "net3", &line));
+	assert_int_equal(policy_time_rate(p), 100);
+	assert_int_equal(policy_cpu_weight(p), 100);
+	policy_free(p);
+	p = make("redirect time any -> rate 250% offset 1h\nprovide cpu any weight 20%\n");
+	assert_int_equal(policy_time_rate(p), 250);
+	assert_true(policy_time_offset(p) == 3600 * (int64_t)NS_PER_SEC);
+	assert_int_equal(policy_cpu_weight(p), 20);
+	assert_int_equal(policy_cpu_percent(p), 100);
 	policy_free(p);
 }
 
@@ -259,6 +267,12 @@ static void test_errors(void **state)
 		{"redirect net any -> answer\n", 1, 27, "file"},
 		{"redirect disk any -> elsewhere\n", 1, 22, "scratch"},
 		{"redirect time any -> offset 5\n", 1, 29, "time"},
+		{"redirect time any -> rate 100%\n", 1, 27, "50%"},
+		{"redirect time any -> rate\n", 1, 26, "50%"},
+		{"redirect time any -> offset 1s offset 2s\n", 1, 32, "line's end"},
+		{"redirect time any -> faster\n", 1, 22, "rate"},
+		{"provide cpu any weight 101%\n", 1, 24, "1%"},
+		{"provide memory any weight 5%\n", 1, 20, "expected"},
 		{"redirect entropy any -> 5\n", 1, 25, "seed"},
 		{"deny time any\n", 1, 1, "denied"},
 		{"provide cpu any\n", 1, 16, "limit"},
