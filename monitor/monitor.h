@@ -117,7 +117,8 @@ struct mon_target {
 	uint16_t port; /* 0: the same */
 	bool has_addr;
 	bool by_name; /* the rule is about a name: its questions are answered with addr */
-	uint8_t v4[4];
+	bool is_v6;
+	uint8_t v4[4], v6[16];
 };
 
 struct mon_event {

@@ -406,21 +406,39 @@ static int target_file(struct parser *ps, unsigned at, enum mon_target_kind kind
 	return 0;
 }
 
-/* "1.2.3.4", "1.2.3.4:80", ":80" */
+/* "[fe80::1]" before a port, or an address alone; gives its length, 0: there is none. */
+static uint32_t parse_target_v6(const struct word *w, struct mon_target *to)
+{
+	uint32_t n = 0;
+
+	if (parse_v6(w->s, w->len, to->v6))
+		return w->len;
+	while (n < w->len && w->s[n] != ']')
+		n++;
+	return n < w->len && *w->s == '[' && parse_v6(w->s + 1, n - 1, to->v6) ? n + 1 : 0;
+}
+
+/* "1.2.3.4", "1.2.3.4:80", ":80", "fec0::2", "[fec0::2]:80" */
 static bool parse_endpoint(const struct word *w, struct mon_target *to)
 {
 	struct rule ports;
 	struct word port;
 	uint32_t n = 0;
 
-	while (w->s && n < w->len && w->s[n] != ':')
+	if (!w->s)
+		return false;
+	n = parse_target_v6(w, to);
+	to->is_v6 = n;
+	while (!to->is_v6 && n < w->len && w->s[n] != ':')
 		n++;
-	if (!w->s || (n && !parse_v4(w->s, n, to->v4)))
+	if (!to->is_v6 && n && !parse_v4(w->s, n, to->v4))
 		return false;
 	to->has_addr = n;
 	to->kind = TARGET_ADDR;
 	if (n == w->len)
 		return n;
+	if (w->s[n] != ':')
+		return false;
 	port = (struct word){w->s + n + 1, w->len - n - 1, 0};
 	if (!set_ports(&ports, &port) || ports.port_lo != ports.port_hi || !ports.port_lo)
 		return false;
@@ -439,11 +457,14 @@ static int target_net(struct parser *ps, unsigned at, struct rule *r, unsigned *
 		return fail(ps, at, "only tcp and udp can be redirected");
 	r->to.by_name = r->has_name;
 	*used = 1 + file;
+	if (!file && !parse_endpoint(w, &r->to))
+		return fail(ps, at,
+			    "expected an address, ADDRESS:PORT, [ADDRESS]:PORT, :PORT, "
+			    "answer FILE or program FILE");
+	if (!file && r->to.is_v6 && r->has_name)
+		return fail(ps, at, "a name can be redirected to an IPv4 address only");
 	if (!file)
-		return parse_endpoint(w, &r->to) ? 0
-						 : fail(ps, at,
-							"expected an IPv4 address, ADDRESS:PORT, "
-							":PORT, answer FILE or program FILE");
+		return 0;
 	err = target_file(ps, at + 1, is(w, "answer") ? TARGET_ANSWER : TARGET_PROGRAM, r);
 	if (err || !r->has_name)
 		return err;

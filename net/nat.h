@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* nat.h: flows of a guest that rules redirect to another address or port. IPv4, TCP and UDP. */
+/* nat.h: flows of a guest that rules redirect to another address or port. IPv4 and IPv6, TCP and UDP. */
 #ifndef NET_NAT_H
 #define NET_NAT_H
 
@@ -10,7 +10,8 @@
 
 struct nat_flow {
 	uint8_t proto; /* 0: free */
-	uint8_t guest[4], was[4], is[4];
+	bool v6;       /* else addresses are the first four bytes */
+	uint8_t guest[16], was[16], is[16];
 	uint16_t gport, was_port, is_port;
 	uint64_t last; /* ns */
 };
@@ -20,7 +21,8 @@ struct nat {
 	unsigned n; /* in use, or were */
 };
 
-/* Rewrites a frame of the guest. False: it cannot be redirected (a fragment, another protocol; or two
+/* Rewrites a frame of the guest. False: it cannot be redirected (a fragment, an
+ * extension header, another protocol, an address of the other kind; or two
  * flows that would become one). */
 bool nat_out(struct nat *nat, uint8_t *frame, size_t len, const struct mon_target *to,
 	     uint64_t now);

@@ -94,6 +94,13 @@ with vt.Workdir() as d:
         ("operator", 2, "deny operator resume", None, None),
         ("operator", 2, "deny operator pause", None, None),
     ]
+    try:
+        six = vt.WebServer(b"from the host by IPv6\n", "::1")
+        table.insert(6, ("net", 1, f"redirect net tcp 2001:db8::5 port 80 -> [fec0::2]:{six.port}",
+                         "ip -6 addr add fec0::15/64 dev eth0; sleep 3; ip -6 route add default via fec0::2; "
+                         "wget -q -O - 'http://[2001:db8::5]/'", r"from the host by IPv6"))
+    except OSError as e:
+        print(f"no IPv6 on this host's loopback: {e}")
     text = "".join(rule + "\n" for _, _, rule, _, _ in table)
     lines, n = [], 1
     for _, _, rule, _, _ in table:

@@ -32,7 +32,9 @@ static void one(struct nat *nat, struct answers *a, uint8_t what, uint8_t *frame
 				.port = what & 0x10 ? 8080 : 0,
 				.has_addr = what & 0x20,
 				.by_name = what & 0x40,
-				.v4 = {10, 0, 2, 2}};
+				.is_v6 = what & 0x80,
+				.v4 = {10, 0, 2, 2},
+				.v6 = {0xfe, 0xc0, [15] = 2}};
 
 	plat_mutex_lock(&lock);
 	switch (what & 3) {

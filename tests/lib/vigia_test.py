@@ -242,7 +242,7 @@ def vigia(*args, timeout=60, env=None, stdin=subprocess.DEVNULL):
 class WebServer:
     """Serves one content under every name, on the host's loopback."""
 
-    def __init__(self, content):
+    def __init__(self, content, address="127.0.0.1"):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(200)
@@ -253,7 +253,10 @@ class WebServer:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+        self.server = Server((address, 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

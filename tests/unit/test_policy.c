@@ -7,7 +7,7 @@
 /* order matters */
 #include <cmocka.h>
 
-#include "monitor/policy.h"
+#include "monitor/rules.h"
 #include "plat/plat.h"
 
 static int include(void *arg, const char *from, const char *name, const char **text, size_t *len)
@@ -200,6 +200,13 @@ static void test_targets(void **state)
 	assert_int_equal(line, 8);
 	assert_true(policy_device(p, "disk11", &line));
 	assert_false(policy_device(p, "net3", &line));
+	policy_free(p);
+	p = make("redirect net tcp any -> [fec0::2]:80\nredirect net udp any -> fec0::3\n");
+	assert_int_equal(p->rule[0].to.v6[15], 2);
+	assert_int_equal(p->rule[0].to.port, 80);
+	assert_true(p->rule[1].to.is_v6 && p->rule[1].to.v6[15] == 3 && !p->rule[1].to.port);
+	policy_free(p);
+	p = make("deny port 1\n");
 	assert_int_equal(policy_time_rate(p), 100);
 	assert_int_equal(policy_cpu_weight(p), 100);
 	policy_free(p);
@@ -261,8 +268,8 @@ static void test_errors(void **state)
 		{"redirect port 1\n", 1, 16, "->"},
 		{"redirect port 1 -> x\n", 1, 20, "number"},
 		{"redirect console any -> 1\n", 1, 1, "redirected"},
-		{"redirect net any -> 1\n", 1, 21, "IPv4"},
-		{"redirect net any -> 1.2.3.4:0\n", 1, 21, "IPv4"},
+		{"redirect net any -> 1\n", 1, 21, "an address"},
+		{"redirect net any -> 1.2.3.4:0\n", 1, 21, "an address"},
 		{"redirect net icmp -> 1.2.3.4\n", 1, 22, "tcp and udp"},
 		{"redirect net any -> answer\n", 1, 27, "file"},
 		{"redirect disk any -> elsewhere\n", 1, 22, "scratch"},
@@ -270,6 +277,9 @@ static void test_errors(void **state)
 		{"redirect time any -> rate 100%\n", 1, 27, "50%"},
 		{"redirect time any -> rate\n", 1, 26, "50%"},
 		{"redirect time any -> offset 1s offset 2s\n", 1, 32, "line's end"},
+		{"redirect net tcp any -> [fec0::2:80\n", 1, 25, "ADDRESS"},
+		{"redirect net tcp any -> [fec0::2]80\n", 1, 25, "ADDRESS"},
+		{"redirect net tcp name a.b -> [fec0::2]:80\n", 1, 30, "IPv4"},
 		{"redirect time any -> faster\n", 1, 22, "rate"},
 		{"provide cpu any weight 101%\n", 1, 24, "1%"},
 		{"provide memory any weight 5%\n", 1, 20, "expected"},

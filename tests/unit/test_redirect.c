@@ -107,6 +107,64 @@ static void test_nat(void **state)
 		assert_false(nat_out(&nat, f, len, &to, 3000));
 }
 
+/* The checksum of an IPv6 packet's TCP or UDP, or of the whole where it is in place. */
+static uint16_t sum6(const uint8_t *ip)
+{
+	size_t n = be16_at(ip + 4);
+
+	return ip4_fold(ip4_sum(ip + 40, n, ip4_sum(ip + 8, 32, ip[6] + (uint32_t)n)));
+}
+
+static void test_nat6(void **state)
+{
+	static struct nat nat;
+	struct mon_target to = {.kind = TARGET_ADDR,
+				.has_addr = true,
+				.is_v6 = true,
+				.port = 8080,
+				.v6 = {0xfe, 0xc0, [15] = 2}};
+	uint8_t f[100] = {[12] = 0x86, 0xdd}, back[100], *ip = f + 14;
+
+	ip[0] = 0x60;
+	be16_to(ip + 4, 23);
+	ip[6] = 6;
+	memcpy(ip + 8, "guest's address!", 16);
+	memcpy(ip + 24, "where it goes to", 16);
+	be16_to(ip + 40, 4000);
+	be16_to(ip + 42, 80);
+	ip[52] = 0x50;
+	memcpy(ip + 60, "odd", 3);
+	be16_to(ip + 56, sum6(ip));
+	memcpy(back, f, sizeof(f));
+	for (unsigned len = 0; len < 77; len++)
+		assert_false(nat_out(&nat, f, len, &to, 1000));
+	to.is_v6 = false; /* no address of IPv4 can stand in its place */
+	assert_false(nat_out(&nat, f, 77, &to, 1000));
+	to.is_v6 = true;
+	assert_memory_equal(f, back, sizeof(f));
+	assert_true(nat_out(&nat, f, 77, &to, 1000));
+	assert_int_equal(sum6(ip), 0);
+	assert_memory_equal(ip + 24, to.v6, 16);
+	assert_int_equal(be16_at(ip + 42), 8080);
+	/* the answer */
+	memcpy(back, f, sizeof(f));
+	memcpy(back + 14 + 8, ip + 24, 16);
+	memcpy(back + 14 + 24, ip + 8, 16);
+	be16_to(back + 54, 8080);
+	be16_to(back + 56, 4000);
+	nat_in(&nat, back, 77, 2000);
+	assert_int_equal(sum6(back + 14), 0);
+	assert_memory_equal(back + 14 + 8, "where it goes to", 16);
+	assert_int_equal(be16_at(back + 54), 80);
+	/* another port alone */
+	to.has_addr = false;
+	be16_to(ip + 42, 81);
+	ip[6] = 17;
+	assert_true(nat_out(&nat, f, 77, &to, 3000));
+	assert_memory_equal(ip + 24, to.v6, 16); /* where it went before */
+	assert_int_equal(be16_at(ip + 42), 8080);
+}
+
 /* ---- answers: a small TCP of the test's own ------------------------------------------------------- */
 
 static struct {
@@ -401,9 +459,9 @@ static void test_crowd(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nat),   cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_name),  cmocka_unit_test(test_disk),
-		cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_nat),    cmocka_unit_test(test_nat6),
+		cmocka_unit_test(test_answer), cmocka_unit_test(test_name),
+		cmocka_unit_test(test_disk),   cmocka_unit_test(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
