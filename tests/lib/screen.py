@@ -47,16 +47,17 @@ def bios_font():
     return font
 
 
-def text_of(rows, w, h, font=None):
-    """The lines of a text screen of 9 by 16 dots a character; what is no character is a question mark."""
+def text_of(rows, w, h, font=None, cell=9, top=0):
+    """The lines of a text screen of 9 by 16 dots a character (or cell by 16, below the first top rows); what is no
+    character is a question mark."""
     font = font or bios_font()
     lines = []
-    for y in range(0, h - 15, 16):
+    for y in range(top, h - 15, 16):
         line = ""
-        for x in range(0, w - 8, 9):
-            cell = [[rows[y + r][3 * (x + c):3 * (x + c) + 3] for c in range(8)] for r in range(16)]
-            back = cell[0][0]
-            glyph = bytes(sum(0x80 >> c for c in range(8) if row[c] != back) for row in cell)
+        for x in range(0, w - 7, cell):
+            dots = [[rows[y + r][3 * (x + c):3 * (x + c) + 3] for c in range(8)] for r in range(16)]
+            back = dots[0][0]
+            glyph = bytes(sum(0x80 >> c for c in range(8) if row[c] != back) for row in dots)
             line += font.get(glyph, font.get(glyph[:14] + b"\0\0", "?"))
         lines.append(line.rstrip())
     return lines

@@ -42,6 +42,12 @@ class Apt:
         return subprocess.run([args[0], *self.options, *args[1:]], cwd=self.path, check=True, capture_output=True,
                               text=True).stdout
 
+    def update(self):
+        try:
+            self.run("apt-get", "-q", "update")
+        except subprocess.CalledProcessError as e:  # a mirror that is being updated: others may do
+            print("apt-get update:", e.stderr.strip(), flush=True)
+
     def fetch(self, package):
         out = os.path.join(self.path, re.sub(r"\W", "_", package))
         if not os.path.isdir(out):
@@ -124,10 +130,7 @@ def main():
         ["686", "memtest-x64", "memtest-ia32"]
     with tempfile.TemporaryDirectory() as d:
         apt = Apt(os.path.abspath(os.environ.get("VIGIA_GUESTS", d)))
-        try:
-            apt.run("apt-get", "-q", "update")
-        except subprocess.CalledProcessError as e:  # a mirror that is being updated: others may do
-            print("apt-get update:", e.stderr.strip(), flush=True)
+        apt.update()
         failed = 0
         for name in wanted:
             start = time.monotonic()
@@ -142,4 +145,5 @@ def main():
         return failed
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

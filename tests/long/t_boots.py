@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""Boot loaders and firmware that people bring, on the PC board, by what their screens show: GRUB from a floppy, ISOLINUX
+from a CD, memtest86+ by it and by UEFI, iPXE's CD that boots Debian's kernel over the network, U-Boot as firmware.
+
+    t_boots.py [grub|isolinux|memtest|memtest-uefi|ipxe|uboot …]
+
+Packages are fetched with apt, as guests.py does (VIGIA_GUESTS keeps them); takes minutes."""
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
+import guests  # noqa: E402
+import screen  # noqa: E402
+import vigia_test as vt  # noqa: E402
+
+
+def start(name, *args):
+    return vt.VM("--board", "pc", "--name", name, "--memory", "256M", "--display", "vga", *args)
+
+
+def shows(name, what, *args, net=("--net", "none"), timeout=60):
+    with start(name, *net, *args) as vm:
+        deadline = time.monotonic() + timeout
+        while name not in vt.vigia("list")[1] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        screen.expect(name, what, timeout)
+        print(f"ok: {name}: {what}")
+        vt.vigia("kill", name)
+        vm.wait(30)
+
+
+def grub(w, _apt):
+    config = w.file("grub.cfg", b"echo GRUB says $((6*7)) from $root\nsleep 1000\n".replace(b"$((6*7))", b"hello"))
+    core = w.file("core.img")
+    subprocess.run(["grub-mkimage", "-O", "i386-pc", "-o", core, "-p", "(fd0)/", "-c", config, "biosdisk", "echo",
+                    "sleep"], check=True)
+    with open("/usr/lib/grub/i386-pc/boot.img", "rb") as f, open(core, "rb") as g:
+        floppy = w.file("floppy.img", f.read() + g.read(), 1440 << 10)
+    shows("grub", "GRUB says hello from fd0", "--floppy", floppy, "--boot", "floppy")
+
+
+def cd(w, apt, config, **files):
+    """A CD that ISOLINUX starts."""
+    root = os.path.join(w.path, "cd")
+    shutil.rmtree(root, ignore_errors=True)
+    os.makedirs(root)
+    for path in (apt.fetch("isolinux") + "/usr/lib/ISOLINUX/isolinux.bin",
+                 apt.fetch("syslinux-common") + "/usr/lib/syslinux/modules/bios/ldlinux.c32", *files.values()):
+        shutil.copy(path, root)
+    with open(root + "/isolinux.cfg", "w", encoding="ascii") as f:
+        f.write(config)
+    image = os.path.join(w.path, "cd.iso")
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", image, "-b", "isolinux.bin", "-c", "boot.cat",
+                    "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", root], check=True)
+    return image
+
+
+def isolinux(w, apt):
+    shows("isolinux", "Hello from ISOLINUX", "--cdrom", cd(w, apt, "SAY Hello from ISOLINUX\nPROMPT 1\n"), "--boot",
+          "cdrom")
+
+
+def memtest(w, apt):
+    image = cd(w, apt, "DEFAULT mt\nPROMPT 0\nLABEL mt\nKERNEL mt86\n", mt=shutil.copy(
+        apt.fetch("memtest86+") + "/boot/memtest86+x64.bin", os.path.join(w.path, "mt86")))
+    shows("memtest", "Memtest86+ v6.10", "--cdrom", image, "--boot", "cdrom")
+
+
+def memtest_uefi(w, apt):
+    image = w.file("efi.img", size=16 << 20)
+    efi = apt.fetch("memtest86+") + "/boot/memtest86+x64.efi"
+    for command in (["mformat", "-i", image, "::"], ["mmd", "-i", image, "::/EFI", "::/EFI/BOOT"],
+                    ["mcopy", "-i", image, efi, "::/EFI/BOOT/BOOTX64.EFI"]):
+        subprocess.run(command, check=True)
+    name, lines, deadline = "memtest-uefi", [], time.monotonic() + 120
+    with start(name, "--net", "none", "--firmware", "uefi", "--disk", f"{image},if=ide,format=raw,ro") as vm:
+        while not any("test86+" in line for line in lines):  # 80 by 25 characters, mostly of the same font
+            if time.monotonic() > deadline:
+                vt.fail(f"{name}: the screen shows {lines}")
+            time.sleep(1)
+            if name in vt.vigia("list")[1] and vt.vigia("screenshot", name, w.file("s.png"))[0] == 0:
+                width, height, rows = screen.read_png(w.file("s.png"))
+                lines = screen.text_of(rows, width, height, cell=8, top=(height - 400) // 2)
+        print(f"ok: {name}: {lines[0].strip()}")
+        vt.vigia("kill", name)
+        vm.wait(30)
+
+
+def ipxe(w, apt):
+    files = os.path.join(w.path, "www")
+    os.makedirs(files)
+    shutil.copy(vt.kernel(), files + "/linux")
+    shutil.copy(vt.initramfs(), files + "/initrd")
+    with open(files + "/boot.ipxe", "w", encoding="ascii") as f:
+        f.write("#!ipxe\nkernel linux initrd=initrd quiet vigia.end=shell\ninitrd initrd\nboot\n")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=files))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://10.0.2.2:{server.server_port}/boot.ipxe"
+    shows("ipxe", "VIGIA init uptime", "--cdrom", apt.fetch("ipxe") + "/usr/lib/ipxe/ipxe.iso", "--boot", "cdrom",
+          net=("--net", f"user,model=e1000,bootfile={url}"), timeout=180)
+
+
+def uboot(_w, apt):
+    rom = apt.fetch("u-boot-qemu") + "/usr/lib/u-boot/qemu-x86/u-boot.rom"
+    with start("uboot", "--net", "none", "--firmware", rom) as vm:
+        vm.expect(r"U-Boot 20\d\d\.\d\d", 60)
+        vm.expect("=>", 60)
+        vm.send("version\n")
+        vm.expect("Debian", 30)
+        print("ok: uboot: its prompt")
+        vt.vigia("kill", "uboot")
+        vm.wait(30)
+
+
+TESTS = {"grub": grub, "isolinux": isolinux, "memtest": memtest, "memtest-uefi": memtest_uefi, "ipxe": ipxe, "uboot": uboot}
+
+
+def main():
+    with tempfile.TemporaryDirectory() as d:
+        apt = guests.Apt(os.path.abspath(os.environ.get("VIGIA_GUESTS", d)))
+        apt.update()
+        for name in sys.argv[1:] or TESTS:
+            with vt.Workdir() as w:
+                TESTS[name](w, apt)
+
+
+if __name__ == "__main__":
+    main()
