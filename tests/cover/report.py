@@ -39,7 +39,7 @@ SUITES = {
     "zydis": ("decoded", [["{b}/tests/diff/zydis"]]),
     "soft_lockstep": ("translated", [["{b}/tests/diff/soft_lockstep", "1", "2000"],
                                      ["{b}/tests/diff/soft_lockstep_seg", "1", "1500"]]),
-    "sys64": ("executed", [guest("sys64")]),
+    "sys64": ("executed", [guest("sys64", "--cpu", "host-avx512")]),
     "la57": ("executed", [guest("la57", "--cpu", "host-la57")]),
     "sys32": ("executed", [guest("sys32")]),
     "real16": ("executed", [guest("real16", "--pc")]),
