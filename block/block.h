@@ -34,10 +34,24 @@ struct block_req {
 	void *priv;                                   /* block layer's while in flight */
 };
 
+struct block_snapshot {
+	enum block_snapshot_op {
+		BLOCK_SNAPSHOT_FIND,   /* is there one? ERR_NOENT */
+		BLOCK_SNAPSHOT_SAVE,   /* what the disk has now; ERR_EXIST */
+		BLOCK_SNAPSHOT_REVERT, /* the disk has what it had then; ERR_NOENT */
+		BLOCK_SNAPSHOT_DELETE, /* ERR_NOENT */
+	} op;
+	const char *name; /* in this image; at most 255 bytes */
+	uint64_t time;    /* seconds since 1970; of SAVE */
+	bool resize;      /* REVERT: to another size too, else ERR_INVAL */
+};
+
 struct block_ops {
 	const char *name;
 	void (*submit)(struct block *b, struct block_req *req);
 	void (*close)(struct block *b); /* no requests in flight; flushes; frees */
+	int (*snapshot)(struct block *b, const struct block_snapshot *s, char *err,
+			size_t err_size); /* NULL: has none */
 };
 
 /* First member of each driver's own struct. */
@@ -58,6 +72,11 @@ int block_rw_sync(struct block *b, enum block_op op, uint64_t offset, void *buf,
 		  size_t len) attr_must_check;
 int block_flush_sync(struct block *b) attr_must_check;
 void block_close(struct block *b);
+/* Snapshots within the image; synchronous, and nobody submits requests meanwhile. A crash at any
+ * moment leaves the image as before or as after. err: one line for people. ERR_NOSYS: this format
+ * has none. */
+int block_snapshot(struct block *b, const struct block_snapshot *s, char *err,
+		   size_t err_size) attr_must_check;
 
 /* ---- opening, hosted only ---------------------------------------------------------------- */
 
@@ -143,6 +162,10 @@ int block_check(const char *path, bool repair, struct block_check *out, char *er
 /* Larger only, for qcow2; raw images may shrink. */
 int block_resize(const char *path, enum block_format format, uint64_t size, char *err,
 		 size_t err_size) attr_must_check;
+
+/* block_snapshot() on an image that nobody has open. */
+int block_snapshot_file(const char *path, const struct block_snapshot *s, char *err,
+			size_t err_size) attr_must_check;
 
 /* An empty raw image. */
 int block_create_raw(const char *path, uint64_t size, bool overwrite, char *err,

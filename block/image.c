@@ -186,6 +186,28 @@ int block_check(const char *path, bool repair, struct block_check *out, char *er
 	return e ? fail(err, err_size, path, err_str(e), e) : 0;
 }
 
+/* ---- snapshots ------------------------------------------------------------------------------------- */
+
+int block_snapshot_file(const char *path, const struct block_snapshot *s, char *err,
+			size_t err_size)
+{
+	bool write = s->op != BLOCK_SNAPSHOT_FIND;
+	struct chain_opts o = {0};
+	char why[300];
+	struct block *b;
+	int e = aio_create(NULL, true, &o.aio);
+
+	if (e)
+		return fail(err, err_size, path, err_str(e), e);
+	e = chain_open(&o, path, BLOCK_QCOW2, !write, &b, err, err_size);
+	aio_put(o.aio);
+	if (e)
+		return e;
+	e = block_snapshot(b, s, why, sizeof(why));
+	block_close(b);
+	return e ? fail(err, err_size, path, why, e) : 0;
+}
+
 /* ---- resizing -------------------------------------------------------------------------------------- */
 
 static int resize_raw(const char *path, uint64_t size, char *err, size_t err_size)

@@ -15,6 +15,7 @@ static const struct block_ops qcow2_ops = {
 	.name = "qcow2",
 	.submit = qcow2_submit,
 	.close = qcow2_close,
+	.snapshot = qcow2_snapshot,
 };
 
 static void destroy(struct qcow2 *q)
@@ -202,7 +203,7 @@ out:
 
 /* Threads that end the last requests may still be on their way out, and a commit that no request
  * waits for may be running. */
-static void wait_idle(struct qcow2 *q)
+void qcow2_wait_idle(struct qcow2 *q)
 {
 	plat_mutex_lock(&q->lock);
 	while (q->running || q->commit.stage != QC_IDLE) {
@@ -214,19 +215,30 @@ static void wait_idle(struct qcow2 *q)
 	plat_mutex_unlock(&q->lock);
 }
 
+int qcow2_settle(struct qcow2 *q)
+{
+	int err;
+
+	qcow2_wait_idle(q);
+	q->sync_mode = true;
+	do /* the counts that fall are written by a second one */
+		err = qcow2_commit_sync(q);
+	while (!err && qcow2_is_dirty(q));
+	if (!err)
+		err = bfile_sync(q->f);
+	q->sync_mode = false;
+	return err;
+}
+
 static void qcow2_close(struct block *b)
 {
 	struct qcow2 *q = container_of(b, struct qcow2, b);
 	int err = 0;
 
-	wait_idle(q);
-	if (!b->read_only) {
-		q->sync_mode = true;
-		do /* the counts that fall are written by a second one */
-			err = qcow2_commit_sync(q);
-		while (!err && qcow2_is_dirty(q));
-		if (!err)
-			err = bfile_sync(q->f);
+	if (b->read_only)
+		qcow2_wait_idle(q);
+	else {
+		err = qcow2_settle(q);
 		if (err)
 			plat_log(LOG_ERROR, "%s: not all could be written at the end: %s", b->name,
 				 err_str(err));

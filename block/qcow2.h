@@ -27,7 +27,7 @@
  * block, refcount table) are synchronous, under the lock.
  *
  * Entered by any thread. Files: qcow2.c (open, close), _meta (header, table entries), _cache,
- * _refcount, _io, _commit, _zip (compressed clusters), _check, _create. */
+ * _refcount, _io, _commit, _zip (compressed clusters), _check, _create, _snapshot. */
 #ifndef BLOCK_QCOW2_H
 #define BLOCK_QCOW2_H
 
@@ -84,6 +84,10 @@ int qcow2_check(struct block *b, bool repair, struct block_check *out) attr_must
 /* Takes back what says that the image is damaged or was not closed. */
 int qcow2_mark_sound(struct block *b) attr_must_check;
 int qcow2_resize(struct block *b, uint64_t size, char *err, size_t err_size) attr_must_check;
+
+/* See block_snapshot(). Nobody submits requests meanwhile. */
+int qcow2_snapshot(struct block *b, const struct block_snapshot *s, char *err,
+		   size_t err_size) attr_must_check;
 
 /* ---- inside -------------------------------------------------------------------------------- */
 
@@ -330,11 +334,16 @@ struct qcow2 {
 	struct qcommit commit;
 };
 
+/* qcow2.c */
+void qcow2_wait_idle(struct qcow2 *q);
+/* All that is in memory to the disk; the caller is alone with the image. */
+int qcow2_settle(struct qcow2 *q) attr_must_check;
+
 /* qcow2_meta.c */
 attr_printf(2, 3) void qcow2_damage(struct qcow2 *q, const char *fmt, ...);
 bool qcow2_meta_has(const struct qcow2 *q, uint64_t cluster, uint64_t n);
 int qcow2_meta_add(struct qcow2 *q, uint64_t cluster, uint64_t n) attr_must_check;
-int qcow2_meta_build(struct qcow2 *q, char *err, size_t err_size) attr_must_check;
+int qcow2_meta_build(struct qcow2 *q, char *err, size_t err_size) attr_must_check; /* anew */
 void qcow2_meta_del(struct qcow2 *q, uint64_t cluster, uint64_t n);
 int qtable_init(struct qtable *t, uint64_t off, uint32_t n) attr_must_check;
 void qtable_fini(struct qtable *t);
@@ -354,6 +363,7 @@ void qcache_unpin(struct qcow2 *q, struct qslot *s);
 /* What was loaded for w. */
 void qcache_release(struct qcow2 *q, struct qwait *w);
 void qcache_drop(struct qcache *c, uint64_t off, uint64_t len);
+void qcache_clear(struct qcache *c); /* all of it, clean and unused */
 void qcache_snapshot(struct qcache *c);
 void qcache_written(struct qcow2 *q, struct qcache *c, bool ok);
 void qcache_load(struct qslot *s);
@@ -364,6 +374,7 @@ void qzip_unpin(struct qcow2 *q, struct qzslot *z);
 int qzip_get(struct qcow2 *q, uint64_t entry, struct qwait *w, struct qctx *ctx,
 	     struct qzslot **out) attr_must_check;
 void qzip_load(struct qzslot *z);
+void qzip_clear(struct qcow2 *q); /* forgets all that was decompressed; nobody uses it */
 void qzip_range(const struct qcow2 *q, uint64_t entry, uint64_t *off, uint64_t *len);
 
 /* qcow2_wait.c; with the lock held */

@@ -251,6 +251,17 @@ void qcache_drop(struct qcache *c, uint64_t off, uint64_t len)
 	}
 }
 
+void qcache_clear(struct qcache *c)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct qslot *s = &c->slots[i];
+
+		BUG_ON(s->dirty || s->writing || s->pins || s->state == QSLOT_LOADING);
+		if (s->state == QSLOT_VALID)
+			empty(c, s);
+	}
+}
+
 void qcache_snapshot(struct qcache *c)
 {
 	uint32_t i;

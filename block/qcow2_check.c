@@ -5,21 +5,9 @@
  * without requests in flight and with nothing cached. */
 
 #include "base/str.h"
-#include "block/qcow2.h"
+#include "block/qcow2_count.h"
 
 #define MAX_TOLD 20
-
-struct check {
-	struct qcow2 *q;
-	struct block_check *out;
-	uint64_t n;      /* clusters of the file */
-	uint32_t *count; /* references found, a cluster each */
-	size_t mapped;
-	uint8_t *table;      /* one cluster: an L2 table */
-	uint64_t max;        /* what a stored count can say */
-	uint64_t structural; /* corruptions that are not of counts */
-	bool repair;
-};
 
 attr_printf(2, 3) static void tell(struct check *c, const char *fmt, ...)
 {
@@ -35,8 +23,7 @@ attr_printf(2, 3) static void tell(struct check *c, const char *fmt, ...)
 	plat_log(LOG_WARN, "%s: %s", c->q->b.name, text);
 }
 
-/* References to all clusters of a range; false: it is not in the file, or one has too many. */
-static bool add(struct check *c, const char *what, uint64_t off, uint64_t len)
+bool check_add(struct check *c, const char *what, uint64_t off, uint64_t len)
 {
 	uint64_t i, first = off >> c->q->cb, last;
 	bool ok = true;
@@ -66,13 +53,13 @@ static bool add(struct check *c, const char *what, uint64_t off, uint64_t len)
 static bool add_aligned(struct check *c, const char *what, uint64_t off, uint64_t len)
 {
 	if (off && IS_ALIGNED(off, c->q->cs))
-		return add(c, what, off, len);
+		return check_add(c, what, off, len);
 	tell(c, "%s at 0x%llx, which is no cluster", what, (unsigned long long)off);
 	c->structural++;
 	return false;
 }
 
-static void add_l2(struct check *c)
+static void add_entries(struct check *c)
 {
 	struct qcow2 *q = c->q;
 	uint64_t i, off, len;
@@ -86,7 +73,7 @@ static void add_l2(struct check *c)
 			/* Whole sectors are claimed, the file may end before the last does. */
 			if ((off >> q->cb) < c->n)
 				len = MIN(len, (c->n << q->cb) - off);
-			add(c, "compressed data", off, len);
+			check_add(c, "compressed data", off, len);
 			c->out->clusters++;
 			break;
 		case QK_ZERO:
@@ -103,8 +90,19 @@ static void add_l2(struct check *c)
 	}
 }
 
-/* An L1 table, the active one or a snapshot's. */
-static int add_l1(struct check *c, uint64_t l1, uint32_t n)
+int check_add_l2(struct check *c, uint64_t off)
+{
+	int err;
+
+	if (!add_aligned(c, "L2 table", off, c->q->cs))
+		return 0;
+	err = bfile_pread(c->q->f, off, c->table, (size_t)c->q->cs);
+	if (!err)
+		add_entries(c);
+	return err;
+}
+
+int check_add_l1(struct check *c, uint64_t l1, uint32_t n)
 {
 	uint8_t part[512];
 	uint32_t i;
@@ -121,12 +119,9 @@ static int add_l1(struct check *c, uint64_t l1, uint32_t n)
 				return err;
 		}
 		off = be64_get(part + (i % 64) * 8) & QE_OFFSET;
-		if (!off || !add_aligned(c, "L2 table", off, c->q->cs))
-			continue;
-		err = bfile_pread(c->q->f, off, c->table, (size_t)c->q->cs);
+		err = off ? check_add_l2(c, off) : 0;
 		if (err)
 			return err;
-		add_l2(c);
 	}
 	return 0;
 }
@@ -151,7 +146,7 @@ static int add_snapshots(struct check *c)
 			c->structural++;
 			return 0;
 		}
-		err = add_l1(c, be64_get(s + QS_L1_OFF), n);
+		err = check_add_l1(c, be64_get(s + QS_L1_OFF), n);
 		if (err)
 			return err;
 		pos += ALIGN_UP((uint64_t)QS_LEN + be32_get(s + QS_EXTRA_LEN) +
@@ -185,7 +180,7 @@ static int add_bitmap(struct check *c, uint64_t table, uint32_t n)
 	return 0;
 }
 
-static int add_bitmaps(struct check *c)
+int check_add_bitmaps(struct check *c)
 {
 	const struct qcow2_hdr *h = &c->q->h;
 	uint64_t pos = h->bitmaps_off, end = pos + h->bitmaps_size;
@@ -215,16 +210,16 @@ static int add_all(struct check *c)
 	uint32_t i;
 	int err;
 
-	add(c, "header", 0, q->cs);
+	check_add(c, "header", 0, q->cs);
 	add_aligned(c, "refcount table", q->rt.off, (uint64_t)q->h.reftable_clusters << q->cb);
 	for (i = 0; i < q->rt.n; i++)
 		if (q->rt.e[i])
 			add_aligned(c, "refcount block", q->rt.e[i], q->cs);
-	err = add_l1(c, q->h.l1_off, q->h.l1_size);
+	err = check_add_l1(c, q->h.l1_off, q->h.l1_size);
 	if (!err)
 		err = add_snapshots(c);
 	if (!err)
-		err = add_bitmaps(c);
+		err = check_add_bitmaps(c);
 	return err;
 }
 
@@ -381,35 +376,53 @@ static int write_tables(struct qcow2 *q)
 	return err;
 }
 
+int check_begin(struct check *c, struct qcow2 *q, struct block_check *out)
+{
+	unsigned bits = 1u << q->h.refcount_order;
+
+	memset(out, 0, sizeof(*out));
+	*c = (struct check){.q = q, .out = out};
+	c->n = (bfile_size(q->f) + q->cs - 1) >> q->cb;
+	c->max = bits == 64 ? UINT64_MAX : BIT64(bits) - 1;
+	if (c->n > BIT64(30))
+		return err_here(ERR_NOMEM);
+	c->mapped = (size_t)ALIGN_UP(c->n * 4 + 1, PAGE_SIZE);
+	c->count = plat_pages_alloc(c->mapped);
+	c->table = plat_alloc((size_t)q->cs);
+	if (c->count && c->table)
+		return 0;
+	check_end(c);
+	return err_here(ERR_NOMEM);
+}
+
+void check_end(struct check *c)
+{
+	if (c->count)
+		plat_pages_free(c->count, c->mapped);
+	plat_free(c->table);
+	c->count = NULL;
+	c->table = NULL;
+}
+
 int qcow2_check(struct block *b, bool repair, struct block_check *out)
 {
 	struct qcow2 *q = container_of(b, struct qcow2, b);
-	struct check c = {.q = q, .out = out, .repair = repair};
-	unsigned bits = 1u << q->h.refcount_order;
-	int err = 0;
+	struct check c;
+	int err;
 
-	memset(out, 0, sizeof(*out));
 	if (repair && b->read_only)
 		return err_here(ERR_ROFS);
-	c.n = (bfile_size(q->f) + q->cs - 1) >> q->cb;
-	c.max = bits == 64 ? UINT64_MAX : BIT64(bits) - 1;
-	if (c.n > BIT64(30))
-		return err_here(ERR_NOMEM);
-	c.mapped = (size_t)ALIGN_UP(c.n * 4 + 1, PAGE_SIZE);
-	c.count = plat_pages_alloc(c.mapped);
-	c.table = plat_alloc((size_t)q->cs);
-	if (!c.count || !c.table)
-		err = err_here(ERR_NOMEM);
-	if (!err)
-		err = add_all(&c);
+	err = check_begin(&c, q, out);
+	if (err)
+		return err;
+	c.repair = repair;
+	err = add_all(&c);
 	if (!err)
 		err = compare_all(&c);
 	if (!err)
 		err = check_flags(&c);
 	if (!err && repair)
 		err = write_tables(q);
-	if (c.count)
-		plat_pages_free(c.count, c.mapped);
-	plat_free(c.table);
+	check_end(&c);
 	return err;
 }

@@ -69,6 +69,7 @@ enum {
 	QS_L1_SIZE = 8,    /* u32 */
 	QS_ID_LEN = 12,    /* u16 */
 	QS_NAME_LEN = 14,  /* u16 */
+	QS_SECONDS = 16,   /* u32: since 1970; then ns, and the guest's clock: u64 */
 	QS_EXTRA_LEN = 36, /* u32 */
 	QS_LEN = 40,
 };

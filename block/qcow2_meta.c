@@ -512,6 +512,10 @@ int qcow2_meta_build(struct qcow2 *q, char *err, size_t err_size)
 
 	while (cap < MIN(want, bfile_size(q->f) >> q->cb) * 2 + 64)
 		cap *= 2;
+	if (q->meta) /* what was there before does not hold any more */
+		plat_pages_free(q->meta, (size_t)ALIGN_UP(q->meta_cap * 8, PAGE_SIZE));
+	q->meta = NULL;
+	q->meta_cap = q->meta_n = 0;
 	e = meta_resize(q, cap);
 	if (e) {
 		str_format(err, err_size, "out of memory");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* qcow2_zip.c: compressed clusters. The last few that were decompressed are kept, because guests
  * read in pieces smaller than a cluster. The key is the L2 entry itself; we never write compressed
- * clusters, so an entry that is gone does not come again with another content. */
+ * clusters, so an entry that is gone does not come again with another content but by a snapshot,
+ * which calls qzip_clear(). */
 
 #include "base/str.h"
 #include "block/qcow2.h"
@@ -124,6 +125,15 @@ int qzip_get(struct qcow2 *q, uint64_t entry, struct qwait *w, struct qctx *ctx,
 void qzip_load(struct qzslot *z)
 {
 	bfile_submit(z->q->f, &z->io);
+}
+
+void qzip_clear(struct qcow2 *q)
+{
+	for (struct qzslot *z = q->z; z < q->z + QZSLOTS; z++) {
+		BUG_ON(z->pins || z->state == QSLOT_LOADING);
+		z->key = 0;
+		z->state = QSLOT_EMPTY;
+	}
 }
 
 void qzip_unpin(struct qcow2 *q, struct qzslot *z)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* sync.c: waiting for a request, for tools and tests. */
 
+#include "base/str.h"
 #include "block/block.h"
 #include "plat/plat.h"
 
@@ -52,4 +53,12 @@ void block_close(struct block *b)
 {
 	if (b)
 		b->ops->close(b);
+}
+
+int block_snapshot(struct block *b, const struct block_snapshot *s, char *err, size_t err_size)
+{
+	if (b->ops->snapshot)
+		return b->ops->snapshot(b, s, err, err_size);
+	str_format(err, err_size, "its format (%s) has no snapshots", b->ops->name);
+	return err_here(ERR_NOSYS);
 }

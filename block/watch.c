@@ -423,7 +423,14 @@ static void watch_close(struct block *b)
 	free(w);
 }
 
-static const struct block_ops watch_ops = {"watch", watch_submit, watch_close};
+/* What rules have redirected is no part of it, as it is of no saved state. */
+static int watch_snapshot(struct block *b, const struct block_snapshot *s, char *err,
+			  size_t err_size)
+{
+	return block_snapshot(container_of(b, struct watch_block, b)->back, s, err, err_size);
+}
+
+static const struct block_ops watch_ops = {"watch", watch_submit, watch_close, watch_snapshot};
 
 static int open_scratch(void)
 {

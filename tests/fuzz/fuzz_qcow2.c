@@ -64,6 +64,16 @@ static void request(struct block *b, enum block_op op, uint64_t off, uint64_t le
 		abort();
 }
 
+static void snapshot(struct block *b, uint32_t what)
+{
+	const char *const names[] = {"a", "b"};
+	const struct block_snapshot s = {
+		.op = what % 4, .name = names[what / 4 % 2], .resize = true};
+	char err[300];
+
+	(void)!block_snapshot(b, &s, err, sizeof(err));
+}
+
 static void script(struct block *b, struct input *in)
 {
 	static uint8_t buf[MAX_IO];
@@ -75,6 +85,10 @@ static void script(struct block *b, struct input *in)
 			 len = 512 * (1 + take(in, 1) % 64);
 		uint64_t off = (uint64_t)where * 512;
 
+		if ((what & 0x70) == 0x70) {
+			snapshot(b, where);
+			continue;
+		}
 		if (what & 0x80) /* anywhere, also beyond the end */
 			off *= 1021;
 		else if (b->size)
