@@ -226,6 +226,14 @@ static uint64_t crystal_ns(uint64_t pulses)
 	       (pulses % CRYSTAL_HZ * NS_PER_SEC + CRYSTAL_HZ - 1) / CRYSTAL_HZ;
 }
 
+/* From now on, at the rate that register A says now. */
+static void periods_begin(struct mc146818 *rtc)
+{
+	unsigned pulses = period_pulses(rtc);
+
+	rtc->periods = pulses ? crystal_pulses(plat_now()) / pulses : 0;
+}
+
 /* Brings the flags of register C up to date. */
 static void flags_settle(struct mc146818 *rtc)
 {
@@ -333,8 +341,7 @@ static void control_write(struct mc146818 *rtc, unsigned index, uint8_t v)
 		registers_fill(rtc, ns_second(clock));
 	if (index == REG_A) {
 		rtc->cmos[REG_A] = v & 0x7f;
-		rtc->periods =
-			period_pulses(rtc) ? crystal_pulses(plat_now()) / period_pulses(rtc) : 0;
+		periods_begin(rtc);
 	} else {
 		if (v & B_SET)
 			v &= (uint8_t)~B_UIE; /* SET clears it */
@@ -493,7 +500,7 @@ static int mc146818_state(struct dev *dev, struct state_stream *st)
 	ST_SYNC(st, "rtc", 0, rtc_fields, rtc);
 	if (st->loading && !st->err) {
 		rtc->armed = 0;
-		rtc->periods = crystal_pulses(plat_now()) / period_pulses(rtc);
+		periods_begin(rtc);
 		rtc_update(rtc);
 	}
 	plat_mutex_unlock(&rtc->lock);
