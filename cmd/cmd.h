@@ -17,7 +17,7 @@ extern const unsigned cmd_count;
 /* Descriptions without functions, for generators of man pages and completion. */
 extern const struct command cmd_doctor, cmd_list, cmd_stop, cmd_kill, cmd_pause, cmd_resume,
 	cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot, cmd_type, cmd_key,
-	cmd_mouse, cmd_pack, cmd_image, cmd_insert, cmd_eject;
+	cmd_mouse, cmd_pack, cmd_image, cmd_insert, cmd_eject, cmd_snapshot;
 extern const struct command *const cmd_all[];
 extern const unsigned cmd_all_count;
 
@@ -43,6 +43,7 @@ int pack_main(int argc, char **argv);
 int image_main(int argc, char **argv);
 int insert_main(int argc, char **argv);
 int eject_main(int argc, char **argv);
+int snapshot_main(int argc, char **argv);
 
 /* Prints "vigia NAME: text" on stderr; gives 1. */
 int cmd_fail(const struct command *desc, const struct msg *msg);

@@ -46,6 +46,7 @@ FLAG_SETTER(verify)
 FLAG_SETTER(force)
 FLAG_SETTER(enter)
 FLAG_SETTER(relative)
+FLAG_SETTER(compress)
 
 static int set_name(void *target, const char *value, struct msg *msg)
 {
@@ -81,6 +82,15 @@ static int set_poweroff(void *target, const char *value, struct msg *msg)
 static const struct opt save_opts[] = {
 	{"keep", NULL, "let the VM go on; its disks then change, and restoring wants --force", NULL, 0,
 	 set_keep},
+	{"compress", NULL, "compress the memory: a smaller file, but restoring reads all of it first", NULL,
+	 0, set_compress},
+};
+static const struct opt snapshot_opts[] = {
+	{"compress", NULL, "save: compress the memory; going back then reads all of it first", NULL, 0,
+	 set_compress},
+	{"json", NULL, "list: print JSON", NULL, 0, set_json},
+	{"engine", "auto|soft|kvm", "restore, of a VM that does not run: what executes the guest (as then)",
+	 "auto|soft|kvm", 0, set_engine},
 };
 static const struct opt restore_opts[] = {
 	{"name", "NAME", "another name for the VM", NULL, 0, set_name},
@@ -195,12 +205,21 @@ const struct command cmd_restore = {
 	"restore", "FILE", "let a saved VM go on, in the foreground",
 	"Ends as vigia run does. The VM's memory is read from FILE while it is used: FILE must stay.",
 	restore_opts, ARRAY_SIZE(restore_opts), 1, 1};
+const struct command cmd_snapshot = {
+	"snapshot", "save|list|restore|delete NAME [SNAPSHOT]", "snapshots of a VM's memory and disks together",
+	"save NAME [SNAPSHOT]     take one of a running VM, which goes on; its disks must be qcow2 images\n"
+	"list NAME                the tree of its snapshots; * is the one that it came from\n"
+	"restore NAME SNAPSHOT    go back: a running VM at once, one that does not run is started, in the\n"
+	"                         foreground, as by vigia run\n"
+	"delete NAME SNAPSHOT     it goes, those that came from it stay\n"
+	"SNAPSHOT is a name or a number of the list.",
+	snapshot_opts, ARRAY_SIZE(snapshot_opts), 2, 3};
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,   &cmd_kill,
-	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor, &cmd_save,
-	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,    &cmd_mouse,
-	&cmd_pack,    &cmd_image,      &cmd_insert, &cmd_eject,
+	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,     &cmd_kill,
+	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor,   &cmd_save,
+	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,      &cmd_mouse,
+	&cmd_pack,    &cmd_image,      &cmd_insert, &cmd_eject,   &cmd_snapshot,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

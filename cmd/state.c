@@ -34,11 +34,13 @@ static void sync_folder(const char *path)
 }
 
 /* Lets the VM write; gives where the seal goes. */
-static int ask_save(int sock, int fd, bool keep, uint64_t *at, struct msg *msg)
+static int ask_save(int sock, int fd, const struct cmd_opts *o, uint64_t *at, struct msg *msg)
 {
 	json_t *answer;
-	int err = control_call_fd(sock, json_pack("{s:s, s:b}", "do", "save", "keep", keep), fd,
-				  SAVE_SECONDS, &answer, msg);
+	int err = control_call_fd(sock,
+				  json_pack("{s:s, s:b, s:b}", "do", "save", "keep", o->keep,
+					    "compress", o->compress),
+				  fd, SAVE_SECONDS, &answer, msg);
 
 	if (err)
 		return err;
@@ -61,10 +63,11 @@ static void end_vm(int sock)
 
 /* Sealed as that of a VM that went on, until its disks are closed: should we be killed in between,
  * the state is there, though it wants --force. */
-static int save_to(int sock, int fd, const char *temp, const char *path, bool keep, struct msg *msg)
+static int save_to(int sock, int fd, const char *temp, const char *path, const struct cmd_opts *o,
+		   struct msg *msg)
 {
 	uint64_t at;
-	int err = ask_save(sock, fd, keep, &at, msg);
+	int err = ask_save(sock, fd, o, &at, msg);
 
 	if (!err)
 		err = state_seal(fd, at, true, msg);
@@ -73,7 +76,7 @@ static int save_to(int sock, int fd, const char *temp, const char *path, bool ke
 	if (err)
 		return err;
 	sync_folder(path);
-	if (keep)
+	if (o->keep)
 		return 0;
 	end_vm(sock);
 	return state_seal(fd, at, false, msg);
@@ -130,7 +133,7 @@ int save_main(int argc, char **argv)
 	if (fd < 0)
 		err = msg_fail(&msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
 	else
-		err = save_to(sock, fd, temp, path, o.keep, &msg);
+		err = save_to(sock, fd, temp, path, &o, &msg);
 	if (err && fd >= 0 && !unlink(temp) && !o.keep)
 		go_on(args.arg[0]);
 	if (fd >= 0)

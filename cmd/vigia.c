@@ -10,19 +10,21 @@
 #include "ctl/def.h"
 #include "ctl/rundir.h"
 #include "ctl/runner.h"
+#include "ctl/snapshot.h"
 
 const struct cmd cmd_table[] = {
-	{&cmd_run, run_main},         {&cmd_list, list_main},
-	{&cmd_stop, stop_main},       {&cmd_kill, kill_main},
-	{&cmd_pause, pause_main},     {&cmd_resume, resume_main},
-	{&cmd_stats, stats_main},     {&cmd_console, console_main},
-	{&cmd_doctor, doctor_main},   {&cmd_history, history_main},
-	{&cmd_policy, policy_main},   {&cmd_save, save_main},
-	{&cmd_restore, restore_main}, {&cmd_screenshot, screenshot_main},
-	{&cmd_move, move_main},       {&cmd_type, type_main},
-	{&cmd_key, key_main},         {&cmd_mouse, mouse_main},
-	{&cmd_pack, pack_main},       {&cmd_image, image_main},
-	{&cmd_insert, insert_main},   {&cmd_eject, eject_main},
+	{&cmd_run, run_main},           {&cmd_list, list_main},
+	{&cmd_stop, stop_main},         {&cmd_kill, kill_main},
+	{&cmd_pause, pause_main},       {&cmd_resume, resume_main},
+	{&cmd_stats, stats_main},       {&cmd_console, console_main},
+	{&cmd_doctor, doctor_main},     {&cmd_history, history_main},
+	{&cmd_policy, policy_main},     {&cmd_save, save_main},
+	{&cmd_restore, restore_main},   {&cmd_screenshot, screenshot_main},
+	{&cmd_move, move_main},         {&cmd_type, type_main},
+	{&cmd_key, key_main},           {&cmd_mouse, mouse_main},
+	{&cmd_pack, pack_main},         {&cmd_image, image_main},
+	{&cmd_insert, insert_main},     {&cmd_eject, eject_main},
+	{&cmd_snapshot, snapshot_main},
 };
 const unsigned cmd_count = ARRAY_SIZE(cmd_table);
 
@@ -82,6 +84,8 @@ int run_main(int argc, char **argv)
 		status = cmd_fail(&cmd_run, &msg);
 	else if (help)
 		opt_print_help(&cmd_run), status = EXIT_OK;
+	else if (def.identity[0] && snapshots_recover_vm(def.name, &msg))
+		status = cmd_fail(&cmd_run, &msg);
 	else
 		status = runner_main(&def, &(struct runner_start){argc, argv, NULL});
 	vm_def_fini(&def);

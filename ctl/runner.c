@@ -27,6 +27,7 @@
 #include "ctl/report.h"
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
+#include "ctl/snapshot.h"
 #include "ctl/state.h"
 #include "ctl/typing.h"
 #include "ctl/watch.h"
@@ -230,12 +231,41 @@ static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *
 			err = msg_fail(msg, ERR_IO, "the disk %s cannot be flushed",
 				       r->be.disk[i]->name);
 	if (!err)
-		err = state_write(fd, r->vm, &r->origin, &end, msg);
+		err = state_write(fd, r->vm, &r->origin,
+				  json_is_true(json_object_get(args, "compress")), &end, msg);
 	/* Paused already, or going on: our own pause ends. */
 	vm_thaw(r->vm, err || keep || r->user_paused);
 	if (err)
 		return err;
 	r->user_paused = !keep || r->user_paused;
+	json_object_set_new(answer, "end", json_integer((json_int_t)end));
+	json_object_set_new(answer, "ms",
+			    json_integer((json_int_t)((plat_now() - started) / 1000000)));
+	return 0;
+}
+
+/* Memory and disks together. The descriptor is the state's file. */
+static int req_snapshot(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	const struct snapshot_vm v = {r->vm, &r->be, r->def, &r->origin, r->user_paused};
+	const char *op = json_string_value(json_object_get(args, "op"));
+	const char *tag = json_string_value(json_object_get(args, "tag"));
+	bool compress = json_is_true(json_object_get(args, "compress"));
+	uint64_t end = 0, started = plat_now();
+	int fd = r->control.passed, err;
+
+	if (!op || !tag || (fd < 0 && strcmp(op, "delete")))
+		return msg_fail(msg, ERR_INVAL, "snapshot: op, tag or the file is missing");
+	if (!strcmp(op, "save"))
+		err = snapshot_vm_save(&v, tag, fd, compress, &end, msg);
+	else if (!strcmp(op, "restore"))
+		err = snapshot_vm_restore(&v, tag, fd, msg);
+	else if (!strcmp(op, "delete"))
+		err = snapshot_vm_delete(&v, tag, msg);
+	else
+		err = msg_fail(msg, ERR_INVAL, "snapshot: save, restore or delete");
+	if (err)
+		return err;
 	json_object_set_new(answer, "end", json_integer((json_int_t)end));
 	json_object_set_new(answer, "ms",
 			    json_integer((json_int_t)((plat_now() - started) / 1000000)));
@@ -356,15 +386,25 @@ static const struct {
 	int (*fn)(struct runner *r, json_t *args, json_t *answer, struct msg *msg);
 	bool question;
 } requests[] = {
-	{"policy", req_policy},     {"rules", req_rules, true},
-	{"record", req_record},     {"status", req_status, true},
-	{"stats", req_stats, true}, {"stop", req_stop},
-	{"kill", req_kill},         {"pause", req_pause},
-	{"resume", req_resume},     {"screenshot", req_screenshot, true},
-	{"save", req_save},         {"move", req_move},
-	{"type", req_type},         {"key", req_key},
-	{"mouse", req_mouse},       {"typing", req_typing, true},
-	{"insert", req_insert},     {"eject", req_eject},
+	{"policy", req_policy},
+	{"rules", req_rules, true},
+	{"record", req_record},
+	{"status", req_status, true},
+	{"stats", req_stats, true},
+	{"stop", req_stop},
+	{"kill", req_kill},
+	{"pause", req_pause},
+	{"resume", req_resume},
+	{"screenshot", req_screenshot, true},
+	{"save", req_save},
+	{"move", req_move},
+	{"snapshot", req_snapshot},
+	{"type", req_type},
+	{"key", req_key},
+	{"mouse", req_mouse},
+	{"typing", req_typing, true},
+	{"insert", req_insert},
+	{"eject", req_eject},
 };
 
 /* Who asks for what, and what came of it. Mere questions are not noted. */
@@ -422,9 +462,10 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 			note_request(ctx, what, args, line, err, msg);
 		return err;
 	}
-	return msg_fail(msg, ERR_INVAL,
-			"unknown request: status, stats, stop, kill, pause, resume, "
-			"save, move, screenshot, type, key, mouse, insert, eject or console");
+	return msg_fail(
+		msg, ERR_INVAL,
+		"unknown request: status, stats, stop, kill, pause, resume, "
+		"save, snapshot, move, screenshot, type, key, mouse, insert, eject or console");
 }
 
 static int on_console(void *ctx, int fd, const char *early, size_t len)

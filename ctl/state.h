@@ -15,10 +15,10 @@ struct state_origin {
 	char *cwd;
 };
 
-/* Writes a frozen VM to an empty file and flushes it: everything but the seal. *end: where the seal
- * goes. */
-int state_write(int fd, struct vm *vm, const struct state_origin *origin, uint64_t *end,
-		struct msg *msg);
+/* Writes a frozen VM to an empty file and flushes it: everything but the seal. compress: its memory,
+ * which is then read before it runs again. *end: where the seal goes. */
+int state_write(int fd, struct vm *vm, const struct state_origin *origin, bool compress,
+		uint64_t *end, struct msg *msg);
 
 /* Writes the last sections, once the VM has ended: the disks as they are then, so that a restore
  * notices when somebody has used them meanwhile. kept: the VM goes on. */
@@ -33,10 +33,23 @@ struct state_file {
 /* Opens and checks all of it but the memory's contents; verify: these too. Goes to the folder where
  * the VM was started. */
 int state_file_open(const char *path, bool verify, struct state_file *out, struct msg *msg);
+/* The same with a file that is open, which stays the caller's; goes nowhere. */
+int state_file_from(int fd, struct state_file *out, struct msg *msg);
 void state_file_close(struct state_file *f);
+/* Is it of a machine like this one? */
+int state_file_fits(const struct state_file *f, struct vm *vm, struct msg *msg);
 /* Have its disks been changed since? */
 int state_file_check_disks(const struct state_file *f, const struct vm_def *def, struct msg *msg);
-/* Into a VM that was just created: memory is mapped from the file and read when it is used. */
+/* Into a VM that was just created, or one that is frozen, which becomes another then: memory is mapped
+ * from the file and read when it is used, or decompressed now. */
 int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg);
+
+/* Of a file that need not be complete: how its VM was started. */
+int state_read_origin(int fd, struct state_origin *out, struct msg *msg);
+void state_free_origin(struct state_origin *o);
+
+/* A mark in the file: its snapshot's disks are being made what they were. */
+int state_mark(int fd, bool set, struct msg *msg);
+bool state_marked(int fd);
 
 #endif

@@ -71,7 +71,9 @@ enum mon_life_op {
 	R(move)         \
 	R(type)         \
 	R(key)          \
-	R(mouse) R(console) R(status) R(stats) R(rules) R(screenshot) R(typing) R(insert) R(eject)
+	R(mouse)        \
+	R(console)      \
+	R(status) R(stats) R(rules) R(screenshot) R(typing) R(insert) R(eject) R(snapshot)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)

@@ -6,6 +6,7 @@
 #include "vm/save.h"
 
 #include "base/str.h"
+#include "vm/internal.h"
 #include "x86/cpuid.h"
 
 #define PARK_NS (30 * NS_PER_SEC)
@@ -226,6 +227,11 @@ static int check_shape(struct vm *vm, struct state_stream *st)
 	return 0;
 }
 
+int vm_state_fits(struct vm *vm, struct state_stream *st)
+{
+	return state_expect(st, "machine", SECTION_VERSION) ? st->err : check_shape(vm, st);
+}
+
 static unsigned dev_ordinal(struct vm *vm, const struct dev *dev)
 {
 	unsigned n = 0;
@@ -277,14 +283,17 @@ struct walk {
 	struct plat_task task;
 	struct plat_event done;
 	struct vm *vm;
-	struct state_stream *st;
+	struct state_stream *st; /* NULL: a reset */
 };
 
 static void walk_run(void *arg)
 {
 	struct walk *w = arg;
 
-	sections(w->vm, w->st);
+	if (w->st)
+		sections(w->vm, w->st);
+	else
+		vm_reset_frozen(w->vm);
 	plat_event_set(&w->done);
 }
 
@@ -295,7 +304,12 @@ static int walk(struct vm *vm, struct state_stream *st)
 	w.task.arg = &w;
 	plat_loop_post(vm->loop, &w.task);
 	plat_event_wait(&w.done, PLAT_FOREVER);
-	return st->err;
+	return st ? st->err : 0;
+}
+
+void vm_state_clear(struct vm *vm)
+{
+	(void)walk(vm, NULL);
 }
 
 int vm_state_save(struct vm *vm, struct state_stream *st)

@@ -16,9 +16,13 @@ void vm_thaw(struct vm *vm, bool resume);
 
 /* The sections of vCPUs and devices. Frozen. */
 int vm_state_save(struct vm *vm, struct state_stream *st) attr_must_check;
-/* Into a VM that was just created with the same shape, not started. On errors it is good for
+/* Makes a frozen VM as if it had just been created, for a load. */
+void vm_state_clear(struct vm *vm);
+/* Into a VM that was just created with the same shape, not started, or was cleared. On errors it is good for
  * nothing but vm_destroy(). Starts at the section after the present one, stops behind its last. */
 int vm_state_load(struct vm *vm, struct state_stream *st) attr_must_check;
+/* In section "machine": is the state of a machine like this one? */
+int vm_state_fits(struct vm *vm, struct state_stream *st) attr_must_check;
 
 /* Gives a frozen VM another engine. On errors it keeps its old one. */
 int vm_set_engine(struct vm *vm, const struct engine_ops *engine) attr_must_check;

@@ -59,6 +59,9 @@ struct engine_ops {
 	int (*set_state)(struct vcpu *vcpu);
 	/* RAM at [gpa, gpa+len) that holds translated code was written behind the engine's back. */
 	void (*memory_changed)(struct vm *vm, gpa_t gpa, uint64_t len);
+	/* All RAM holds something else, in other memory at the same addresses; all vCPUs are parked.
+	 * NULL: not needed. */
+	void (*memory_replaced)(struct vm *vm);
 	/* These pages have PGF_RO now: no vCPU may write to them directly any more. Any thread, a
 	 * vCPU's own in the middle of an instruction too. NULL: not needed. */
 	void (*memory_protected)(struct vm *vm, gpa_t gpa, uint64_t len);

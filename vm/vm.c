@@ -305,7 +305,7 @@ void vm_request_reset(struct vm *vm)
 		request_all(vm, REQ_PAUSE);
 }
 
-void vm_do_reset(struct vm *vm)
+static void reset_vcpus(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		struct vcpu *vcpu = vm->vcpu[i];
@@ -315,12 +315,28 @@ void vm_do_reset(struct vm *vm)
 		if (vcpu->intc)
 			vcpu->intc->reset(vcpu->intc_chip, false);
 	}
-	vm->reset_wanted = false;
-	plat_mutex_unlock(&vm->lock); /* the others stay parked: still paused */
-	/* In order of creation; a board's loader comes last and prepares memory and vCPU 0. */
+}
+
+/* In order of creation; a board's loader comes last and prepares memory and vCPU 0. */
+static void reset_devices(struct vm *vm)
+{
 	for (struct dev *dev = vm->devs; dev; dev = dev->next)
 		if (dev->cls->reset)
 			dev->cls->reset(dev);
+}
+
+void vm_reset_frozen(struct vm *vm)
+{
+	reset_vcpus(vm);
+	reset_devices(vm);
+}
+
+void vm_do_reset(struct vm *vm)
+{
+	reset_vcpus(vm);
+	vm->reset_wanted = false;
+	plat_mutex_unlock(&vm->lock); /* the others stay parked: still paused */
+	reset_devices(vm);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		if (vm->engine->set_state && vm->engine->set_state(vm->vcpu[i]))
 			vm_stop(vm, VM_FAILED, 0);

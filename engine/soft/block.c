@@ -195,6 +195,15 @@ static void empty_next(struct soft_vm *sv)
 	part_reset(p);
 }
 
+void soft_cache_forget(struct soft_vm *sv)
+{
+	plat_mutex_lock(&sv->lock);
+	empty_all(sv);
+	sv->cache->translations = 0;
+	sv->cache->generation++;
+	plat_mutex_unlock(&sv->lock);
+}
+
 void soft_cache_flush(struct soft_vcpu *v, bool all)
 {
 	struct soft_vm *sv = v->sv;

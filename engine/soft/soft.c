@@ -259,6 +259,19 @@ static void soft_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
 	}
 }
 
+static void soft_memory_replaced(struct vm *vm)
+{
+	struct soft_vm *sv = vm->engine_data;
+
+	soft_cache_forget(sv);
+	for (unsigned i = 0; i < sv->n_vcpus; i++) {
+		if (!sv->vcpu[i])
+			continue;
+		soft_mirrors_drop(sv->vcpu[i]);
+		soft_tlb_flush(&sv->vcpu[i]->cpu, FLUSH_ALL, 0, 0);
+	}
+}
+
 static void soft_debug_changed(struct vm *vm, bool breaks, bool watches)
 {
 	struct soft_vm *sv = vm->engine_data;
@@ -284,6 +297,7 @@ const struct engine_ops engine_soft = {
 	.get_state = soft_get_state,
 	.set_state = soft_set_state,
 	.memory_changed = soft_memory_changed,
+	.memory_replaced = soft_memory_replaced,
 	.memory_protected = soft_memory_protected,
 	.debug_changed = soft_debug_changed,
 };

@@ -169,6 +169,14 @@ void soft_spans_end(struct soft_vcpu *v)
 	memset(v->span, 0, sizeof(v->span));
 }
 
+/* They show memory that is the guest's no more. */
+void soft_mirrors_drop(struct soft_vcpu *v)
+{
+	soft_mirrors_free(v);
+	v->mirror_memory = NULL;
+	memset(v->mirror, 0, sizeof(v->mirror));
+}
+
 void soft_mirrors_free(struct soft_vcpu *v)
 {
 	plat_pages_free(v->mirror_memory, MIRRORS * MIRROR_PAGES * PAGE_SIZE);

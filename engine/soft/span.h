@@ -17,5 +17,6 @@ hva_t soft_extent(struct soft_vcpu *v, gva_t va, bool write, gva_t *from, uint64
 /* Something leaves the TLBs, or others take their place. */
 void soft_spans_end(struct soft_vcpu *v);
 void soft_mirrors_free(struct soft_vcpu *v);
+void soft_mirrors_drop(struct soft_vcpu *v); /* its vCPU is parked */
 
 #endif

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""save and restore: random moments of a boot and of work with disk and network, 1 and 4 CPUs; the
-guest checks its sums and its clock; saves that are interrupted; files that are damaged.
+"""save and restore: random moments of a boot, of work in YMM registers (avxwork.c), with disk and network,
+1 and 4 CPUs; the guest checks its sums and its clock; plain and compressed files; saves that are
+interrupted, or find no room; files that are damaged.
 
 VIGIA_SAVE_ROUNDS: how many rounds of each kind (2)."""
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import tempfile
@@ -22,11 +24,20 @@ print(f"seed {seed}")
 
 
 def save(name, path, *args):
+    if rnd.randrange(3) == 0:
+        args += ("--compress",)
     status, _, err = vt.vigia("save", name, path, *args)
     vt.check(status == 0, f"save {os.path.basename(path)} {err.strip()}")
 
 
-# Sums over memory in the background, AVX through the kernel's checksums, and a clock that must not run back.
+def initrd():
+    program = os.path.join(work.path, "avxwork")
+    subprocess.run(["cc", "-O2", "-static", "-mavx2", "-o", program,
+                    os.path.join(os.path.dirname(os.path.abspath(__file__)), "avxwork.c")], check=True)
+    return vt.initramfs("--name", "savework", "--add", program)
+
+
+# Sums over memory in the background, AVX beside, and a clock that must not run back.
 WORK = r"""
 work() { a=$(dd if=/dev/urandom bs=64k count=8 2>/dev/null | tee /tmp/r$1 | sha256sum); n=0; last=0
 while true; do n=$((n+1)); b=$(sha256sum < /tmp/r$1); [ "$a" = "$b" ] || echo WRONG''SUM; t=$(cut -d. -f1 /proc/uptime)
@@ -35,9 +46,11 @@ while true; do n=$((n+1)); b=$(sha256sum < /tmp/r$1); [ "$a" = "$b" ] || echo WR
 
 with vt.Workdir() as work:
     state = work.file("vm.state")
+    has_avx = " avx2 " in open("/proc/cpuinfo", encoding="ascii").read()
+    guest = ["--kernel", vt.kernel(), "--initrd", initrd(), "--append", "console=ttyS0 vigia.end=shell"]
     for cpus in ("1", "4"):
         # During the boot: several times the same VM.
-        vm = vt.VM("--net", "none", "--name", "boot", "--cpus", cpus, *vt.busybox("vigia.end=shell"))
+        vm = vt.VM("--net", "none", "--name", "boot", "--cpus", cpus, *guest)
         output = b""
         for _ in range(ROUNDS):
             time.sleep(rnd.uniform(0.3, 0.9))
@@ -56,6 +69,9 @@ with vt.Workdir() as work:
                 vm.send(line + "\n")
             for i in range(int(cpus)):
                 vm.send(f"work {i} &\n")
+            if has_avx:
+                vm.send("avxwork &\n")
+                vm.expect(r"alive avx", 60)
             vm.expect(r"alive0", 60)
             vm.send("cat /proc/uptime\n")
             vm.expect(r"\n(\d+\.\d+) ", 30)
@@ -64,6 +80,8 @@ with vt.Workdir() as work:
         for _ in range(ROUNDS):
             with vt.restored(state) as vm:
                 vm.expect(r"alive0", 60)
+                if has_avx:
+                    vm.expect(r"alive avx", 60)
                 time.sleep(rnd.uniform(0, 0.5))
                 save("boot", state)
                 vm.process.wait(20)
@@ -93,6 +111,16 @@ with vt.Workdir() as work:
             status, _, err = vt.vigia("save", "boot", "/dev/full/x")
             vt.check(status == 1 and "cannot write" in err, "a save to nowhere is refused")
             vm.expect(r"alive0", 60)
+            files = len(os.listdir(work.path))
+            # No room: behind its 66th MiB the VM's files take nothing.
+            for how in ((), ("--compress",)):
+                resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, (66 << 20, resource.RLIM_INFINITY))
+                status, _, err = vt.vigia("save", "boot", state, *how)
+                resource.prlimit(vm.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                vt.check(status == 1 and os.stat(state).st_ino == before.st_ino and len(os.listdir(work.path)) == files,
+                         f"a save without room leaves the file of before: {err.strip()}")
+                vm.position = len(vm.output)
+                vm.expect(r"alive0", 60)
             vm.process.kill()
 
     # A disk and the network under load; the disk is what the guest has written, whenever it was saved.

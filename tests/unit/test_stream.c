@@ -225,6 +225,8 @@ static void use(struct vm *vm)
 	bus_write(&vm->mmio, 0, 0xfee00380, 4, 1000000);
 	bus_write(&vm->pio, 0, 0xcf8, 4, 0x80000804);
 	bus_write(&vm->pio, 0, 0xcfc, 2, 6);
+	bus_write(&vm->pio, 0, 0x70, 1, 0x0a); /* RTC without a rate */
+	bus_write(&vm->pio, 0, 0x71, 1, 0x20);
 	(void)vm->vcpu[0]->msr_write(vm->vcpu[0], 0x4b564d01, 0x1001);
 	for (unsigned i = 0; i < 16; i++)
 		s->gpr[i] = i * UINT64_C(0x123456789abcdef);
@@ -252,6 +254,47 @@ static void test_machine(void **state)
 	assert_int_equal(b->vcpu[0]->state->gpr[15], a->vcpu[0]->state->gpr[15]);
 	/* and the timers run on: the PIT ticks */
 	assert_true(fake_next_timer() != PLAT_FOREVER);
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
+/* What a guest may do that the saved one had not done: scribble over all ports and chips. */
+static void use_otherwise(struct vm *vm)
+{
+	uint32_t v = 12345;
+
+	for (unsigned port = 0; port < 0x700; port++)
+		for (unsigned i = 0; i < 3; i++, v = v * 1664525 + 1013904223)
+			if (port != 0xcf9 && (port & ~1u) != 0x64) /* resets */
+				bus_write(&vm->pio, 0, port, 1, v >> 24);
+	for (unsigned off = 0; off < 0x400; off += 16, v = v * 1664525 + 1013904223)
+		bus_write(&vm->mmio, 0, 0xfee00000 + off, 4, off == 0x300 ? 0 : v);
+	for (unsigned i = 0; i < 16; i++)
+		vm->vcpu[0]->state->gpr[i] = ~(uint64_t)i;
+	fake_advance(50000000);
+}
+
+/* Into a VM that has run, once it is cleared: the same as into a new one. */
+static void test_over_another(void **state)
+{
+	struct srig_file *one = file_new(), *two = file_new();
+	struct vm *a, *b;
+	char why[200];
+
+	fake_reset();
+	a = srig_build();
+	b = srig_build();
+	use_otherwise(b);
+	use(a);
+	save_vm(a, one);
+	vm_state_clear(b);
+	if (load_vm(b, one, why))
+		fail_msg("%s", why);
+	save_vm(b, two);
+	assert_int_equal(one->len, two->len);
+	for (size_t i = 0; i < one->len; i++)
+		if (one->buf[i] != two->buf[i])
+			fail_msg("byte %zu of %zu differs", i, one->len);
 	vm_destroy(a);
 	vm_destroy(b);
 }
@@ -420,11 +463,12 @@ static void test_width(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),         cmocka_unit_test(test_cut_and_damaged),
-		cmocka_unit_test(test_ranges),         cmocka_unit_test(test_fixture),
-		cmocka_unit_test(test_machine),        cmocka_unit_test(test_other_shape),
-		cmocka_unit_test(test_impossible_cpu), cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_components),     cmocka_unit_test(test_width),
+		cmocka_unit_test(test_fields),      cmocka_unit_test(test_cut_and_damaged),
+		cmocka_unit_test(test_ranges),      cmocka_unit_test(test_fixture),
+		cmocka_unit_test(test_machine),     cmocka_unit_test(test_over_another),
+		cmocka_unit_test(test_other_shape), cmocka_unit_test(test_impossible_cpu),
+		cmocka_unit_test(test_vectors),     cmocka_unit_test(test_components),
+		cmocka_unit_test(test_width),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
