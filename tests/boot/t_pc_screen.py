@@ -84,9 +84,12 @@ def picture(w, mode, size, want, step, *options, old=False):
         status, _, err = vt.vigia("screenshot", name, png)
         vt.check(status == 0, f"screenshot: {err}")
         time.sleep(0 if old else 1.5)  # the history looks once a second
-        vt.vigia("kill", name)
-        vm.wait(30)
+        status, _, err = vt.vigia(*(("save", name, w.file("state")) if old else ("kill", name)))
+        vt.check(status == 0, f"the VM has ended {err}")
+        vm.process.wait(30)
     got_w, got_h, rows = screen.read_png(png)
+    if old:
+        restored(w, name, (got_w, got_h, rows))
     vt.check((got_w, got_h) == size, f"mode {mode:x}: {got_w} x {got_h}")
     for y in range(0, got_h, step):
         for x in range(0, got_w, step):
@@ -97,6 +100,17 @@ def picture(w, mode, size, want, step, *options, old=False):
     print(f"ok: mode {mode:x}")
     if not old:
         history(w, name, mode, size, rows)
+
+
+def restored(w, name, picture_before):
+    """The guest does not draw again: memory and registers of the screen are all there is."""
+    with vt.restored(w.file("state")) as vm:
+        deadline = time.monotonic() + 30 * vt.PATIENCE
+        while vt.vigia("screenshot", name, w.file("again.png"))[0] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        vt.check(screen.read_png(w.file("again.png")) == picture_before, "restored, it shows the same")
+        vt.vigia("kill", name)
+        vm.process.wait(30)
 
 
 def history(w, name, mode, size, rows):
@@ -142,6 +156,7 @@ def main():
         picture(w, 0x10, (640, 350), planar(640, False), 3, old=True)
         picture(w, 0x12, (640, 480), planar(640, False), 3, old=True)
         picture(w, 0x144, (1024, 768), want_vbe, 5)
+        picture(w, 0x144, (1024, 768), want_vbe, 5, old=True)
         status, _, err = vt.vigia("run", "--kernel", "k", "--display", "vga")
         vt.check(status == 1 and "needs a PC" in err, f"a screen without a PC: {err}")
 
