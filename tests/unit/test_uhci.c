@@ -424,8 +424,11 @@ static void test_queues(void **state)
 		if (i < 2)
 			put(TD + 32 * i, TD + 32 * (i + 1)); /* without depth */
 	}
+	out(4, 2, 0xf);
+	fake_advance(1 * MS);
 	put(QH + 4, TD);
-	fake_advance(17 * MS);
+	out(4, 2, 0xf);
+	fake_advance(1 * MS);
 	/* around the ring within a frame */
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(word(TD + 32 * i + 4) & 0xff07ff, 7);
