@@ -283,8 +283,11 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 	enum soft_ctx ctx = soft_ctx(v);
 	struct cpu_exc saved = v->cpu.exc;
 	struct cpu_xlate x;
+	bool live = v->fpu_live;
 	int err = cpu_walk(&v->cpu, gva, write ? ACCESS_WRITE : ACCESS_READ, ctx == CTX_USER, &x);
 
+	if (unlikely(live && !v->fpu_live)) /* a table was a device's; translated code goes on */
+		soft_fpu_load(v);
 	soft_stored(v); /* what it meant to store was not */
 	if (err) {
 		v->stats.miss_fault++;

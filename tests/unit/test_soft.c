@@ -118,6 +118,50 @@ static void self_modifying(void **state)
 	}
 }
 
+/* A page table that is a device's: to ask it, the FP registers are put aside in the middle of a block. */
+static uint64_t table_read(void *dev, uint64_t off, unsigned size)
+{
+	return RIG_DATA | 0x67;
+}
+
+static void table_write(void *dev, uint64_t off, unsigned size, uint64_t v)
+{
+}
+
+static void table_of_a_device(void **state)
+{
+	static const struct bus_region region = {.name = "table",
+						 .base = 0xfe000000,
+						 .len = 4096,
+						 .min = 1,
+						 .max = 8,
+						 .read = table_read,
+						 .write = table_write};
+	static const uint8_t prog[] = {
+		0x66, 0x48, 0x0f, 0x6e, 0xc0, /* movq xmm0, rax */
+		0x48, 0x8b, 0x19,             /* mov rbx, [rcx] */
+		0x48, 0x8b, 0x71, 0x08,       /* mov rsi, [rcx + 8] */
+		0x66, 0x48, 0x0f, 0x7e, 0xc2, /* movq rdx, xmm0 */
+		0xf4,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		assert_int_equal(bus_map(&r.vm->mmio, &region, NULL), 0);
+		rig_put64(&r, RIG_PD + 8 * 8, region.base | 0x27);
+		rig_put64(&r, RIG_DATA, 0x1234);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		r.s->gpr[RAX] = 0x5678;
+		r.s->gpr[RCX] = 0x1000000;
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		assert_int_equal(r.s->gpr[RBX], 0x1234);
+		assert_int_equal(r.s->gpr[RDX], 0x5678);
+		rig_close(&r);
+	}
+}
+
 /* Divide error, page fault, misaligned MOVAPS: precise frames */
 static void faults(void **state)
 {
@@ -670,12 +714,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops),          cmocka_unit_test(calls),
-		cmocka_unit_test(self_modifying), cmocka_unit_test(faults),
-		cmocka_unit_test(mapped_twice),   cmocka_unit_test(conflicts),
-		cmocka_unit_test(ahead_modified), cmocka_unit_test(strings),
-		cmocka_unit_test(mirrors),        cmocka_unit_test(memos),
-		cmocka_unit_test(many_memos),     cmocka_unit_test(growth),
-		cmocka_unit_test(many_strings),   cmocka_unit_test(profile),
+		cmocka_unit_test(self_modifying), cmocka_unit_test(table_of_a_device),
+		cmocka_unit_test(faults),         cmocka_unit_test(mapped_twice),
+		cmocka_unit_test(conflicts),      cmocka_unit_test(ahead_modified),
+		cmocka_unit_test(strings),        cmocka_unit_test(mirrors),
+		cmocka_unit_test(memos),          cmocka_unit_test(many_memos),
+		cmocka_unit_test(growth),         cmocka_unit_test(many_strings),
+		cmocka_unit_test(profile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
