@@ -47,12 +47,17 @@ def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeo
             m.expect(rb"VIGIA init uptime=([0-9.]+)\s")
             began, up = time.monotonic(), float(m.match.group(1))
             profile = Profile(bench.hosts, host)
+            if bench.cpu_per:
+                m.expect(rb"BENCH-BEGINS")
+                cpu = m.cpu()
             m.expect(rb"VIGIA end uptime=([0-9.]+)\s", timeout)
             outside, inside = time.monotonic() - began, float(m.match.group(1)) - up
             profile.show(workload)
             if abs(inside - outside) > max(0.05, 0.02 * outside):
                 note(f"bench: {workload}: {host}: the guest's clock says {inside:.2f} s, the host's {outside:.2f} s")
             text = m.out.decode(errors="replace")
+            if bench.cpu_per:
+                bench.cpu_per(host, m.cpu() - cpu, text)
         taker.take(host, text)
         if "BENCH" not in text:
             raise RuntimeError("it printed no figure: " + text[-400:])

@@ -23,19 +23,30 @@ net() {
 		END { if (!ok) print "BENCH-FAILED " name ": iperf3 said " last }'
 }
 
-do_fio4k() {
+do_read4k() {
 	disk disk-randread-4k randread 4k 32 8
+}
+do_write4k() {
 	disk disk-randwrite-4k randwrite 4k 32 49
 }
 do_fio() {
-	do_fio4k
+	do_read4k
+	do_write4k
 	disk disk-read-128k read 128k 8 8
 	disk disk-write-128k write 128k 8 49
 }
-do_iperf3() {
+do_send() {
 	net net-to-host
+}
+do_receive() {
 	net net-from-host -R
 }
+do_iperf3() {
+	do_send
+	do_receive
+}
+
+echo BENCH-BEGINS
 
 for p in ${*:-fio iperf3}; do
 	"do_$p"

@@ -102,6 +102,11 @@ class Machine:
                                    + self.errors.read()[-600:].decode(errors="replace"))
             self.out += data
 
+    def cpu(self):
+        """Seconds of CPU time so far."""
+        with open(f"/proc/{self.p.pid}/stat", encoding="ascii") as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
     def close(self):
         if self.p.poll() is None:
             self.p.send_signal(signal.SIGKILL)
