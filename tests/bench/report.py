@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """report.py: what was measured, as a table of ratios, by class against the goals, as JSON and in
 doc/benchmarks.md. All figures are times (or bytes): less is better."""
+import copy
 import json
 import os
 import re
@@ -116,11 +117,20 @@ def draw(bench, path):
         note(f"bench: a chart is in {path}")
 
 
+# What takes minutes has a section and a chart of its own, so that each may be measured alone.
+LONG = ("program", "io")
+SECTIONS = (("Figures", "benchmarks.svg", lambda cls: cls not in LONG),
+            ("Programs and I/O", "benchmarks-programs.svg", lambda cls: cls in LONG))
+
+
 def record(bench):
-    """Replaces the sections of figures in doc/benchmarks.md, and the chart beside it."""
-    if bench.results:
-        draw(bench, os.path.join(ROOT, "doc/benchmarks.svg"))
-        replace("Figures", figures(bench))
+    """Replaces the sections of what was measured in doc/benchmarks.md, and their charts."""
+    for title, picture, inside in SECTIONS:
+        part = copy.copy(bench)
+        part.results = {w: r for w, r in bench.results.items() if inside(bench.classes[w])}
+        if part.results:
+            draw(part, os.path.join(ROOT, "doc", picture))
+            replace(title, figures(part, picture))
     if bench.monitor:
         replace("History and policy", where(bench) + list(monitor.lines(bench)))
 
@@ -144,14 +154,16 @@ def where(bench):
             "```", "./bench " + " ".join(sys.argv[1:]), "```", ""]
 
 
-def figures(bench):
+def figures(bench, picture):
     lines = where(bench) + [
-             "![as a chart](benchmarks.svg)", "",
+             f"![as a chart]({picture})", "",
              "| class, geometric means | rows | vigia/native | TCG/vigia | slowest beside TCG | goal |", "|---|---|---|---|---|---|"]
     for cls, rows, n, t, slowest, least, verdict in by_class(bench):
         lines.append(f"| {CLASSES[cls][0]} | {rows} | {cell(n, 0, 2).strip()} | {cell(t, 0, 2).strip()} | "
                      + (f"{slowest} {least:.2f}" if slowest else "") + f" | {goal_text(cls)}: {verdict} |")
-    lines += ["", "; ".join(limits(bench)) + ".", "", "| workload | unit | vigia | TCG | native | TCG/vigia | vigia/native |", "|---|---|---|---|---|---|---|"]
+    if limits(bench):
+        lines += ["", "; ".join(limits(bench)) + "."]
+    lines += ["", "| workload | unit | vigia | TCG | native | TCG/vigia | vigia/native |", "|---|---|---|---|---|---|---|"]
     for w, m in medians(bench).items():
         v, t, n = m.get("vigia"), m.get("tcg"), m.get("native")
         lines.append(f"| {w} | {bench.units[w]} | " + " | ".join(f"{x:.3f}" if x is not None else "" for x in (v, t, n))
