@@ -31,7 +31,7 @@ static bool emit_far(struct tr *t, uint64_t target, uint32_t mode)
 	if (tr_legacy(t))
 		target = (uint32_t)target;
 	if (t->ctx == CTX_USER) {
-		uint32_t index = (uint32_t)(target % JC_ENTRIES);
+		uint32_t index = jc_index(t->sv, target);
 
 		asm_mov_ri(&t->a, T0, target);
 		asm_mov_ri(&t->a, T1, index);
@@ -202,7 +202,9 @@ bool emit_loop(struct tr *t, const struct insn *in)
 /* Goes to the guest's RIP in T0. */
 static void emit_lookup(struct tr *t)
 {
-	asm_movzx16(&t->a, T1, T0);
+	if (t->sv->bmi2)
+		asm_rorx(&t->a, T1, T0, JC_SHIFT);
+	asm_movzx16(&t->a, T1, t->sv->bmi2 ? T1 : T0);
 	line_jump(t, 9);
 	asm_jmp_gs(&t->a, T1, (int32_t)GS_JCODE(JC_SET(t->mode)));
 }

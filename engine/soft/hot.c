@@ -57,5 +57,5 @@ void soft_sample(struct soft_vcpu *v)
 		start_over(v);
 	v->heat[k]++;
 	if (v->heat[k] == HOT || v->heat[k] == BUSY)
-		soft_jumps_flush_view(v, v->view);
+		soft_jumps_flush_page(v, soft_linear(v));
 }

@@ -2,7 +2,7 @@
 /* jumps.c: per-vCPU jump caches (indirect jumps, returns) and slots (jumps to other pages).
  *
  * Both say which code a linear address leads to in this vCPU's current mappings, so they are
- * emptied like a TLB. A cache's entry for the low 16 bits of RIP is jcode, the far entry of a block,
+ * emptied like a TLB. A cache's entry for 16 bits of RIP is jcode, the far entry of a block,
  * or the trampoline that looks further, and jntag, minus the RIP that this is for; the block compares.
  * A cache is for one mode: it is emptied when that is another. Entries are filled under the lock by
  * their own thread; others clear single words, under the lock too. */
@@ -144,6 +144,13 @@ void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 	view->global_code = false;
 }
 
+void soft_jumps_flush_page(struct soft_vcpu *v, uint64_t rip)
+{
+	rip &= ~PAGE_MASK;
+	for (uint32_t i = 0; i < PAGE_SIZE; i += v->sv->bmi2 ? 1u << JC_SHIFT : 1)
+		put(v->view->gs, GS_JCODE(JC_USER) + jc_index(v->sv, rip + i) * 8, jc_empty(v));
+}
+
 void soft_jumps_flush(struct soft_vcpu *v)
 {
 	soft_jumps_flush_shared(v, false);
@@ -193,7 +200,7 @@ static uint64_t far_entry(const struct soft_vm *sv, const struct soft_block *b)
 
 void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global)
 {
-	uint32_t set = JC_SET(b->mode), index = rip % JC_ENTRIES;
+	uint32_t set = JC_SET(b->mode), index = jc_index(v->sv, rip);
 	uint8_t *gs = v->view->gs;
 
 	if (set == JC_USER) {
@@ -217,7 +224,7 @@ void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_bl
 
 const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode)
 {
-	uint32_t set = JC_SET(mode), index = rip % JC_ENTRIES;
+	uint32_t set = JC_SET(mode), index = jc_index(v->sv, rip);
 	uint8_t *gs = v->view->gs;
 	uint64_t code = get(gs, GS_JCODE(set) + index * 8);
 	const uint8_t *far = (const uint8_t *)code;
@@ -231,7 +238,7 @@ const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode)
 
 static void forget_at(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint64_t rip, uint64_t code)
 {
-	uint32_t off = GS_JCODE(set) + (uint32_t)(rip % JC_ENTRIES) * 8;
+	uint32_t off = GS_JCODE(set) + jc_index(v->sv, rip) * 8;
 
 	if (get(gs, off) == code)
 		put(gs, off, jc_empty(v));
@@ -241,7 +248,7 @@ static void forget_user(struct soft_vcpu *v, const struct soft_block *b)
 {
 	uint64_t code = far_entry(v->sv, b);
 	/* Wherever the page is mapped: the low 12 bits of RIP are known. */
-	uint32_t n = MODE_IS_PIC(b->mode) ? JC_ENTRIES / PAGE_SIZE : 1;
+	uint32_t n = MODE_IS_PIC(b->mode) ? (JC_ENTRIES << JC_SHIFT) / PAGE_SIZE : 1;
 
 	for (unsigned i = 0; i < VIEWS; i++)
 		for (uint32_t k = 0; k < n; k++)

@@ -69,6 +69,8 @@ enum soft_ctx {
 /* Jump caches: user code has one, the kernel one for each of its modes that alternate. */
 #define JC_ENTRIES 65536u
 #define JC_BYTES   (JC_ENTRIES * 8u)
+/* RIP's lowest bits that do not count: functions begin at multiples of 16, and returns lie 5 bytes apart mostly */
+#define JC_SHIFT   2u
 #define JC_KERNELS 4u
 #define JC_USER    JC_KERNELS
 #define JC_SET(mode)                  \
@@ -283,6 +285,12 @@ struct soft_vm {
 	uint8_t flags_computed; /* FLAGS_* */
 	struct x86_xsave xinit; /* host's default FP state */
 };
+
+/* Where RIP is in a jump cache. Without BMI2 no shift spares the flags. */
+static inline uint32_t jc_index(const struct soft_vm *sv, uint64_t rip)
+{
+	return (uint32_t)(sv->bmi2 ? rip >> JC_SHIFT : rip) & (JC_ENTRIES - 1);
+}
 
 /* A guest's flags that live in the host's */
 #define FL_NATIVE (FL_ARITH | FL_DF)

@@ -15,6 +15,8 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view);
 void soft_tlb_clear(struct soft_vcpu *v, uint32_t index); /* in all tables of all views */
 void soft_jumps_flush_shared(struct soft_vcpu *v, bool global);
 void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view);
+/* What the current one's jump cache has of one page */
+void soft_jumps_flush_page(struct soft_vcpu *v, uint64_t rip);
 
 static inline bool bit_get(const uint8_t *map, uint32_t n)
 {

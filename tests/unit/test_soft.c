@@ -238,6 +238,40 @@ static void mapped_twice(void **state)
 	}
 }
 
+/* A page that is mapped at 80 places, called at each, changed by a store to one, and called again at each: old code is
+ * nowhere. */
+static void changed_everywhere(void **state)
+{
+	static const uint8_t prog[] = {
+		0x31, 0xc0,                               /* xor eax, eax */
+		0xba, 0x02, 0x00, 0x00, 0x00,             /* mov edx, 2 */
+		0xb9, 0x50, 0x00, 0x00, 0x00,             /* 1: mov ecx, 80 */
+		0xbe, 0x00, 0x00, 0x50, 0x00,             /* mov esi, 500000h */
+		0xff, 0xd6,                               /* 2: call rsi */
+		0x81, 0xc6, 0x00, 0x10, 0x00, 0x00,       /* add esi, 1000h */
+		0xff, 0xc9, 0x75, 0xf4,                   /* dec ecx; jnz 2b */
+		0xc6, 0x86, 0x02, 0xf0, 0xff, 0xff, 0x03, /* mov byte [rsi - 1000h + 2], 3 */
+		0xff, 0xca, 0x75, 0xdf,                   /* dec edx; jnz 1b */
+		0xcc,
+	};
+	static const uint8_t function[] = {0x83, 0xc0, 0x01, 0xc3}; /* add eax, 1; ret */
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		code(&r, RIG_CODE, prog, sizeof(prog));
+		code(&r, 0x440000, function, sizeof(function));
+		for (gva_t va = 0x500000; va < 0x550000; va += PAGE_SIZE)
+			*rig_pte(&r, va) = 0x440000 | 0x67;
+		rig_reset(&r, true);
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		assert_int_equal(r.s->rip, RIG_HANDLER + VEC_BP * 16 + 1);
+		assert_int_equal(r.s->gpr[RAX], 80 * 1 + 80 * 3);
+		rig_close(&r);
+	}
+}
+
 /* Two targets that share an entry of the jump cache, one of which reads the flags: the other must not
  * have changed them when it finds that it is not meant. */
 static void conflicts(void **state)
@@ -261,11 +295,11 @@ static void conflicts(void **state)
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
 		code(&r, RIG_CODE, prog, sizeof(prog));
 		code(&r, 0x440080, writes, sizeof(writes));
-		code(&r, 0x450080, reads, sizeof(reads));
+		code(&r, 0x480080, reads, sizeof(reads));
 		for (unsigned user = 0; user < 2; user++) {
 			rig_reset(&r, user);
 			r.s->gpr[RSI] = 0x440080;
-			r.s->gpr[RDI] = 0x450080;
+			r.s->gpr[RDI] = 0x480080;
 			assert_int_equal(rig_run(&r), EXIT_HLT);
 			assert_int_equal(r.s->gpr[RAX], 100);
 		}
@@ -713,13 +747,21 @@ static void profile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(loops),          cmocka_unit_test(calls),
-		cmocka_unit_test(self_modifying), cmocka_unit_test(table_of_a_device),
-		cmocka_unit_test(faults),         cmocka_unit_test(mapped_twice),
-		cmocka_unit_test(conflicts),      cmocka_unit_test(ahead_modified),
-		cmocka_unit_test(strings),        cmocka_unit_test(mirrors),
-		cmocka_unit_test(memos),          cmocka_unit_test(many_memos),
-		cmocka_unit_test(growth),         cmocka_unit_test(many_strings),
+		cmocka_unit_test(loops),
+		cmocka_unit_test(calls),
+		cmocka_unit_test(self_modifying),
+		cmocka_unit_test(table_of_a_device),
+		cmocka_unit_test(faults),
+		cmocka_unit_test(mapped_twice),
+		cmocka_unit_test(changed_everywhere),
+		cmocka_unit_test(conflicts),
+		cmocka_unit_test(ahead_modified),
+		cmocka_unit_test(strings),
+		cmocka_unit_test(mirrors),
+		cmocka_unit_test(memos),
+		cmocka_unit_test(many_memos),
+		cmocka_unit_test(growth),
+		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
 	};
 
