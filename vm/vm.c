@@ -318,17 +318,17 @@ static void reset_vcpus(struct vm *vm)
 }
 
 /* In order of creation; a board's loader comes last and prepares memory and vCPU 0. */
-static void reset_devices(struct vm *vm)
+static void reset_devices(struct vm *vm, bool stateless)
 {
 	for (struct dev *dev = vm->devs; dev; dev = dev->next)
-		if (dev->cls->reset)
+		if (dev->cls->reset && (stateless || !dev->cls->stateless))
 			dev->cls->reset(dev);
 }
 
 void vm_reset_frozen(struct vm *vm)
 {
 	reset_vcpus(vm);
-	reset_devices(vm);
+	reset_devices(vm, false); /* a loader's kernel would go into memory that is replaced */
 }
 
 void vm_do_reset(struct vm *vm)
@@ -336,7 +336,7 @@ void vm_do_reset(struct vm *vm)
 	reset_vcpus(vm);
 	vm->reset_wanted = false;
 	plat_mutex_unlock(&vm->lock); /* the others stay parked: still paused */
-	reset_devices(vm);
+	reset_devices(vm, true);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		if (vm->engine->set_state && vm->engine->set_state(vm->vcpu[i]))
 			vm_stop(vm, VM_FAILED, 0);
