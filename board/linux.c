@@ -192,8 +192,8 @@ static bool asked_for(const char *cmdline, const char *word)
 	size_t n = str_len(word), len = str_len(cmdline);
 
 	for (size_t i = 0; i + n <= len; i++)
-		if ((!i || cmdline[i - 1] == ' ') && !memcmp(cmdline + i, word, n) &&
-		    (i + n == len || cmdline[i + n] == ' '))
+		if ((!i || (uint8_t)cmdline[i - 1] <= ' ') && !memcmp(cmdline + i, word, n) &&
+		    (i + n == len || (uint8_t)cmdline[i + n] <= ' '))
 			return true;
 	return false;
 }
@@ -203,8 +203,7 @@ static bool linux_unpack(struct vm *vm, const struct boot_source *src, struct li
 			 uint8_t *zp)
 {
 	uint64_t at = get(img->file, HDR_PAYLOAD_OFFSET, 4);
-	struct boot_packed k = {.data = img->file + img->setup_size + at,
-				.size = get(img->file, HDR_PAYLOAD_LENGTH, 4),
+	struct boot_packed k = {.size = get(img->file, HDR_PAYLOAD_LENGTH, 4),
 				.load = img->load,
 				.room = img->init_size,
 				.prefers = get(img->file, HDR_PREF_ADDRESS, 8),
@@ -213,7 +212,10 @@ static bool linux_unpack(struct vm *vm, const struct boot_source *src, struct li
 	struct boot_unpacked u;
 
 	if (!src->unpack || !img->is64 || x86_has(vm->model, X_FEAT_LA57) || at > img->code_size ||
-	    k.size > img->code_size - at || !src->unpack(vm, &k, &u))
+	    k.size > img->code_size - at)
+		return false;
+	k.data = img->file + img->setup_size + at;
+	if (!src->unpack(vm, &k, &u))
 		return false;
 	img->entry = u.entry;
 	if (u.moved)

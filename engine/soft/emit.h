@@ -172,7 +172,7 @@ void emit_exec(struct tr *t);
 
 /* ---- emit_flow.c ---- */
 
-/* Where other code goes that has put RIP in T0, its low 16 bits in T1 and in T2 who it is (needed where RIP
+/* Where other code goes that has put RIP in T0, jc_index() of it in T1 and in T2 who it is (needed where RIP
  * may not be canonical); nothing else is lost. */
 void emit_far_entry(struct tr *t);
 void emit_poll(struct tr *t);

@@ -12,7 +12,7 @@
  *	mov (%r10,%rax,8),%rdx		T0: the addend plus RSI
  *	add %rdx,-12(%rdi,%r11)		T1
  *	add $8,%rdi; inc %rax; cmp %rcx,%rax; je out
- *	sub $1,%r15; jae 1b; jmp check
+ *	sub $1,%r15; jae 1b; jmp check, by way of the poll
  *
  * The poll before the check is seen every ROUNDS_MAX instructions. Where the check finds nothing the next round runs
  * in a block of the ordinary kind (MODE_PLAIN): what it does not access does not fault, and gets no D. */
@@ -62,7 +62,8 @@ static bool suits(const struct tr *t, unsigned i)
 		       (m && m->size && m->size <= 64 && in->addr_size == 8 && in->mem.seg != FS &&
 			in->mem.seg != GS && !has_high8(in) && !insn_is_atomic(in) &&
 			!(in->row->attr & (AT_VSIB | AT_BITSTR)));
-	case CLS_LEA:
+	case CLS_LEA: /* what emit_lea() does */
+		return !in->mem.rip_rel || in->opnd[0].size >= 4;
 	case CLS_NOP:
 		return true;
 	case CLS_JCC:
@@ -125,7 +126,8 @@ static bool stream_of(const struct tr *t, const struct regs *k, unsigned i, stru
 		off += (int64_t)k->now.gpr[m->index].off * m->scale;
 		if (s->index < 0 || s->index == RSP)
 			return false;
-		s->fold = constant(k, m->base)                     ? m->base
+		s->fold = m->base < 0                              ? -1
+			  : constant(k, m->base)                   ? m->base
 			  : m->scale == 1 && constant(k, m->index) ? m->index
 								   : -1;
 	}
@@ -379,5 +381,5 @@ void loop_again(struct tr *t)
 	line_jump(t, 10);
 	asm_alu_ri(&t->a, 5, 8, T2, 1);
 	asm_jcc(&t->a, CC_AE, t->loop.round);
-	asm_jmp(&t->a, t->start);
+	emit_goto(t, t->rip); /* an exit: when the block dies it leads elsewhere */
 }

@@ -108,8 +108,12 @@ struct tr_memo *memo_take(struct tr *t, const struct tr_memo *memo)
 	struct tr_memo *m = &t->memo[t->n_memos];
 	unsigned k = class_of(memo->size);
 
+	/* memo_wanted() may have been asked for several at once: for fewer than there are. */
+	if (t->c->n_memos[k] == classes[k].n)
+		t->c->n_memos[k] = 0;
 	*m = *memo;
 	m->id = (uint16_t)(classes[k].first + t->c->n_memos[k]++);
+	BUG_ON(m->id >= MEMOS);
 	t->c->top_memos[k] = MAX(t->c->top_memos[k], t->c->n_memos[k]);
 	tr_stub(t, STUB_MEMO, NULL, t->n_memos++);
 	return m;

@@ -89,7 +89,9 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 		st = cpu_step(&v->cpu);
 	}
 	soft_stored(v);
-	if (likely(st == STEP_OK) && !(last && b->ends) && may_resume(v, b, rip + s[1].guest)) {
+	/* The registers that a loop's rounds need are lost. */
+	if (likely(st == STEP_OK) && !b->loop && !(last && b->ends) &&
+	    may_resume(v, b, rip + s[1].guest)) {
 		soft_fpu_load(v);
 		return soft_rx(v->sv->cache, b->code + s[1].host);
 	}
