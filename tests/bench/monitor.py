@@ -133,9 +133,12 @@ def summary(bench):
                 continue
             medians, minima = (statistics.geometric_mean(r) for r in zip(*(ratio(v, way) for v in rows)))
             same = [ratio(v, "again")[0] for v in rows]
+            noise = max(abs(r - 1) for r in same)
             verdict = "met" if medians <= most else "NOT met" if minima > most else "NOT met by medians, met by minima"
+            if noise > most - 1:
+                verdict = "not settled: noise"
             out.append((name + (", CPU time" if cpu else ""), len(rows), medians, minima, statistics.geometric_mean(same),
-                        max(abs(r - 1) for r in same), most, verdict))
+                        noise, most, verdict))
     return out
 
 
