@@ -46,6 +46,8 @@ with vt.Workdir() as d:
         status, _ = vm.shell("dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync", 30)
         vt.check(status == 0, "it is provided under the new rules")
         vt.check(vt.vigia("policy", "set", "ruled", bad)[0] == 1, "bad rules are refused")
+        status, _ = vm.shell("until grep -q 'OutMLDv2Reports.*[1-9]' /proc/net/snmp6; do sleep 0.1; done", 30)
+        vt.check(status == 0, "the guest has told of its multicast groups")
         vt.vigia("stop", "ruled")
         vm.send("poweroff -f\n")
         vm.wait(60)

@@ -105,6 +105,44 @@ static inline void rig_reset(struct rig *r, bool user)
 	r->vm->engine->set_state(r->vcpu);
 }
 
+/* An interrupt controller that never has any: without one the engine looks for it after each instruction of
+ * the interpreter, and never goes on in the block. */
+static int rig_no_vector(void *chip)
+{
+	return -1;
+}
+
+static uint8_t rig_no_cr8(void *chip)
+{
+	return 0;
+}
+
+static void rig_drop_cr8(void *chip, uint8_t cr8)
+{
+}
+
+static int rig_no_msr(void *chip, uint32_t index, uint64_t *value)
+{
+	return ERR_NOENT;
+}
+
+static int rig_drop_msr(void *chip, uint32_t index, uint64_t value)
+{
+	return ERR_NOENT;
+}
+
+static void rig_no_reset(void *chip, bool init)
+{
+}
+
+static const struct intc_ops rig_no_interrupts = {.pending = rig_no_vector,
+						  .ack = rig_no_vector,
+						  .cr8_read = rig_no_cr8,
+						  .cr8_write = rig_drop_cr8,
+						  .msr_read = rig_no_msr,
+						  .msr_write = rig_drop_msr,
+						  .reset = rig_no_reset};
+
 static inline int rig_open_cpus(struct rig *r, const struct soft_config *cfg, unsigned cpus)
 {
 	struct vm_config vc = {.name = "rig",
@@ -121,6 +159,8 @@ static inline int rig_open_cpus(struct rig *r, const struct soft_config *cfg, un
 	if (err)
 		return err;
 	r->vcpu = r->vm->vcpu[0];
+	for (unsigned i = 0; i < cpus; i++)
+		r->vm->vcpu[i]->intc = &rig_no_interrupts;
 	r->s = r->vcpu->state;
 	r->ram = r->vm->ram.hva;
 	rig_tables(r);

@@ -659,6 +659,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_stdio_restore),
 	};
 
+	signal(SIGHUP, SIG_DFL); /* nohup's children ignore it, as they should */
 	if (argc == 2 && str_eq(argv[1], "child"))
 		child_main();
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -24,20 +24,6 @@ static uint32_t rnd(uint32_t n)
 	return (uint32_t)(seed >> 33) % n;
 }
 
-/* With an interrupt controller, which never has any, the engine goes on in a block after what the interpreter did. */
-static int no_vector(void *chip)
-{
-	return -1;
-}
-
-static const struct intc_ops no_interrupts = {.pending = no_vector, .ack = no_vector};
-
-static void open_rig(struct rig *r, const struct soft_config *cfg)
-{
-	assert_int_equal(rig_open(r, cfg), 0);
-	r->vcpu->intc = &no_interrupts;
-}
-
 /* ---- random loops ---------------------------------------------------------------------------- */
 
 /* Memory operands: REX bits, ModRM without reg, SIB or none, displacement's kind */
@@ -262,8 +248,8 @@ static void random_loops(void **state)
 						   {.hot = SOFT_HOT_ALWAYS, .memo_runs = runs[k]}};
 		struct rig r[2];
 
-		open_rig(&r[0], &cfg[0]);
-		open_rig(&r[1], &cfg[1]);
+		assert_int_equal(rig_open(&r[0], &cfg[0]), 0);
+		assert_int_equal(rig_open(&r[1], &cfg[1]), 0);
 		for (unsigned n = 0; n < PROGRAMS; n++) {
 			uint8_t prog[256];
 			unsigned len = make_loop(prog);
@@ -294,7 +280,7 @@ static void on_its_page(void **state)
 	struct rig r[2];
 
 	for (unsigned k = 0; k < 2; k++) {
-		open_rig(&r[k], &cfg[k]);
+		assert_int_equal(rig_open(&r[k], &cfg[k]), 0);
 		memcpy(r[k].ram + RIG_CODE, prog, sizeof(prog));
 		rig_reset(&r[k], k);
 		r[k].s->gpr[RDI] = RIG_CODE + PAGE_SIZE + 256;
@@ -315,7 +301,7 @@ static void compare(const uint8_t *prog, unsigned len, void (*prepare)(struct ri
 	struct rig r[2];
 
 	for (unsigned k = 0; k < 2; k++) {
-		open_rig(&r[k], &cfg[k]);
+		assert_int_equal(rig_open(&r[k], &cfg[k]), 0);
 		memcpy(r[k].ram + RIG_CODE, prog, len);
 		rig_reset(&r[k], false);
 		for (unsigned i = 0; i < 16 * PAGE_SIZE; i++)
@@ -464,7 +450,7 @@ static void leaves_when_asked(void **state)
 	uint64_t n;
 	struct rig r;
 
-	open_rig(&r, &cfg);
+	assert_int_equal(rig_open(&r, &cfg), 0);
 	memcpy(r.ram + RIG_CODE, prog, sizeof(prog));
 	rig_reset(&r, false);
 	r.s->gpr[RDI] = RIG_DATA;
@@ -500,7 +486,7 @@ static void ends_when_its_code_does(void **state)
 	pthread_t thread;
 	struct rig r;
 
-	open_rig(&r, &cfg);
+	assert_int_equal(rig_open(&r, &cfg), 0);
 	memcpy(r.ram + RIG_CODE, prog, sizeof(prog));
 	rig_reset(&r, false);
 	r.s->gpr[RDI] = RIG_DATA;
