@@ -366,13 +366,13 @@ static int switch_over(struct plan *p)
 
 	if (err)
 		return err;
-	be64_put(h + QH_SIZE - HEADER_AT, p->size);
-	be32_put(h + QH_L1_SIZE - HEADER_AT, p->l1_n);
-	be64_put(h + QH_L1_OFF - HEADER_AT, p->l1_off);
-	be64_put(h + QH_REFTABLE_OFF - HEADER_AT, p->rt_off);
-	be32_put(h + QH_REFTABLE_CLUSTERS - HEADER_AT, (uint32_t)p->n_rt);
-	be32_put(h + QH_NB_SNAPSHOTS - HEADER_AT, p->s.n);
-	be64_put(h + QH_SNAPSHOTS_OFF - HEADER_AT, p->snaps_off);
+	be64_put(h + (QH_SIZE - HEADER_AT), p->size);
+	be32_put(h + (QH_L1_SIZE - HEADER_AT), p->l1_n);
+	be64_put(h + (QH_L1_OFF - HEADER_AT), p->l1_off);
+	be64_put(h + (QH_REFTABLE_OFF - HEADER_AT), p->rt_off);
+	be32_put(h + (QH_REFTABLE_CLUSTERS - HEADER_AT), (uint32_t)p->n_rt);
+	be32_put(h + (QH_NB_SNAPSHOTS - HEADER_AT), p->s.n);
+	be64_put(h + (QH_SNAPSHOTS_OFF - HEADER_AT), p->snaps_off);
 	err = bfile_pwrite(q->f, HEADER_AT, h, sizeof(h));
 	if (!err)
 		err = bfile_sync(q->f);
