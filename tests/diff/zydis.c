@@ -566,6 +566,7 @@ static void random_subst(struct insn_subst *s)
 	do
 		s->index = (int8_t)(below(4) ? -1 : (int)below(16));
 	while (s->index == RSP);
+	s->scale = (uint8_t[]){0, 1, 2, 4, 8}[below(5)];
 	s->disp = below(3) ? (int32_t)rnd() >> below(32) : 0;
 	s->seg = (uint8_t[]){0, 0x64, 0x65}[below(3)];
 	s->rm_to_mem = below(4) == 0;
@@ -622,7 +623,8 @@ static void check_encoded_mem(const struct one *o, const struct insn *was,
 		if (o->in.opnd[i].kind == OP_MEM)
 			high8 = was->opnd[i].high8;
 	if (m->base != s->base || m->index != index ||
-	    (index >= 0 && m->scale != (vsib ? was->mem.scale : 1)) || m->disp != s->disp + high8)
+	    (index >= 0 && m->scale != (vsib ? was->mem.scale : MAX(s->scale, 1))) ||
+	    m->disp != s->disp + high8)
 		bad(o, "encoded: memory operand");
 	if (o->in.seg_pfx != s->seg)
 		bad(o, "encoded: segment");
