@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "plat/plat.h"
+#include "vm/vcpu.h"
 
 static const char magic[8] = {'v', 'i', 'g', 'i', 'a', 's', 't', '\n'};
 
@@ -31,10 +32,7 @@ _Static_assert(sizeof(struct section_header) == 64, "section header");
 
 uint64_t state_host_tsc(void)
 {
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
+	return vcpu_ticks();
 }
 
 int state_fail(struct state_stream *st, int err, const char *fmt, ...)

@@ -83,6 +83,24 @@ static inline bool vcpu_requested(struct vcpu *vcpu, uint32_t req)
 	return atomic_load_explicit(&vcpu->requests, memory_order_acquire) & req;
 }
 
+/* A vCPU's MSRs and CPUID leaves as struct vcpu has them, for those that come before others: gives who was there, to
+ * be asked about what is not one's own. Before the vCPU starts. */
+struct vcpu_hooks {
+	int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
+	int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
+	void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+};
+static inline struct vcpu_hooks vcpu_hook(struct vcpu *vcpu, const struct vcpu_hooks *hooks)
+{
+	struct vcpu_hooks was = {vcpu->msr_read, vcpu->msr_write, vcpu->cpuid};
+
+	vcpu->msr_read = hooks->msr_read;
+	vcpu->msr_write = hooks->msr_write;
+	vcpu->cpuid = hooks->cpuid;
+	return was;
+}
+
+/* The host's TSC */
 static inline uint64_t vcpu_ticks(void)
 {
 	uint32_t lo, hi;

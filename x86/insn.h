@@ -237,6 +237,15 @@ static inline bool insn_needs_vl(const struct insn *in)
 	return in->enc == ENC_EVEX && in->vex_l < 2 && in->row->attr & (AT_L256 | AT_L512);
 }
 
+/* AH, CH, DH or BH among its operands */
+static inline bool insn_has_high8(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->n_opnd; i++)
+		if (in->opnd[i].kind == OP_GPR && in->opnd[i].high8)
+			return true;
+	return false;
+}
+
 /* The operand that is in memory, or NULL */
 static inline const struct insn_opnd *insn_mem_opnd(const struct insn *in)
 {

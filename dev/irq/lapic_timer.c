@@ -9,19 +9,11 @@
 /* Periods below this are kept in virtual time, but the host is not woken more often. */
 #define HOST_MIN_NS 20000
 
-static uint64_t host_tsc(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
-
 static uint64_t guest_tsc(struct lapic *l)
 {
 	if (l->w.tsc)
 		return l->w.tsc(l->vcpu);
-	return host_tsc() + l->vcpu->state->tsc_offset;
+	return vcpu_ticks() + l->vcpu->state->tsc_offset;
 }
 
 /* Divide configuration: bits 0, 1 and 3; 111b divides by one. */

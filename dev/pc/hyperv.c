@@ -79,11 +79,7 @@ struct hyperv {
 	struct dev dev;
 	uint64_t tsc_hz, scale; /* reference time = (ticks * scale >> 64) + offset */
 	uint64_t host_tsc;      /* when it was 0 */
-	struct {
-		int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
-		int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
-		void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
-	} next[VM_MAX_VCPUS];
+	struct vcpu_hooks next[VM_MAX_VCPUS];
 	uint64_t assist[VM_MAX_VCPUS]; /* each its own vCPU's */
 
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
@@ -101,14 +97,6 @@ static struct hyperv *hyperv_of(struct vcpu *vcpu)
 }
 
 /* ---- time ----------------------------------------------------------------------------------------------- */
-
-static uint64_t host_tsc(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
 
 /* UNIT_HZ * 2^64 / hz, for hz above UNIT_HZ. */
 static uint64_t scale_of(uint64_t hz)
@@ -138,7 +126,7 @@ static uint64_t line_offset(const struct hyperv *hv)
 
 static uint64_t reference_time(const struct hyperv *hv)
 {
-	uint64_t guest = host_tsc() + hv->dev.vm->vcpu[0]->state->tsc_offset;
+	uint64_t guest = vcpu_ticks() + hv->dev.vm->vcpu[0]->state->tsc_offset;
 
 	return scaled(hv, guest) + line_offset(hv);
 }
@@ -380,6 +368,12 @@ static void hyperv_destroy(struct dev *dev)
 	plat_free(container_of(dev, struct hyperv, dev));
 }
 
+static const struct vcpu_hooks hv_hooks = {
+	.msr_read = hv_msr_read,
+	.msr_write = hv_msr_write,
+	.cpuid = hv_cpuid,
+};
+
 static const struct dev_class hyperv_class = {
 	.name = "hyperv",
 	.reset = hyperv_reset,
@@ -396,18 +390,10 @@ int hyperv_create(struct vm *vm, struct hyperv **out)
 	plat_mutex_init(&hv->lock, RANK_DEVICE);
 	hv->tsc_hz = vm->tsc_hz ? vm->tsc_hz : plat_tsc_hz();
 	hv->scale = scale_of(MAX(hv->tsc_hz, UNIT_HZ + 1));
-	hv->host_tsc = host_tsc();
+	hv->host_tsc = vcpu_ticks();
 	vm_add_dev(vm, &hv->dev, &hyperv_class);
-	for (unsigned i = 0; i < vm->n_vcpus; i++) {
-		struct vcpu *vcpu = vm->vcpu[i];
-
-		hv->next[i].msr_read = vcpu->msr_read;
-		hv->next[i].msr_write = vcpu->msr_write;
-		hv->next[i].cpuid = vcpu->cpuid;
-		vcpu->msr_read = hv_msr_read;
-		vcpu->msr_write = hv_msr_write;
-		vcpu->cpuid = hv_cpuid;
-	}
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		hv->next[i] = vcpu_hook(vm->vcpu[i], &hv_hooks);
 	*out = hv;
 	return 0;
 }

@@ -50,26 +50,14 @@ struct pvclock {
 	int8_t shift;
 	uint64_t system_time[VM_MAX_VCPUS]; /* MSR, each its own vCPU's */
 	_Atomic uint64_t wall_clock;        /* MSR */
-	struct {
-		int (*msr_read)(struct vcpu *vcpu, uint32_t index, uint64_t *value);
-		int (*msr_write)(struct vcpu *vcpu, uint32_t index, uint64_t value);
-		void (*cpuid)(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
-	} next[VM_MAX_VCPUS];
+	struct vcpu_hooks next[VM_MAX_VCPUS];
 };
-
-static uint64_t host_tsc(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
 
 /* Guest TSC minus host TSC */
 static uint64_t guest_offset(const struct pvclock *pv, struct vcpu *vcpu)
 {
 	if (pv->w.tsc)
-		return pv->w.tsc(vcpu) - host_tsc();
+		return pv->w.tsc(vcpu) - vcpu_ticks();
 	return vcpu->state->tsc_offset;
 }
 
@@ -241,6 +229,12 @@ static int pvclock_state(struct dev *dev, struct state_stream *st)
 	return ST_SYNC(st, "pvclock", 0, pv_fields, container_of(dev, struct pvclock, dev));
 }
 
+static const struct vcpu_hooks pv_hooks = {
+	.msr_read = pv_msr_read,
+	.msr_write = pv_msr_write,
+	.cpuid = pv_cpuid,
+};
+
 static const struct dev_class pvclock_class = {
 	.name = "pvclock",
 	.reset = pvclock_reset,
@@ -256,19 +250,11 @@ int pvclock_create(struct vm *vm, const struct pvclock_wiring *w, struct pvclock
 		return err_here(ERR_NOMEM);
 	pv->w = *w;
 	pv->host_ns = plat_now();
-	pv->host_tsc = host_tsc();
+	pv->host_tsc = vcpu_ticks();
 	scale_set(pv, vm->tsc_hz ? vm->tsc_hz : plat_tsc_hz());
 	vm_add_dev(vm, &pv->dev, &pvclock_class);
-	for (unsigned i = 0; i < vm->n_vcpus; i++) {
-		struct vcpu *vcpu = vm->vcpu[i];
-
-		pv->next[i].msr_read = vcpu->msr_read;
-		pv->next[i].msr_write = vcpu->msr_write;
-		pv->next[i].cpuid = vcpu->cpuid;
-		vcpu->msr_read = pv_msr_read;
-		vcpu->msr_write = pv_msr_write;
-		vcpu->cpuid = pv_cpuid;
-	}
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		pv->next[i] = vcpu_hook(vm->vcpu[i], &pv_hooks);
 	*out = pv;
 	return 0;
 }

@@ -62,14 +62,6 @@ static bool copy_verbatim(struct tr *t, const struct insn *in)
 	return true;
 }
 
-static bool has_high8(const struct insn *in)
-{
-	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_GPR && in->opnd[i].high8)
-			return true;
-	return false;
-}
-
 /* AH to BH can't be named beside a register above RDI: the address goes to RDI, put aside in T1.
  * The access can't fault, its operand is a byte of guest RAM. */
 static bool copy_high8(struct tr *t, const struct insn *in, const struct place *at)
@@ -100,7 +92,7 @@ static bool copy_mem(struct tr *t, const struct insn *in, const struct insn_opnd
 
 	if (!emit_operand(t, in, m->acc & ACC_W, m->size, &at))
 		return false;
-	if (has_high8(in))
+	if (insn_has_high8(in))
 		return copy_high8(t, in, &at);
 	for (uint8_t r = 0; r < 16; r++)
 		sub.gpr[r] = r;

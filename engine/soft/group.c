@@ -195,11 +195,6 @@ static struct tr_group *group_of(struct tr *t, enum tr_access which)
 	return n && t->groups.group[n - 1].slot >= 0 ? &t->groups.group[n - 1] : NULL;
 }
 
-static int32_t slot_of(const struct tr_group *g)
-{
-	return GS_OFF(group[0]) + g->slot * 8;
-}
-
 struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift)
 {
 	struct tr_group *g = group_of(t, which);
@@ -248,7 +243,7 @@ void group_next(struct tr *t, bool emitted)
 
 void group_begin(struct tr *t, struct tr_group *g)
 {
-	asm_st_gs(&t->a, T1, slot_of(g));
+	asm_st_gs(&t->a, T1, group_slot((unsigned)g->slot));
 	g->begun = true;
 	t->t1_slot = g->slot;
 }
@@ -276,6 +271,6 @@ void group_addend(struct tr *t, enum tr_access which)
 	if (t->t1_slot == g->slot &&
 	    (calm(in) || in->row->cls == CLS_RET || in->row->cls == CLS_CALL))
 		return;
-	asm_ld_gs(&t->a, T1, slot_of(g));
+	asm_ld_gs(&t->a, T1, group_slot((unsigned)g->slot));
 	t->t1_slot = g->slot;
 }

@@ -39,6 +39,12 @@ struct tr_groups {
 	struct tr_access_note access[BLOCK_INSNS][ACCESS_KINDS];
 };
 
+/* Where slot n is, from GS: the groups', or, in a loop, its streams' */
+static inline int32_t group_slot(unsigned n)
+{
+	return GS_OFF(group[0]) + (int32_t)n * 8;
+}
+
 /* Fills t->groups for the decoded instructions. */
 void groups_find(struct tr *t);
 /* The group that begins with this access of the current instruction, or NULL. shift: how far its

@@ -39,14 +39,6 @@ static bool uses_stolen(const struct insn *in)
 			       (in->mem.index >= 0 && STOLEN >> in->mem.index & 1));
 }
 
-static bool has_high8(const struct insn *in)
-{
-	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_GPR && in->opnd[i].high8)
-			return true;
-	return false;
-}
-
 /* Is it of those that loop_operand() and the temporaries can do with? */
 static bool suits(const struct tr *t, unsigned i)
 {
@@ -60,7 +52,7 @@ static bool suits(const struct tr *t, unsigned i)
 	case CLS_COPY:
 		return !in->has_mem ||
 		       (m && m->size && m->size <= 64 && in->addr_size == 8 && in->mem.seg != FS &&
-			in->mem.seg != GS && !has_high8(in) && !insn_is_atomic(in) &&
+			in->mem.seg != GS && !insn_has_high8(in) && !insn_is_atomic(in) &&
 			!(in->row->attr & (AT_VSIB | AT_BITSTR)));
 	case CLS_LEA: /* what emit_lea() does */
 		return !in->mem.rip_rel || in->opnd[0].size >= 4;
@@ -261,11 +253,6 @@ void loop_find(struct tr *t)
 
 /* ---- the check -------------------------------------------------------------------------------- */
 
-static int32_t slot_of(unsigned n)
-{
-	return GS_OFF(group[0]) + (int32_t)n * 8;
-}
-
 static bool is_constant(const struct tr_stream *s)
 {
 	return s->base < 0 && s->index < 0;
@@ -319,7 +306,7 @@ static void check(struct tr *t, unsigned n)
 	} else if (s->fold >= 0) {
 		asm_lea(a, 8, T1, s->fold, T1, 1, 0);
 	}
-	asm_st_gs(a, T1, slot_of(n));
+	asm_st_gs(a, T1, group_slot(n));
 }
 
 void loop_enter(struct tr *t)
@@ -332,7 +319,7 @@ void loop_enter(struct tr *t)
 		check(t, n);
 	for (unsigned n = 0; n < l->n; n++)
 		if (l->stream[n].reg >= 0)
-			asm_ld_gs(&t->a, (unsigned)l->stream[n].reg, slot_of(n));
+			asm_ld_gs(&t->a, (unsigned)l->stream[n].reg, group_slot(n));
 	line_begin(t);
 	l->in_t1 = -1;
 	l->round = t->a.p;
@@ -347,7 +334,7 @@ static int8_t addend(struct tr *t, unsigned n)
 	if (l->stream[n].reg >= 0)
 		return l->stream[n].reg;
 	if (l->in_t1 != (int)n)
-		asm_ld_gs(&t->a, T1, slot_of(n));
+		asm_ld_gs(&t->a, T1, group_slot(n));
 	l->in_t1 = (int)n;
 	return T1;
 }

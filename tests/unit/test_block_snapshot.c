@@ -14,6 +14,7 @@
 
 #include "block/memfile.h"
 #include "block/qcow2.h"
+#include "tests/lib/qcow2_fake.h"
 
 #define FILE_MAX  (8u << 20)
 #define DISK      (256u << 10)
@@ -212,13 +213,6 @@ static int snap(struct block *b, enum block_snapshot_op op, unsigned i)
 	return block_snapshot(b, &o, err, sizeof(err));
 }
 
-static int fake_unzip(unsigned type, const void *in, size_t in_len, void *out, size_t out_len)
-{
-	assert_int_equal(in_len, out_len);
-	memcpy(out, in, out_len);
-	return 0;
-}
-
 static void random_io(struct block *b, struct model *m)
 {
 	static uint32_t buf[DISK / 4];
@@ -330,25 +324,9 @@ static int expected(const struct model *m, enum block_snapshot_op op, unsigned i
 	return m->snap[i].there ? 0 : ERR_NOENT;
 }
 
-/* Says of some clusters that they are compressed, by a method that changes nothing. */
-static void make_compressed(struct diary *d, unsigned cb)
+static bool every_third(void)
 {
-	uint64_t l1 = be64_get(d->now + QH_L1_OFF), cs = BIT64(cb);
-	unsigned x = 62 - (cb - 8);
-
-	for (uint32_t i = 0; i < be32_get(d->now + QH_L1_SIZE); i++) {
-		uint64_t e = be64_get(d->now + l1 + i * 8), l2 = e & QE_OFFSET;
-
-		for (uint64_t k = 0; l2 && (e & QE_COPIED) && k < cs / 8; k++) {
-			uint8_t *p = d->now + l2 + k * 8;
-			uint64_t v = be64_get(p), host = v & QE_OFFSET;
-
-			if (!host || !(v & QE_COPIED) || (v & 1) || rnd(3))
-				continue;
-			be64_put(p, QE_COMPRESSED | (cs / 512 - 1) << x | host);
-			bfile_grew(&d->f, host + cs);
-		}
-	}
+	return !rnd(3);
 }
 
 /* An operation that finds no room somewhere. Only where the header may be the new one does the image
@@ -429,7 +407,7 @@ static void one_run(uint64_t seed)
 			continue;
 		block_close(b);
 		if (rnd(2))
-			make_compressed(&d, cr.cluster_bits);
+			fake_compressed(&d.f, d.now, every_third);
 		assert_int_equal(qcow2_open(&d.f, &o, &b, err, sizeof(err)), 0);
 	}
 	random_io(b, m);
