@@ -136,8 +136,13 @@ static void take_hpet(struct acpi_info *a, const struct table *t)
 
 static void take_mcfg(struct acpi_info *a, const struct table *t)
 {
-	if (t->len >= 60)
-		a->ecam = field(t, 44, 8);
+	/* Of segment 0 from bus 0 on: the base is that of bus 0 wherever the range starts. */
+	for (uint32_t at = 44; at + 16 <= t->len; at += 16) {
+		if (field(t, at + 8, 2) || field(t, at + 10, 1))
+			continue;
+		a->ecam = field(t, at, 8);
+		a->ecam_buses = (unsigned)field(t, at + 11, 1) + 1;
+	}
 }
 
 static void take_dmar(struct acpi_info *a, const struct table *t)

@@ -11,6 +11,7 @@ struct acpi_info {
 	uint32_t cpu[PCPU_MAX]; /* APIC ids of processors that may be started */
 	unsigned n_cpus;
 	uint64_t lapic, ioapic, hpet, ecam; /* physical; 0: none */
+	unsigned ecam_buses;                /* from 0 on */
 	uint32_t com1_gsi;
 	bool com1_low, com1_level; /* polarity and trigger, where not an ISA interrupt's usual */
 	bool dmar, ivrs;           /* an IOMMU is there */

@@ -289,7 +289,7 @@ static bool feed(struct vm_console *v)
 	return !v->n_typed;
 }
 
-static void on_serial(void)
+static void on_serial(uint8_t vector)
 {
 	plat_event_set(&con.key);
 }

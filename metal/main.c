@@ -6,6 +6,7 @@
 #include "metal/bootinfo.h"
 #include "metal/console.h"
 #include "metal/guests.h"
+#include "metal/hostpci.h"
 #include "metal/ioapic.h"
 #include "metal/power.h"
 #include "metal/screen.h"
@@ -109,6 +110,7 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	__asm__ volatile("sti");
 	console_init(&acpi);
 	power_init(&acpi);
+	hostpci_init(&acpi);
 	err = smp_start(&acpi, cpu_start);
 	if (err)
 		panic(err_str(err));

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "metal/console.h"
 #include "metal/guests.h"
+#include "metal/hostpci.h"
 #include "metal/power.h"
 #include "plat/metal/mem.h"
 #include "plat/metal/sched.h"
@@ -46,6 +47,16 @@ static void cmd_stats(char *arg)
 				      guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
 				      (unsigned long long)s.entries, (unsigned long long)s.pio,
 				      (unsigned long long)s.mmio, (unsigned long long)s.halts);
+}
+
+static void cmd_pci(char *arg)
+{
+	const struct hostpci *f;
+
+	for (unsigned i = 0; (f = hostpci_at(i)); i++)
+		console_print("%02x:%02x.%x %04x:%04x class %06x %s", f->bdf >> 8, f->bdf >> 3 & 31,
+			      f->bdf & 7, f->vendor, f->device, f->cls,
+			      f->driver ? f->driver : "-");
 }
 
 static void cmd_log(char *arg)
@@ -139,6 +150,7 @@ static const struct {
 	{"console", "NAME", "go to a VM's console; Ctrl-A 0 comes back", cmd_console},
 	{"watch", "on|off", "show the VMs' lines here, too", cmd_watch},
 	{"stats", "", "what the VMs and the machine have done", cmd_stats},
+	{"pci", "", "the machine's PCI functions, and who drives them", cmd_pci},
 	{"log", "", "messages since the start", cmd_log},
 	{"poweroff", "", "stop all VMs at once and switch the machine off", cmd_poweroff},
 	{"reboot", "", "stop all VMs at once and restart the machine", cmd_reboot},

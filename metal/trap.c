@@ -55,7 +55,7 @@ struct table_ptr {
 extern const uint8_t trap_entries[]; /* 16 bytes each */
 
 static struct gate idt[256] attr_aligned(16);
-static void (*irq_handler[256])(void);
+static void (*irq_handler[256])(uint8_t vector);
 
 /* ---- tables ---- */
 
@@ -128,7 +128,7 @@ int trap_init_cpu(struct pcpu *cpu)
 	return 0;
 }
 
-void trap_set_irq(uint8_t vector, void (*fn)(void))
+void trap_set_irq(uint8_t vector, void (*fn)(uint8_t vector))
 {
 	irq_handler[vector] = fn;
 }
@@ -232,6 +232,6 @@ void trap(struct trap_frame *f)
 		return;
 	apic_eoi();
 	if (irq_handler[f->vector])
-		irq_handler[f->vector]();
+		irq_handler[f->vector]((uint8_t)f->vector);
 	sched_interrupt();
 }

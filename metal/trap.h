@@ -10,9 +10,9 @@ struct pcpu;
 
 /* Loads GDT, TSS, IDT and the base of GS on the calling CPU. cpu->tables is made if NULL. */
 int trap_init_cpu(struct pcpu *cpu) attr_must_check;
-/* fn runs for this interrupt, with interrupts off; it may wake threads. The local APIC's end of
+/* fn(vector) runs for this interrupt, with interrupts off; it may wake threads. The local APIC's end of
  * interrupt is not its business. */
-void trap_set_irq(uint8_t vector, void (*fn)(void));
+void trap_set_irq(uint8_t vector, void (*fn)(uint8_t vector));
 /* Says it on every screen there is and stops all CPUs. */
 attr_noreturn void panic(const char *text);
 

@@ -9,6 +9,8 @@
 /* Vectors of the hypervisor */
 enum {
 	IRQ_SERIAL = 0x40,
+	IRQ_PCI = 0x50, /* to 6FH: the machine's PCI functions */
+	IRQ_PCI_COUNT = 32,
 	IRQ_TIMER = 0xf0,
 	IRQ_RESCHED = 0xf1, /* look at the run queue; also ends a guest's stay */
 	IRQ_HALT = 0xf2,    /* stop for ever: another CPU has panicked */

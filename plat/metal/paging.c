@@ -112,6 +112,8 @@ void *paging_map(uint64_t pa, uint64_t size, unsigned flags)
 	uint64_t irq = spin_lock(&space.lock), va = space.next + PAGE_SIZE;
 	int err;
 
+	if (whole >= 2 * MIB) /* by large pages where pa permits */
+		va = ALIGN_UP(va, 2 * MIB) + ((pa - off) & (2 * MIB - 1));
 	space.next = va + whole;
 	err = map(va, pa - off, whole, flags);
 	spin_unlock(&space.lock, irq);
