@@ -198,6 +198,30 @@ static void add_prefixes(struct text *t, const struct insn *in)
 	}
 }
 
+/* One string after another, and where each starts: programs that print none have none. */
+static const struct {
+	char s_INVALID[sizeof("(invalid)")];
+#define MNEM(id, text) char s_##id[sizeof(text)];
+#include "x86/mnem.def"
+#undef MNEM
+} texts = {
+	.s_INVALID = "(invalid)",
+#define MNEM(id, text) .s_##id = text,
+#include "x86/mnem.def"
+#undef MNEM
+};
+
+const char *insn_name(const struct insn_row *row)
+{
+	static const uint16_t at[I_COUNT] = {
+#define MNEM(id, text) [I_##id] = offsetof(__typeof__(texts), s_##id),
+#include "x86/mnem.def"
+#undef MNEM
+	};
+
+	return (const char *)&texts + at[row->mnem];
+}
+
 char *insn_format(const struct insn *in, uint64_t rip, char *buf, size_t size)
 {
 	struct text t = {.buf = buf, .size = size};
@@ -211,7 +235,7 @@ char *insn_format(const struct insn *in, uint64_t rip, char *buf, size_t size)
 		add(&t, in->modrm == 0xfa ? "endbr64" : "endbr32");
 		return buf;
 	}
-	add(&t, in->row->name);
+	add(&t, insn_name(in->row));
 	if (in->row->cls == CLS_STRING || in->row->cls == CLS_IO) {
 		for (unsigned i = 0; i < in->n_opnd; i++) {
 			if (in->opnd[i].kind != OP_MEM)

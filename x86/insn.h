@@ -129,14 +129,13 @@ struct insn_row {
 	uint16_t mnem;     /* enum insn_mnem */
 	uint8_t cls;       /* enum insn_class */
 	uint8_t feature;   /* enum x86_feature (cpuid.h); 0: always there */
-	uint64_t attr;     /* AT_* */
 	uint16_t fl_read;  /* RFLAGS bits read: FL_ARITH subset and FL_DF */
 	uint16_t fl_write; /* RFLAGS bits surely written, undefined ones included; where an
 			    * instruction may leave them alone (shift by CL) also in fl_read */
+	uint64_t attr;     /* AT_* */
 	uint16_t fl_undef; /* those of fl_write that the manual leaves undefined: the processor may
 			    * even leave them as they were, so comparisons must mask them */
 	uint16_t gpr_read, gpr_write; /* masks of implicit general registers */
-	const char *name;             /* mnemonic, lower case */
 };
 
 enum insn_mnem {
@@ -255,6 +254,8 @@ static inline const struct insn_opnd *insn_mem_opnd(const struct insn *in)
 	return NULL;
 }
 
+/* The mnemonic, lower case */
+const char *insn_name(const struct insn_row *row);
 /* Intel syntax, for logs and reproducers; returns buf. rip: of the instruction. */
 char *insn_format(const struct insn *in, uint64_t rip, char *buf, size_t size);
 

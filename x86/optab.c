@@ -59,17 +59,6 @@ enum {
 
 /* ---- rows ---- */
 
-/* Mnemonics' texts as addresses that are constants */
-static const struct {
-#define MNEM(id, text) char s_##id[sizeof(text)];
-#include "x86/mnem.def"
-#undef MNEM
-} texts = {
-#define MNEM(id, text) .s_##id = text,
-#include "x86/mnem.def"
-#undef MNEM
-};
-
 enum { AT_M_A = 0, AT_M_N = 0 };
 #define AT_M_M AT_MEMONLY
 #define AT_M_R AT_REGONLY
@@ -83,7 +72,7 @@ enum { AT_M_A = 0, AT_M_N = 0 };
 #define BODY(prefixes, extra, mn, class_, feat, at, fr, fw, gr, gw, ...) { \
 	.r = { .mnem = I_##mn, .cls = CLS_##class_, .feature = X_FEAT_##feat, \
 	       .attr = (at) | (extra), .fl_read = (fr), .fl_write = (fw) & 0xffff, \
-	       .fl_undef = (fw) >> 16, .gpr_read = (gr), .gpr_write = (gw), .name = texts.s_##mn }, \
+	       .fl_undef = (fw) >> 16, .gpr_read = (gr), .gpr_write = (gw) }, \
 	.ppm = (prefixes), OPERANDS(__VA_ARGS__ __VA_OPT__(,) 0, 0, 0, 0) },
 #define OPERANDS(...) OPERANDS_(__VA_ARGS__)
 #define OPERANDS_(a, b, c, d, ...) \
@@ -101,7 +90,7 @@ enum { AT_M_A = 0, AT_M_N = 0 };
 #define SR(pp, reg, rm, rm_last, ...)	BODY(PPM_##pp, AT_REGONLY, __VA_ARGS__)
 #define ALTROW(id, ...)			BODY(PPM_ANY, 0, __VA_ARGS__)
 const struct optab_row optab_rows[] = {
-	{ .r = { .name = "(invalid)" } },
+	{ .r = { .mnem = I_INVALID } },
 #include "x86/insn.def"
 };
 #undef L

@@ -34,7 +34,7 @@ int main(void)
 	for (unsigned i = 1; i < optab_row_count; i++) {
 		const struct insn_row *r = &optab_rows[i].r;
 
-		printf("%u\t%s\t%s\t%d\n", i, r->name, where[i], cpu_has(&cpu, r->feature));
+		printf("%u\t%s\t%s\t%d\n", i, insn_name(r), where[i], cpu_has(&cpu, r->feature));
 	}
 	return 0;
 }

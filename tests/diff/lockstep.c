@@ -963,7 +963,7 @@ static unsigned coverage(void)
 		if (seen[n])
 			continue;
 		missed++;
-		printf("not seen: row %u, %s\n", n, optab_rows[n].r.name);
+		printf("not seen: row %u, %s\n", n, insn_name(&optab_rows[n].r));
 	}
 	printf("%u of %u rows\n", all - missed, all);
 	return missed;

@@ -236,7 +236,7 @@ static bool same_name(const struct one *o)
 {
 	const char *zn = ZydisMnemonicGetString(o->z.mnemonic);
 
-	if (!strcmp(zn, o->in.row->name))
+	if (!strcmp(zn, insn_name(o->in.row)))
 		return true;
 	for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
 		if (aliases[i].mnem == o->in.mnem && word_in(zn, aliases[i].names))

@@ -317,7 +317,7 @@ static void test_table(void **state)
 		unsigned alt = ALT_OF(row->r.attr);
 
 		if (!used[n])
-			fail_msg("row %u (%s) is in no slot", n, row->r.name);
+			fail_msg("row %u (%s) is in no slot", n, insn_name(&row->r));
 		if (alt)
 			used[n + 1] = 1;
 		if (alt == ALT_NOP)
@@ -335,7 +335,7 @@ static void test_table(void **state)
 				continue;
 			if ((acc & ACC_R && !(row->r.gpr_read & BIT(sp->val))) ||
 			    (acc & ACC_W && !(row->r.gpr_write & BIT(sp->val))))
-				fail_msg("%s: implicit operand not in masks", row->r.name);
+				fail_msg("%s: implicit operand not in masks", insn_name(&row->r));
 		}
 	}
 	for (unsigned m = 1; m < I_COUNT; m++)
