@@ -105,6 +105,12 @@ static int put_file(struct pack *p, const char *name, const char *path)
 	return err;
 }
 
+/* One of the machine's own, of which the image has only the name */
+static bool is_host_disk(const struct disk_def *d)
+{
+	return d->path && !strncmp(d->path, "host:", 5);
+}
+
 static int put_disk(struct pack *p, const char *name, const struct disk_def *d)
 {
 	uint64_t size;
@@ -157,6 +163,15 @@ static int refuse(struct pack *p, const struct vm_def *d)
 		return msg_fail(p->msg, ERR_NOSYS,
 				"%s: a bare machine has no network for VMs yet: net: none",
 				d->name);
+	for (unsigned i = 0; i < d->n_disks; i++)
+		if (is_host_disk(&d->disk[i]) &&
+		    (d->disk[i].snapshot || strlen(d->disk[i].path) > 5 + 63 ||
+		     strchr(d->disk[i].path, '\n')))
+			return msg_fail(
+				p->msg, ERR_INVAL,
+				"%s: disk %s: host:DISK[/PARTITION[/IMAGE]][,ro], at most 63 "
+				"characters, without snapshot",
+				d->name, d->disk[i].path);
 	if (d->policy)
 		return msg_fail(p->msg, ERR_NOSYS,
 				"%s: a bare machine enforces no policy yet: leave policy out",
@@ -185,6 +200,11 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 	if (!err && d->initrd)
 		err = conf(p, "initrd %s\n", name);
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
+		if (is_host_disk(&d->disk[i])) {
+			err = conf(p, "disk %s%s\n", d->disk[i].path,
+				   d->disk[i].read_only ? ",ro" : "");
+			continue;
+		}
 		snprintf(name, sizeof(name), "%s/disk%u", d->name, i);
 		err = put_disk(p, name, &d->disk[i]);
 		if (!err)

@@ -176,6 +176,10 @@ static int take_disk(struct parse *p, char *value)
 		value[len - 3] = 0;
 	}
 	p->vm->n_disks++;
+	if (!memcmp(value, "host:", MIN(len, 5u)) && len > 5)
+		return str_copy(p->vm->disk[n].host, sizeof(p->vm->disk[n].host), value + 5)
+			       ? 0
+			       : wrong(p, "the disk's name is too long", value);
 	return find_file(p, value, &p->vm->disk[n].image);
 }
 

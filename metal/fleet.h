@@ -23,6 +23,7 @@ struct fleet_vm {
 	char append[1024];
 	struct {
 		struct fleet_file image;
+		char host[64]; /* a disk of the machine's own, for disks_open(); "": image */
 		bool read_only;
 	} disk[FLEET_MAX_DISKS];
 	unsigned n_disks;

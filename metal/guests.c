@@ -10,6 +10,7 @@
 #include "engine/hw/hw.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
+#include "metal/disks.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
 #include "metal/shell.h"
@@ -40,21 +41,30 @@ static struct {
 
 /* ---- the keeper ---- */
 
-static int open_disks(struct guest *g, struct micro_config *cfg)
+/* A module is memory that nobody else has: the guest's to write. */
+static int open_disk(struct guest *g, unsigned i, char *err, size_t err_size)
+{
+	const struct fleet_vm *d = g->def;
+
+	if (d->disk[i].host[0])
+		return disks_open(d->disk[i].host, d->disk[i].read_only, &g->disk[i], err,
+				  err_size);
+	return ramdisk_create(d->name, (uint8_t *)(uintptr_t)d->disk[i].image.data,
+			      d->disk[i].image.size, d->disk[i].read_only, &g->disk[i]);
+}
+
+static int open_disks(struct guest *g, struct micro_config *cfg, char *msg, size_t size)
 {
 	const struct fleet_vm *d = g->def;
 	int err = 0;
 
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
-		/* A module is memory that nobody else has: the guest's to write. */
-		uint8_t *image = (uint8_t *)(uintptr_t)d->disk[i].image.data;
-
-		err = ramdisk_create(d->name, image, d->disk[i].image.size, d->disk[i].read_only,
-				     &g->disk[i]);
+		err = open_disk(g, i, msg, size);
 		if (err)
 			break;
 		cfg->disk[i].block = g->disk[i];
-		str_format(cfg->disk[i].serial, sizeof(cfg->disk[i].serial), "ram%u", i);
+		str_format(cfg->disk[i].serial, sizeof(cfg->disk[i].serial), "%s%u",
+			   d->disk[i].host[0] ? "host" : "ram", i);
 		cfg->n_disks++;
 	}
 	return err;
@@ -66,6 +76,17 @@ static void close_disks(struct guest *g)
 		if (g->disk[i])
 			g->disk[i]->ops->close(g->disk[i]);
 	memset(g->disk, 0, sizeof(g->disk));
+}
+
+static int load(struct vm *vm, const struct micro_config *cfg, char *err, size_t err_size)
+{
+	static const char what[] = "the kernel ";
+	size_t n = sizeof(what) - 1;
+	int r = micro_create(vm, cfg, err + n, err_size - n);
+
+	if (r && err[n])
+		memcpy(err, what, n);
+	return r;
 }
 
 static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
@@ -89,9 +110,9 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 	err[0] = 0;
 	if (r)
 		return r;
-	r = open_disks(g, &micro);
+	r = open_disks(g, &micro, err, err_size);
 	if (!r)
-		r = micro_create(*out, &micro, err, err_size);
+		r = load(*out, &micro, err, err_size);
 	if (r)
 		vm_destroy(*out);
 	return r;
@@ -141,8 +162,8 @@ static void keeper(void *arg)
 		vm_destroy(vm);
 	} else {
 		set_vm(g, NULL, "not startable");
-		plat_log(LOG_ERROR, "%s: %s%s%s", g->def->name, err_str(r),
-			 err[0] ? ": the kernel " : "", err);
+		plat_log(LOG_ERROR, "%s: %s%s%s", g->def->name, err_str(r), err[0] ? ": " : "",
+			 err);
 	}
 	close_disks(g);
 	atomic_store(&g->busy, false);

@@ -5,6 +5,7 @@
 #include "metal/acpi.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
+#include "metal/disks.h"
 #include "metal/guests.h"
 #include "metal/hostpci.h"
 #include "metal/ioapic.h"
@@ -112,6 +113,8 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	power_init(&acpi);
 	hostpci_init(&acpi);
 	err = smp_start(&acpi, cpu_start);
+	if (!err)
+		err = disks_start();
 	if (err)
 		panic(err_str(err));
 	guests_main(&boot);

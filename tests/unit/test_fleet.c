@@ -48,10 +48,11 @@ static void test_good(void **state)
 	struct fleet f;
 	char err[128];
 
-	assert_int_equal(parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
-			       "append x=1  y\ndisk d,ro\nvm b\nkernel k\ninitrd d\nmanual",
-			       &f, err),
-			 0);
+	assert_int_equal(
+		parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
+		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nvm b\nkernel k\ninitrd d\nmanual",
+		      &f, err),
+		0);
 	assert_int_equal(f.n, 2);
 	assert_true(f.poweroff);
 	assert_string_equal(f.vm[0].name, "a");
@@ -60,8 +61,11 @@ static void test_good(void **state)
 	assert_int_equal(f.vm[0].kernel.size, 6);
 	assert_memory_equal(f.vm[0].kernel.data, "kernel", 6);
 	assert_string_equal(f.vm[0].append, "x=1  y");
-	assert_true(f.vm[0].n_disks == 1 && f.vm[0].disk[0].read_only && !f.vm[0].manual);
+	assert_true(f.vm[0].n_disks == 2 && f.vm[0].disk[0].read_only && !f.vm[0].manual);
 	assert_memory_equal(f.vm[0].disk[0].image.data, "disk!", 5);
+	assert_string_equal(f.vm[0].disk[0].host, "");
+	assert_string_equal(f.vm[0].disk[1].host, "nvme0/2");
+	assert_true(f.vm[0].disk[1].read_only && !f.vm[0].disk[1].image.data);
 	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
 	assert_int_equal(f.vm[1].memory, 256 * MIB);
 }
@@ -81,6 +85,7 @@ static void test_bad(void **state)
 		{"vm a\ncpus 33\nkernel k\n", "1 to 32"},
 		{"vm a\nweight x\nkernel k\n", "1 to 65536"},
 		{"vm a\nkernal k\n", "unknown keyword"},
+		{"vm a\nkernel k\ndisk host:\n", "no such file"},
 		{"vm \nkernel k\n", "needs a name"},
 	};
 	struct fleet f;

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: ISC */
+/* disks.c: which disks there are, and the way from a name in the fleet's definition to a slice. Tables are read with the
+ * disk's own requests, each time they are asked for, on the asker's thread. */
+#include "metal/disks.h"
+
+#include "base/str.h"
+#include "metal/hostdisk_drivers.h"
+#include "metal/part.h"
+
+#define NAME_MAX 64
+
+static struct {
+	struct plat_event found; /* all have been looked at */
+	struct plat_thread *thread;
+} all;
+
+static void (*const probes[])(struct hostpci *f, unsigned *n) = {
+	vblk_probe,
+};
+
+static void look(void *arg)
+{
+	unsigned n[ARRAY_SIZE(probes)] = {0};
+	struct hostpci *f;
+
+	for (unsigned i = 0; (f = hostpci_at(i)); i++)
+		for (unsigned k = 0; k < ARRAY_SIZE(probes) && !f->driver; k++)
+			probes[k](f, &n[k]);
+	plat_event_set(&all.found);
+}
+
+int disks_start(void)
+{
+	return plat_thread_create("disks", look, NULL, &all.thread);
+}
+
+void hostdisk_refused(const struct hostpci *f, int err)
+{
+	plat_log(LOG_WARN, "%s: not used: %s", f->driver ? f->driver : "a disk", err_str(err));
+}
+
+/* ---- reading tables ---- */
+
+struct reader {
+	struct block *b; /* the whole disk, shared */
+	uint8_t *page;   /* devices write there */
+	struct part_source source;
+};
+
+static int read_sector(void *ctx, uint64_t sector, void *buf)
+{
+	struct reader *r = ctx;
+	int err = block_rw_sync(r->b, BLOCK_READ, sector * BLOCK_SECTOR, r->page, BLOCK_SECTOR);
+
+	if (!err)
+		memcpy(buf, r->page, BLOCK_SECTOR);
+	return err;
+}
+
+static void reader_close(struct reader *r)
+{
+	block_close(r->b);
+	plat_pages_free(r->page, PAGE_SIZE);
+}
+
+static int reader_open(struct hostdisk *d, struct reader *r)
+{
+	const struct hostdisk_extent whole = {0, d->sectors};
+
+	r->source = (struct part_source){read_sector, r, d->sectors};
+	r->page = plat_pages_alloc(PAGE_SIZE);
+	if (!r->page)
+		return err_here(ERR_NOMEM);
+	if (!hostdisk_slice(d, &whole, 1, true, true, &r->b))
+		return 0;
+	plat_pages_free(r->page, PAGE_SIZE);
+	return err_here(ERR_NOMEM);
+}
+
+int disks_parts(struct hostdisk *d, bool (*each)(void *ctx, const struct part *p), void *ctx)
+{
+	struct reader r;
+	int err = reader_open(d, &r);
+
+	if (err)
+		return err;
+	err = part_walk(&r.source, each, ctx);
+	reader_close(&r);
+	return err;
+}
+
+/* ---- names ---- */
+
+/* The next component of the path; false: it is too long. */
+static bool component(const char **at, char *name)
+{
+	size_t n = 0;
+
+	while ((*at)[n] && (*at)[n] != '/')
+		n++;
+	if (n >= NAME_MAX)
+		return false;
+	memcpy(name, *at, n);
+	name[n] = 0;
+	*at += n + ((*at)[n] == '/');
+	return true;
+}
+
+struct wish {
+	char disk[NAME_MAX], part[NAME_MAX], image[NAME_MAX];
+	bool read_only;
+	char *err;
+	size_t err_size;
+};
+
+static int wrong(const struct wish *w, int e, const char *what, const char *name)
+{
+	str_format(w->err, w->err_size, "%s %s: %s", what, name, err_str(e));
+	return e;
+}
+
+static int open_part(const struct wish *w, struct hostdisk *d, struct reader *r, struct block **out)
+{
+	struct hostdisk_extent e = {0, d->sectors};
+	struct part p;
+	int err = 0;
+
+	if (w->part[0])
+		err = part_find(&r->source, w->part, &p);
+	if (err)
+		return wrong(w, err, "partition", w->part);
+	if (w->part[0])
+		e = (struct hostdisk_extent){p.sector, p.sectors};
+	err = hostdisk_slice(d, &e, 1, w->read_only, false, out);
+	return err ? wrong(w, err, "disk", w->disk) : 0;
+}
+
+int disks_open(const char *spec, bool read_only, struct block **out, char *err, size_t err_size)
+{
+	struct wish w = {.read_only = read_only, .err = err, .err_size = err_size};
+	struct hostdisk *d;
+	struct reader r;
+	int e;
+
+	if (!component(&spec, w.disk) || !component(&spec, w.part) || !component(&spec, w.image))
+		return wrong(&w, ERR_RANGE, "disk", spec);
+	plat_event_wait(&all.found, PLAT_FOREVER);
+	d = hostdisk_find(w.disk);
+	if (!d)
+		return wrong(&w, ERR_NOENT, "disk", w.disk);
+	e = reader_open(d, &r);
+	if (e)
+		return wrong(&w, e, "disk", w.disk);
+	e = open_part(&w, d, &r, out);
+	reader_close(&r);
+	return e;
+}
