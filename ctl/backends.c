@@ -287,7 +287,7 @@ static int open_pc(struct backends *be, const struct vm_def *def, struct msg *ms
 static int open_vnc(struct backends *be, const struct vm_def *def, struct msg *msg)
 {
 	char text[400] = "";
-	int err = vnc_open(be->loop, def->vnc, def->name, &be->display, &be->input, &be->vnc, text,
+	int err = vnc_open(be->loop, def->vnc, def->name, &be->display, &be->typist, &be->vnc, text,
 			   sizeof(text));
 
 	return err ? msg_fail(msg, err, "--display vnc:%s: %s", def->vnc, text) : 0;
@@ -628,10 +628,10 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 
 void backends_quiet(struct backends *be)
 {
-	typist_fini(&be->typist);
 	if (be->vnc)
 		vnc_close(be->vnc);
 	be->vnc = NULL;
+	typist_fini(&be->typist);
 }
 
 void backends_close(struct backends *be)

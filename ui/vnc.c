@@ -249,7 +249,7 @@ void vnc_close(struct vnc *v)
 }
 
 int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct display *display,
-	     struct input *input, struct vnc **out, char *errbuf, size_t size)
+	     struct typist *typist, struct vnc **out, char *errbuf, size_t size)
 {
 	struct vnc *v = plat_alloc(sizeof(*v));
 	char *copy = strdup(spec), *comma;
@@ -263,7 +263,7 @@ int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct 
 	}
 	v->loop = loop;
 	v->display = display;
-	v->input = input;
+	v->typist = typist;
 	v->listen_fd = -1;
 	str_format(v->title, sizeof(v->title), "%s - vigia", name);
 	comma = strchr(copy, ',');

@@ -15,7 +15,7 @@ struct vnc {
 	struct plat_loop *loop;
 	struct vnc_lib *lib;
 	struct display *display;
-	struct input *input;
+	struct typist *typist;
 	char title[96], address[160], path[108], password[VNC_PASSWORD_MAX + 1];
 	const char *passwords[2]; /* as the library wants it; NULL where everybody may */
 	int listen_fd;

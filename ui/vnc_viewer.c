@@ -23,10 +23,13 @@
 #include "ui/keys.h"
 #include "ui/vnc_impl.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-#define FRAME_NS  (16 * NS_PER_MS)  /* from one look to the next, while something moves */
-#define IDLE_NS   (100 * NS_PER_MS) /* … and when nothing has for a while */
-#define WAIT_MS   2000 /* for the rest of a message, and for a client that does not read */
+/* Beyond so many, nothing more is pressed; there is always room to let go all that viewers hold. */
+#define KEYS_WAITING (TYPIST_MAX - 2 * VNC_VIEWERS * KEY_COUNT)
+#define NS_PER_MS    UINT64_C(1000000)
+#define FRAME_NS     (16 * NS_PER_MS)   /* from one look to the next, while something moves */
+#define IDLE_NS      (100 * NS_PER_MS)  /* … and when nothing has for a while */
+#define HELLO_NS     (2000 * NS_PER_MS) /* for a client's first bytes */
+#define WAIT_MS      2000 /* for the rest of a message, and for a client that does not read */
 
 #define FIRST_W     640
 #define FIRST_H     480
@@ -59,8 +62,10 @@ struct vnc_viewer {
 	struct vnc *v;
 	const struct vnc_lib *lib;
 	rfbScreenInfoPtr screen;
-	int fd;                     /* the library's, which closes it */
-	int hang_up;                /* a copy, to shut it down */
+	int fd;                 /* the library's, which closes it */
+	int hang_up;            /* a copy, to shut it down */
+	struct plat_timer late; /* how long a client may take to say what it is */
+	_Atomic bool joined;
 	struct plat_thread *thread; /* NULL: nobody is there */
 	_Atomic bool ended;
 
@@ -162,20 +167,21 @@ static bool look(struct vnc_viewer *w)
 
 /* ---- keys ------------------------------------------------------------------------------------------------- */
 
-static void press(struct vnc_viewer *w, unsigned key, bool down)
-{
-	uint8_t bit = (uint8_t)(1u << key % 8);
-
-	if (down)
-		w->down[key / 8] |= bit;
-	else
-		w->down[key / 8] &= (uint8_t)~bit;
-	input_key(w->v->input, key, down);
-}
-
 static bool holds(const struct vnc_viewer *w, unsigned key)
 {
 	return w->down[key / 8] >> key % 8 & 1;
+}
+
+/* Through the typist: a viewer that pastes, or a guest that gets no time, would lose keys. */
+static void press(struct vnc_viewer *w, unsigned key, bool down)
+{
+	struct typist *typist = w->v->typist;
+
+	if (holds(w, key) == down || (down && typist_left(typist) >= KEYS_WAITING))
+		return;
+	w->down[key / 8] ^= (uint8_t)(1u << key % 8);
+	if (typist_add(typist, &(struct typist_event){TYPE_KEY, (int32_t)key, down, 0}, 1))
+		plat_log(LOG_WARN, "a viewer's key was lost: too many wait");
 }
 
 static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
@@ -234,9 +240,9 @@ static void point(struct vnc_viewer *w, int x, int y, int dz, unsigned buttons)
 {
 	int right = MAX((int)w->width - 1, 1), bottom = MAX((int)w->height - 1, 1);
 
-	if (!input_point(w->v->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
+	if (!input_point(w->v->typist->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
 			 (unsigned)((int64_t)y * INPUT_ABS_MAX / bottom), dz, buttons))
-		input_move(w->v->input, x - w->x, y - w->y, dz, buttons);
+		input_move(w->v->typist->input, x - w->x, y - w->y, dz, buttons);
 	w->x = x;
 	w->y = y;
 }
@@ -329,6 +335,7 @@ static void viewer_thread(void *arg)
 	set_size(w, FIRST_W, FIRST_H); /* until there is a picture */
 	look(w);
 	w->client = w->lib->rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
+	atomic_store(&w->joined, true);
 	if (w->client) {
 		w->client->clientGoneHook = on_gone;
 		serve(w);
@@ -339,6 +346,8 @@ static void viewer_thread(void *arg)
 	if (buttons_of(w->mask))
 		point(w, w->x, w->y, 0, 0);
 	plat_pages_discard(w->pixels, PIXEL_BYTES);
+	shutdown(w->hang_up,
+		 SHUT_RDWR); /* as long as there is a copy, closing tells the client nothing */
 	atomic_store(&w->ended, true);
 }
 
@@ -347,11 +356,34 @@ bool vnc_viewer_free(const struct vnc_viewer *w)
 	return !w->thread || atomic_load(&w->ended);
 }
 
+/* Also what has come and nobody has read: the library runs in circles while a client's first 1 to 3 bytes
+ * are followed by no more, be it because the connection has ended. */
+static void hang_up(struct vnc_viewer *w)
+{
+	uint8_t rest[256];
+
+	shutdown(w->hang_up, SHUT_RDWR);
+	while (recv(w->hang_up, rest, sizeof(rest), MSG_DONTWAIT) > 0)
+		;
+}
+
+static void on_late(void *arg)
+{
+	struct vnc_viewer *w = arg;
+
+	if (atomic_load(&w->joined))
+		return;
+	hang_up(w);
+	plat_timer_arm(&w->late, plat_now() + FRAME_NS);
+}
+
 void vnc_viewer_end(struct vnc_viewer *w)
 {
 	if (!w->thread)
 		return;
-	shutdown(w->hang_up, SHUT_RDWR);
+	for (hang_up(w); !atomic_load(&w->joined); hang_up(w))
+		usleep(1000);
+	plat_timer_cancel(&w->late);
 	plat_thread_join(w->thread);
 	close(w->hang_up);
 	w->thread = NULL;
@@ -365,7 +397,7 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 	w->seen = 0;
 	w->mask = 0;
 	w->x = w->y = 0;
-	w->ended = false;
+	w->ended = w->joined = false;
 	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	err = w->hang_up < 0 ? err_here(ERR_IO)
 			     : plat_thread_create("viewer", viewer_thread, w, &w->thread);
@@ -374,6 +406,8 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 		close(fd);
 		if (w->hang_up >= 0)
 			close(w->hang_up);
+	} else {
+		plat_timer_arm(&w->late, plat_now() + HELLO_NS);
 	}
 	return err;
 }
@@ -395,6 +429,7 @@ int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out)
 		return err_here(ERR_NOMEM);
 	w->v = v;
 	w->lib = v->lib;
+	plat_timer_init(&w->late, v->loop, on_late, w);
 	w->pixels = plat_pages_alloc(PIXEL_BYTES);
 	if (w->pixels)
 		w->screen = make_screen(w);

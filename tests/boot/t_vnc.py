@@ -88,20 +88,20 @@ def pictures(vm, w, port, name):
         vt.check(lines[0] == 'Hello, VNC! {"~}', f"a viewer sees by {encodings} what was typed")
     out = good("another size", "127.0.0.1", port, "size", "720", "400", "key", "ffc2", "size", "640", "400",
                "key", "ffc3", "watch", "1000", password=PASSWORD)
-    vt.check(int(re.match(r"(\d+) updates", out).group(1)) > 5, f"the screen moves: {out.strip()}")
+    vt.check(int(re.match(r"(\d+) updates", out).group(1)) > 1, f"the screen moves: {out.strip()}")
     vm.expect("K4000\n", 10)
     screen_size = screen.shot(name)[:2]
     vt.check(screen_size == (640, 400), f"the screen has {screen_size}")
 
 
-def raw(port, data, wait=0.0):
-    """A connection that says data; gives what came."""
+def raw(port, data, wait=0.0, until=None):
+    """A connection that says data; gives what came, until there was nothing for so many seconds, or that came."""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
         got = b""
         try:
             s.sendall(data)
             s.settimeout(wait or 0.05)
-            while True:
+            while not until or until not in got:
                 part = s.recv(65536)
                 if not part:
                     break
@@ -114,7 +114,7 @@ def raw(port, data, wait=0.0):
 def websocket(port):
     got = raw(port, b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
               b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\nSec-WebSocket-Version: 13\r\n"
-              b"Sec-WebSocket-Protocol: binary\r\nOrigin: http://x\r\n\r\n", 1.0)
+              b"Sec-WebSocket-Protocol: binary\r\nOrigin: http://x\r\n\r\n", 10 * vt.PATIENCE, b"RFB 003.00")
     vt.check(got.startswith(b"HTTP/1.1 101") and b"ICX+Yqv66kxgM0FcWaLWlFLwTAI=" in got and b"RFB 003.00" in got,
              "a WebSocket is taken")
 
@@ -141,7 +141,7 @@ def stalled(vm, port, name):
     time.sleep(1.5)
     before = time.monotonic()
     out = good("beside it", "127.0.0.1", port, "watch", "1000", password=PASSWORD)
-    vt.check(int(re.match(r"(\d+) updates", out).group(1)) > 5, f"another viewer goes on: {out.strip()}")
+    vt.check(int(re.match(r"(\d+) updates", out).group(1)) > 1, f"another viewer goes on: {out.strip()}")
     status, _, err = vt.vigia("key", name, "z")
     vt.check(status == 0, f"and the VM: {err}")
     vm.expect("K2C7A\n", 5)

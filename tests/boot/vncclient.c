@@ -13,10 +13,12 @@
  * Exit status: 0 done, 1 not within 20 s, or the server hung up. */
 #include <rfb/rfbclient.h>
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -215,6 +217,21 @@ static int run(rfbClient *c, int left, char **arg)
 	return commands[i].args + 1;
 }
 
+/* Closed with something unread, the connection would be reset, and what was typed last lost. */
+static void leave(rfbClient *c)
+{
+	struct pollfd p = {.fd = c->sock, .events = POLLIN};
+	char rest[65536];
+	bool more = true;
+
+	shutdown(c->sock, SHUT_WR);
+	while (more && poll(&p, 1, PATIENCE_MS) > 0)
+		more = read(c->sock, rest, sizeof(rest)) > 0;
+	free(c->frameBuffer);
+	c->frameBuffer = NULL;
+	rfbClientCleanup(c);
+}
+
 int main(int argc, char **argv)
 {
 	const char *encodings = "raw";
@@ -235,8 +252,6 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (n = optind + 2; n < argc;)
 		n += run(c, argc - n, argv + n);
-	free(c->frameBuffer);
-	c->frameBuffer = NULL;
-	rfbClientCleanup(c);
+	leave(c);
 	return 0;
 }

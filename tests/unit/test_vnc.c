@@ -21,12 +21,14 @@
 
 static struct display display;
 static struct input in;
+static struct typist typist;
 static struct plat_loop *loop;
 static struct vnc *vnc;
 static uint32_t pixels[2 * W * H];
 static _Atomic unsigned wanted_height; /* of the next picture */
 static _Atomic uint32_t colour;        /* of its last row */
-static _Atomic unsigned keys, last_key, moves;
+static _Atomic unsigned keys, last_key, moves, lost;
+static _Atomic bool slow, full; /* the keyboard: nobody fetches the last key yet, or has */
 static _Atomic int x_sum;
 static char path[108];
 
@@ -46,8 +48,15 @@ static void refresh(void *dev, struct display *d)
 	}
 }
 
+static bool is_busy(void *dev)
+{
+	return full;
+}
+
 static void on_key(void *dev, unsigned key, bool down)
 {
+	lost += full;
+	full = slow;
 	last_key = key | (down ? 0x1000u : 0);
 	keys++;
 }
@@ -63,7 +72,8 @@ static int setup(void **state)
 	char err[200], spec[128];
 
 	memset(pixels, 0, sizeof(pixels));
-	keys = moves = 0;
+	keys = moves = lost = 0;
+	slow = full = false;
 	x_sum = 0;
 	wanted_height = H;
 	colour = 0x112233;
@@ -71,12 +81,15 @@ static int setup(void **state)
 	display.refresh = refresh;
 	display.pixels = pixels;
 	input_init(&in);
-	input_add(&in, &(struct input_device){.kind = INPUT_KEYBOARD, .key = on_key});
+	input_add(&in,
+		  &(struct input_device){.kind = INPUT_KEYBOARD, .busy = is_busy, .key = on_key});
 	input_add(&in, &(struct input_device){.kind = INPUT_MOUSE, .move = on_move});
 	assert_int_equal(plat_loop_create(&loop), 0);
+	assert_int_equal(typist_init(&typist, &in, loop), 0);
 	snprintf(path, sizeof(path), "/tmp/vigia-vnc-%d.sock", (int)getpid());
 	snprintf(spec, sizeof(spec), "unix:%s", path);
-	assert_int_equal(vnc_open(loop, spec, "test", &display, &in, &vnc, err, sizeof(err)), 0);
+	assert_int_equal(vnc_open(loop, spec, "test", &display, &typist, &vnc, err, sizeof(err)),
+			 0);
 	return 0;
 }
 
@@ -84,6 +97,7 @@ static int teardown(void **state)
 {
 	if (vnc)
 		vnc_close(vnc);
+	typist_fini(&typist);
 	plat_loop_destroy(loop);
 	assert_int_equal(access(path, F_OK), -1);
 	return 0;
@@ -107,18 +121,25 @@ static void get(int fd, void *buf, size_t len)
 	}
 }
 
-/* Protocol 3.8, no password, raw; the name is "test - vigia". */
-static int join(void)
+static int call(void)
 {
-	static const uint8_t encodings[] = {2, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval patience = {.tv_sec = 20};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	uint8_t b[64];
 
 	strcpy(sa.sun_path, path);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+/* Protocol 3.8, no password, raw; the name is "test - vigia". */
+static int join(void)
+{
+	static const uint8_t encodings[] = {2, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x21};
+	int fd = call();
+	uint8_t b[64];
+
 	get(fd, b, 12);
 	assert_memory_equal(b, "RFB 003.008\n", 12);
 	put(fd, b, 12);
@@ -220,6 +241,7 @@ static void test_input(void **state)
 {
 	static const uint8_t to[] = {5, 0, 0, 10, 0, 20}, back[] = {5, 1, 0, 4, 0, 20};
 	int fd = join();
+	uint8_t rest[64];
 
 	key(fd, true, 'a');
 	wait_for(&keys, 1);
@@ -233,11 +255,34 @@ static void test_input(void **state)
 	put(fd, back, sizeof(back));
 	wait_for(&moves, 2);
 	assert_int_equal(x_sum, 4);
-	/* who goes lets go */
+	/* who goes lets go, and is let go */
+	shutdown(fd, SHUT_WR);
+	while (recv(fd, rest, sizeof(rest), 0) > 0)
+		;
+	assert_int_equal(recv(fd, rest, 1, 0), 0);
 	close(fd);
 	wait_for(&keys, 6);
 	assert_int_equal(last_key, 3);
 	wait_for(&moves, 3);
+}
+
+/* A viewer that pastes, and a guest that fetches each key late: none is lost. */
+static void test_paste(void **state)
+{
+	int fd = join();
+
+	slow = true;
+	for (unsigned i = 0; i < 40; i++)
+		key(fd, i % 2 == 0, (uint16_t)('a' + i / 2));
+	for (unsigned i = 1; i <= 40; i++) {
+		while (keys < i)
+			usleep(1000);
+		slow = i < 10;
+		full = false;
+	}
+	assert_int_equal(lost, 0);
+	assert_int_equal(last_key, 0x14); /* t */
+	close(fd);
 }
 
 /* The end while viewers wait, stall and are in the middle of things. */
@@ -249,10 +294,7 @@ static void test_end(void **state)
 	for (unsigned i = 0; i < 8; i++)
 		fd[i] = join();
 	/* one too many is turned away */
-	fd[8] = socket(AF_UNIX, SOCK_STREAM, 0);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	strcpy(sa.sun_path, path);
-	assert_int_equal(connect(fd[8], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	fd[8] = call();
 	assert_int_equal(recv(fd[8], &r, 1, 0), 0);
 	ask(fd[0], false);
 	ask(fd[1], true);
@@ -261,21 +303,46 @@ static void test_end(void **state)
 	wait_for(&keys, 1);
 	vnc_close(vnc);
 	vnc = NULL;
+	wait_for(&keys, 2);
 	assert_int_equal(last_key, 0x1e);
 	for (unsigned i = 0; i < 9; i++)
 		close(fd[i]);
+}
+
+/* Clients that say part of a word, and no more: their places become free, and the end waits for none. */
+static void test_half_words(void **state)
+{
+	int fd[VNC_VIEWERS];
+
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < VNC_VIEWERS; i++)
+			fd[i] = call();
+		usleep(30000); /* the library waits for the first bytes */
+		for (unsigned i = 0; i < VNC_VIEWERS; i++) {
+			put(fd[i], "RFB", 1 + i % 3);
+			if (i % 2)
+				close(fd[i]);
+		}
+		usleep(100000);
+		if (round) {
+			vnc_close(vnc);
+			vnc = NULL;
+		} else {
+			sleep(3);
+			close(join());
+		}
+		for (unsigned i = 0; i < VNC_VIEWERS; i += 2)
+			close(fd[i]);
+	}
 }
 
 /* Who has no screen sees a blank one. */
 static void test_no_screen(void **state)
 {
 	display.refresh = NULL;
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = call();
 	uint8_t b[32];
 
-	strcpy(sa.sun_path, path);
-	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	get(fd, b, 12);
 	put(fd, b, 12);
 	get(fd, b, 2);
@@ -296,7 +363,7 @@ static void test_left_behind(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	snprintf(spec, sizeof(spec), "unix:%s", path);
-	assert_true(vnc_open(loop, spec, "x", &display, &in, &v, err, sizeof(err)) <
+	assert_true(vnc_open(loop, spec, "x", &display, &typist, &v, err, sizeof(err)) <
 		    0); /* in use */
 	assert_non_null(strstr(err, "cannot listen"));
 	assert_int_equal(access(path, F_OK), 0);
@@ -307,7 +374,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_picture, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_paste, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_half_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_screen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
 	};
