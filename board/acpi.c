@@ -57,6 +57,16 @@ static gpa_t table_close(struct builder *b, size_t at)
 	return b->gpa + at;
 }
 
+/* A package of small integers. */
+static void dsdt_bytes(struct aml *a, const uint8_t *v, uint8_t n)
+{
+	size_t pkg = aml_open_package(a, n);
+
+	for (unsigned i = 0; i < n; i++)
+		aml_int(a, v[i]);
+	aml_close(a, pkg);
+}
+
 /* Devices \_SB.LNKA…LNKD: fixed, whatever a system would like to set (6.2.12, 6.2.16). Windows wants both methods
  * to be there. */
 static void dsdt_links(struct builder *b)
@@ -152,7 +162,8 @@ static const struct isa_device isa_floppy = {"FDC0", "PNP0700", 0x3f0, 0x3f7, 6,
 static const struct isa_device isa_parallel = {"LPT1", "PNP0400", 0x378, 0, 3, 7};
 static const struct isa_device isa_mouse = {"MOU0", "PNP0F13", 0, 0, 0, 12};
 
-static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
+/* gpe: the general-purpose event by which it wakes the machine from S3 (7.3.13); 0: it does not. */
+static void dsdt_isa_device(struct builder *b, const struct isa_device *d, uint8_t gpe)
 {
 	struct aml *a = &b->out;
 	uint8_t space[64];
@@ -173,7 +184,36 @@ static void dsdt_isa_device(struct builder *b, const struct isa_device *d)
 	aml_res_end(&r);
 	aml_name(a, "_CRS");
 	aml_buffer(a, r.buf, r.len);
+	if (gpe) {
+		const uint8_t prw[] = {gpe, 3};
+
+		aml_name(a, "_PRW");
+		dsdt_bytes(a, prw, sizeof(prw));
+	}
 	aml_close(a, dev);
+}
+
+/* \_GPE._Exx: told whose it is (5.6.4.1). */
+static void dsdt_gpe(struct builder *b)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	const uint8_t n = b->cfg->kbd_gpe;
+	const char name[5] = {'_', 'E', digits[n >> 4], digits[n & 15], 0};
+	struct aml *a = &b->out;
+	size_t scope = aml_open_scope(a, "\\_GPE"), method = aml_open_method(a, name);
+
+	aml_notify(a, "\\\x2e_SB_KBD0", 2); /* it wakes */
+	aml_close(a, method);
+	aml_close(a, scope);
+}
+
+/* \_S3 and so on: SLP_TYP of PM1a and PM1b (7.4.2). */
+static void dsdt_sleep(struct builder *b, const char *name, uint8_t type)
+{
+	const uint8_t types[] = {type, type, 0, 0};
+
+	aml_name(&b->out, name);
+	dsdt_bytes(&b->out, types, sizeof(types));
 }
 
 /* The configuration window must be claimed by a motherboard resource, or Linux ignores it. */
@@ -217,7 +257,7 @@ static gpa_t build_dsdt(struct builder *b)
 {
 	const struct acpi_config *c = b->cfg;
 	struct aml *a = &b->out;
-	size_t at = table_open(b, "DSDT", 2), scope, pkg;
+	size_t at = table_open(b, "DSDT", 2), scope;
 
 	scope = aml_open_scope(a, "\\_SB_");
 	if (c->pci_link[0])
@@ -228,26 +268,25 @@ static gpa_t build_dsdt(struct builder *b)
 	if (c->hpet_base)
 		dsdt_hpet(b);
 	if (c->has_serial)
-		dsdt_isa_device(b, &isa_com1);
+		dsdt_isa_device(b, &isa_com1, 0);
 	if (c->has_rtc)
-		dsdt_isa_device(b, &isa_rtc);
+		dsdt_isa_device(b, &isa_rtc, 0);
 	if (c->has_floppy)
-		dsdt_isa_device(b, &isa_floppy);
+		dsdt_isa_device(b, &isa_floppy, 0);
 	if (c->has_parallel)
-		dsdt_isa_device(b, &isa_parallel);
+		dsdt_isa_device(b, &isa_parallel, 0);
 	if (c->has_ps2) {
-		dsdt_isa_device(b, &isa_keyboard);
-		dsdt_isa_device(b, &isa_mouse);
+		dsdt_isa_device(b, &isa_keyboard, c->kbd_gpe);
+		dsdt_isa_device(b, &isa_mouse, 0);
 	}
 	aml_close(a, scope);
-	/* Soft-off: PM1a and PM1b sleep types. */
-	aml_name(a, "_S5_");
-	pkg = aml_open_package(a, 4);
-	aml_int(a, c->s5_type);
-	aml_int(a, c->s5_type);
-	aml_int(a, 0);
-	aml_int(a, 0);
-	aml_close(a, pkg);
+	if (c->has_ps2 && c->kbd_gpe)
+		dsdt_gpe(b);
+	if (c->s3_type)
+		dsdt_sleep(b, "_S3_", c->s3_type);
+	if (c->s4_type)
+		dsdt_sleep(b, "_S4_", c->s4_type);
+	dsdt_sleep(b, "_S5_", c->s5_type);
 	return table_close(b, at);
 }
 

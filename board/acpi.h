@@ -13,7 +13,9 @@ struct acpi_config {
 	/* Power management: I/O ports */
 	uint16_t pm1a_evt, pm1a_cnt, pm_timer, gpe0;
 	uint8_t gpe0_len;
-	uint8_t s5_type;    /* SLP_TYP of soft-off */
+	uint8_t s5_type;          /* SLP_TYP of soft-off */
+	uint8_t s3_type, s4_type; /* of suspend to RAM and to disk; 0: not offered */
+	uint8_t kbd_gpe;    /* general-purpose event by which a key wakes, with has_ps2; 0: none */
 	uint64_t hpet_base; /* 0: none */
 	uint32_t hpet_id;   /* lower half of its capabilities */
 	uint16_t reset_port;

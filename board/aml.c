@@ -14,8 +14,10 @@ enum {
 	OP_SCOPE = 0x10,
 	OP_BUFFER = 0x11,
 	OP_PACKAGE = 0x12,
+	OP_METHOD = 0x14,
 	OP_EXT = 0x5b,
 	OP_EXT_DEVICE = 0x82,
+	OP_NOTIFY = 0x86,
 };
 
 void aml_bytes(struct aml *a, const void *p, size_t n)
@@ -131,6 +133,24 @@ size_t aml_open_package(struct aml *a, uint8_t elements)
 	mark = open_length(a);
 	aml_byte(a, elements);
 	return mark;
+}
+
+size_t aml_open_method(struct aml *a, const char *name)
+{
+	size_t mark;
+
+	aml_byte(a, OP_METHOD);
+	mark = open_length(a);
+	aml_bytes(a, name, 4);
+	aml_byte(a, 0);
+	return mark;
+}
+
+void aml_notify(struct aml *a, const char *path, uint8_t value)
+{
+	aml_byte(a, OP_NOTIFY);
+	aml_bytes(a, path, str_len(path));
+	aml_int(a, value);
 }
 
 void aml_buffer(struct aml *a, const void *p, size_t n)

@@ -24,7 +24,10 @@ void aml_name(struct aml *a, const char *name);
 size_t aml_open_scope(struct aml *a, const char *path);
 size_t aml_open_device(struct aml *a, const char *name);
 size_t aml_open_package(struct aml *a, uint8_t elements);
+size_t aml_open_method(struct aml *a, const char *name); /* without arguments */
 void aml_close(struct aml *a, size_t mark);
+/* Notify(path, value); path in the form of the byte code, as of aml_open_scope(). */
+void aml_notify(struct aml *a, const char *path, uint8_t value);
 /* A buffer object with the given contents. */
 void aml_buffer(struct aml *a, const void *p, size_t n);
 

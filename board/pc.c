@@ -75,13 +75,19 @@
 #define GSI_IDE   14 /* and 15 */
 
 /* CMOS */
+#define CMOS_RESET     0x0f /* why the processor starts: */
+#define RESET_S3       0xfe /* out of S3 */
 #define CMOS_FLOPPY    0x10
 #define CMOS_EQUIPMENT 0x14
 #define CMOS_BOOT_LOW  0x38
 #define CMOS_BOOT_HIGH 0x3d
 #define CMOS_CPUS      0x5f
 
-#define S5_TYPE    0 /* as in the 82371AB: OVMF takes it for granted */
+/* SLP_TYP: S5 and S3 as in the 82371AB; OVMF takes S5's for granted */
+#define S5_TYPE    0
+#define S3_TYPE    1
+#define S4_TYPE    2
+#define GPE_KBD    8
 #define ACPI_SPACE (64 * KIB)
 
 struct pc {
@@ -118,13 +124,24 @@ struct pc {
 
 /* ---- chips -------------------------------------------------------------------------------------- */
 
+/* Power management comes after the chips that wake. */
+static void wake(void *sink, unsigned n, bool level)
+{
+	struct pc *pc = sink;
+
+	if (level && pc->pm)
+		acpi_pm_wake(pc->pm, n);
+}
+
 /* The chips that every PC has at fixed ports. */
 static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	struct i8254_wiring pit_w = {
 		.waiting = intr_gsi_waiting, .waiting_arg = pc->intr, .gsi = GSI_PIT};
-	struct mc146818_wiring rtc_w = {.offset = cfg->rtc_offset};
+	struct mc146818_wiring rtc_w = {.alarm = {wake, pc, ACPI_WAKE_RTC},
+					.offset = cfg->rtc_offset};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD),
+				     .wake = {wake, pc, GPE_KBD},
 				     .irq_aux = gsi_line(vm, GSI_MOUSE),
 				     .a20 = {vm_a20, vm, 0},
 				     .input = cfg->input};
@@ -189,6 +206,8 @@ static int wire_power(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	struct acpi_pm_wiring pm_w = {.base = pc->pm_base,
 				      .sci = gsi_line(vm, GSI_SCI),
 				      .s5_type = S5_TYPE,
+				      .s3_type = S3_TYPE,
+				      .s4_type = S4_TYPE,
 				      .timer32 = true};
 	struct debugexit_wiring exit_w = {.base = cfg->exit_port};
 	struct pvclock_wiring clock_w = {0};
@@ -504,6 +523,9 @@ static int tell_acpi(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 		.gpe0 = (uint16_t)(pc->pm_base + ACPI_GPE0),
 		.gpe0_len = ACPI_GPE0_LEN,
 		.s5_type = S5_TYPE,
+		.s3_type = S3_TYPE,
+		.s4_type = S4_TYPE,
+		.kbd_gpe = GPE_KBD,
 		.hpet_base = HPET_BASE,
 		.hpet_id = HPET_BLOCK_ID,
 		.reset_port = (uint16_t)(pc->pm_base + ACPI_RESET),
@@ -621,6 +643,15 @@ static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 	return err ? err : fwcfg_add_int(pc->fw, FWCFG_BOOT_MENU, cfg->boot_menu, 2);
 }
 
+/* SLP_TYP of S0 to S5, bit 7: it is there. */
+static int tell_sleep(struct pc *pc)
+{
+	static const uint8_t states[6] = {0x80,          0, 0, 0x80 | S3_TYPE, 0x80 | S4_TYPE,
+					  0x80 | S5_TYPE};
+
+	return fwcfg_add_file(pc->fw, "etc/system-states", states, sizeof(states));
+}
+
 static int tell_firmware(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
 	int err = fwcfg_create(vm, &pc->fw);
@@ -638,7 +669,9 @@ static int tell_firmware(struct vm *vm, struct pc *pc, const struct pc_config *c
 		err = tell_acpi(vm, pc, cfg);
 	if (!err)
 		err = tell_smbios(vm, pc, cfg);
-	return err ? err : tell_boot(pc, cfg);
+	if (!err)
+		err = tell_boot(pc, cfg);
+	return err ? err : tell_sleep(pc);
 }
 
 /* ---- ROM --------------------------------------------------------------------------------------------- */
@@ -685,7 +718,12 @@ static void fill_shadow(struct vm *vm, struct pc *pc)
 
 static void pc_reset(struct dev *dev)
 {
-	fill_shadow(dev->vm, container_of(dev, struct pc, dev));
+	struct pc *pc = container_of(dev, struct pc, dev);
+
+	if (dev->vm->waking)
+		mc146818_set(pc->rtc, CMOS_RESET, RESET_S3);
+	else
+		fill_shadow(dev->vm, pc);
 }
 
 struct rom_mark {

@@ -16,8 +16,8 @@ extern const unsigned cmd_count;
 
 /* Descriptions without functions, for generators of man pages and completion. */
 extern const struct command cmd_doctor, cmd_list, cmd_stop, cmd_kill, cmd_pause, cmd_resume,
-	cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot, cmd_type, cmd_key,
-	cmd_mouse, cmd_pack, cmd_image, cmd_insert, cmd_eject, cmd_snapshot;
+	cmd_wake, cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot, cmd_type,
+	cmd_key, cmd_mouse, cmd_pack, cmd_image, cmd_insert, cmd_eject, cmd_snapshot;
 extern const struct command *const cmd_all[];
 extern const unsigned cmd_all_count;
 
@@ -27,6 +27,7 @@ int list_main(int argc, char **argv);
 int stop_main(int argc, char **argv);
 int kill_main(int argc, char **argv);
 int pause_main(int argc, char **argv);
+int wake_main(int argc, char **argv);
 int resume_main(int argc, char **argv);
 int stats_main(int argc, char **argv);
 int console_main(int argc, char **argv);

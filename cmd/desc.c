@@ -145,6 +145,8 @@ const struct command cmd_pause = {
 	"pause", "NAME", "hold a VM's processors", NULL, NULL, 0, 1, 1};
 const struct command cmd_resume = {
 	"resume", "NAME", "let a paused VM go on", NULL, NULL, 0, 1, 1};
+const struct command cmd_wake = {
+	"wake", "NAME", "press the power button of a VM whose guest sleeps (S3)", NULL, NULL, 0, 1, 1};
 const struct command cmd_stats = {
 	"stats", "NAME", "show what a VM uses and what its engine does", NULL,
 	stats_opts, ARRAY_SIZE(stats_opts), 1, 1};

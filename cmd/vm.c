@@ -87,6 +87,16 @@ int resume_main(int argc, char **argv)
 	return cmd_on_vm(&cmd_resume, argc, argv, do_resume);
 }
 
+static int do_wake(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
+{
+	return request(sock, o, "wake", NULL, msg);
+}
+
+int wake_main(int argc, char **argv)
+{
+	return cmd_on_vm(&cmd_wake, argc, argv, do_wake);
+}
+
 /* ---- stats ------------------------------------------------------------------------------------ */
 
 static void print_value(const char *key, const json_t *v)

@@ -68,6 +68,8 @@ const char *report_state(const struct report_source *src)
 {
 	if (src->vm->end != VM_RUNNING)
 		return "ended";
+	if (vm_is_asleep(src->vm) && src->vm->paused == 1)
+		return "asleep";
 	if (src->vm->paused)
 		return "paused";
 	return src->stopping ? "stopping" : "running";
@@ -84,7 +86,7 @@ void report_status(const struct report_source *src, json_t *out)
 	plat_mutex_unlock(&vm->lock);
 	json_object_set_new(out, "name", json_string(vm->name));
 	json_object_set_new(out, "state", json_string(report_state(src)));
-	if (vm->paused)
+	if (vm->paused && reason[0])
 		json_object_set_new(out, "reason", json_string(reason));
 	json_object_set_new(out, "pid", json_integer(getpid()));
 	json_object_set_new(out, "engine", json_string(vm->engine->name));

@@ -19,7 +19,7 @@ struct report_source {
 	int statm_fd;       /* /proc/self/statm, opened before the sandbox closes /proc; or -1 */
 	bool stopping;
 };
-/* "starting", "running", "paused", "stopping", "ended" */
+/* "starting", "running", "asleep", "paused", "stopping", "ended" */
 const char *report_state(const struct report_source *src);
 void report_status(const struct report_source *src, json_t *out);
 void report_stats(const struct report_source *src, json_t *out);

@@ -57,8 +57,13 @@ struct runner {
 	int button_fd; /* eventfd, written for each press of the power button */
 	struct chr_stdio_key keys[2];
 	uint64_t stop_deadline; /* 0: nobody has asked to stop */
+	uint64_t
+		press_again; /* the guest slept when it was asked to: once it is awake. 0: it did not */
 	bool user_paused;
 };
+
+/* What a guest takes to come back from S3, before it is asked to power off. */
+#define WAKING_NS (5 * NS_PER_SEC)
 
 /* ---- stopping ------------------------------------------------------------------------------ */
 
@@ -84,6 +89,8 @@ static void stop_polite(struct runner *r, unsigned seconds)
 		r->user_paused = false;
 		vm_resume(r->vm);
 	}
+	if (vm_is_asleep(r->vm)) /* that only wakes it */
+		r->press_again = plat_now() + WAKING_NS;
 	r->vm->power_button(r->vm);
 }
 
@@ -157,9 +164,19 @@ static int req_resume(struct runner *r, json_t *args, json_t *answer, struct msg
 	if (!r->user_paused && gdb_release(&r->gdb))
 		return 0;
 	if (!r->user_paused)
-		return msg_fail(msg, ERR_INVAL, "nobody has paused it: see vigia list");
+		return msg_fail(msg, ERR_INVAL,
+				vm_is_asleep(r->vm) ? "its guest sleeps: see vigia wake"
+						    : "nobody has paused it: see vigia list");
 	r->user_paused = false;
 	vm_resume(r->vm);
+	return 0;
+}
+
+static int req_wake(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
+{
+	if (!vm_is_asleep(r->vm) || !r->vm->power_button)
+		return msg_fail(msg, ERR_INVAL, "its guest does not sleep");
+	r->vm->power_button(r->vm);
 	return 0;
 }
 
@@ -395,6 +412,7 @@ static const struct {
 	{"kill", req_kill},
 	{"pause", req_pause},
 	{"resume", req_resume},
+	{"wake", req_wake},
 	{"screenshot", req_screenshot, true},
 	{"save", req_save},
 	{"move", req_move},
@@ -695,13 +713,13 @@ static void take_signals(struct runner *r)
 
 static int poll_timeout(const struct runner *r)
 {
-	uint64_t now = plat_now();
+	uint64_t now = plat_now(), at = r->stop_deadline;
 
-	if (r->stop_deadline)
-		return now >= r->stop_deadline
-			       ? 0
-			       : (int)MIN((r->stop_deadline - now) / 1000000 + 1, (uint64_t)60000);
-	return -1;
+	if (!at)
+		return -1;
+	if (r->press_again)
+		at = MIN(at, r->press_again);
+	return now >= at ? 0 : (int)MIN((at - now) / 1000000 + 1, (uint64_t)60000);
 }
 
 static void run(struct runner *r)
@@ -727,6 +745,10 @@ static void run(struct runner *r)
 			gdb_serve(&r->gdb, pfd + 3, n_gdb);
 		if (r->rundir >= 0)
 			control_serve(&r->control, control, n);
+		if (r->press_again && plat_now() >= r->press_again) {
+			r->press_again = 0;
+			r->vm->power_button(r->vm);
+		}
 		if (r->stop_deadline && plat_now() >= r->stop_deadline) {
 			plat_log(LOG_WARN, "the guest did not power off: stopping it");
 			stop_hard(r);

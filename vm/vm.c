@@ -281,7 +281,7 @@ void vm_resume(struct vm *vm)
 	if (vm->paused)
 		vm->paused--;
 	last = !vm->paused;
-	if (last)
+	if (last || (vm->asleep && vm->paused == 1))
 		vm->pause_reason[0] = 0;
 	plat_mutex_unlock(&vm->lock);
 	if (last) {
@@ -290,19 +290,57 @@ void vm_resume(struct vm *vm)
 	}
 }
 
-void vm_request_reset(struct vm *vm)
+/* Sleep's pause becomes the reset's. */
+static void request_reset(struct vm *vm, bool wake)
 {
 	bool first;
 
 	plat_mutex_lock(&vm->lock);
-	first = !vm->reset_wanted;
+	first = !vm->reset_wanted && (vm->asleep || !wake);
+	if (!wake)
+		vm->waking = false;
 	if (first) {
 		vm->reset_wanted = true;
-		vm->paused++;
+		vm->waking = wake;
+		vm->paused += !vm->asleep;
+		vm->asleep = false;
 	}
 	plat_mutex_unlock(&vm->lock);
 	if (first)
 		request_all(vm, REQ_PAUSE);
+	if (first)
+		plat_event_set(&vm->parked);
+}
+
+void vm_request_reset(struct vm *vm)
+{
+	request_reset(vm, false);
+}
+
+void vm_sleep(struct vm *vm)
+{
+	plat_mutex_lock(&vm->lock);
+	if (!vm->asleep && !vm->reset_wanted) {
+		vm->asleep = true;
+		vm->paused++;
+	}
+	plat_mutex_unlock(&vm->lock);
+	request_all(vm, REQ_PAUSE);
+}
+
+void vm_wake(struct vm *vm)
+{
+	request_reset(vm, true);
+}
+
+bool vm_is_asleep(struct vm *vm)
+{
+	bool asleep;
+
+	plat_mutex_lock(&vm->lock);
+	asleep = vm->asleep;
+	plat_mutex_unlock(&vm->lock);
+	return asleep;
 }
 
 static void reset_vcpus(struct vm *vm)
@@ -327,6 +365,10 @@ static void reset_devices(struct vm *vm, bool stateless)
 
 void vm_reset_frozen(struct vm *vm)
 {
+	plat_mutex_lock(&vm->lock);
+	vm->paused -= vm->asleep;
+	vm->asleep = false;
+	plat_mutex_unlock(&vm->lock);
 	reset_vcpus(vm);
 	reset_devices(vm, false); /* a loader's kernel would go into memory that is replaced */
 }
@@ -341,6 +383,7 @@ void vm_do_reset(struct vm *vm)
 		if (vm->engine->set_state && vm->engine->set_state(vm->vcpu[i]))
 			vm_stop(vm, VM_FAILED, 0);
 	plat_mutex_lock(&vm->lock);
+	vm->waking = false;
 	vm->paused--;
 	plat_event_set(&vm->resumed);
 }

@@ -64,6 +64,8 @@ struct vm {
 	unsigned paused; /* number of holders of a pause */
 	char pause_reason[128];
 	bool reset_wanted;
+	bool asleep; /* suspended to RAM, which holds a pause; vm_wake() */
+	bool waking; /* the reset ends a sleep: RAM and what is powered with it keep what they have */
 	_Atomic bool a20_masked; /* what vCPUs take over at REQ_A20 */
 	unsigned crashed_vcpu;   /* with VM_CRASHED: who */
 
@@ -106,6 +108,11 @@ int vm_start(struct vm *vm) attr_must_check; /* starts the vCPU threads */
 void vm_stop(struct vm *vm, enum vm_end end, int exit_code);
 enum vm_end vm_wait(struct vm *vm);   /* until ended; joins the vCPU threads */
 void vm_request_reset(struct vm *vm); /* from any thread: all devices and vCPUs, soon */
+/* Suspended to RAM: vCPUs stop until vm_wake(), which resets them and the devices, vm->waking set, or until any other
+ * reset. Any thread. */
+void vm_sleep(struct vm *vm);
+void vm_wake(struct vm *vm); /* nothing where it does not sleep */
+bool vm_is_asleep(struct vm *vm);
 /* Pauses nest. vm_pause() does not wait; vm_pause_sync() waits until all vCPUs are parked (not from
  * a vCPU thread). reason: for people, copied. */
 void vm_pause(struct vm *vm, const char *reason);

@@ -2,8 +2,10 @@
 /* acpi_pm.c: ACPI fixed hardware: PM1a event and control blocks, PM timer, GPE0 block (ACPI 6.4,
  * 4.8.3, 4.8.4), and reset registers (4.8.3.6; CF9H as in the 82371SB).
  *
- * The machine is in ACPI mode from the start (SCI_EN set, no SMI command port). Entered by vCPU
- * threads, the event loop and, for buttons, any thread; pm->lock serialises. */
+ * The machine is in ACPI mode from the start (SCI_EN set, no SMI command port). A sleep is the VM's (vm_sleep()); the
+ * power button, and the RTC and general-purpose events that are enabled, end it. What wakes comes under others' locks:
+ * it is noted in pm->wakes, and seen to on the loop. Entered by vCPU threads, the event loop and, for buttons, any
+ * thread; pm->lock serialises. */
 #include "dev/pc/acpi_pm.h"
 
 #include "vm/dev.h"
@@ -42,6 +44,9 @@ struct acpi_pm {
 	bool sci;
 	struct plat_timer timer;
 	uint64_t armed; /* when the host's timer will run, 0: it will not */
+	bool asleep;
+	_Atomic uint32_t wakes;       /* BIT(n) of acpi_pm_wake(), not yet seen to */
+	struct plat_timer wake_timer; /* sees to them */
 };
 
 /* ---- timer ----------------------------------------------------------------------------------- */
@@ -80,10 +85,22 @@ static void timer_settle(struct acpi_pm *pm)
 	}
 }
 
+/* What has come by acpi_pm_wake(). */
+static void wakes_settle(struct acpi_pm *pm)
+{
+	uint32_t wakes = atomic_exchange(&pm->wakes, 0);
+
+	if (wakes & BIT(ACPI_WAKE_RTC))
+		pm->status |= PM1_RTC;
+	if (pm->asleep)
+		pm->gpe_status |= (uint16_t)wakes;
+}
+
 static void pm_update(struct acpi_pm *pm)
 {
 	bool sci;
 
+	wakes_settle(pm);
 	timer_settle(pm);
 	sci = (pm->control & PM1_SCI_EN) &&
 	      ((pm->status & pm->enable & PM1_ENABLE) || (pm->gpe_status & pm->gpe_enable));
@@ -103,6 +120,45 @@ static void pm_timer(void *arg)
 	plat_mutex_unlock(&pm->lock);
 }
 
+/* Does it sleep no more? Then the caller calls vm_wake(), without pm->lock. */
+static bool take_wake(struct acpi_pm *pm)
+{
+	bool wake = pm->asleep && ((pm->status & (PM1_PWRBTN | (pm->enable & PM1_RTC))) ||
+				   (pm->gpe_status & pm->gpe_enable));
+
+	pm->asleep &= !wake;
+	return wake;
+}
+
+static void pm_wake_timer(void *arg)
+{
+	struct acpi_pm *pm = arg;
+	bool wake;
+
+	plat_mutex_lock(&pm->lock);
+	pm_update(pm);
+	wake = take_wake(pm);
+	plat_mutex_unlock(&pm->lock);
+	if (wake)
+		vm_wake(pm->dev.vm);
+}
+
+void acpi_pm_wake(struct acpi_pm *pm, unsigned n)
+{
+	atomic_fetch_or(&pm->wakes, (uint32_t)BIT(n));
+	plat_timer_arm(&pm->wake_timer, plat_now());
+}
+
+/* pm->asleep only when the VM is, so that nothing wakes it before. */
+static void suspend(struct acpi_pm *pm)
+{
+	vm_sleep(pm->dev.vm);
+	plat_mutex_lock(&pm->lock);
+	pm->asleep = true;
+	plat_mutex_unlock(&pm->lock);
+	pm_wake_timer(pm);
+}
+
 /* ---- ports ----------------------------------------------------------------------------------- */
 
 /* The block as 16-bit registers; the timer is apart. */
@@ -110,6 +166,7 @@ static uint16_t word_read(struct acpi_pm *pm, unsigned at)
 {
 	switch (at) {
 	case ACPI_PM1A_EVT:
+		wakes_settle(pm);
 		timer_settle(pm);
 		return pm->status;
 	case ACPI_PM1A_EVT + 2:
@@ -125,11 +182,25 @@ static uint16_t word_read(struct acpi_pm *pm, unsigned at)
 	}
 }
 
-/* mask: the bytes that are written. True: the guest sleeps in soft-off. */
-static bool word_write(struct acpi_pm *pm, unsigned at, uint16_t v, uint16_t mask)
+enum sleep { AWAKE, SUSPENDED, OFF };
+
+static enum sleep sleep_state(const struct acpi_pm *pm)
+{
+	unsigned type = PM1_SLP_TYP(pm->control);
+
+	if (type == pm->w.s5_type)
+		return OFF;
+	if (type && type == pm->w.s3_type)
+		return SUSPENDED;
+	return type && type == pm->w.s4_type ? OFF : AWAKE;
+}
+
+/* mask: the bytes that are written. Gives where the guest goes. */
+static enum sleep word_write(struct acpi_pm *pm, unsigned at, uint16_t v, uint16_t mask)
 {
 	switch (at) {
 	case ACPI_PM1A_EVT: /* ones clear */
+		wakes_settle(pm);
 		timer_settle(pm);
 		pm->status &= (uint16_t) ~(v & mask & PM1_STATUS);
 		break;
@@ -140,8 +211,8 @@ static bool word_write(struct acpi_pm *pm, unsigned at, uint16_t v, uint16_t mas
 		mask &= PM1_CONTROL | PM1_SLP_EN;
 		pm->control =
 			(uint16_t)((pm->control & (~mask | PM1_SCI_EN)) | (v & mask & PM1_CONTROL));
-		/* Other sleeping states are not offered; an attempt does nothing. */
-		return (v & mask & PM1_SLP_EN) && PM1_SLP_TYP(pm->control) == pm->w.s5_type;
+		/* States that are not offered: an attempt does nothing. */
+		return v & mask & PM1_SLP_EN ? sleep_state(pm) : AWAKE;
 	case ACPI_GPE0:
 		pm->gpe_status &= (uint16_t) ~(v & mask);
 		break;
@@ -151,7 +222,7 @@ static bool word_write(struct acpi_pm *pm, unsigned at, uint16_t v, uint16_t mas
 	default:
 		break;
 	}
-	return false;
+	return AWAKE;
 }
 
 static uint64_t pm_read(void *dev, uint64_t off, unsigned size)
@@ -175,7 +246,8 @@ static uint64_t pm_read(void *dev, uint64_t off, unsigned size)
 static void pm_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 {
 	struct acpi_pm *pm = dev;
-	bool sleep = false, reset = false;
+	enum sleep sleep = AWAKE, s;
+	bool reset = false;
 	unsigned n;
 
 	plat_mutex_lock(&pm->lock);
@@ -184,18 +256,22 @@ static void pm_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 		unsigned v = (unsigned)(value >> 8 * i) & 0xffff;
 
 		n = (at & 1) || size - i == 1 ? 1 : 2;
+		s = AWAKE;
 		if (at == ACPI_RESET)
 			reset = (v & 0xff) == ACPI_RESET_VALUE;
 		else if (n == 2)
-			sleep |= word_write(pm, at, (uint16_t)v, 0xffff);
+			s = word_write(pm, at, (uint16_t)v, 0xffff);
 		else
-			sleep |= word_write(pm, at & ~1u, (uint16_t)(v << 8 * (at & 1)),
-					    (uint16_t)(0xff << 8 * (at & 1)));
+			s = word_write(pm, at & ~1u, (uint16_t)(v << 8 * (at & 1)),
+				       (uint16_t)(0xff << 8 * (at & 1)));
+		sleep = MAX(sleep, s);
 	}
 	pm_update(pm);
 	plat_mutex_unlock(&pm->lock);
-	if (sleep)
+	if (sleep == OFF)
 		vm_stop(pm->dev.vm, VM_POWEROFF, 0);
+	else if (sleep == SUSPENDED)
+		suspend(pm);
 	else if (reset)
 		vm_request_reset(pm->dev.vm);
 }
@@ -278,8 +354,15 @@ static void acpi_pm_reset(struct dev *dev)
 	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
 
 	plat_mutex_lock(&pm->lock);
-	pm->status = pm->enable = 0;
-	pm->gpe_status = pm->gpe_enable = 0;
+	/* Waking, what woke it is left standing. */
+	if (dev->vm && dev->vm->waking) {
+		pm->status = PM1_WAK | (pm->status & (PM1_PWRBTN | PM1_RTC));
+		pm->gpe_status &= pm->gpe_enable;
+	} else {
+		pm->status = pm->gpe_status = 0;
+	}
+	pm->asleep = false;
+	pm->enable = pm->gpe_enable = 0;
 	pm->control = PM1_SCI_EN;
 	pm->cf9 = 0;
 	pm_update(pm);
@@ -299,17 +382,26 @@ static const struct st_field pm_fields[] = {
 	ST_T(struct acpi_pm, epoch),      ST_U(struct acpi_pm, halves),
 };
 
+static const struct st_field sleep_fields[] = {ST_B(struct acpi_pm, asleep)};
+
 static int acpi_pm_state(struct dev *dev, struct state_stream *st)
 {
 	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+	bool sleeps;
 
 	plat_mutex_lock(&pm->lock);
+	wakes_settle(pm);
 	ST_SYNC(st, "pm", 0, pm_fields, pm);
+	if (!st->loading || st->version >= 6)
+		ST_SYNC(st, "sleep", 0, sleep_fields, pm);
 	if (st->loading && !st->err) {
 		pm->armed = 0;
 		pm_update(pm);
 	}
+	sleeps = st->loading && !st->err && pm->asleep;
 	plat_mutex_unlock(&pm->lock);
+	if (sleeps)
+		suspend(pm);
 	return st->err;
 }
 
@@ -324,13 +416,17 @@ void acpi_pm_power_button(struct vm *vm)
 {
 	for (struct dev *dev = vm->devs; dev; dev = dev->next) {
 		struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+		bool wake;
 
 		if (dev->cls != &acpi_pm_class)
 			continue;
 		plat_mutex_lock(&pm->lock);
 		pm->status |= PM1_PWRBTN;
 		pm_update(pm);
+		wake = take_wake(pm);
 		plat_mutex_unlock(&pm->lock);
+		if (wake)
+			vm_wake(vm);
 	}
 }
 
@@ -345,6 +441,7 @@ int acpi_pm_create(struct vm *vm, const struct acpi_pm_wiring *w, struct acpi_pm
 	pm->epoch = plat_now();
 	plat_mutex_init(&pm->lock, RANK_DEVICE);
 	plat_timer_init(&pm->timer, vm->loop, pm_timer, pm);
+	plat_timer_init(&pm->wake_timer, vm->loop, pm_wake_timer, pm);
 	acpi_pm_reset(&pm->dev);
 	err = bus_map_at(&vm->pio, w->base, &pm_region, pm);
 	if (err)

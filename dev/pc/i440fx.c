@@ -252,22 +252,33 @@ static void init_pm(struct i440fx *chip)
 	pd->after_write = pm_written;
 }
 
-/* The host bridge resets the configuration spaces. */
+/* The host bridge resets the configuration spaces. What says whose the low memory is is powered as the memory is, and
+ * survives a sleep: firmware wakes in the copy of itself that knows what it has done. So does the PIRQ router, which neither
+ * firmware nor a system (the links' _SRS does nothing) sets again then. */
 static void i440fx_reset(struct dev *dev)
 {
 	struct i440fx *chip = container_of(dev, struct i440fx, dev);
+	bool waking = dev->vm->waking;
 
 	plat_mutex_lock(&chip->lock);
-	for (unsigned r = 0; r < PAM_COUNT; r++)
-		pam_apply(chip, r, 0, true);
+	for (unsigned r = 0; r < PAM_COUNT; r++) {
+		if (!waking)
+			pam_apply(chip, r, 0, true);
+		chip->bridge->init[PAM0 + r] = chip->pam[r];
+	}
 	plat_mutex_unlock(&chip->lock);
 	plat_mutex_lock(&chip->router_lock);
-	memset(chip->route, PIRQ_OFF, sizeof(chip->route));
+	if (!waking)
+		memset(chip->route, PIRQ_OFF, sizeof(chip->route));
+	memcpy(chip->isa.init + PIRQRC, chip->route, sizeof(chip->route));
 	router_update(chip);
 	plat_mutex_unlock(&chip->router_lock);
 	piix_smi_reset(&chip->smi);
-	chip->smram = SMRAM_INIT;
-	smram_apply(chip, SMRAM_INIT);
+	if (!waking) {
+		chip->smram = SMRAM_INIT;
+		smram_apply(chip, SMRAM_INIT);
+	}
+	chip->bridge->init[SMRAM] = chip->smram;
 	if (chip->w.pm && (acpi_pm_move(chip->w.pm, chip->w.pm_base) ||
 			   piix_smi_move(&chip->smi, chip->w.pm_base)))
 		plat_log(LOG_WARN, "power management could not go back to port 0x%x",

@@ -188,6 +188,8 @@ static void on_key(void *dev, unsigned key, bool down)
 	ps2kbd_key(&kbc->kbd, key, down);
 	settle(kbc);
 	plat_mutex_unlock(&kbc->lock);
+	if (down)
+		irq_pulse(&kbc->w.wake);
 }
 
 static void on_move(void *dev, int dx, int dy, int dz, unsigned buttons)

@@ -13,6 +13,7 @@ struct i8042;
 struct i8042_wiring {
 	struct irq_line irq;     /* IRQ 1 */
 	struct irq_line irq_aux; /* IRQ 12 */
+	struct irq_line wake;    /* a pulse for each key that goes down */
 	struct irq_line a20;     /* level: A20 passes. Driven on changes; high after a reset */
 	struct input *input;     /* what keyboard and mouse get; NULL: neither is plugged in */
 };

@@ -55,7 +55,7 @@ enum {
 struct mc146818 {
 	struct dev dev;
 	const struct vm *vm; /* whose time it shows */
-	struct irq_line irq;
+	struct irq_line irq, alarm;
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint8_t index;
 	uint8_t cmos[CMOS_SIZE];
@@ -289,6 +289,7 @@ static void rtc_update(struct mc146818 *rtc)
 	else
 		*c &= (uint8_t)~C_IRQF;
 	irq_set(&rtc->irq, *c & C_IRQF);
+	irq_set(&rtc->alarm, *c & rtc->cmos[REG_B] & C_AF);
 	next = next_interrupt(rtc);
 	if (next != PLAT_FOREVER && next != rtc->armed) {
 		rtc->armed = next;
@@ -522,6 +523,7 @@ int mc146818_create(struct vm *vm, const struct mc146818_wiring *w, struct mc146
 	if (!rtc)
 		return err_here(ERR_NOMEM);
 	rtc->irq = w->irq;
+	rtc->alarm = w->alarm;
 	plat_mutex_init(&rtc->lock, RANK_DEVICE);
 	plat_timer_init(&rtc->timer, vm->loop, rtc_timer, rtc);
 	rtc->cmos[REG_A] = 0x26; /* 32.768 kHz, 1024 Hz */

@@ -13,8 +13,9 @@
 struct vm;
 struct mc146818;
 struct mc146818_wiring {
-	struct irq_line irq; /* IRQ 8 */
-	int64_t offset;      /* seconds that it is ahead of UTC */
+	struct irq_line irq;   /* IRQ 8 */
+	struct irq_line alarm; /* high while an alarm's interrupt is */
+	int64_t offset;        /* seconds that it is ahead of UTC */
 };
 
 /* Runs from the host's clock. */

@@ -200,10 +200,14 @@ static void edid_make(uint8_t *edid)
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
+/* Over a sleep it is powered, or systems without a driver for it would have no screen afterwards: neither firmware
+ * nor Linux' text console sets a mode then. */
 static void vga_reset(struct dev *dev)
 {
 	struct vga *vga = container_of(dev, struct vga, dev);
 
+	if (dev->vm->waking)
+		return;
 	plat_mutex_lock(&vga->lock);
 	vga_regs_reset(&vga->r);
 	vga->latch = 0;

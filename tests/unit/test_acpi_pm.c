@@ -15,6 +15,8 @@ static struct vm *start(bool timer32)
 {
 	struct acpi_pm_wiring w = {.base = PM,
 				   .s5_type = ACPI_S5_TYPE,
+				   .s3_type = 1,
+				   .s4_type = 2,
 				   .sci = {rig_line_set, line, 0},
 				   .timer32 = timer32,
 				   .cf9 = true};
@@ -110,13 +112,89 @@ static void test_sleep(void **state)
 	struct vm *vm = start(true);
 
 	assert_int_equal(inw(vm, PM + ACPI_PM1A_CNT), 1); /* SCI_EN */
-	outw(vm, PM + ACPI_PM1A_CNT, 1 << 10 | 1 << 13);  /* a state that is not there */
+	outw(vm, PM + ACPI_PM1A_CNT, 3 << 10 | 1 << 13);  /* a state that is not there */
 	assert_int_equal(vm->end, VM_RUNNING);
-	assert_int_equal(inw(vm, PM + ACPI_PM1A_CNT), 1 | 1 << 10);
+	assert_false(vm_is_asleep(vm));
+	assert_int_equal(inw(vm, PM + ACPI_PM1A_CNT), 1 | 3 << 10);
 	outw(vm, PM + ACPI_PM1A_CNT, ACPI_S5_TYPE << 10);
 	assert_int_equal(vm->end, VM_RUNNING);
 	outw(vm, PM + ACPI_PM1A_CNT, ACPI_S5_TYPE << 10 | 1 << 13);
 	assert_int_equal(vm->end, VM_POWEROFF);
+	rig_end(vm);
+	vm = start(true);
+	outw(vm, PM + ACPI_PM1A_CNT, 2 << 10 | 1 << 13); /* suspend to disk */
+	assert_int_equal(vm->end, VM_POWEROFF);
+	rig_end(vm);
+}
+
+static void suspend(struct vm *vm)
+{
+	outw(vm, PM + ACPI_PM1A_CNT, 1 << 10 | 1 << 13);
+}
+
+/* The reset that ends a sleep, as the bootstrap processor's thread carries it out. */
+static void end_sleep(struct vm *vm)
+{
+	assert_false(vm_is_asleep(vm));
+	assert_true(vm->reset_wanted && vm->waking);
+	assert_int_equal(vm->paused, 1);
+	vm->devs->cls->reset(vm->devs);
+	vm->reset_wanted = vm->waking = false;
+	vm->paused = 0;
+}
+
+static void test_suspend(void **state)
+{
+	struct vm *vm = start(true);
+
+	/* what is not enabled does not wake; the button always does */
+	acpi_pm_wake(pm, 3); /* awake: it does not count */
+	suspend(vm);
+	assert_true(vm_is_asleep(vm));
+	assert_int_equal(vm->paused, 1);
+	acpi_pm_wake(pm, 3);
+	acpi_pm_wake(pm, ACPI_WAKE_RTC);
+	fake_advance(1);
+	assert_true(vm_is_asleep(vm));
+	vm->power_button(vm);
+	end_sleep(vm);
+	assert_int_equal(inw(vm, PM), 0x8500); /* WAK_STS, RTC_STS, PWRBTN_STS */
+	assert_int_equal(inw(vm, PM + ACPI_GPE0), 0);
+	outw(vm, PM, 0xffff);
+	assert_int_equal(inw(vm, PM), 0);
+	/* a general-purpose event */
+	outw(vm, PM + ACPI_GPE0 + 2, 0x08);
+	suspend(vm);
+	acpi_pm_wake(pm, 4);
+	fake_advance(1);
+	assert_true(vm_is_asleep(vm));
+	acpi_pm_wake(pm, 3);
+	fake_advance(1);
+	end_sleep(vm);
+	assert_int_equal(inw(vm, PM), 0x8000);
+	assert_int_equal(inw(vm, PM + ACPI_GPE0), 0x08);
+	assert_int_equal(inw(vm, PM + ACPI_GPE0 + 2), 0);
+	outw(vm, PM + ACPI_GPE0, 0xffff);
+	outw(vm, PM, 0xffff);
+	/* the clock; one that stands when sleep begins ends it at once */
+	outw(vm, PM + 2, 0x400);
+	acpi_pm_wake(pm, ACPI_WAKE_RTC);
+	fake_advance(1);
+	assert_true(line[0].level); /* awake, it is an interrupt */
+	suspend(vm);
+	end_sleep(vm);
+	assert_int_equal(inw(vm, PM), 0x8400);
+	assert_false(line[0].level);
+	/* another reset ends it too, and is no waking */
+	suspend(vm);
+	vm_request_reset(vm);
+	assert_false(vm_is_asleep(vm));
+	assert_false(vm->waking);
+	assert_int_equal(vm->paused, 1);
+	vm->devs->cls->reset(vm->devs);
+	assert_int_equal(inw(vm, PM), 0);
+	vm->power_button(vm);
+	assert_false(vm->waking);
 	rig_end(vm);
 }
 
@@ -243,15 +321,11 @@ static void test_garbage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_timer),
-		cmocka_unit_test(test_power_button),
-		cmocka_unit_test(test_gpe),
-		cmocka_unit_test(test_sleep),
-		cmocka_unit_test(test_reset_registers),
-		cmocka_unit_test(test_debugexit),
-		cmocka_unit_test(test_i8042),
-		cmocka_unit_test(test_a20_and_reset),
-		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_timer),         cmocka_unit_test(test_power_button),
+		cmocka_unit_test(test_gpe),           cmocka_unit_test(test_sleep),
+		cmocka_unit_test(test_suspend),       cmocka_unit_test(test_reset_registers),
+		cmocka_unit_test(test_debugexit),     cmocka_unit_test(test_i8042),
+		cmocka_unit_test(test_a20_and_reset), cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

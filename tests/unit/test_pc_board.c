@@ -97,10 +97,22 @@ static void test_chipset(void **state)
 	pci_cfg_write(w.host, 0, 0x5f, 1, 0x30);
 	assert_non_null(mem_ptr(vm, 0xec000, 0x8000, true));
 	assert_null(mem_ptr(vm, 0xe8000, 4, true));
+	/* a reset that ends a sleep leaves it as it is, and the PIRQ router; any other does not */
+	pci_cfg_write(w.host, 8, 0x60, 1, 10);
+	vm->waking = true;
+	for (struct dev *d = vm->devs; d; d = d->next)
+		if (d->cls->reset)
+			d->cls->reset(d);
+	vm->waking = false;
+	assert_non_null(mem_ptr(vm, 0xf0000, 0x10000, true));
+	assert_int_equal(pci_cfg_read(w.host, 0, 0x59, 1), 0x30);
+	assert_int_equal(pci_cfg_read(w.host, 8, 0x60, 1), 10);
 	for (struct dev *d = vm->devs; d; d = d->next)
 		if (d->cls->reset)
 			d->cls->reset(d);
 	assert_null(mem_ptr(vm, 0xf0000, 4, true));
+	assert_int_equal(pci_cfg_read(w.host, 0, 0x59, 1), 0);
+	assert_int_equal(pci_cfg_read(w.host, 8, 0x60, 1), 0x80);
 
 	/* PIRQ: nowhere, then to IRQ 11 while it is held, then off */
 	line = i440fx_pirq(chip, 1); /* PIRQA */
