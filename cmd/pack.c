@@ -159,10 +159,6 @@ static int refuse(struct pack *p, const struct vm_def *d)
 				d->name);
 	if (d->memory % MIB)
 		return msg_fail(p->msg, ERR_RANGE, "%s: memory must be whole MiB", d->name);
-	if (d->n_nets && strcmp(d->net[0], "none"))
-		return msg_fail(p->msg, ERR_NOSYS,
-				"%s: a bare machine has no network for VMs yet: net: none",
-				d->name);
 	for (unsigned i = 0; i < d->n_disks; i++)
 		if (is_host_disk(&d->disk[i]) &&
 		    (d->disk[i].snapshot || strlen(d->disk[i].path) > 5 + 63 ||
@@ -177,6 +173,26 @@ static int refuse(struct pack *p, const struct vm_def *d)
 				"%s: a bare machine enforces no policy yet: leave policy out",
 				d->name);
 	return 0;
+}
+
+/* switch:NETWORK[,mac=ADDRESS] */
+static int add_net(struct pack *p, const struct vm_def *d, unsigned n)
+{
+	uint8_t mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+	char name[16], given[18], more;
+	int got = sscanf(d->net[n], "switch:%15[^, \n],mac=%17[0-9a-fA-F:]%c", name, given, &more);
+
+	if ((got != 1 || strlen(d->net[n]) != 7 + strlen(name)) && got != 2)
+		return msg_fail(
+			p->msg, ERR_INVAL,
+			"%s: net: %s: on a bare machine a network is "
+			"switch:NAME[,mac=ADDRESS], the name of at most 15 characters, or none",
+			d->name, d->net[n]);
+	if (got == 2)
+		return conf(p, "net %s %s\n", name, given);
+	vm_def_mac(d, n, mac);
+	return conf(p, "net %s %02x:%02x:%02x:%02x:%02x:%02x\n", name, mac[0], mac[1], mac[2],
+		    mac[3], mac[4], mac[5]);
 }
 
 static int add_vm(struct pack *p, const struct vm_def *d)
@@ -199,6 +215,8 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 		err = put_file(p, name, d->initrd);
 	if (!err && d->initrd)
 		err = conf(p, "initrd %s\n", name);
+	for (unsigned i = 0; i < d->n_nets && !err; i++)
+		err = add_net(p, d, i);
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
 		if (is_host_disk(&d->disk[i])) {
 			err = conf(p, "disk %s%s\n", d->disk[i].path,

@@ -293,14 +293,6 @@ static int open_vnc(struct backends *be, const struct vm_def *def, struct msg *m
 	return err ? msg_fail(msg, err, "--display vnc:%s: %s", def->vnc, text) : 0;
 }
 
-/* FNV-1a of the VM's name. */
-static uint64_t identity_hash(const struct vm_def *def, uint64_t hash)
-{
-	for (const char *p = def->identity; *p; p++)
-		hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
-	return hash;
-}
-
 /* The machine's UUID is the given one, or comes from its name, by a way of our own (version 8 of
  * RFC 9562). */
 static struct smbios_identity machine_identity(const struct vm_def *def)
@@ -314,7 +306,7 @@ static struct smbios_identity machine_identity(const struct vm_def *def)
 	if (memcmp(id.uuid, none, sizeof(none)) || !def->identity[0])
 		return id;
 	for (unsigned i = 0; i < 2; i++) {
-		half = identity_hash(def, UINT64_C(0xcbf29ce484222325) + i);
+		half = vm_def_hash(def, UINT64_C(0xcbf29ce484222325) + i);
 		half = (half ^ half >> 32) * UINT64_C(0x9e3779b97f4a7c15);
 		half ^= half >> 29;
 		memcpy(id.uuid + 8 * i, &half, 8);
@@ -322,26 +314,6 @@ static struct smbios_identity machine_identity(const struct vm_def *def)
 	id.uuid[6] = (uint8_t)(0x80 | (id.uuid[6] & 0x0f));
 	id.uuid[8] = (uint8_t)(0x80 | (id.uuid[8] & 0x3f));
 	return id;
-}
-
-/* The same card of the same VM has the same address at each start: first half as QEMU's cards, then 22
- * bits from the VM's name and two for which of its cards it is. A VM without a name keeps what is
- * proposed: the usual one on a network of its own, a random one else. */
-static void choose_mac(const struct vm_def *def, unsigned n, uint8_t mac[6])
-{
-	uint64_t hash;
-	uint32_t low;
-
-	_Static_assert(DEF_MAX_NETS <= 4, "two bits tell cards apart");
-	if (!def->identity[0]) {
-		mac[5] = (uint8_t)(mac[5] + n);
-		return;
-	}
-	hash = identity_hash(def, UINT64_C(0xcbf29ce484222325));
-	low = (uint32_t)(hash >> 32 ^ hash) << 2 | n;
-	mac[3] = (uint8_t)(low >> 16);
-	mac[4] = (uint8_t)(low >> 8);
-	mac[5] = (uint8_t)low;
 }
 
 static int open_net(struct backends *be, const struct vm_def *def, const char *spec,
@@ -353,7 +325,7 @@ static int open_net(struct backends *be, const struct vm_def *def, const char *s
 	if (err)
 		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
 	if (!be->net[be->n_nets]->mac_chosen)
-		choose_mac(def, be->n_nets, be->net[be->n_nets]->mac);
+		vm_def_mac(def, be->n_nets, be->net[be->n_nets]->mac);
 	err = net_watch_open(be->loop, be->net[be->n_nets], be->mon, &be->watch->redirects.net,
 			     &be->net[be->n_nets]);
 	if (err)

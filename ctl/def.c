@@ -502,8 +502,8 @@ static const struct opt run_opts[] = {
 	{"disk", "FILE[,…]", "a disk: FILE[,if=virtio|ide|ahci|nvme][,format=raw|qcow2|…][,serial=S]"
 	 "[,ro][,snapshot]; with snapshot FILE is not changed; vmdk, vdi, vhd and vhdx images are only read", NULL, OPT_DEF | OPT_MULTI | OPT_FILE,
 	 set_disk},
-	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, or "
-	 "none; user with ,bootfile=URL or ,tftp=FOLDER,bootfile=FILE for --boot net; with ,model=virtio|e1000|rtl8139|rtl8139d|ne2k_pci (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
+	{"net", "SPEC", "a network card: user[,forward=tcp:127.0.0.1:2222:22], tap:INTERFACE, "
+	 "none, or for vigia pack switch:NETWORK; user with ,bootfile=URL or ,tftp=FOLDER,bootfile=FILE for --boot net; with ,model=virtio|e1000|rtl8139|rtl8139d|ne2k_pci (user)", NULL, OPT_DEF | OPT_MULTI, set_net},
 	{"serial", "SPEC", "the serial port: stdio, none, file:FILE, unix:SOCKET or pty (stdio)",
 	 NULL, OPT_DEF, set_serial},
 	{"parallel", "SPEC", "the pc's parallel port, at which a printer takes everything: file:FILE, "
@@ -718,4 +718,28 @@ int vm_def_check(const struct vm_def *def, struct msg *msg)
 				"--console stdio: the serial port has the terminal: add "
 				"--serial none");
 	return 0;
+}
+
+uint64_t vm_def_hash(const struct vm_def *def, uint64_t hash)
+{
+	for (const char *p = def->identity; *p; p++)
+		hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+void vm_def_mac(const struct vm_def *def, unsigned n, uint8_t mac[6])
+{
+	uint64_t hash;
+	uint32_t low;
+
+	_Static_assert(DEF_MAX_NETS <= 4, "two bits tell cards apart");
+	if (!def->identity[0]) {
+		mac[5] = (uint8_t)(mac[5] + n);
+		return;
+	}
+	hash = vm_def_hash(def, UINT64_C(0xcbf29ce484222325));
+	low = (uint32_t)(hash >> 32 ^ hash) << 2 | n;
+	mac[3] = (uint8_t)(low >> 16);
+	mac[4] = (uint8_t)(low >> 8);
+	mac[5] = (uint8_t)low;
 }

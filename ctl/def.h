@@ -88,6 +88,13 @@ bool vm_def_is_pc(const struct vm_def *def);
 /* What can be said without opening anything. */
 int vm_def_check(const struct vm_def *def, struct msg *msg);
 
+/* FNV-1a of the VM's name. */
+uint64_t vm_def_hash(const struct vm_def *def, uint64_t hash);
+/* The same card of the same VM has the same address at each start: first half as QEMU's cards, then 22
+ * bits from the VM's name and two for which of its cards it is. A VM without a name keeps what is
+ * proposed: the usual one on a network of its own, a random one else. */
+void vm_def_mac(const struct vm_def *def, unsigned n, uint8_t mac[6]);
+
 /* 1 … 63 of letters, digits, and . _ - but not first. */
 bool vm_name_valid(const char *name);
 

@@ -183,6 +183,54 @@ static int take_disk(struct parse *p, char *value)
 	return find_file(p, value, &p->vm->disk[n].image);
 }
 
+/* The network of that name, which need not have been spoken of before. */
+static int find_net(struct parse *p, const char *name, unsigned *out)
+{
+	unsigned n = 0;
+
+	while (n < p->fleet->n_nets && !str_eq(p->fleet->net[n], name))
+		n++;
+	*out = n;
+	if (n < p->fleet->n_nets)
+		return 0;
+	if (n == FLEET_MAX_NETS)
+		return wrong(p, "more networks than 16", name);
+	if (!*name || !str_copy(p->fleet->net[n], sizeof(p->fleet->net[n]), name))
+		return wrong(p, "a network's name has 1 to 15 characters", name);
+	p->fleet->n_nets++;
+	return 0;
+}
+
+static bool parse_mac(const char *s, uint8_t mac[6])
+{
+	for (unsigned i = 0; i < 6; i++, s += 3) {
+		int hi = hex_digit(s[0]), lo = hi < 0 ? -1 : hex_digit(s[1]);
+
+		if (lo < 0 || s[2] != (i < 5 ? ':' : 0))
+			return false;
+		mac[i] = (uint8_t)(hi << 4 | lo);
+	}
+	return !(mac[0] & 1);
+}
+
+/* NAME MAC */
+static int take_net(struct parse *p, char *value)
+{
+	unsigned n = p->vm->n_nics;
+	char *mac = value;
+
+	while (*mac && *mac != ' ')
+		mac++;
+	if (*mac)
+		*mac++ = 0;
+	if (n == FLEET_MAX_NICS)
+		return wrong(p, "more network cards than 4", value);
+	if (!parse_mac(mac, p->vm->nic[n].mac))
+		return wrong(p, "not a card's address", mac);
+	p->vm->n_nics++;
+	return find_net(p, value, &p->vm->nic[n].net);
+}
+
 static int take_manual(struct parse *p, char *value)
 {
 	p->vm->manual = true;
@@ -209,6 +257,7 @@ static const struct {
 	{"initrd", take_initrd},
 	{"append", take_append},
 	{"disk", take_disk},
+	{"net", take_net},
 	{"manual", take_manual},
 };
 

@@ -8,6 +8,8 @@
 
 #define FLEET_MAX_VMS   16
 #define FLEET_MAX_DISKS 8
+#define FLEET_MAX_NICS  4
+#define FLEET_MAX_NETS  16
 
 struct fleet_file {
 	const uint8_t *data; /* in the module; NULL: none */
@@ -27,11 +29,18 @@ struct fleet_vm {
 		bool read_only;
 	} disk[FLEET_MAX_DISKS];
 	unsigned n_disks;
+	struct {
+		unsigned net; /* of the fleet's */
+		uint8_t mac[6];
+	} nic[FLEET_MAX_NICS];
+	unsigned n_nics;
 };
 
 struct fleet {
 	struct fleet_vm vm[FLEET_MAX_VMS];
 	unsigned n;
+	char net[FLEET_MAX_NETS][16]; /* names of the networks */
+	unsigned n_nets;
 	bool poweroff; /* once no VM runs any more */
 };
 

@@ -11,10 +11,12 @@
 #include "metal/bootinfo.h"
 #include "metal/console.h"
 #include "metal/disks.h"
+#include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
 #include "metal/shell.h"
 #include "metal/trap.h"
+#include "net/net.h"
 #include "plat/metal/sched.h"
 #include "vm/vm.h"
 #include "x86/cpuid.h"
@@ -89,6 +91,32 @@ static int load(struct vm *vm, const struct micro_config *cfg, char *err, size_t
 	return r;
 }
 
+static unsigned number(const struct guest *g)
+{
+	return (unsigned)(g - all.guest);
+}
+
+static void plug_in(struct guest *g, struct micro_config *cfg)
+{
+	const struct fleet_vm *d = g->def;
+
+	for (unsigned i = 0; i < d->n_nics; i++) {
+		cfg->nic[i].net = network_port(number(g), i);
+		memcpy(cfg->nic[i].mac, d->nic[i].mac, sizeof(d->nic[i].mac));
+	}
+	cfg->n_nics = d->n_nics;
+}
+
+/* The switch forgets what it has learnt behind the cards. */
+static void unplug(struct guest *g)
+{
+	for (unsigned i = 0; i < g->def->n_nics; i++) {
+		struct net *port = network_port(number(g), i);
+
+		port->ops->close(port);
+	}
+}
+
 static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 {
 	const struct fleet_vm *d = g->def;
@@ -110,6 +138,7 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 	err[0] = 0;
 	if (r)
 		return r;
+	plug_in(g, &micro);
 	r = open_disks(g, &micro, err, err_size);
 	if (!r)
 		r = load(*out, &micro, err, err_size);
@@ -166,6 +195,7 @@ static void keeper(void *arg)
 			 err);
 	}
 	close_disks(g);
+	unplug(g);
 	atomic_store(&g->busy, false);
 	if (atomic_fetch_sub(&all.running, 1) == 1 && all.fleet.poweroff && !all.quiet) {
 		plat_log(LOG_INFO, "no VM runs any more: powering off");
@@ -343,6 +373,8 @@ void guests_main(const struct boot_info *boot)
 			 "this processor cannot run VMs here: %s. Only the shell works; see "
 			 "the firmware's settings (SVM mode, VT-x), or use vigia run on Linux",
 			 missing);
+	if (network_init(&all.fleet))
+		panic("not enough memory for networks");
 	for (unsigned i = 0; i < all.fleet.n; i++) {
 		struct guest *g = &all.guest[i];
 

@@ -6,7 +6,9 @@
 #include "metal/console.h"
 #include "metal/guests.h"
 #include "metal/hostpci.h"
+#include "metal/network.h"
 #include "metal/power.h"
+#include "net/switch.h"
 #include "plat/metal/mem.h"
 #include "plat/metal/sched.h"
 
@@ -57,6 +59,27 @@ static void cmd_pci(char *arg)
 		console_print("%02x:%02x.%x %04x:%04x class %06x %s", f->bdf >> 8, f->bdf >> 3 & 31,
 			      f->bdf & 7, f->vendor, f->device, f->cls,
 			      f->driver ? f->driver : "-");
+}
+
+static void cmd_net(char *arg)
+{
+	struct net_switch_stats s;
+	struct guest *g;
+
+	console_print("%-16s %-17s %-15s %10s %10s %8s %8s", "NAME", "ADDRESS", "NETWORK", "SENT",
+		      "RECEIVED", "LOST", "REFUSED");
+	for (unsigned v = 0; (g = guest_at(v)); v++)
+		for (unsigned i = 0; i < guest_def(g)->n_nics; i++) {
+			const uint8_t *m = guest_def(g)->nic[i].mac;
+
+			net_switch_stats(network_port(v, i), &s);
+			console_print("%-16s %02x:%02x:%02x:%02x:%02x:%02x %-15s %10llu %10llu "
+				      "%8llu %8llu",
+				      guest_def(g)->name, m[0], m[1], m[2], m[3], m[4], m[5],
+				      network_name(guest_def(g)->nic[i].net),
+				      (unsigned long long)s.sent, (unsigned long long)s.received,
+				      (unsigned long long)s.lost, (unsigned long long)s.refused);
+		}
 }
 
 static void cmd_log(char *arg)
@@ -151,6 +174,7 @@ static const struct {
 	{"watch", "on|off", "show the VMs' lines here, too", cmd_watch},
 	{"stats", "", "what the VMs and the machine have done", cmd_stats},
 	{"pci", "", "the machine's PCI functions, and who drives them", cmd_pci},
+	{"net", "", "the VMs' network cards, and what went through them", cmd_net},
 	{"log", "", "messages since the start", cmd_log},
 	{"poweroff", "", "stop all VMs at once and switch the machine off", cmd_poweroff},
 	{"reboot", "", "stop all VMs at once and restart the machine", cmd_reboot},

@@ -252,7 +252,12 @@ static int open_kind(struct plat_loop *loop, struct spec *sp, char *kind, struct
 	if (name)
 		return net_tap_open(loop, name, out, sp->errbuf, sp->size);
 	if (!str_eq(kind, "none"))
-		return bad(sp, "a network is user, tap:INTERFACE or none, not ", kind);
+		return bad(
+			sp,
+			after(kind, "switch", ':')
+				? "only a bare machine (vigia pack) has this network between VMs: "
+				: "a network is user, tap:INTERFACE or none, not ",
+			kind);
 	str_format(sp->errbuf, sp->size, "out of memory");
 	return net_none_open(out);
 }

@@ -26,6 +26,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		inside(&f.vm[i].initrd, data, size);
 		for (unsigned k = 0; k < f.vm[i].n_disks; k++)
 			inside(&f.vm[i].disk[k].image, data, size);
+		if (f.vm[i].n_nics > FLEET_MAX_NICS || f.n_nets > FLEET_MAX_NETS)
+			abort();
+		for (unsigned k = 0; k < f.vm[i].n_nics; k++)
+			if (f.vm[i].nic[k].net >= f.n_nets || f.vm[i].nic[k].mac[0] & 1)
+				abort();
 		if (!strlen(f.vm[i].name) || !f.vm[i].cpus || f.vm[i].memory % MIB)
 			abort();
 	}

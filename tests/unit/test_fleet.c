@@ -50,7 +50,9 @@ static void test_good(void **state)
 
 	assert_int_equal(
 		parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
-		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nvm b\nkernel k\ninitrd d\nmanual",
+		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
+		      "vm b\nkernel k\ninitrd d\nmanual\nnet dmz 52:54:00:00:00:01\n"
+		      "net lan 52:54:00:00:00:02",
 		      &f, err),
 		0);
 	assert_int_equal(f.n, 2);
@@ -68,6 +70,11 @@ static void test_good(void **state)
 	assert_true(f.vm[0].disk[1].read_only && !f.vm[0].disk[1].image.data);
 	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
 	assert_int_equal(f.vm[1].memory, 256 * MIB);
+	assert_true(f.n_nets == 2 && f.vm[0].n_nics == 1 && f.vm[1].n_nics == 2);
+	assert_string_equal(f.net[f.vm[0].nic[0].net], "lan");
+	assert_string_equal(f.net[f.vm[1].nic[0].net], "dmz");
+	assert_int_equal(f.vm[1].nic[1].net, f.vm[0].nic[0].net);
+	assert_memory_equal(f.vm[0].nic[0].mac, "\x52\x54\0\0\0\x0f", 6);
 }
 
 static void test_bad(void **state)
@@ -87,6 +94,11 @@ static void test_bad(void **state)
 		{"vm a\nkernal k\n", "unknown keyword"},
 		{"vm a\nkernel k\ndisk host:\n", "no such file"},
 		{"vm \nkernel k\n", "needs a name"},
+		{"vm a\nkernel k\nnet lan\n", "not a card's address"},
+		{"vm a\nkernel k\nnet lan 53:54:00:00:00:01\n", "not a card's address"},
+		{"vm a\nkernel k\nnet lan 52:54:00:00:00:01:02\n", "not a card's address"},
+		{"vm a\nkernel k\nnet  52:54:00:00:00:01\n", "1 to 15"},
+		{"vm a\nkernel k\nnet 0123456789abcdef 52:54:00:00:00:01\n", "1 to 15"},
 	};
 	struct fleet f;
 	char err[128];

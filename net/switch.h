@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: ISC */
+/* switch.h: a learning Ethernet switch. Its ports are networks (net.h) for cards of VMs, or for whoever
+ * drives a card of the host. Freestanding. */
+#ifndef NET_SWITCH_H
+#define NET_SWITCH_H
+
+#include "net/net.h"
+
+struct net_switch;
+
+struct net_switch_stats {
+	uint64_t sent; /* frames from the port's card */
+	uint64_t received;
+	uint64_t lost;    /* on the way to it: its card had no room */
+	uint64_t refused; /* from it: another's address as their source, or no frames at all */
+};
+
+int net_switch_create(const char *name, struct net_switch **out) attr_must_check;
+/* Nobody sends any more; frees the ports too. */
+void net_switch_destroy(struct net_switch *s);
+const char *net_switch_name(const struct net_switch *s);
+
+/* A port, there until the switch goes: close() of what it gives only pulls the plug. mac: the address of
+ * the card there, which none but it may use; NULL: an uplink, which nobody's address is. The card's
+ * receive() must put up with several callers at a time. Ports are made before frames flow. */
+int net_switch_port(struct net_switch *s, const uint8_t *mac, struct net **out) attr_must_check;
+void net_switch_stats(const struct net *port, struct net_switch_stats *out);
+
+#endif
