@@ -15,6 +15,8 @@
 #include "ctl/def.h"
 #include "ctl/diskcopy.h"
 #include "ctl/runner.h"
+#include "ctl/watch.h"
+#include "monitor/policy.h"
 
 #define MAX_VMS 16 /* as metal/fleet.h has it */
 
@@ -168,11 +170,25 @@ static int refuse(struct pack *p, const struct vm_def *d)
 				"%s: disk %s: host:DISK[/PARTITION[/IMAGE]][,ro], at most 63 "
 				"characters, without snapshot",
 				d->name, d->disk[i].path);
-	if (d->policy)
-		return msg_fail(p->msg, ERR_NOSYS,
-				"%s: a bare machine enforces no policy yet: leave policy out",
-				d->name);
 	return 0;
+}
+
+/* What the rules say of the CPU is the scheduler's. */
+static int add_share(struct pack *p, const struct vm_def *d)
+{
+	struct policy *rules = NULL;
+	int err = d->policy ? watch_compile(d->policy, &rules, NULL, p->msg) : 0;
+
+	if (!err && rules && policy_mask(rules) & ~BIT(MON_CPU))
+		err = msg_fail(p->msg, ERR_NOSYS,
+			       "%s: a bare machine enforces rules about cpu only yet", d->name);
+	if (!err && rules)
+		err = conf(p, "weight %u\ncap %u\n", MAX(policy_cpu_weight(rules) * 1024 / 100, 1u),
+			   MIN(policy_cpu_percent(rules), 100u));
+	if (!err && d->pin)
+		err = conf(p, "pin %016llx\n", (unsigned long long)d->pin);
+	policy_free(rules);
+	return err;
 }
 
 /* switch:NETWORK[,mac=ADDRESS] */
@@ -203,6 +219,8 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 	if (!err)
 		err = conf(p, "vm %s\nmemory %lluM\ncpus %u\n", d->name,
 			   (unsigned long long)(d->memory / MIB), d->cpus);
+	if (!err)
+		err = add_share(p, d);
 	if (!err && d->append)
 		err = conf(p, "append %s\n", d->append);
 	snprintf(name, sizeof(name), "%s/kernel", d->name);

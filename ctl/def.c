@@ -155,6 +155,33 @@ static int set_cpus(void *target, const char *value, struct msg *msg)
 	return err;
 }
 
+/* "0,2-3" */
+static int set_pin(void *target, const char *value, struct msg *msg)
+{
+	uint64_t mask = 0;
+	const char *s = value;
+
+	for (;;) {
+		char *end;
+		unsigned long from = strtoul(s, &end, 10), to = from;
+		bool digits = *s >= '0' && *s <= '9';
+
+		if (digits && *end == '-' && end[1] >= '0' && end[1] <= '9')
+			to = strtoul(end + 1, &end, 10);
+		if (!digits || (*end && *end != ',') || from > to || to > 63)
+			return msg_fail(msg, ERR_INVAL,
+					"--pin %s: give processors from 0 to 63, such as 0,2-3",
+					value);
+		for (; from <= to; from++)
+			mask |= BIT64(from);
+		if (!*end)
+			break;
+		s = end + 1;
+	}
+	((struct vm_def *)target)->pin = mask;
+	return 0;
+}
+
 static int set_memory(void *target, const char *value, struct msg *msg)
 {
 	struct vm_def *def = target;
@@ -481,6 +508,7 @@ static const struct opt run_opts[] = {
 	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3, x86-64-v4 (AVX-512), host (what the host can "
 	 "execute), host-avx512 or host-la57 (the same with AVX-512 or 5-level paging)", NULL, OPT_DEF, set_cpu},
 	{"cpus", "N", "virtual processors, 1 to 32 (1)", NULL, OPT_DEF, set_cpus},
+	{"pin", "LIST", "processors of the host that the VM runs on, such as 0,2-3 (any)", NULL, OPT_DEF, set_pin},
 	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,
 	 set_memory},
 	{"kernel", "FILE", "Linux bzImage or PVH ELF to boot", NULL, OPT_DEF | OPT_FILE, set_kernel},

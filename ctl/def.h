@@ -29,6 +29,7 @@ struct vm_def {
 	char *cpu; /* model; NULL: the best that the host can execute */
 	unsigned cpus;
 	uint64_t memory; /* bytes */
+	uint64_t pin;    /* BIT64(processor of the host): it runs on these only; 0: on any */
 	char *kernel, *initrd, *append;
 	char *firmware; /* "bios", "uefi" or a file; NULL: bios where the board has a ROM */
 	char *vars;     /* file of UEFI variables; NULL: they are forgotten */

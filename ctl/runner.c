@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -644,9 +645,29 @@ static int restore(struct runner *r, struct msg *msg)
 	return err;
 }
 
+/* All threads: those that are made from now on have it from this one. */
+static int pin(const struct vm_def *def, struct msg *msg)
+{
+	cpu_set_t set;
+
+	if (!def->pin)
+		return 0;
+	CPU_ZERO(&set);
+	for (unsigned i = 0; i < 64; i++)
+		if (def->pin & BIT64(i))
+			CPU_SET(i, &set);
+	return sched_setaffinity(0, sizeof(set), &set)
+		       ? msg_fail(msg, ERR_INVAL,
+				  "--pin: this host has none of these processors, or not for us")
+		       : 0;
+}
+
 static int set_up(struct runner *r, struct msg *msg)
 {
-	int err = open_events(r, msg);
+	int err = pin(r->def, msg);
+
+	if (!err)
+		err = open_events(r, msg);
 
 	if (!err)
 		err = open_control(r, msg);

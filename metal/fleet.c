@@ -106,7 +106,8 @@ static int take_vm(struct parse *p, char *value)
 		if (str_eq(p->fleet->vm[i].name, value))
 			return wrong(p, "two VMs of one name", value);
 	p->vm = &p->fleet->vm[p->fleet->n];
-	*p->vm = (struct fleet_vm){.memory = 256 * MIB, .cpus = 1, .weight = 1024};
+	*p->vm = (struct fleet_vm){
+		.memory = 256 * MIB, .cpus = 1, .weight = 1024, .cap = 100, .pin = UINT64_MAX};
 	if (!str_copy(p->vm->name, sizeof(p->vm->name), value))
 		return wrong(p, "the name is too long", value);
 	p->fleet->n++;
@@ -137,6 +138,28 @@ static int take_weight(struct parse *p, char *value)
 	if (!number(value, &v) || !v || v > 65536)
 		return wrong(p, "weight must be 1 to 65536", value);
 	p->vm->weight = (unsigned)v;
+	return 0;
+}
+
+static int take_cap(struct parse *p, char *value)
+{
+	uint64_t v;
+
+	if (!number(value, &v) || !v || v > 100)
+		return wrong(p, "cap must be 1 to 100", value);
+	p->vm->cap = (unsigned)v;
+	return 0;
+}
+
+/* A mask: 16 hexadecimal digits */
+static int take_pin(struct parse *p, char *value)
+{
+	uint32_t hi = 0, lo = 0;
+
+	if (str_len(value) != 16 || !hex8((const uint8_t *)value, &hi) ||
+	    !hex8((const uint8_t *)value + 8, &lo) || !(hi | lo))
+		return wrong(p, "pin is a mask of processors", value);
+	p->vm->pin = (uint64_t)hi << 32 | lo;
 	return 0;
 }
 
@@ -253,6 +276,8 @@ static const struct {
 	{"memory", take_memory},
 	{"cpus", take_cpus},
 	{"weight", take_weight},
+	{"cap", take_cap},
+	{"pin", take_pin},
 	{"kernel", take_kernel},
 	{"initrd", take_initrd},
 	{"append", take_append},

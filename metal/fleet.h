@@ -20,7 +20,9 @@ struct fleet_vm {
 	char name[64];
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	unsigned cpus, weight;
-	bool manual; /* is not started by itself */
+	unsigned cap; /* percent of a processor that each of its own may use; 100: all */
+	uint64_t pin; /* BIT64(processor) where it runs; all: anywhere */
+	bool manual;  /* is not started by itself */
 	struct fleet_file kernel, initrd;
 	char append[1024];
 	struct {

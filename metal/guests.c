@@ -179,11 +179,12 @@ static void keeper(void *arg)
 	char err[128];
 	int r;
 
-	sched_set_weight(g->def->weight);
+	sched_set_share(g->def->weight, g->def->pin);
 	r = create(g, &vm, err, sizeof(err));
 	if (!r) {
 		set_vm(g, vm, "running");
 		plat_log(LOG_INFO, "%s: started", g->def->name);
+		vm_set_cpu_limit(vm, g->def->cap);
 		r = vm_start(vm);
 		end = vm_wait(vm);
 		set_vm(g, NULL, end_text[end]);
@@ -323,7 +324,10 @@ bool guest_get_stats(struct guest *g, struct guest_stats *out)
 	for (unsigned i = 0; there && i < g->vm->n_vcpus; i++) {
 		const struct vcpu *v = g->vm->vcpu[i];
 
-		out->cpu_ns += v->thread ? sched_cpu_ns(v->thread) : 0;
+		if (v->thread) {
+			out->cpu_ns += sched_cpu_ns(v->thread);
+			out->waited_ns = MAX(out->waited_ns, sched_waited_ns(v->thread));
+		}
 		out->entries += hw_entries(v);
 		out->pio += atomic_load(&v->exits[EXIT_PIO]);
 		out->mmio += atomic_load(&v->exits[EXIT_MMIO]);

@@ -26,6 +26,7 @@ int guest_pause(struct guest *g) attr_must_check;
 int guest_resume(struct guest *g) attr_must_check;
 struct guest_stats {
 	uint64_t cpu_ns;
+	uint64_t waited_ns; /* the longest that a vCPU waited for a processor */
 	uint64_t entries, pio, mmio, halts;
 };
 bool guest_get_stats(struct guest *g, struct guest_stats *out); /* false: it does not run */

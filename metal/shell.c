@@ -21,12 +21,14 @@ static void cmd_list(char *arg)
 {
 	struct guest *g;
 
-	console_print("  %-16s %-14s %4s %9s %6s", "NAME", "STATE", "CPUS", "MEMORY", "WEIGHT");
+	console_print("  %-16s %-14s %4s %9s %6s %4s", "NAME", "STATE", "CPUS", "MEMORY", "WEIGHT",
+		      "CAP");
 	for (unsigned i = 0; (g = guest_at(i)); i++) {
 		const struct fleet_vm *d = guest_def(g);
 
-		console_print("%u %-16s %-14s %4u %5llu MiB %6u", i + 1, d->name, guest_state(g),
-			      d->cpus, (unsigned long long)(d->memory / MIB), d->weight);
+		console_print("%u %-16s %-14s %4u %5llu MiB %6u %3u%%", i + 1, d->name,
+			      guest_state(g), d->cpus, (unsigned long long)(d->memory / MIB),
+			      d->weight, d->cap);
 	}
 }
 
@@ -37,18 +39,21 @@ static void cmd_stats(char *arg)
 	struct guest *g;
 
 	phys_stats(&total, &free);
-	console_print("up %llu s, %u CPUs %u%% idle, memory %llu of %llu MiB free, own %llu KiB",
+	console_print("up %llu s, %u CPUs, memory %llu of %llu MiB free, own %llu KiB",
 		      (unsigned long long)(now / NS_PER_SEC), sched_cpus(),
-		      percent(sched_idle_ns(), now * sched_cpus()),
 		      (unsigned long long)(free / MIB), (unsigned long long)(total / MIB),
 		      (unsigned long long)(mem_own_bytes() / KIB));
+	for (unsigned i = 0; i < sched_cpus(); i++)
+		console_print("CPU %u %u%% idle", i, percent(sched_idle_ns(i), now));
 	for (unsigned i = 0; (g = guest_at(i)); i++)
 		if (guest_get_stats(g, &s))
-			console_print("%-16s cpu %llu ms, entries %llu, port %llu, mmio %llu, "
-				      "halts %llu",
-				      guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
-				      (unsigned long long)s.entries, (unsigned long long)s.pio,
-				      (unsigned long long)s.mmio, (unsigned long long)s.halts);
+			console_print(
+				"%-16s cpu %llu ms, waited %llu us at most, entries %llu, port %llu, mmio %llu, "
+				"halts %llu",
+				guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
+				(unsigned long long)(s.waited_ns / 1000),
+				(unsigned long long)s.entries, (unsigned long long)s.pio,
+				(unsigned long long)s.mmio, (unsigned long long)s.halts);
 }
 
 static void cmd_pci(char *arg)

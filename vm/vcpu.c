@@ -240,16 +240,18 @@ static void (*const exit_table[EXIT_KINDS])(struct vcpu *, struct vcpu_exit *) =
 
 #define QUOTA_PERIOD_NS (NS_PER_SEC / 10)
 
-/* Has it run as much of this period as it may? */
+/* Has it run as much of this period as it may? What it ran beyond, as it leaves the guest at the next tick only,
+ * the next one has less. */
 static bool quota_used(struct vcpu *vcpu, uint32_t percent)
 {
-	uint64_t now = plat_now();
+	uint64_t now = plat_now(), share = QUOTA_PERIOD_NS / 100 * percent;
+	uint64_t over = vcpu->busy > share ? vcpu->busy - share : 0;
 
 	if (now - vcpu->period >= QUOTA_PERIOD_NS) {
+		vcpu->busy = now - vcpu->period < 2 * QUOTA_PERIOD_NS ? MIN(over, share) : 0;
 		vcpu->period = now;
-		vcpu->busy = 0;
 	}
-	return vcpu->busy >= QUOTA_PERIOD_NS / 100 * percent;
+	return vcpu->busy >= share;
 }
 
 /* Rests for the remainder of the period; requests are seen to. */

@@ -15,8 +15,7 @@ struct pcpu {
 	uint32_t apic_id;
 	struct plat_thread *current, *idle;
 	uint64_t guest_owner; /* serial number of the thread that last ran a guest here */
-	uint64_t idle_ns;
-	void *tables; /* GDT and TSS: metal's */
+	void *tables;         /* GDT and TSS: metal's */
 };
 
 static inline struct pcpu *pcpu(void)

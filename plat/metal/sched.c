@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* sched.c: threads and who runs when. Each thread has a virtual time that passes at the inverse of its
- * weight while it runs; a CPU takes the runnable thread with the least. A slice ends by the local
- * APIC's timer, also while a guest runs (it then leaves by an interrupt exit), so that nobody has to
- * cooperate. An idle CPU halts; who becomes runnable wakes one, or interrupts whoever is furthest
- * ahead.
+/* sched.c: threads. Who runs when is fair.c's to say. A slice ends by the local APIC's timer, also while
+ * a guest runs (it then leaves by an interrupt exit), so that nobody has to cooperate. An idle CPU halts;
+ * who becomes runnable wakes one, or interrupts whoever is furthest ahead.
  *
  * One lock for all, held over a switch and let go by the thread that is switched to; interrupts are
  * off while it is held. Numbers of threads and CPUs are small: lists are walked. */
@@ -11,33 +9,22 @@
 
 #include "base/str.h"
 #include "plat/metal/apic.h"
+#include "plat/metal/fair.h"
 #include "plat/metal/mem.h"
 #include "plat/metal/spin.h"
 
 #define STACK_SIZE (64 * KIB)
 #define FPU_SIZE   1024 /* XSAVE's image of x87, SSE and AVX, which is what smp.c switches on */
-#define SLICE      (5 * NS_PER_SEC / 1000)
-#define SLICE_MIN  (NS_PER_SEC / 1000)
-#define ROUND      (20 * NS_PER_SEC / 1000) /* everybody runs once in this time, if slices allow */
-#define AHEAD_MAX  (10 * NS_PER_SEC / 1000) /* what a sleeper can save up */
-#define PREEMPT    (NS_PER_SEC / 2000)      /* lead that is worth an interrupt */
-
-enum thread_state { RUNNABLE, RUNNING, BLOCKED, DEAD };
 
 struct plat_thread {
 	uint64_t rsp; /* first: thread_switch() knows it */
-	struct plat_thread *next;
-	uint8_t *stack; /* NULL: the loader's or an idle CPU's */
+	struct fair_task task;
+	struct plat_thread *next; /* of those that have ended */
+	uint8_t *stack;           /* NULL: the loader's or an idle CPU's */
 	uint64_t serial;
-	enum thread_state state;
-	bool idle;
-	struct pcpu *cpu;       /* RUNNING: where */
 	struct pcpu *guest_cpu; /* of the last plat_guest_claim() */
 	const _Atomic uint32_t *wait;
-	uint64_t deadline;
 	bool woken;
-	uint64_t vtime, since, cpu_ns;
-	unsigned weight;
 	_Atomic uint32_t ended;
 	void (*fn)(void *);
 	void *arg;
@@ -49,14 +36,18 @@ struct plat_thread {
 
 static struct {
 	struct spin lock;
-	struct plat_thread *all;
+	struct fair fair;
 	struct plat_thread *stacks; /* ended threads, kept with their stacks */
 	struct pcpu *cpu[PCPU_MAX];
-	unsigned n_cpus;
 	bool xsave;
 	uint64_t serial;
-	uint64_t vtime; /* of the thread that was taken last: newcomers start near it */
 } sched;
+_Static_assert(PCPU_MAX <= FAIR_CPUS, "a bit for each");
+
+static struct plat_thread *thread_of(struct fair_task *t)
+{
+	return container_of(t, struct plat_thread, task);
+}
 
 /* void thread_switch(uint64_t *save_rsp, uint64_t rsp) */
 void thread_switch(uint64_t *save, uint64_t rsp);
@@ -88,73 +79,20 @@ static void fpu_restore(struct plat_thread *t)
 
 /* ---- choosing ---- */
 
-static void make_runnable(struct plat_thread *t, bool woken)
+static void wake(struct plat_thread *t)
 {
-	t->state = RUNNABLE;
-	t->woken = woken;
+	t->woken = true;
 	t->wait = NULL;
-	if (t->vtime + AHEAD_MAX < sched.vtime)
-		t->vtime = sched.vtime - AHEAD_MAX;
+	fair_wake(&sched.fair, &t->task, plat_now());
 }
 
-/* Interrupts the CPU that t should have: an idle one, else the one whose thread is furthest ahead. */
+/* Interrupts the CPU that t should have. */
 static void kick_for(const struct plat_thread *t)
 {
-	struct pcpu *best = NULL;
+	int cpu = fair_kick(&sched.fair, &t->task, plat_now());
 
-	for (unsigned i = 0; i < sched.n_cpus; i++) {
-		struct pcpu *c = sched.cpu[i];
-
-		if (c->current->idle) {
-			best = c;
-			break;
-		}
-		if (!best || c->current->vtime > best->current->vtime)
-			best = c;
-	}
-	if (best && (best->current->idle || best->current->vtime > t->vtime + PREEMPT))
-		apic_ipi(best->apic_id, IRQ_RESCHED);
-}
-
-/* Wakes those whose time has come; gives the next such time and the number of runnable threads. */
-static uint64_t look_at_sleepers(uint64_t now, unsigned *runnable)
-{
-	uint64_t next = PLAT_FOREVER;
-
-	*runnable = 0;
-	for (struct plat_thread *t = sched.all; t; t = t->next) {
-		if (t->state == BLOCKED && t->deadline <= now)
-			make_runnable(t, false);
-		if (t->state == BLOCKED)
-			next = MIN(next, t->deadline);
-		*runnable += t->state == RUNNABLE && !t->idle;
-	}
-	return next;
-}
-
-static struct plat_thread *pick(struct pcpu *cpu)
-{
-	struct plat_thread *best = NULL;
-
-	for (struct plat_thread *t = sched.all; t; t = t->next) {
-		bool ready = t->state == RUNNABLE || (t->state == RUNNING && t->cpu == cpu);
-
-		if (ready && !t->idle && (!best || t->vtime < best->vtime))
-			best = t;
-	}
-	return best ? best : cpu->idle;
-}
-
-static void account(struct plat_thread *t, struct pcpu *cpu, uint64_t now)
-{
-	uint64_t ran = now - t->since;
-
-	t->since = now;
-	t->cpu_ns += ran;
-	if (t->idle)
-		cpu->idle_ns += ran;
-	else
-		t->vtime += ran * SCHED_WEIGHT / t->weight;
+	if (cpu >= 0)
+		apic_ipi(sched.cpu[cpu]->apic_id, IRQ_RESCHED);
 }
 
 /* Lock held. Returns when the caller's thread runs again, with the lock held, perhaps on another CPU. */
@@ -162,27 +100,15 @@ static void schedule(void)
 {
 	struct pcpu *cpu = pcpu();
 	struct plat_thread *from = cpu->current, *to;
-	uint64_t now = plat_now(), next;
-	unsigned runnable;
+	struct fair_look look;
 
-	account(from, cpu, now);
-	next = look_at_sleepers(now, &runnable);
-	to = pick(cpu);
-	if (runnable && !to->idle) {
-		uint64_t slice = MAX(SLICE_MIN, MIN(SLICE, ROUND * sched.n_cpus / (runnable + 1)));
-
-		next = MIN(next, now + slice);
-	}
-	apic_timer(next);
-	if (!to->idle)
-		sched.vtime = MAX(sched.vtime, to->vtime);
-	if (from->state == RUNNING)
-		from->state = RUNNABLE;
-	to->state = RUNNING; /* from, too, which may have found its wait to be over */
+	to = thread_of(fair_next(&sched.fair, cpu->index, &cpu->idle->task, plat_now(), &look));
+	apic_timer(look.timer);
+	for (unsigned i = 0; i < sched.fair.n_cpus; i++)
+		if (look.kick >> i & 1)
+			apic_ipi(sched.cpu[i]->apic_id, IRQ_RESCHED);
 	if (to == from)
 		return;
-	to->since = now;
-	to->cpu = cpu;
 	cpu->current = to;
 	if (from->on_switch)
 		from->on_switch(from->on_switch_arg, false);
@@ -213,9 +139,10 @@ bool sched_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t deadline)
 	bool woken = true;
 
 	if (atomic_load(word) == expect) {
-		t->state = BLOCKED;
+		t->task.state = FAIR_BLOCKED;
+		t->task.deadline = deadline;
 		t->wait = word;
-		t->deadline = deadline;
+		t->woken = false;
 		schedule();
 		woken = t->woken;
 	}
@@ -227,10 +154,12 @@ void sched_wake(_Atomic uint32_t *word, unsigned n)
 {
 	uint64_t flags = spin_lock(&sched.lock);
 
-	for (struct plat_thread *t = sched.all; t && n; t = t->next) {
-		if (t->state != BLOCKED || t->wait != word)
+	for (struct fair_task *i = sched.fair.all; i && n; i = i->next) {
+		struct plat_thread *t = thread_of(i);
+
+		if (i->state != FAIR_BLOCKED || t->wait != word)
 			continue;
-		make_runnable(t, true);
+		wake(t);
 		kick_for(t);
 		n--;
 	}
@@ -243,26 +172,14 @@ static void enlist(struct plat_thread *t, const char *name)
 {
 	t->serial = ++sched.serial;
 	str_copy(t->name, sizeof(t->name), name);
-	t->deadline = PLAT_FOREVER;
-	t->vtime = sched.vtime;
-	t->next = sched.all;
-	sched.all = t;
-}
-
-static void unlist(struct plat_thread *t)
-{
-	struct plat_thread **link = &sched.all;
-
-	while (*link != t)
-		link = &(*link)->next;
-	*link = t->next;
+	fair_add(&sched.fair, &t->task, plat_now());
 }
 
 int sched_init(struct pcpu *cpu)
 {
 	struct plat_thread *t = plat_alloc(sizeof(*t)), *idle;
 	uint64_t flags;
-	bool first = !sched.n_cpus;
+	bool first = !sched.fair.n_cpus;
 	struct plat_cpuid id;
 	int err = 0;
 
@@ -271,21 +188,21 @@ int sched_init(struct pcpu *cpu)
 	if (!t)
 		return err_here(ERR_NOMEM);
 	flags = spin_lock(&sched.lock);
-	t->state = RUNNING;
-	t->cpu = cpu;
-	t->weight = SCHED_WEIGHT;
-	t->idle = !first;
-	t->since = plat_now();
+	t->task = (struct fair_task){.weight = FAIR_WEIGHT, .allowed = FAIR_ANY, .idle = !first};
 	enlist(t, first ? "main" : "idle");
+	t->task.state = FAIR_RUNNING;
+	t->task.cpu = cpu->index = sched.fair.n_cpus;
 	cpu->current = t;
 	cpu->idle = t;
-	sched.cpu[sched.n_cpus++] = cpu;
+	sched.cpu[cpu->index] = cpu;
+	sched.fair.current[cpu->index] = &t->task;
+	sched.fair.n_cpus++;
 	spin_unlock(&sched.lock, flags);
 	if (first) {
 		err = plat_thread_create("idle", (void (*)(void *))(void (*)(void))sched_idle, NULL,
 					 &idle);
 		if (!err) {
-			idle->idle = true;
+			idle->task.idle = true;
 			cpu->idle = idle;
 		}
 	}
@@ -308,11 +225,11 @@ static void thread_main(void)
 	spin_unlock(&sched.lock, BIT(9));
 	t->fn(t->arg);
 	spin_lock(&sched.lock);
-	t->state = DEAD;
+	t->task.state = FAIR_DEAD;
 	atomic_store(&t->ended, 1);
-	for (struct plat_thread *w = sched.all; w; w = w->next)
-		if (w->state == BLOCKED && w->wait == &t->ended)
-			make_runnable(w, true);
+	for (struct fair_task *w = sched.fair.all; w; w = w->next)
+		if (w->state == FAIR_BLOCKED && thread_of(w)->wait == &t->ended)
+			wake(thread_of(w));
 	schedule();
 	__builtin_unreachable();
 }
@@ -360,7 +277,8 @@ int plat_thread_create(const char *name, void (*fn)(void *), void *arg, struct p
 	for (unsigned i = 0; i < 6; i++)
 		*--sp = 0;
 	t->rsp = (uint64_t)sp;
-	t->weight = current_thread()->weight;
+	t->task.weight = current_thread()->task.weight;
+	t->task.allowed = current_thread()->task.allowed;
 	*out = t; /* before it runs: it may look at itself */
 	flags = spin_lock(&sched.lock);
 	enlist(t, name);
@@ -377,7 +295,7 @@ void plat_thread_join(struct plat_thread *t)
 		sched_wait(&t->ended, 0, PLAT_FOREVER);
 	/* The lock: it has left its stack by now. */
 	flags = spin_lock(&sched.lock);
-	unlist(t);
+	fair_remove(&sched.fair, &t->task);
 	t->next = sched.stacks;
 	sched.stacks = t;
 	spin_unlock(&sched.lock, flags);
@@ -408,16 +326,23 @@ void plat_thread_poke(struct plat_thread *t)
 {
 	uint64_t flags = spin_lock(&sched.lock);
 
-	if (t->state == RUNNING && t->cpu != pcpu())
-		apic_ipi(t->cpu->apic_id, IRQ_RESCHED);
+	if (t->task.state == FAIR_RUNNING && t->task.cpu != pcpu()->index)
+		apic_ipi(sched.cpu[t->task.cpu]->apic_id, IRQ_RESCHED);
 	spin_unlock(&sched.lock, flags);
 }
 
 /* ---- looking on ---- */
 
-void sched_set_weight(unsigned weight)
+void sched_set_share(unsigned weight, uint64_t cpus)
 {
-	current_thread()->weight = MAX(weight, 1u);
+	struct fair_task *t = &current_thread()->task;
+	uint64_t flags = spin_lock(&sched.lock), all = BIT64(sched.fair.n_cpus - 1) * 2 - 1;
+
+	t->weight = MAX(weight, 1u);
+	t->allowed = cpus & all ? cpus : FAIR_ANY;
+	kick_for(current_thread()); /* it may have to go elsewhere */
+	schedule();
+	spin_unlock(&sched.lock, flags);
 }
 
 const char *sched_name(const struct plat_thread *t)
@@ -427,19 +352,20 @@ const char *sched_name(const struct plat_thread *t)
 
 uint64_t sched_cpu_ns(const struct plat_thread *t)
 {
-	return t->cpu_ns;
+	return t->task.ran;
+}
+
+uint64_t sched_waited_ns(const struct plat_thread *t)
+{
+	return t->task.waited_most;
 }
 
 unsigned sched_cpus(void)
 {
-	return sched.n_cpus;
+	return sched.fair.n_cpus;
 }
 
-uint64_t sched_idle_ns(void)
+uint64_t sched_idle_ns(unsigned cpu)
 {
-	uint64_t ns = 0;
-
-	for (unsigned i = 0; i < sched.n_cpus; i++)
-		ns += sched.cpu[i]->idle_ns;
-	return ns;
+	return sched.cpu[cpu]->idle->task.ran;
 }

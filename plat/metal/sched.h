@@ -8,8 +8,6 @@
 #include "plat/metal/pcpu.h"
 #include "plat/plat.h"
 
-#define SCHED_WEIGHT 1024u /* the usual one */
-
 /* Makes the caller the first thread of its CPU and its CPU known to the scheduler. On the bootstrap
  * processor first; the others become idle threads and return in sched_idle() only. */
 int sched_init(struct pcpu *cpu) attr_must_check;
@@ -21,11 +19,14 @@ void sched_interrupt(void);
 bool sched_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t deadline);
 void sched_wake(_Atomic uint32_t *word, unsigned n); /* interrupt handlers may, too */
 
-/* Share of the processors relative to others; of threads that the caller creates from now on too. */
-void sched_set_weight(unsigned weight);
+/* Share of the processors relative to others, and which of them (BIT64(cpu); if none of them is there,
+ * all); of threads that the caller creates from now on too. */
+void sched_set_share(unsigned weight, uint64_t cpus);
 const char *sched_name(const struct plat_thread *t);
 uint64_t sched_cpu_ns(const struct plat_thread *t);
+uint64_t sched_waited_ns(
+	const struct plat_thread *t); /* the longest that it wanted to run and did not */
 unsigned sched_cpus(void);
-uint64_t sched_idle_ns(void); /* of all CPUs together */
+uint64_t sched_idle_ns(unsigned cpu);
 
 #endif

@@ -32,10 +32,13 @@ def listed():
     return {vm["name"]: vm for vm in json.loads(out)}
 
 
-with vt.VM("--net", "none", "--name", "one", "--stop-timeout", "2", *vt.busybox("vigia.end=shell")) as vm:
+processor = max(os.sched_getaffinity(0))
+with vt.VM("--net", "none", "--name", "one", "--pin", str(processor), "--stop-timeout", "2", *vt.busybox("vigia.end=shell")) as vm:
     vm.expect(r"VIGIA shell", 120)
     vms = listed()
     vt.check(vms["one"]["state"] == "running" and vms["one"]["pid"] == vm.process.pid, "list shows it running")
+    threads = [os.sched_getaffinity(int(t)) for t in os.listdir(f"/proc/{vm.process.pid}/task")]
+    vt.check(len(threads) > 3 and all(t == {processor} for t in threads), "all its threads are on the processor that --pin names")
     status, out, _ = vt.vigia("list")
     vt.check("one" in out and "running" in out, "as a table too")
 

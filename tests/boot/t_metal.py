@@ -82,7 +82,7 @@ with vt.Workdir() as work:
         vm.expect(r"alpha +paused", 30)
         vm.send("resume alpha\nstats\n")
         vm.expect(r"up \d+ s, 2 CPUs", 30)
-        vm.expect(r"alpha +cpu \d+ ms, entries \d+", 30)
+        vm.expect(r"alpha +cpu \d+ ms, waited \d+ us at most, entries \d+", 30)
         vm.send("console alpha\n")
         vm.expect(r"Ctrl-A 0 goes back", 30)
         vm.send("\n")

@@ -50,6 +50,7 @@ static void test_good(void **state)
 
 	assert_int_equal(
 		parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
+		      "weight 512\ncap 25\npin 8000000000000005\n"
 		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
 		      "vm b\nkernel k\ninitrd d\nmanual\nnet dmz 52:54:00:00:00:01\n"
 		      "net lan 52:54:00:00:00:02",
@@ -69,6 +70,9 @@ static void test_good(void **state)
 	assert_string_equal(f.vm[0].disk[1].host, "nvme0/2");
 	assert_true(f.vm[0].disk[1].read_only && !f.vm[0].disk[1].image.data);
 	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
+	assert_true(f.vm[0].weight == 512 && f.vm[0].cap == 25 &&
+		    f.vm[0].pin == 0x8000000000000005);
+	assert_true(f.vm[1].weight == 1024 && f.vm[1].cap == 100 && f.vm[1].pin == UINT64_MAX);
 	assert_int_equal(f.vm[1].memory, 256 * MIB);
 	assert_true(f.n_nets == 2 && f.vm[0].n_nics == 1 && f.vm[1].n_nics == 2);
 	assert_string_equal(f.net[f.vm[0].nic[0].net], "lan");
@@ -91,6 +95,10 @@ static void test_bad(void **state)
 		{"vm a\nmemory 0\nkernel k\n", "whole MiB"},
 		{"vm a\ncpus 33\nkernel k\n", "1 to 32"},
 		{"vm a\nweight x\nkernel k\n", "1 to 65536"},
+		{"vm a\ncap 0\nkernel k\n", "1 to 100"},
+		{"vm a\ncap 101\nkernel k\n", "1 to 100"},
+		{"vm a\npin 0000000000000000\nkernel k\n", "mask"},
+		{"vm a\npin 3\nkernel k\n", "mask"},
 		{"vm a\nkernal k\n", "unknown keyword"},
 		{"vm a\nkernel k\ndisk host:\n", "no such file"},
 		{"vm \nkernel k\n", "needs a name"},

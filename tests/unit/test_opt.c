@@ -38,13 +38,14 @@ static void test_good_lines(void **state)
 
 	assert_int_equal(
 		parse(&def,
-		      "--kernel k --memory 2G --cpus=4 --disk a,,b.img,format=raw,ro "
+		      "--kernel k --memory 2G --cpus=4 --pin 0,2-4,63 --disk a,,b.img,format=raw,ro "
 		      "--disk c.qcow2,if=virtio,snapshot,serial=X1 --net none --exit-port 0xf4",
 		      &msg),
 		0);
 	assert_string_equal(def.kernel, "k");
 	assert_int_equal(def.memory, 2 * GIB);
 	assert_int_equal(def.cpus, 4);
+	assert_true(def.pin == (BIT64(63) | 0x1d));
 	assert_int_equal(def.n_disks, 2);
 	assert_string_equal(def.disk[0].path, "a,b.img");
 	assert_string_equal(def.disk[0].format, "raw");
@@ -98,6 +99,10 @@ static const struct {
 	{"--kernel k --cpus 0", "from 1 to 32"},
 	{"--kernel k --cpus 33", "from 1 to 32"},
 	{"--kernel k --cpus 1x", "from 1 to 32"},
+	{"--kernel k --pin 64", "from 0 to 63"},
+	{"--kernel k --pin 3-2", "from 0 to 63"},
+	{"--kernel k --pin 1,", "from 0 to 63"},
+	{"--kernel k --pin 1-", "from 0 to 63"},
 	{"--kernel k --engine turbo", "auto|soft|kvm"},
 	{"--kernel k --board pc", "leave --kernel out"},
 	{"--kernel k --board toaster", "there is only micro|pc"},

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The bare-metal scheduler, measured: VMs that compute share by weight and wait at most 20 ms, by a clock that goes with
+the instructions (QEMU's -icount), so that what else this machine does is no part of it; by the usual clock, one with a cap
+leaves its CPU idle, and pinned ones stay where they are."""
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import vigia_test as vt
+
+QEMU = "qemu-system-x86_64"
+ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+
+for program in (QEMU, "nasm"):
+    if not shutil.which(program):
+        vt.skip(f"{program} is missing: tools/packages test")
+if not os.path.exists(ELF):
+    vt.skip(f"no {ELF}: builds with sanitizers have none")
+
+
+def assemble(work, name, *options):
+    out = work.file(name)
+    subprocess.run(["nasm", "-f", "bin", *options, "-o", out, os.path.join(vt.ROOT, "tests/boot/hog.asm")], check=True)
+    return out
+
+
+def measure(work, vms, smp, seconds):
+    """Milliseconds that each VM has run, its longest wait in microseconds, idle time of the CPUs in percent."""
+    # QEMU has several processors take turns, which with instructions as the clock takes for ever
+    clock = ["-icount", "shift=0,sleep=off"] if smp == 1 else []
+    text = ""
+    for name, kernel, pin, rules in vms:
+        text += f"- name: {name}\n  kernel: {kernel}\n  memory: 16M\n  net: [none]\n"
+        text += f"  pin: {pin}\n" if pin else ""
+        if rules:
+            text += f"  policy: {work.file(name + '.rules', rules.encode())}\n"
+    out = work.file("fleet.cpio")
+    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", out], check=True, stdout=subprocess.DEVNULL)
+    with vt.VM(command=[QEMU, "-accel", "tcg,thread=single", *clock, "-cpu", "EPYC", "-M", "q35", "-m", "256",
+                        "-smp", str(smp), "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", ELF,
+                        "-initrd", out]) as vm:
+        def stats():
+            vm.send("stats\n")
+            up = int(vm.expect(r"up (\d+) s", 60)[1])
+            idle = [int(vm.expect(rf"CPU {n} (\d+)% idle", 30)[1]) for n in range(smp)]
+            got = {}
+            for name, *_ in vms:
+                m = vm.expect(rf"{name} +cpu (\d+) ms, waited (\d+) us", 30)
+                got[name] = (int(m[1]), int(m[2]))
+            return up, idle, got
+
+        for _ in vms:
+            vm.expect(r"computes", 60)
+        up, _, before = now, idle, after = stats()
+        limit = time.monotonic() + 300 * vt.PATIENCE
+        while now < up + seconds and time.monotonic() < limit:
+            time.sleep(1)
+            now, idle, after = stats()
+    ran = {name: after[name][0] - before[name][0] for name in after}
+    waited = {name: after[name][1] for name in after}
+    print(f"{smp} CPUs: ran {ran} ms; longest waits {waited} us; CPUs idle {idle} %")
+    return ran, waited, idle
+
+
+with vt.Workdir() as work:
+    hog, halt = assemble(work, "hog"), assemble(work, "halt", "-DHALT")
+    ran, waited, _ = measure(work, (("one", hog, "", ""), ("two", hog, "", ""), ("light", hog, "", "provide cpu any weight 50%"),
+                                    ("waker", halt, "", "")), 1, 4)
+    vt.check(abs(ran["one"] - ran["two"]) < ran["one"] * 0.05, "equal weights, equal shares")
+    vt.check(0.45 < ran["light"] / ran["one"] < 0.55, "half the weight, half the share")
+    vt.check(all(waited[n] <= 20000 for n in ("one", "two", "waker")), "at equal weight nobody waits longer than 20 ms")
+    ran, _, idle = measure(work, (("pinned", hog, "0", ""), ("other", hog, "0", ""), ("capped", hog, "1", "provide cpu any limit 25%")), 2, 4)
+    total = ran["pinned"] + ran["other"]
+    vt.check(0.22 < ran["capped"] / total < 0.28, "a quarter of a CPU is what one gets whose cap is that")
+    vt.check(0.3 < ran["pinned"] / total < 0.7 and idle[0] < 20 and idle[1] > 60,
+             "two that are pinned to one CPU share it, and the other, which has the one with the cap, idles")
