@@ -15,7 +15,9 @@ static struct {
 } all;
 
 static void (*const probes[])(struct hostpci *f, unsigned *n) = {
-	vblk_probe,
+	hostvblk_probe,
+	hostahci_probe,
+	hostnvme_probe,
 };
 
 static void look(void *arg)

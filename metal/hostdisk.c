@@ -6,16 +6,16 @@
  *
  * Commands are started on the thread that submits, a vCPU's, which does not wait; they end on the disk's thread, woken
  * by its interrupt (or, without one, every millisecond while commands are under way). A disk that leaves a command
- * for TIMEOUT is cut off: its DMA is stopped, and all of its requests fail. */
+ * for its timeout is cut off: its DMA is stopped, and all of its requests fail. */
 #include "metal/hostdisk.h"
 
 #include "base/str.h"
 
-#define TIMEOUT    (30 * NS_PER_SEC)
-#define LOOK       (2 * NS_PER_SEC) /* at timeouts */
-#define DISKS      16
-#define BOUNCE     PAGE_SIZE
-#define COMPLAINTS 8 /* a disk */
+#define TIMEOUT_USUAL (30 * NS_PER_SEC)
+#define LOOK          (2 * NS_PER_SEC) /* at timeouts */
+#define DISKS         16
+#define BOUNCE        PAGE_SIZE
+#define COMPLAINTS    8 /* a disk */
 
 struct hostdisk_slice {
 	struct block b;
@@ -49,16 +49,16 @@ static uint64_t place(const struct hostdisk_slice *s, uint64_t at, uint64_t *roo
 /* Adds memory to the command; false: it does not go with what is there. */
 static bool add_seg(const struct hostdisk *d, struct hostdisk_cmd *c, uint64_t pa, uint64_t len)
 {
-	struct hostdisk_seg *last = &c->seg[c->n_seg - 1];
+	struct hostdisk_seg *last = c->n_seg ? &c->seg[c->n_seg - 1] : NULL;
 
 	if ((pa | len) & (d->align - 1) || pa + len > d->pa_end)
 		return false;
-	if (c->n_seg && last->pa + last->len == pa && last->len + len <= d->max_seg) {
+	if (last && last->pa + last->len == pa && last->len + len <= d->max_seg) {
 		last->len += (uint32_t)len;
 		return true;
 	}
 	if (c->n_seg == d->max_segs ||
-	    (d->pages && c->n_seg && (pa | (last->pa + last->len)) & PAGE_MASK))
+	    (d->pages && last && (pa | (last->pa + last->len)) & PAGE_MASK))
 		return false;
 	c->seg[c->n_seg++] = (struct hostdisk_seg){pa, (uint32_t)len};
 	return true;
@@ -202,10 +202,11 @@ static void request_end(struct hostdisk *d, struct block_req *r, int err)
 
 void hostdisk_end(struct hostdisk *d, unsigned tag, int err)
 {
-	struct hostdisk_flight *f = &d->flight[tag];
+	struct hostdisk_flight *f;
 
 	if (tag >= d->tags || !(d->busy & BIT(tag)))
 		return; /* the device says it twice, or of nothing that it was given */
+	f = &d->flight[tag];
 	d->busy &= ~BIT(tag);
 	if (!err && f->bounced && f->req->op == BLOCK_READ)
 		walk(f, f->bounce, f->piece, true);
@@ -238,7 +239,7 @@ static bool late(const struct hostdisk *d)
 	uint64_t now = plat_now();
 
 	for (unsigned tag = 0; tag < d->tags; tag++)
-		if (d->busy & BIT(tag) && now > d->flight[tag].since + TIMEOUT)
+		if (d->busy & BIT(tag) && now > d->flight[tag].since + d->timeout)
 			return true;
 	return false;
 }
@@ -295,6 +296,7 @@ int hostdisk_add(struct hostdisk *d)
 			return err_here(ERR_NOMEM);
 	}
 	plat_mutex_init(&d->lock, RANK_BACKEND);
+	d->timeout = d->timeout ? d->timeout : TIMEOUT_USUAL;
 	d->free = (uint32_t)(BIT64(d->tags) - 1);
 	d->last = &d->first;
 	err = plat_thread_create(d->name, disk_thread, d, &d->thread);

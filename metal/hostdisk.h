@@ -66,6 +66,7 @@ struct hostdisk {
 	unsigned align;       /* of addresses and lengths of segments */
 	bool pages;           /* between two segments there is a page boundary (NVMe's PRP lists) */
 	uint64_t pa_end;      /* memory beyond is not reached */
+	uint64_t timeout;     /* of a command, ns; 0: 30 s */
 
 	struct plat_mutex lock; /* RANK_BACKEND: all that follows, and the driver's queues */
 	struct hostdisk_flight flight[HOSTDISK_TAGS];

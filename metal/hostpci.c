@@ -145,6 +145,11 @@ void hostpci_enable(const struct hostpci *f)
 		      hostpci_read(f, REG_COMMAND, 2) | CMD_MEM | CMD_MASTER | CMD_INTX_OFF);
 }
 
+void hostpci_disable(const struct hostpci *f)
+{
+	hostpci_write(f, REG_COMMAND, 2, hostpci_read(f, REG_COMMAND, 2) & ~CMD_MASTER);
+}
+
 /* Writes ones to a BAR to see its size; nobody uses the function meanwhile. */
 static uint64_t bar_size(const struct hostpci *f, unsigned reg, bool wide)
 {

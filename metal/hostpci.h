@@ -37,6 +37,8 @@ unsigned hostpci_cap(const struct hostpci *f, unsigned id, unsigned after);
 volatile void *hostpci_map(const struct hostpci *f, unsigned bar, uint64_t offset, uint64_t size);
 /* Memory and bus-master accesses on, INTx off. */
 void hostpci_enable(const struct hostpci *f);
+/* No bus-master accesses any more: it can neither read nor write memory. */
+void hostpci_disable(const struct hostpci *f);
 /* fn(arg) runs for the function's first MSI-X or MSI vector, interrupts off: wake a thread and leave.
  * ERR_NOSYS: it has neither, ERR_NOMEM: too many: then the driver polls, every HOSTPCI_POLL ns. (INTx is not used: which
  * input it has is known to AML alone, which nobody executes.) */

@@ -68,8 +68,23 @@ static void add_ram(uint64_t from, uint64_t to)
 		add_free(MAX(boot.ram[i].pa, from), MIN(boot.ram[i].end, to), 0);
 }
 
+static bool in_ram(uint64_t pa, uint64_t end)
+{
+	for (unsigned i = 0; i < boot.n_ram && pa < end; i++)
+		if (boot.ram[i].pa <= pa && pa < boot.ram[i].end) {
+			pa = boot.ram[i].end;
+			i = UINT32_MAX; /* from the first again */
+		}
+	return pa >= end;
+}
+
 static void memory(void)
 {
+	/* QEMU's -initrd ends where its BIOS begins, or, with an NVMe disk, has begun already. */
+	for (unsigned i = 0; i < boot.n_modules; i++)
+		if (!in_ram(boot.module[i].pa, boot.module[i].pa + boot.module[i].size))
+			early("vigia: the boot module overlaps what firmware has taken: load it "
+			      "elsewhere (by GRUB: vigia pack makes an image)\r\n");
 	add_ram(MIB, LOW_END);
 	if (paging_init(boot.ram, boot.n_ram))
 		early("vigia: not enough memory for page tables\r\n");

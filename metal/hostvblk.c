@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* vblk.c: the machine's virtio disks (virtio 1.2, 5.2). One queue; its descriptors are dealt out to the tags once and for
+/* hostvblk.c: the machine's virtio disks (virtio 1.2, 5.2). One queue; its descriptors are dealt out to the tags once and for
  * all, a chain of equal length to each: header, data, status. Header and status of a tag have a place of their
  * own, too. Entered through hostdisk.c, under the disk's lock. */
 #include "base/str.h"
@@ -82,6 +82,7 @@ static void vblk_poll(struct hostdisk *d)
 
 static void vblk_cut(struct hostdisk *d)
 {
+	hostpci_disable(d->pci);
 	hostvirtio_reset(&to_vblk(d)->v);
 }
 
@@ -166,7 +167,7 @@ static int open(struct vblk *k)
 	return hostdisk_add(&k->d);
 }
 
-void vblk_probe(struct hostpci *f, unsigned *n)
+void hostvblk_probe(struct hostpci *f, unsigned *n)
 {
 	struct vblk *k;
 	int err = ERR_NOMEM;
