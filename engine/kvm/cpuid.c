@@ -42,6 +42,7 @@ static const struct {
 	{1, 0, {UINT32_MAX, UINT32_MAX, BIT(21) | BIT(24) | BIT(27) | BIT(31), BIT(9) | BIT(28)}},
 	{7, 0, {UINT32_MAX, 0, 0, 0}},
 	{7, 1, {0, 0, 0, 0}},
+	{0xd, 0, {0, UINT32_MAX, UINT32_MAX, 0}},
 	{0xd, 1, {0, UINT32_MAX, UINT32_MAX, UINT32_MAX}},
 	{0x80000001, 0, {UINT32_MAX, UINT32_MAX, BIT(1), 0}},
 };
@@ -72,6 +73,8 @@ static void add(struct kvm_vcpu *v, const union list *host, union list *l, uint3
 
 	x86_cpuid(&v->cpu, leaf, sub, r);
 	mask(host, leaf, sub, r);
+	if (leaf == 7 && !sub)
+		v->has_pku = r[2] & BIT(3);
 	/* Absent subleaves read as zeros without an entry. */
 	if (l->head.nent == ENTRIES_MAX || (indexed && sub && !(r[0] | r[1] | r[2] | r[3])))
 		return;

@@ -27,6 +27,7 @@ struct kvm_vcpu {
 	bool incomplete;  /* an access was answered, and KVM_RUN has not heard of it yet */
 	bool wants_state; /* KVM's registers are newer than state */
 	bool cpuid_set;
+	bool has_pku;             /* the guest is told of protection keys: KVM takes PKRU */
 	bool debugged;            /* KVM_SET_GUEST_DEBUG is in force */
 	enum debug_step stepping; /* as it was last set */
 	_Atomic int tid;          /* of its thread; 0: not running yet */

@@ -232,7 +232,7 @@ static void pkru_out(const struct kvm_vcpu *v, const struct x86_state *s, struct
 {
 	uint64_t bv;
 
-	if (!cpu_has(&v->cpu, X_FEAT_PKU))
+	if (!v->has_pku)
 		return;
 	memcpy(&bv, (uint8_t *)x + XSTATE_BV, sizeof(bv));
 	bv |= XCR0_PKRU;
