@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* pc.c: the full PC as a wiring plan. Reads from top to bottom like the machine's data sheet: address
  * map, interrupt complex, legacy chips, chip set and PCI slots, what firmware is told, ROM.
- * Creation time; at reset the ROM is copied into its shadow again. */
+ * Creation time. */
 #include "board/pc.h"
 
 #include "base/str.h"
@@ -51,7 +51,7 @@
 #define PCI_MEM_FIRST 0x80000000u /* or where RAM ends */
 #define PCI_MEM_LAST  0xfebfffffu
 #define VGA_FRAME     0xfd000000u /* where SeaBIOS puts the frame buffer */
-#define SHADOW_ROM    0xe0000u    /* the ROM's last 128 KiB */
+#define SHADOW_ROM    0xe0000u    /* the ROM's last 128 KiB, too */
 
 /* Ports */
 #define PM_BASE_BIOS 0x600u /* each firmware has its own idea, and moves the block there */
@@ -231,7 +231,11 @@ static int wire_chipset(struct vm *vm, struct pc *pc)
 		.vendor = I440FX_VENDOR,
 		.device = I440FX_DEVICE,
 	};
-	struct i440fx_wiring w = {.pm = pc->pm, .pm_base = pc->pm_base};
+	uint64_t rom = MIN((uint64_t)pc->rom.size, MIB - SHADOW_ROM);
+	struct i440fx_wiring w = {.pm = pc->pm,
+				  .pm_base = pc->pm_base,
+				  .rom = pc->rom.hva + pc->rom.size - rom,
+				  .rom_size = rom};
 	int err = i440fx_create(vm, &pc->chipset);
 
 	if (err)
@@ -704,26 +708,12 @@ static int wire_rom(struct vm *vm, struct pc *pc, const struct pc_config *cfg, c
 			     &flash);
 }
 
-/* What is behind the shadow memory until somebody writes to it. */
-static void fill_shadow(struct vm *vm, struct pc *pc)
-{
-	uint64_t n = MIN((uint64_t)pc->rom.size, MIB - SHADOW_ROM);
-	hva_t at = mem_ptr(vm, MIB - n, n, false);
-
-	if (!at)
-		return;
-	memcpy(at, pc->rom.hva + pc->rom.size - n, n);
-	mem_written(vm, MIB - n, n);
-}
-
 static void pc_reset(struct dev *dev)
 {
 	struct pc *pc = container_of(dev, struct pc, dev);
 
 	if (dev->vm->waking)
 		mc146818_set(pc->rtc, CMOS_RESET, RESET_S3);
-	else
-		fill_shadow(dev->vm, pc);
 }
 
 struct rom_mark {
@@ -821,11 +811,9 @@ int pc_create(struct vm *vm, const struct pc_config *cfg, char *err, size_t err_
 		e = wire_slots(vm, pc, cfg);
 	if (!e)
 		e = tell_firmware(vm, pc, cfg);
-	/* Last, so that at a reset the shadow is filled after all other devices; destroyed first, but
-	 * no device looks at the ROM or the files then. */
+	/* Last, so that waking firmware finds the clock's memory as this says; destroyed first, but no device looks at the
+	 * ROM or the files then. */
 	vm_add_dev(vm, &pc->dev, &pc_class);
 	vm->change_medium = pc_change_medium;
-	if (!e)
-		fill_shadow(vm, pc);
 	return e;
 }

@@ -91,7 +91,7 @@ void mem_protect(struct vm *vm, gpa_t gpa, uint64_t len, bool ro)
 		if (ro)
 			changed |= !(atomic_fetch_or(&s->flags[p], PGF_RO) & PGF_RO);
 		else
-			atomic_fetch_and(&s->flags[p], (uint8_t)~PGF_RO);
+			changed |= atomic_fetch_and(&s->flags[p], (uint8_t)~PGF_RO) & PGF_RO;
 	if (changed && vm->engine->memory_protected)
 		vm->engine->memory_protected(vm, gpa, len);
 }

@@ -62,8 +62,8 @@ struct engine_ops {
 	/* All RAM holds something else, in other memory at the same addresses; all vCPUs are parked.
 	 * NULL: not needed. */
 	void (*memory_replaced)(struct vm *vm);
-	/* These pages have PGF_RO now: no vCPU may write to them directly any more. Any thread, a
-	 * vCPU's own in the middle of an instruction too. NULL: not needed. */
+	/* These pages have PGF_RO now, so that no vCPU may write to them directly any more, or have
+	 * lost it. Any thread, a vCPU's own in the middle of an instruction too. NULL: not needed. */
 	void (*memory_protected)(struct vm *vm, gpa_t gpa, uint64_t len);
 	/* vm->debug_set has changed, all vCPUs are parked: breaks have come, watches have changed.
 	 * vcpu->debug says how each runs next. NULL: this engine cannot be debugged. */

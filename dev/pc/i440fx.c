@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* i440fx.c: 82441FX (Intel 290549), 82371SB PIIX3 (290550), 82371AB PIIX4 function 3 (290562).
  *
- * Shadow memory: C0000H…FFFFFH is RAM that the board fills with the BIOS at reset. The write-enable
- * bits of PAM0-6 are honoured; reads always come from this RAM, which gives the same bytes as the
- * ROM behind it until somebody writes there. Entered by any vCPU thread; host->lock covers the
+ * Shadow memory: in each area of C0000H…FFFFFH, PAM0-6 say for reads and for writes whether they go to RAM or to PCI, where
+ * the BIOS's ROM is, or nothing. What the guest's page shows is what reads give: the ROM's bytes are copied there while
+ * reads go to PCI, and the RAM's kept in chip->ram meanwhile. Pages are writable only where both go to RAM; other writes come
+ * by the bus. Entered by any vCPU thread; host->lock covers the
  * configuration spaces, chip->lock what follows from them, chip->router_lock the PIRQ router. */
 #include "dev/pc/i440fx.h"
 
@@ -18,7 +19,12 @@
 /* 82441FX */
 #define PAM0       0x59
 #define PAM_COUNT  7
+#define PAM_RE     0x1u
 #define PAM_WE     0x2u
+#define SHADOW     0xc0000u
+#define SHADOW_LEN 0x40000u
+#define BIOS       0xf0000u /* PAM0's area; the others are smaller */
+#define AREA_LEN   0x4000u
 #define SMRAM      0x72
 #define D_OPEN     0x40u
 #define D_CLS      0x20u
@@ -47,8 +53,9 @@ struct i440fx {
 	struct i440fx_wiring w;
 	struct pci_dev *bridge;
 	struct pci_dev isa, pm;
-	struct plat_mutex lock; /* RANK_PCI, as the host bridge's: neither within the other */
-	uint8_t pam[PAM_COUNT]; /* in force */
+	struct plat_mutex lock;  /* RANK_PCI, as the host bridge's: neither within the other */
+	uint8_t pam[PAM_COUNT];  /* in force */
+	uint8_t ram[SHADOW_LEN]; /* behind the ROM, where reads go to PCI */
 	uint8_t smram;
 	struct piix_smi smi;
 
@@ -62,23 +69,99 @@ struct i440fx {
 
 /* A nibble of a PAM register governs one area: PAM0's high one is F0000H…FFFFFH, the others 16 KiB
  * each from C0000H on, low nibble first. */
-static void pam_apply(struct i440fx *chip, unsigned reg, uint8_t value, bool force)
+static gpa_t area_base(unsigned reg, unsigned high)
 {
-	struct vm *vm = chip->dev.vm;
-	uint8_t diff = force ? 0xff : value ^ chip->pam[reg];
+	return reg ? SHADOW + (2 * (reg - 1) + high) * AREA_LEN : BIOS;
+}
 
-	for (unsigned high = 0; high < 2; high++) {
-		bool ro = !(value >> (4 * high) & PAM_WE);
+static uint64_t area_len(unsigned reg)
+{
+	return reg ? AREA_LEN : MIB - BIOS;
+}
 
-		if (!(diff >> (4 * high) & PAM_WE))
-			continue;
-		if (reg)
-			mem_protect(vm, 0xc0000 + (2 * (reg - 1) + high) * 0x4000, 0x4000, ro);
-		else if (high)
-			mem_protect(vm, 0xf0000, 0x10000, ro);
-	}
+/* The nibble for gpa. */
+static unsigned area_bits(const struct i440fx *chip, gpa_t gpa)
+{
+	unsigned n = (unsigned)((gpa - SHADOW) / AREA_LEN);
+
+	return gpa >= BIOS ? chip->pam[0] >> 4 : chip->pam[1 + n / 2] >> 4 * (n % 2);
+}
+
+/* The page shows what PCI has. keep: the RAM was to be seen. */
+static void show_rom(struct i440fx *chip, gpa_t gpa, uint64_t len, bool keep)
+{
+	gpa_t rom = MIB - chip->w.rom_size, from = MAX(gpa, rom);
+	hva_t at = mem_ptr(chip->dev.vm, gpa, len, false);
+
+	if (!at)
+		return;
+	if (keep)
+		memcpy(chip->ram + (gpa - SHADOW), at, len);
+	memset(at, 0xff, len);
+	if (from < gpa + len)
+		memcpy(at + (from - gpa), chip->w.rom + (from - rom), gpa + len - from);
+	mem_written(chip->dev.vm, gpa, len);
+}
+
+static void show_ram(struct i440fx *chip, gpa_t gpa, uint64_t len)
+{
+	hva_t at = mem_ptr(chip->dev.vm, gpa, len, false);
+
+	if (!at)
+		return;
+	memcpy(at, chip->ram + (gpa - SHADOW), len);
+	mem_written(chip->dev.vm, gpa, len);
+}
+
+/* What the pages show is right already: only who may write. */
+static void pam_protect(struct i440fx *chip, unsigned reg, uint8_t value)
+{
+	for (unsigned high = !reg; high < 2; high++)
+		mem_protect(chip->dev.vm, area_base(reg, high), area_len(reg),
+			    (value >> 4 * high & (PAM_RE | PAM_WE)) != (PAM_RE | PAM_WE));
 	chip->pam[reg] = value;
 }
+
+static void pam_apply(struct i440fx *chip, unsigned reg, uint8_t value)
+{
+	uint8_t diff = value ^ chip->pam[reg];
+
+	for (unsigned high = !reg; high < 2; high++)
+		if (!(diff >> 4 * high & PAM_RE))
+			continue;
+		else if (value >> 4 * high & PAM_RE)
+			show_ram(chip, area_base(reg, high), area_len(reg));
+		else
+			show_rom(chip, area_base(reg, high), area_len(reg), true);
+	pam_protect(chip, reg, value);
+}
+
+/* A write that the page does not take: for RAM that is not to be seen, or for nobody. */
+static void shadow_write(void *dev, uint64_t off, unsigned size, uint64_t value)
+{
+	struct i440fx *chip = dev;
+
+	plat_mutex_lock(&chip->lock);
+	for (unsigned i = 0; i < size && off + i < SHADOW_LEN; i++)
+		if ((area_bits(chip, SHADOW + off + i) & (PAM_RE | PAM_WE)) == PAM_WE)
+			chip->ram[off + i] = (uint8_t)(value >> 8 * i);
+	plat_mutex_unlock(&chip->lock);
+}
+
+static uint64_t shadow_read(void *dev, uint64_t off, unsigned size)
+{
+	return UINT64_MAX; /* only in the moment in which an engine moves the page */
+}
+
+static const struct bus_region shadow_region = {
+	.name = "shadow",
+	.base = SHADOW,
+	.len = SHADOW_LEN,
+	.min = 1,
+	.max = 8,
+	.read = shadow_read,
+	.write = shadow_write,
+};
 
 /* A0000H…BFFFFH: whose it is, the screen's or SMM's. Once locked it stays so until a reset. */
 static void smram_apply(struct i440fx *chip, uint8_t value)
@@ -112,7 +195,7 @@ static void bridge_written(struct pci_dev *pd, unsigned off, unsigned size)
 		uint8_t v = (uint8_t)pci_cfg_peek(pd, r, 1);
 
 		plat_mutex_lock(&chip->lock);
-		pam_apply(chip, r - PAM0, v, false);
+		pam_apply(chip, r - PAM0, v);
 		plat_mutex_unlock(&chip->lock);
 	}
 }
@@ -263,7 +346,7 @@ static void i440fx_reset(struct dev *dev)
 	plat_mutex_lock(&chip->lock);
 	for (unsigned r = 0; r < PAM_COUNT; r++) {
 		if (!waking)
-			pam_apply(chip, r, 0, true);
+			pam_apply(chip, r, 0);
 		chip->bridge->init[PAM0 + r] = chip->pam[r];
 	}
 	plat_mutex_unlock(&chip->lock);
@@ -287,6 +370,8 @@ static void i440fx_reset(struct dev *dev)
 
 static const struct st_field pam_fields[] = {ST_RAW(struct i440fx, pam)};
 
+static const struct st_field shadow_fields[] = {ST_RAW(struct i440fx, ram)};
+
 static const struct st_field smram_fields[] = {ST_U(struct i440fx, smram)};
 
 /* The wires' levels come back with the functions that drive them. */
@@ -297,7 +382,12 @@ static int i440fx_state(struct dev *dev, struct state_stream *st)
 	plat_mutex_lock(&chip->lock);
 	ST_SYNC(st, "pam", 0, pam_fields, chip);
 	for (unsigned r = 0; r < PAM_COUNT && st->loading && !st->err; r++)
-		pam_apply(chip, r, chip->pam[r], true);
+		pam_protect(chip, r, chip->pam[r]);
+	/* Before, there was one content for both, which is the ROM's until the guest's memory is loaded. */
+	if (!st->loading || st->version >= 7)
+		ST_SYNC(st, "shadow", 0, shadow_fields, chip);
+	else if (mem_read(dev->vm, SHADOW, chip->ram, SHADOW_LEN))
+		state_fail(st, err_here(ERR_FORMAT), "no shadow memory");
 	plat_mutex_unlock(&chip->lock);
 	if (!st->loading || st->version >= 2) {
 		ST_SYNC(st, "smram", 0, smram_fields, chip);
@@ -358,7 +448,10 @@ int i440fx_attach(struct i440fx *chip, const struct i440fx_wiring *w)
 	if (!err)
 		err = piix_smi_move(&chip->smi, w->pm_base);
 	piix_smi_enable(&chip->smi, true);
+	if (!err)
+		err = bus_map(&chip->dev.vm->mmio, &shadow_region, chip);
+	show_rom(chip, SHADOW, SHADOW_LEN, false);
 	for (unsigned r = 0; r < PAM_COUNT; r++)
-		pam_apply(chip, r, 0, true);
+		pam_protect(chip, r, 0);
 	return err;
 }

@@ -23,6 +23,9 @@ struct i440fx;
 #define PIIX_PM_FN  3
 
 struct i440fx_wiring {
+	const uint8_t
+		*rom; /* what the PCI side has below 1 MiB, at most 256 KiB; kept by the caller */
+	uint64_t rom_size;
 	struct pci_host *host; /* created with I440FX_VENDOR, I440FX_DEVICE and lines from below */
 	struct acpi_pm *pm;
 	uint16_t pm_base; /* where firmware finds it; it may move it */

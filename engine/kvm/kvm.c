@@ -130,6 +130,59 @@ static int kvm_vm_init(struct vm *vm)
 	return err;
 }
 
+/* size 0: it goes. */
+static int slot_set(struct kvm_vm *kv, uint32_t id, gpa_t gpa, uint64_t size, hva_t hva, bool ro)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = id,
+		.flags = ro ? KVM_MEM_READONLY : 0,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uint64_t)hva,
+	};
+
+	if (ioctl(kv->fd, KVM_SET_USER_MEMORY_REGION, &r))
+		return kvm_host_err("KVM_SET_USER_MEMORY_REGION");
+	return 0;
+}
+
+/* Memory whose pages may be protected consists of pieces, each a slot of the kernel's: those of a PC's shadow memory,
+ * of which a map has one. What a slot is cannot be changed: it goes and comes again. */
+#define PIECE     UINT64_C(0x4000)
+#define PIECE_IDS MEM_MAX_SLOTS
+
+static int pieces_set(struct kvm_vm *kv, const struct mem_slot *s, uint64_t from, uint64_t to,
+		      bool again)
+{
+	int err = 0;
+
+	for (uint64_t at = from & ~(PIECE - 1); at < to && !err; at += PIECE) {
+		uint32_t id = (uint32_t)(PIECE_IDS + at / PIECE);
+		bool ro = atomic_load(&s->flags[at >> PAGE_SHIFT]) & PGF_RO;
+
+		if (again)
+			err = slot_set(kv, id, s->gpa + at, 0, s->hva + at, false);
+		if (!err)
+			err = slot_set(kv, id, s->gpa + at, MIN(PIECE, s->size - at), s->hva + at,
+				       ro);
+	}
+	return err;
+}
+
+static void kvm_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
+{
+	struct kvm_vm *kv = vm->engine_data;
+	const struct mem_slot *s = mem_slot(vm, gpa);
+	int err = 0;
+
+	plat_mutex_lock(&kv->lock);
+	if (s && kv->slots > s - vm->mem.slot)
+		err = pieces_set(kv, s, gpa - s->gpa, gpa - s->gpa + len, true);
+	plat_mutex_unlock(&kv->lock);
+	if (err)
+		vm_stop(vm, VM_FAILED, 0);
+}
+
 /* What boards have added to the map since. vCPUs come here before they run. */
 static int slots_sync(struct vm *vm)
 {
@@ -139,16 +192,9 @@ static int slots_sync(struct vm *vm)
 	plat_mutex_lock(&kv->lock);
 	for (; kv->slots < vm->mem.n && !err; kv->slots++) {
 		const struct mem_slot *s = &vm->mem.slot[kv->slots];
-		struct kvm_userspace_memory_region r = {
-			.slot = kv->slots,
-			.flags = s->rom ? KVM_MEM_READONLY : 0,
-			.guest_phys_addr = s->gpa,
-			.memory_size = s->size,
-			.userspace_addr = (uint64_t)s->hva,
-		};
 
-		if (ioctl(kv->fd, KVM_SET_USER_MEMORY_REGION, &r))
-			err = kvm_host_err("KVM_SET_USER_MEMORY_REGION");
+		err = s->protectable ? pieces_set(kv, s, 0, s->size, false)
+				     : slot_set(kv, kv->slots, s->gpa, s->size, s->hva, s->rom);
 	}
 	plat_mutex_unlock(&kv->lock);
 	return err;
@@ -454,6 +500,7 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
+	.memory_protected = kvm_memory_protected,
 	.probe = kvm_probe,
 	.vm_init = kvm_vm_init,
 	.vm_fini = kvm_vm_fini,

@@ -75,10 +75,12 @@ static void test_chipset(void **state)
 	struct vm *vm = pc_vm();
 	struct pci_host_wiring hw = {.vendor = I440FX_VENDOR, .device = I440FX_DEVICE};
 	const struct acpi_pm_wiring pm_w = {.base = 0x600};
-	struct i440fx_wiring w = {.pm_base = 0x600};
+	static uint8_t rom[0x20000];
+	struct i440fx_wiring w = {.pm_base = 0x600, .rom = rom, .rom_size = sizeof(rom)};
 	struct i440fx *chip;
 	struct irq_line line;
 
+	memset(rom, 0xb5, sizeof(rom));
 	memset(gsi, 0, sizeof(gsi));
 	vm->irq.pic = (struct irq_sink){gsi_sink, NULL};
 	assert_int_equal(acpi_pm_create(vm, &pm_w, &w.pm), 0);
@@ -88,7 +90,29 @@ static void test_chipset(void **state)
 	assert_int_equal(pci_host_create(vm, &hw, &w.host), 0);
 	assert_int_equal(i440fx_attach(chip, &w), 0);
 
-	/* PAM: closed after reset, opened area by area, closed again by a reset */
+	/* PAM, reads and writes: both PCI's after reset, where the ROM is or nothing */
+	hva_t e = mem_ptr(vm, 0xe0000, 4, false), d = mem_ptr(vm, 0xdfffc, 4, false);
+	assert_true(e[0] == 0xb5 && d[3] == 0xff);
+	bus_write(&vm->mmio, 0, 0xe0000, 1, 0x11); /* as an engine that may not write there */
+	assert_int_equal(e[0], 0xb5);
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x02); /* writes RAM's */
+	assert_null(mem_ptr(vm, 0xe0000, 4, true));
+	bus_write(&vm->mmio, 0, 0xe0000, 4, 0x44332211);
+	assert_int_equal(e[0], 0xb5);
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x01); /* reads RAM's */
+	assert_memory_equal(e, "\x11\x22\x33\x44\0", 5);
+	assert_null(mem_ptr(vm, 0xe0000, 4, true));
+	bus_write(&vm->mmio, 0, 0xe0000, 1, 0x55);
+	assert_int_equal(e[0], 0x11);
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x03);
+	assert_int_equal(mem_write(vm, 0xe0000, "x", 1), 0);
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x00);
+	assert_int_equal(e[0], 0xb5);
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x31);
+	assert_int_equal(e[0], 'x');
+	pci_cfg_write(w.host, 0, 0x5e, 1, 0x00);
+
+	/* closed after reset, opened area by area, closed again by a reset */
 	assert_null(mem_ptr(vm, 0xf0000, 4, true));
 	assert_non_null(mem_ptr(vm, 0xf0000, 4, false));
 	pci_cfg_write(w.host, 0, 0x59, 1, 0x30);
