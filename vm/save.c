@@ -74,7 +74,7 @@ static const struct st_field cpu_fields[] = {
 
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
  * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. */
-#define SECTION_VERSION 7
+#define SECTION_VERSION 8
 #define MAXPHY_BEFORE_4 46
 
 static const struct st_field smm_fields[] = {

@@ -274,10 +274,18 @@ static int lapic_ack(void *chip)
 	}
 	if (v >= 0) {
 		irr_set(l, (unsigned)v, false);
-		l->isr[v / 64] |= BIT64(v % 64);
+		l->isr[v / 64] |= BIT64(v % 64) & ~l->auto_eoi[v / 64];
 	}
 	lapic_unlock(l);
 	return v;
+}
+
+void lapic_auto_eoi(struct lapic *l, const uint64_t vectors[4])
+{
+	plat_mutex_lock(&l->lock);
+	for (unsigned i = 0; i < 4; i++)
+		l->auto_eoi[i] = vectors[i];
+	lapic_unlock(l);
 }
 
 void lapic_eoi(struct lapic *l)

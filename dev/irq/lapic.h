@@ -35,6 +35,9 @@ void lapic_lint(struct lapic *l, unsigned n, bool level);
 /* As firmware leaves it on a PC: enabled, LINT0 ExtINT, LINT1 NMI (MP specification 3.6.2.1). */
 void lapic_virtual_wire(struct lapic *l, bool bsp);
 
+/* Vectors whose interrupts are never in service: taken, they are ended (Hyper-V's AutoEOI). */
+void lapic_auto_eoi(struct lapic *l, const uint64_t vectors[4]);
+
 /* For the bus */
 bool lapic_matches(struct lapic *l, const struct apic_msg *msg);
 bool lapic_takes_fixed(struct lapic *l);  /* enabled by software */

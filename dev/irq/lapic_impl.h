@@ -51,6 +51,9 @@ struct lapic {
 	_Atomic uint64_t timer_wait; /* host time of an expiry that interrupts, or PLAT_FOREVER */
 
 	uint64_t isr[4], tmr[4];
+	uint64_t auto_eoi
+		[4]; /* vectors that do not go into ISR; not saved: its owner says it again */
+
 	uint32_t tpr;
 	uint32_t esr, errors; /* visible; noted since the last write */
 	uint64_t icr;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* hyperv.c: Hyper-V's interface to guests (TLFS 6.0b; chapters in brackets): CPUID leaves (2.4), hypercall page
  * without a hypercall behind it (3), processor index (7), reset, APIC registers as MSRs and the assist
- * page (10), reference time with its page, and frequencies (12). Not there: SynIC, synthetic timers, VMBus.
+ * page (10), synthetic interrupts and timers (11, 12: synic.c), reference time with its page, and frequencies (12). Not there:
+ * VMBus.
  *
  * Reference time is computed from the guest's TSC by the same line as the guest does it from the page, so
  * that both always agree. Pages that the guest names are written into its memory. Entered by vCPU threads;
@@ -10,6 +11,7 @@
 
 #include "base/str.h"
 #include "dev/irq/lapic.h"
+#include "dev/pc/synic.h"
 #include "vm/dev.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
@@ -26,6 +28,8 @@ enum {
 
 /* LEAF_FEATURES, EAX: MSRs that may be accessed; EDX */
 #define MAY_COUNTER   BIT(1)
+#define MAY_SYNIC     BIT(2)
+#define MAY_TIMERS    BIT(3)
 #define MAY_APIC      BIT(4)
 #define MAY_HYPERCALL BIT(5)
 #define MAY_INDEX     BIT(6)
@@ -33,10 +37,12 @@ enum {
 #define MAY_TSC_PAGE  BIT(9)
 #define MAY_FREQUENCY BIT(11)
 #define HAS_FREQUENCY BIT(8)
+#define HAS_DIRECT    BIT(19) /* timers without messages */
 /* LEAF_HINTS, EAX */
 #define USE_APIC_MSRS BIT(3)
 #define USE_RESET     BIT(4)
 #define RELAXED_TIME  BIT(5)     /* no watchdogs: the processor may be away for long */
+#define NO_AUTO_EOI   BIT(9)     /* it works, but better do not use it */
 #define NEVER_YIELD   UINT32_MAX /* spin locks */
 
 enum {
@@ -81,6 +87,7 @@ struct hyperv {
 	uint64_t host_tsc;      /* when it was 0 */
 	struct vcpu_hooks next[VM_MAX_VCPUS];
 	uint64_t assist[VM_MAX_VCPUS]; /* each its own vCPU's */
+	struct synic synic[VM_MAX_VCPUS];
 
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint64_t guest_os, hypercall, page;
@@ -129,6 +136,11 @@ static uint64_t reference_time(const struct hyperv *hv)
 	uint64_t guest = vcpu_ticks() + hv->dev.vm->vcpu[0]->state->tsc_offset;
 
 	return scaled(hv, guest) + line_offset(hv);
+}
+
+static uint64_t synic_time(void *hv)
+{
+	return reference_time(hv);
 }
 
 static void page_write(struct hyperv *hv)
@@ -212,6 +224,8 @@ static int hv_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
 		return apic_read(vcpu, APIC_ICR, value);
 	if (index == MSR_TPR)
 		return apic_read(vcpu, APIC_TPR, value);
+	if (index >= SYNIC_MSR_FIRST && index <= SYNIC_MSR_LAST)
+		return synic_read(&hv->synic[vcpu->index], index, value);
 	plat_mutex_lock(&hv->lock);
 	switch (index) {
 	case MSR_GUEST_OS:
@@ -277,6 +291,8 @@ static int hv_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
 	struct hyperv *hv = hyperv_of(vcpu);
 	bool done;
 
+	if (index >= SYNIC_MSR_FIRST && index <= SYNIC_MSR_LAST)
+		return synic_write(&hv->synic[vcpu->index], index, value);
 	switch (index) {
 	case MSR_EOI:
 		return apic_write(vcpu, APIC_EOI, 0);
@@ -316,10 +332,10 @@ static void hv_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[
 		{LEAF_HARDWARE, 0x7263694d, 0x666f736f, 0x76482074},
 		{0x31237648}, /* "Hv#1" */
 		{0x3839, 10u << 16},
-		{MAY_COUNTER | MAY_APIC | MAY_HYPERCALL | MAY_INDEX | MAY_RESET | MAY_TSC_PAGE |
-			 MAY_FREQUENCY,
-		 0, 0, HAS_FREQUENCY},
-		{USE_APIC_MSRS | USE_RESET | RELAXED_TIME, NEVER_YIELD},
+		{MAY_COUNTER | MAY_SYNIC | MAY_TIMERS | MAY_APIC | MAY_HYPERCALL | MAY_INDEX |
+			 MAY_RESET | MAY_TSC_PAGE | MAY_FREQUENCY,
+		 0, 0, HAS_FREQUENCY | HAS_DIRECT},
+		{USE_APIC_MSRS | USE_RESET | RELAXED_TIME | NO_AUTO_EOI, NEVER_YIELD},
 		{VM_MAX_VCPUS, VM_MAX_VCPUS},
 		{0},
 	};
@@ -345,6 +361,18 @@ static void hyperv_reset(struct dev *dev)
 	hv->guest_os = hv->hypercall = hv->page = 0;
 	memset(hv->assist, 0, sizeof(hv->assist));
 	plat_mutex_unlock(&hv->lock);
+	for (unsigned i = 0; i < dev->vm->n_vcpus; i++)
+		synic_reset(&hv->synic[i]);
+}
+
+/* Timers write messages into the guest's memory. */
+static int hyperv_freeze(struct dev *dev, bool on)
+{
+	struct hyperv *hv = container_of(dev, struct hyperv, dev);
+
+	for (unsigned i = 0; i < dev->vm->n_vcpus; i++)
+		synic_freeze(&hv->synic[i], on);
+	return 0;
 }
 
 #define H struct hyperv
@@ -360,7 +388,13 @@ static const struct st_field fields[] = {
 /* Guest TSC and line move together, so that the page in the guest's memory stays right. */
 static int hyperv_state(struct dev *dev, struct state_stream *st)
 {
-	return ST_SYNC(st, "hyperv", 0, fields, container_of(dev, struct hyperv, dev));
+	struct hyperv *hv = container_of(dev, struct hyperv, dev);
+
+	ST_SYNC(st, "hyperv", 0, fields, hv);
+	for (unsigned i = 0; i < dev->vm->n_vcpus && !st->err; i++)
+		if (!st->loading || st->version >= 8)
+			(void)synic_state(&hv->synic[i], i, st);
+	return st->err;
 }
 
 static void hyperv_destroy(struct dev *dev)
@@ -378,6 +412,7 @@ static const struct dev_class hyperv_class = {
 	.name = "hyperv",
 	.reset = hyperv_reset,
 	.state = hyperv_state,
+	.freeze = hyperv_freeze,
 	.destroy = hyperv_destroy,
 };
 
@@ -392,8 +427,10 @@ int hyperv_create(struct vm *vm, struct hyperv **out)
 	hv->scale = scale_of(MAX(hv->tsc_hz, UNIT_HZ + 1));
 	hv->host_tsc = vcpu_ticks();
 	vm_add_dev(vm, &hv->dev, &hyperv_class);
-	for (unsigned i = 0; i < vm->n_vcpus; i++)
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		synic_init(&hv->synic[i], vm->vcpu[i], synic_time, hv);
 		hv->next[i] = vcpu_hook(vm->vcpu[i], &hv_hooks);
+	}
 	*out = hv;
 	return 0;
 }

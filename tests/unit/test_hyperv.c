@@ -70,10 +70,10 @@ static void test_leaves(void **state)
 	vm->vcpu[0]->cpuid(vm->vcpu[0], 0x40000001, 0, r);
 	assert_memory_equal(&r[0], "Hv#1", 4);
 	vm->vcpu[0]->cpuid(vm->vcpu[0], 0x40000003, 0, r);
-	assert_int_equal(r[0], 0xaf2); /* and no SynIC, no timers */
-	assert_int_equal(r[3], 0x100);
+	assert_int_equal(r[0], 0xafe);
+	assert_int_equal(r[3], 0x80100);
 	vm->vcpu[0]->cpuid(vm->vcpu[0], 0x40000004, 0, r);
-	assert_int_equal(r[0], 0x38);
+	assert_int_equal(r[0], 0x238);
 	r[0] = 77;
 	vm->vcpu[0]->cpuid(vm->vcpu[0], 0x40000007, 0, r);
 	assert_int_equal(r[0], 77);
@@ -165,10 +165,127 @@ static void test_apic(void **state)
 	rig_end(vm);
 }
 
+/* Interrupts come to the second processor, whose timers these are; the clock of the host goes on by itself. */
+static void timers_start(void)
+{
+	start(HZ);
+	bus_write(&vm->mmio, 1, 0xfee000f0, 4, 0x1ff);
+}
+
+static int taken(void)
+{
+	struct vcpu *v = vm->vcpu[1];
+	int n = v->intc->pending(v->intc_chip);
+
+	if (n < 0)
+		return -1;
+	assert_int_equal(v->intc->ack(v->intc_chip), n);
+	assert_int_equal(wrmsr(1, 0x40000070, 0), 0);
+	return n;
+}
+
+static int wait_taken(void)
+{
+	int n = -1;
+
+	for (unsigned i = 0; i < 100000000 && n < 0; i++) {
+		fake_advance(1000000); /* the loop's timer, and reference time by the host's TSC */
+		n = taken();
+	}
+	return n;
+}
+
+static void test_direct(void **state)
+{
+	uint64_t then;
+
+	timers_start();
+	/* once, in 2 ms, enabled by the count */
+	assert_int_equal(wrmsr(1, 0x400000b0, 0x1508 | 5 << 16), 0);
+	then = rdmsr(1, 0x40000020) + 20000;
+	assert_int_equal(wrmsr(1, 0x400000b1, then), 0);
+	assert_int_equal(rdmsr(1, 0x400000b0), 0x51509);
+	assert_int_equal(taken(), -1);
+	assert_int_equal(wait_taken(), 0x50);
+	assert_true(rdmsr(1, 0x40000020) >= then);
+	assert_int_equal(rdmsr(1, 0x400000b0), 0x51508);
+	assert_int_equal(rdmsr(1, 0x400000b1), then);
+	/* what is past comes at once; no count, no timer */
+	assert_int_equal(wrmsr(1, 0x400000b1, 1), 0);
+	assert_int_equal(taken(), 0x50);
+	assert_int_equal(wrmsr(1, 0x400000b1, 0), 0);
+	assert_int_equal(wrmsr(1, 0x400000b0, 0x1501), 0);
+	assert_int_equal(rdmsr(1, 0x400000b0), 0x1500);
+	/* every millisecond, until it is switched off */
+	then = rdmsr(1, 0x40000020);
+	assert_int_equal(wrmsr(1, 0x400000b7, 10000), 0);
+	assert_int_equal(wrmsr(1, 0x400000b6, 0x1613), 0);
+	for (unsigned i = 1; i <= 5; i++) {
+		assert_int_equal(wait_taken(), 0x61);
+		assert_true(rdmsr(1, 0x40000020) >= then + i * 10000);
+	}
+	assert_int_equal(wrmsr(1, 0x400000b6, 0), 0);
+	(void)taken();
+	for (unsigned i = 0; i < 100; i++)
+		fake_advance(NS_PER_SEC);
+	assert_int_equal(taken(), -1);
+	rig_end(vm);
+}
+
+static void test_messages(void **state)
+{
+	timers_start();
+	assert_int_equal(rdmsr(1, 0x40000081), 1);
+	assert_int_equal(rdmsr(1, 0x40000092), 0x10000);
+	assert_int_equal(wrmsr(1, 0x40000092, 0x0f), ERR_NOENT); /* an exception's vector */
+	assert_int_equal(wrmsr(1, 0x40000092, 0x52), 0);
+	/* without SINT it is not enabled, without page and control its message is lost */
+	assert_int_equal(wrmsr(1, 0x400000b3, 1), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 1), 0);
+	assert_int_equal(rdmsr(1, 0x400000b2), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(taken(), -1);
+	assert_int_equal(mem_write(vm, 0x9ff8, "12345678", 8), 0);
+	assert_int_equal(wrmsr(1, 0x40000083, 0x9001), 0);
+	assert_int_equal(word(0x9ff8), 0); /* the page begins empty */
+	assert_int_equal(wrmsr(1, 0x40000080, 1), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(taken(), 0x52);
+	assert_int_equal(word(0x9200), UINT64_C(0x1880000010));
+	assert_int_equal(word(0x9210), 1); /* timer */
+	assert_int_equal(word(0x9218), 1); /* when it was due */
+	assert_in_range(word(0x9220), 1, rdmsr(1, 0x40000020));
+	/* the next one waits for its place */
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(taken(), -1);
+	assert_int_equal(word(0x9200), UINT64_C(0x11880000010));
+	assert_int_equal(mem_write(vm, 0x9200, "\0\0\0\0", 4), 0);
+	assert_int_equal(taken(), -1);
+	assert_int_equal(wrmsr(1, 0x40000084, 0), 0);
+	assert_int_equal(taken(), 0x52);
+	assert_int_equal(word(0x9200), UINT64_C(0x1880000010));
+	/* polled: no interrupt; AutoEOI: not in service */
+	assert_int_equal(mem_write(vm, 0x9200, "\0\0\0\0", 4), 0);
+	assert_int_equal(wrmsr(1, 0x40000092, 0x40052), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(taken(), -1);
+	assert_int_equal(word(0x9200), UINT64_C(0x1880000010));
+	assert_int_equal(mem_write(vm, 0x9200, "\0\0\0\0", 4), 0);
+	assert_int_equal(wrmsr(1, 0x40000092, 0x20052), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(vm->vcpu[1]->intc->ack(vm->vcpu[1]->intc_chip), 0x52);
+	assert_int_equal(apic(1, 0x120), 0);
+	/* a page that is no RAM */
+	assert_int_equal(wrmsr(1, 0x40000083, 0xfffffffffffff001), 0);
+	assert_int_equal(wrmsr(1, 0x400000b2, 0x20001), 0);
+	assert_int_equal(taken(), -1);
+	rig_end(vm);
+}
+
 static void test_bad(void **state)
 {
 	static const uint64_t bad[] = {UINT64_MAX, 0x200001, 0x80000001, 0xfee00001};
-	static const uint32_t unknown[] = {0x40000004, 0x40000010, 0x40000080, 0x400000b0, 0x11};
+	static const uint32_t unknown[] = {0x40000004, 0x40000010, 0x40000085, 0x400000b8, 0x11};
 	uint64_t v;
 
 	start(HZ);
@@ -216,6 +333,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leaves), cmocka_unit_test(test_time),
 		cmocka_unit_test(test_pages),  cmocka_unit_test(test_apic),
+		cmocka_unit_test(test_direct), cmocka_unit_test(test_messages),
 		cmocka_unit_test(test_bad),    cmocka_unit_test(test_no_memory),
 	};
 
