@@ -16,7 +16,7 @@
 #include "ctl/diskcopy.h"
 #include "ctl/runner.h"
 #include "ctl/watch.h"
-#include "monitor/policy.h"
+#include "monitor/policy_image.h"
 
 #define MAX_VMS 16 /* as metal/fleet.h has it */
 
@@ -173,18 +173,42 @@ static int refuse(struct pack *p, const struct vm_def *d)
 	return 0;
 }
 
-/* What the rules say of the CPU is the scheduler's. */
+/* Compiled rules, for monitor/policy_image.c; what they say of the CPU is the scheduler's. */
+static int put_rules(struct pack *p, const struct vm_def *d, const struct policy *rules)
+{
+	uint32_t line = policy_image_refuses(rules);
+	size_t size = policy_image_size(rules);
+	void *image = line ? NULL : malloc(size);
+	char name[128];
+	int err;
+
+	if (line)
+		return msg_fail(
+			p->msg, ERR_NOSYS,
+			"%s: %s: line %u: a bare machine has no rules about disk, and redirects "
+			"to values only",
+			d->name, d->policy, line);
+	if (!image)
+		return msg_fail(p->msg, ERR_NOMEM, "%s: out of memory", d->name);
+	policy_image_write(rules, image);
+	snprintf(name, sizeof(name), "%s/policy", d->name);
+	err = put_bytes(p, name, image, size);
+	free(image);
+	if (err)
+		return err;
+	say_size(p, name, size);
+	return conf(p, "policy %s\nweight %u\ncap %u\n", name,
+		    MAX(policy_cpu_weight(rules) * 1024 / 100, 1u),
+		    MIN(policy_cpu_percent(rules), 100u));
+}
+
 static int add_share(struct pack *p, const struct vm_def *d)
 {
 	struct policy *rules = NULL;
 	int err = d->policy ? watch_compile(d->policy, &rules, NULL, p->msg) : 0;
 
-	if (!err && rules && policy_mask(rules) & ~BIT(MON_CPU))
-		err = msg_fail(p->msg, ERR_NOSYS,
-			       "%s: a bare machine enforces rules about cpu only yet", d->name);
-	if (!err && rules)
-		err = conf(p, "weight %u\ncap %u\n", MAX(policy_cpu_weight(rules) * 1024 / 100, 1u),
-			   MIN(policy_cpu_percent(rules), 100u));
+	if (!err && rules && policy_count(rules))
+		err = put_rules(p, d, rules);
 	if (!err && d->pin)
 		err = conf(p, "pin %016llx\n", (unsigned long long)d->pin);
 	policy_free(rules);

@@ -11,6 +11,7 @@
 #include "metal/screen.h"
 #include "metal/serial.h"
 #include "metal/trap.h"
+#include "metal/watch.h"
 #include "plat/metal/apic.h"
 #include "plat/metal/log.h"
 
@@ -28,6 +29,7 @@ struct ring {
 struct vm_console {
 	struct chr chr;
 	char name[64];
+	unsigned index; /* in the fleet, too */
 	struct ring kept;
 	char line[LINE_MAX]; /* for the shell: what has come since the last line's end */
 	unsigned line_len;
@@ -113,6 +115,7 @@ static void vm_write(struct chr *c, const void *buf, size_t len)
 	struct vm_console *v = container_of(c, struct vm_console, chr);
 	const char *p = buf;
 
+	watch_console(v->index, p, len);
 	plat_mutex_lock(&con.lock);
 	ring_put(&v->kept, p, len);
 	if (con.focus == v)
@@ -325,6 +328,7 @@ int console_add(const char *name, struct chr **out)
 		return err_here(ERR_NOMEM);
 	v->chr.ops = &vm_ops;
 	str_copy(v->name, sizeof(v->name), name);
+	v->index = con.n;
 	con.vm[con.n++] = v;
 	*out = &v->chr;
 	return 0;

@@ -180,6 +180,11 @@ static int take_initrd(struct parse *p, char *value)
 	return find_file(p, value, &p->vm->initrd);
 }
 
+static int take_policy(struct parse *p, char *value)
+{
+	return find_file(p, value, &p->vm->policy);
+}
+
 static int take_append(struct parse *p, char *value)
 {
 	if (!str_copy(p->vm->append, sizeof(p->vm->append), value))
@@ -280,6 +285,7 @@ static const struct {
 	{"pin", take_pin},
 	{"kernel", take_kernel},
 	{"initrd", take_initrd},
+	{"policy", take_policy},
 	{"append", take_append},
 	{"disk", take_disk},
 	{"net", take_net},

@@ -24,6 +24,7 @@ struct fleet_vm {
 	uint64_t pin; /* BIT64(processor) where it runs; all: anywhere */
 	bool manual;  /* is not started by itself */
 	struct fleet_file kernel, initrd;
+	struct fleet_file policy; /* compiled rules: monitor/policy_image.h */
 	char append[1024];
 	struct {
 		struct fleet_file image;

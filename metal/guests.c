@@ -16,6 +16,7 @@
 #include "metal/ramdisk.h"
 #include "metal/shell.h"
 #include "metal/trap.h"
+#include "metal/watch.h"
 #include "net/net.h"
 #include "plat/metal/sched.h"
 #include "vm/vm.h"
@@ -43,6 +44,11 @@ static struct {
 
 /* ---- the keeper ---- */
 
+static unsigned number(const struct guest *g)
+{
+	return (unsigned)(g - all.guest);
+}
+
 /* A module is memory that nobody else has: the guest's to write. */
 static int open_disk(struct guest *g, unsigned i, char *err, size_t err_size)
 {
@@ -61,11 +67,15 @@ static int open_disks(struct guest *g, struct micro_config *cfg, char *msg, size
 	int err = 0;
 
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
+		unsigned n = cfg->n_disks;
+
+		if (!watch_device(number(g), "disk", i))
+			continue;
 		err = open_disk(g, i, msg, size);
 		if (err)
 			break;
-		cfg->disk[i].block = g->disk[i];
-		str_format(cfg->disk[i].serial, sizeof(cfg->disk[i].serial), "%s%u",
+		cfg->disk[n].block = g->disk[i];
+		str_format(cfg->disk[n].serial, sizeof(cfg->disk[n].serial), "%s%u",
 			   d->disk[i].host[0] ? "host" : "ram", i);
 		cfg->n_disks++;
 	}
@@ -91,20 +101,19 @@ static int load(struct vm *vm, const struct micro_config *cfg, char *err, size_t
 	return r;
 }
 
-static unsigned number(const struct guest *g)
-{
-	return (unsigned)(g - all.guest);
-}
-
 static void plug_in(struct guest *g, struct micro_config *cfg)
 {
 	const struct fleet_vm *d = g->def;
 
 	for (unsigned i = 0; i < d->n_nics; i++) {
-		cfg->nic[i].net = network_port(number(g), i);
-		memcpy(cfg->nic[i].mac, d->nic[i].mac, sizeof(d->nic[i].mac));
+		unsigned n = cfg->n_nics;
+
+		if (!watch_device(number(g), "net", i))
+			continue;
+		cfg->nic[n].net = network_port(number(g), i);
+		memcpy(cfg->nic[n].mac, d->nic[i].mac, sizeof(d->nic[i].mac));
+		cfg->n_nics++;
 	}
-	cfg->n_nics = d->n_nics;
 }
 
 /* The switch forgets what it has learnt behind the cards. */
@@ -126,18 +135,22 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 				     .initrd_size = d->initrd.size,
 				     .cmdline = d->append,
 				     .serial = g->chr,
-				     .rng = true};
+				     .rng = watch_device(number(g), "rng", 0)};
 	const struct vm_config cfg = {.name = d->name,
 				      .engine = all.engine,
 				      .model = x86_model_default(),
 				      .cpus = d->cpus,
-				      .memory = d->memory,
+				      .memory = watch_memory(number(g), d->memory),
 				      .low_end = MICRO_LOW_END};
-	int r = vm_create(&cfg, out);
+	int r = watch_ready(number(g));
+
+	if (!r)
+		r = vm_create(&cfg, out);
 
 	err[0] = 0;
 	if (r)
 		return r;
+	watch_attach(number(g), *out);
 	plug_in(g, &micro);
 	r = open_disks(g, &micro, err, err_size);
 	if (!r)
@@ -152,7 +165,7 @@ static const char *const end_text[] = {
 	[VM_STOPPED] = "killed",  [VM_FAILED] = "failed",        [VM_EXITED] = "exited",
 };
 
-static void say_end(struct vm *vm, enum vm_end end)
+static void say_end(unsigned n, struct vm *vm, enum vm_end end)
 {
 	const struct x86_state *s = vm->vcpu[vm->crashed_vcpu]->state;
 
@@ -160,6 +173,8 @@ static void say_end(struct vm *vm, enum vm_end end)
 		plat_log(LOG_WARN, "%s: triple fault of vCPU %u at rip 0x%llx cr3 0x%llx", vm->name,
 			 vm->crashed_vcpu, (unsigned long long)s->rip, (unsigned long long)s->cr3);
 	plat_log(LOG_INFO, "%s: %s", vm->name, end_text[end]);
+	watch_note(n, MON_LIFECYCLE, end == VM_CRASHED ? LIFE_CRASH : LIFE_END, "%s at rip 0x%llx",
+		   end_text[end], (unsigned long long)s->rip);
 }
 
 static void set_vm(struct guest *g, struct vm *vm, const char *why)
@@ -184,14 +199,16 @@ static void keeper(void *arg)
 	if (!r) {
 		set_vm(g, vm, "running");
 		plat_log(LOG_INFO, "%s: started", g->def->name);
+		watch_note(number(g), MON_LIFECYCLE, LIFE_START, "started");
 		vm_set_cpu_limit(vm, g->def->cap);
 		r = vm_start(vm);
 		end = vm_wait(vm);
 		set_vm(g, NULL, end_text[end]);
-		say_end(vm, end);
+		say_end(number(g), vm, end);
 		vm_destroy(vm);
 	} else {
 		set_vm(g, NULL, "not startable");
+		watch_note(number(g), MON_LIFECYCLE, LIFE_NOTE, "not startable: %s", err_str(r));
 		plat_log(LOG_ERROR, "%s: %s%s%s", g->def->name, err_str(r), err[0] ? ": " : "",
 			 err);
 	}
@@ -259,6 +276,11 @@ static int with_vm(struct guest *g, int (*fn)(struct guest *g))
 	return err;
 }
 
+static int asked(struct guest *g, enum mon_request what, int (*fn)(struct guest *g))
+{
+	return watch_operator(number(g), what) ? with_vm(g, fn) : err_here(ERR_ACCES);
+}
+
 static int do_stop(struct guest *g)
 {
 	if (g->paused) {
@@ -296,22 +318,22 @@ static int do_resume(struct guest *g)
 
 int guest_stop(struct guest *g)
 {
-	return with_vm(g, do_stop);
+	return asked(g, REQUEST_stop, do_stop);
 }
 
 int guest_kill(struct guest *g)
 {
-	return with_vm(g, do_kill);
+	return asked(g, REQUEST_kill, do_kill);
 }
 
 int guest_pause(struct guest *g)
 {
-	return with_vm(g, do_pause);
+	return asked(g, REQUEST_pause, do_pause);
 }
 
 int guest_resume(struct guest *g)
 {
-	return with_vm(g, do_resume);
+	return asked(g, REQUEST_resume, do_resume);
 }
 
 bool guest_get_stats(struct guest *g, struct guest_stats *out)
@@ -345,7 +367,7 @@ void guests_kill_all(void)
 	for (unsigned i = 0; (g = guest_at(i)); i++)
 		while (atomic_load(&g->busy)) {
 			/* again, as one may be about to start */
-			if (guest_kill(g))
+			if (with_vm(g, do_kill)) /* whatever rules say */
 				plat_yield();
 			plat_event_wait(&(struct plat_event){0}, plat_now() + NS_PER_SEC / 100);
 		}
@@ -377,8 +399,8 @@ void guests_main(const struct boot_info *boot)
 			 "this processor cannot run VMs here: %s. Only the shell works; see "
 			 "the firmware's settings (SVM mode, VT-x), or use vigia run on Linux",
 			 missing);
-	if (network_init(&all.fleet))
-		panic("not enough memory for networks");
+	if (network_init(&all.fleet) || watch_init(&all.fleet))
+		panic("not enough memory for the fleet");
 	for (unsigned i = 0; i < all.fleet.n; i++) {
 		struct guest *g = &all.guest[i];
 

@@ -8,6 +8,7 @@
 #include "metal/hostpci.h"
 #include "metal/network.h"
 #include "metal/power.h"
+#include "metal/watch.h"
 #include "net/switch.h"
 #include "plat/metal/mem.h"
 #include "plat/metal/sched.h"
@@ -87,6 +88,34 @@ static void cmd_net(char *arg)
 		}
 }
 
+/* arg: a VM's name, or none for all */
+static void each_named(char *arg, void (*fn)(unsigned n))
+{
+	struct guest *g;
+	bool any = false;
+
+	for (unsigned i = 0; (g = guest_at(i)); i++)
+		if (!*arg || str_eq(guest_def(g)->name, arg)) {
+			fn(i);
+			any = true;
+		}
+	if (!any)
+		console_print("no VM %s: see list", arg);
+}
+
+static void cmd_history(char *arg)
+{
+	if (*arg)
+		each_named(arg, watch_print_history);
+	else
+		watch_print_history(UINT32_MAX);
+}
+
+static void cmd_policy(char *arg)
+{
+	each_named(arg, watch_print_policy);
+}
+
 static void cmd_log(char *arg)
 {
 	console_show_log();
@@ -120,7 +149,7 @@ static void on_guest(char *arg, int (*fn)(struct guest *g), const char *refused)
 	if (err == ERR_INVAL || err == ERR_BUSY)
 		console_print("%s %s", arg, refused);
 	else if (err)
-		console_print("%s: %s", arg, err_str(err));
+		console_print("%s: %s", arg, err == ERR_ACCES ? "its rules deny it" : err_str(err));
 }
 
 static void cmd_start(char *arg)
@@ -180,6 +209,8 @@ static const struct {
 	{"stats", "", "what the VMs and the machine have done", cmd_stats},
 	{"pci", "", "the machine's PCI functions, and who drives them", cmd_pci},
 	{"net", "", "the VMs' network cards, and what went through them", cmd_net},
+	{"history", "", "what happened last; history NAME: in one VM", cmd_history},
+	{"policy", "", "the VMs' rules, and what they decided", cmd_policy},
 	{"log", "", "messages since the start", cmd_log},
 	{"poweroff", "", "stop all VMs at once and switch the machine off", cmd_poweroff},
 	{"reboot", "", "stop all VMs at once and restart the machine", cmd_reboot},

@@ -19,6 +19,22 @@ void policy_free(struct policy *p)
 	plat_free(p);
 }
 
+int policy_finish(struct policy *p)
+{
+	for (uint32_t i = p->n; i; i--) {
+		struct rule *r = &p->rule[i - 1];
+
+		r->next = p->first[r->cls];
+		p->first[r->cls] = i;
+	}
+	if (p->mask & BIT(MON_NET)) {
+		p->flow = plat_alloc(sizeof(*p->flow) * FLOW_CACHE);
+		if (!p->flow)
+			return ERR_NOMEM;
+	}
+	return 0;
+}
+
 uint32_t policy_mask(const struct policy *p)
 {
 	return p->mask;

@@ -954,22 +954,6 @@ static int parse_text(struct parser *ps, const char *name, const char *text, siz
 
 /* ---- all ------------------------------------------------------------------------------------------------ */
 
-static int finish(struct policy *p)
-{
-	for (uint32_t i = p->n; i; i--) {
-		struct rule *r = &p->rule[i - 1];
-
-		r->next = p->first[r->cls];
-		p->first[r->cls] = i;
-	}
-	if (p->mask & BIT(MON_NET)) {
-		p->flow = plat_alloc(sizeof(*p->flow) * FLOW_CACHE);
-		if (!p->flow)
-			return ERR_NOMEM;
-	}
-	return 0;
-}
-
 int policy_compile(const struct policy_source *src, struct policy **out, struct policy_error *err)
 {
 	struct parser *ps = plat_alloc(sizeof(*ps));
@@ -984,7 +968,7 @@ int policy_compile(const struct policy_source *src, struct policy **out, struct 
 		ps->src = src;
 		e = parse_text(ps, src->name, src->text, src->len);
 		if (!e)
-			e = finish(p);
+			e = policy_finish(p);
 	}
 	plat_free(ps);
 	if (e) {

@@ -70,4 +70,7 @@ struct policy {
 	uint32_t n_learnt;
 };
 
+/* Links the rules of each class, and makes what deciding needs: once, when all are there. */
+int policy_finish(struct policy *p) attr_must_check;
+
 #endif

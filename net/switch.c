@@ -31,6 +31,8 @@ struct port {
 	uint64_t mac;    /* NO_MAC: an uplink */
 	uint8_t *frame;  /* FRAME_MAX bytes; by who sends, one at a time */
 	unsigned learnt; /* under the switch's lock */
+	bool (*passes)(void *arg, bool out, const uint8_t *frame, size_t len); /* NULL: all */
+	void *arg;
 	_Atomic uint64_t sent, received, lost, refused;
 };
 
@@ -116,6 +118,8 @@ static struct port *find(struct net_switch *s, uint64_t mac)
 
 static void deliver(struct port *to, const void *frame, size_t len)
 {
+	if (to->passes && !to->passes(to->arg, false, frame, len))
+		return;
 	if (net_receive(&to->net, frame, len))
 		atomic_fetch_add_explicit(&to->received, 1, memory_order_relaxed);
 	else
@@ -129,7 +133,8 @@ static void forward(struct port *from, const uint8_t *frame, size_t len)
 	struct port *to = NULL, *has;
 
 	has = src == from->mac ? NULL : owner(s, src);
-	if (src & GROUP || (has && has != from)) {
+	if (src & GROUP || (has && has != from) ||
+	    (from->passes && !from->passes(from->arg, true, frame, len))) {
 		atomic_fetch_add_explicit(&from->refused, 1, memory_order_relaxed);
 		return;
 	}
@@ -212,6 +217,16 @@ int net_switch_port(struct net_switch *s, const uint8_t *mac, struct net **out)
 	*last = p;
 	*out = &p->net;
 	return 0;
+}
+
+void net_switch_filter(struct net *port,
+		       bool (*passes)(void *arg, bool out, const uint8_t *frame, size_t len),
+		       void *arg)
+{
+	struct port *p = container_of(port, struct port, net);
+
+	p->passes = passes;
+	p->arg = arg;
 }
 
 void net_switch_stats(const struct net *port, struct net_switch_stats *out)

@@ -11,8 +11,9 @@ struct net_switch;
 struct net_switch_stats {
 	uint64_t sent; /* frames from the port's card */
 	uint64_t received;
-	uint64_t lost;    /* on the way to it: its card had no room */
-	uint64_t refused; /* from it: another's address as their source, or no frames at all */
+	uint64_t lost; /* on the way to it: its card had no room */
+	uint64_t
+		refused; /* from it: another's address as their source, no frames at all, or by the filter */
 };
 
 int net_switch_create(const char *name, struct net_switch **out) attr_must_check;
@@ -24,6 +25,11 @@ const char *net_switch_name(const struct net_switch *s);
  * the card there, which none but it may use; NULL: an uplink, which nobody's address is. The card's
  * receive() must put up with several callers at a time. Ports are made before frames flow. */
 int net_switch_port(struct net_switch *s, const uint8_t *mac, struct net **out) attr_must_check;
+/* Asked for each frame that comes from the port's card (out) or would go to it; false: it is lost. Any thread, also
+ * those of others who send. Before frames flow. */
+void net_switch_filter(struct net *port,
+		       bool (*passes)(void *arg, bool out, const uint8_t *frame, size_t len),
+		       void *arg);
 void net_switch_stats(const struct net *port, struct net_switch_stats *out);
 
 #endif

@@ -212,6 +212,27 @@ static void test_alone(void **state)
 	net_switch_destroy(dmz);
 }
 
+/* One that takes no broadcasts, and sends to card 1 only. */
+static bool picky(void *arg, bool out, const uint8_t *frame, size_t len)
+{
+	assert_int_equal(fake_locks_held(), 0);
+	assert_true(arg == &card[2] && len == 60);
+	return out ? frame[5] == 1 : frame[0] != 0xff;
+}
+
+static void test_filter(void **state)
+{
+	net_switch_filter(card[2].net, picky, &card[2]);
+	send(0, ALL, M(0), 60);
+	expect(0, 1, 0, 1);
+	send(0, M(2), M(0), 60);
+	expect(0, 0, 1, 0);
+	send(2, M(1), M(2), 60);
+	expect(0, 1, 0, 0);
+	send(2, M(0), M(2), 60);
+	expect(0, 0, 0, 0);
+}
+
 static void test_no_memory(void **state)
 {
 	struct net_switch *s;
@@ -237,6 +258,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_alone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_filter, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
 	};
 

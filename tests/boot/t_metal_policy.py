@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""Rules and history on the bare-metal hypervisor, under QEMU's SVM: what a Debian kernel is denied it does not get
+(devices, CPUID, packets), the operator neither; the shell shows verdicts and what happened; broken rules start nothing."""
+import os
+import shutil
+import subprocess
+
+import vigia_test as vt
+
+QEMU = "qemu-system-x86_64"
+ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+
+for program in (QEMU, "nasm"):
+    if not shutil.which(program):
+        vt.skip(f"{program} is missing: tools/packages test")
+if not os.path.exists(ELF):
+    vt.skip(f"no {ELF}: builds with sanitizers have none")
+
+RULES = b"""deny device disk1
+redirect cpuid 0x80000002 eax -> 0x41474956
+deny net out tcp port 80
+deny operator kill
+deny port 0x4d0-0x4d1
+"""
+
+with vt.Workdir() as work:
+    small = work.file("small.bin")
+    subprocess.run(["nasm", "-f", "bin", "-o", small, os.path.join(vt.ROOT, "tests/boot/metal.asm")], check=True)
+    text = ""
+    for name, n, run in (("alpha", 1, "lan"), ("bravo", 2, "lan,serve")):
+        text += f"""
+- name: {name}
+  kernel: {vt.kernel()}
+  initrd: {vt.initramfs()}
+  append: console=ttyS0 quiet vigia.run={run} vigia.ip=10.9.0.{n} vigia.sleep=100000 vigia.end=shell
+  memory: 96M
+  net: ["switch:lan"]
+"""
+        if name == "alpha":
+            text += f"  policy: {work.file('rules', RULES)}\n  disk: [{work.file('a.raw', size=1 << 20)}, {work.file('b.raw', size=2 << 20)}]\n"
+    text += f"- name: small\n  kernel: {small}\n  memory: 16M\n  net: [none]\n  policy: {work.file('marked', b'deny port 0x80')}\n"
+    out = work.file("fleet.cpio")
+    fleet = work.file("fleet.yaml", text.encode())
+    subprocess.run([vt.VIGIA, "pack", fleet, "-o", out], check=True, stdout=subprocess.DEVNULL)
+    refused = subprocess.run([vt.VIGIA, "pack", work.file("no.yaml", text.replace(work.path + "/rules", work.file("no", b"deny port 1\ndeny disk write")).encode()),
+                              "-o", work.file("no.cpio")], capture_output=True, text=True, check=False)
+    vt.check(refused.returncode == 1 and "line 2" in refused.stderr, f"pack says what has no place there: {refused.stderr.strip()}")
+    # the last VM's rules: one that the hypervisor must not believe
+    with open(out, "r+b") as f:
+        data = f.read()
+        f.seek(data.rindex(b"VGPOLICY") + 24)
+        f.write(b"\xff")
+    with vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "512", "-smp", "2", "-display", "none",
+                        "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", ELF, "-initrd", out]) as vm:
+        def said(pattern, timeout):
+            vm.position = 0
+            return vm.expect(pattern, timeout)
+
+        said(r"small: its rules are broken", 60)
+        said(r"bravo\| VIGIA serves", 400)
+        said(r"alpha\| VIGIA shell", 240)
+        vm.send("list\n")
+        vm.expect(r"small +not startable", 30)
+        print("ok: a VM whose rules are broken does not start")
+        vm.send("console alpha\n")
+        vm.expect(r"Ctrl-A 0 goes back", 30)
+        vm.send("\n")
+
+        def ask(command):
+            return vm.shell(command, 120)[1]
+
+        vt.check("model name" in ask("grep -m1 'model name' /proc/cpuinfo") and ask("grep -m1 'model name' /proc/cpuinfo | grep -c VIGA").split()[-1] == "1",
+                 "CPUID says what the rules say")
+        vt.check(ask("ls /sys/block | grep -c vd").split()[-1] == "1", "of two disks the guest has one")
+        vt.check("3 packets received" in ask("ping -c 3 -w 60 10.9.0.2"), "it may ping its neighbour")
+        vt.check(ask("timeout 8 wget -q -O /tmp/file http://10.9.0.2/file; echo got=$?").split("got=")[-1][0] != "0", "but fetch nothing from it")
+        vm.send("\x010")
+        vm.expect(r"vigia> ", 30)
+        vm.send("kill alpha\n")
+        vm.expect(r"alpha: its rules deny it", 30)
+        print("ok: an operator does not kill what rules protect")
+        vm.send("pause alpha\nresume alpha\npolicy\n")
+        m = vm.expect(r"alpha +5 rules: denied (\d+), redirected (\d+)", 30)
+        vt.check(int(m[1]) > 2 and int(m[2]) > 0, f"policy counts: {m[0].decode()}")
+        vm.expect(r"bravo +no rules", 30)
+        vm.send("history alpha\n")
+        for pattern in (r"alpha +device +disk1: denied by line 1", r"lifecycle started", r"cpuid +eax 0x80000002 [^\n]*redirected by line 2",
+                        r"console +VIGIA shell", r"net +out to 0x[0-9a-f]+ [^\n]*denied by line 3, \d+ times", r"operator +kill: denied by line 4",
+                        r"operator +pause", r"operator +resume"):
+            vm.expect(pattern, 30)
+        print("ok: history has devices, life, verdicts, console and operators, in order")
+        vm.send("poweroff\n")
+        vm.wait(60)
