@@ -17,7 +17,7 @@ extern const unsigned cmd_count;
 /* Descriptions without functions, for generators of man pages and completion. */
 extern const struct command cmd_doctor, cmd_list, cmd_stop, cmd_kill, cmd_pause, cmd_resume,
 	cmd_wake, cmd_stats, cmd_console, cmd_save, cmd_restore, cmd_move, cmd_screenshot, cmd_type,
-	cmd_key, cmd_mouse, cmd_pack, cmd_image, cmd_insert, cmd_eject, cmd_snapshot;
+	cmd_key, cmd_mouse, cmd_pack, cmd_image, cmd_volume, cmd_insert, cmd_eject, cmd_snapshot;
 extern const struct command *const cmd_all[];
 extern const unsigned cmd_all_count;
 
@@ -42,6 +42,7 @@ int key_main(int argc, char **argv);
 int mouse_main(int argc, char **argv);
 int pack_main(int argc, char **argv);
 int image_main(int argc, char **argv);
+int volume_main(int argc, char **argv);
 int insert_main(int argc, char **argv);
 int eject_main(int argc, char **argv);
 int snapshot_main(int argc, char **argv);

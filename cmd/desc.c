@@ -219,9 +219,9 @@ const struct command cmd_snapshot = {
 /* clang-format on */
 
 const struct command *const cmd_all[] = {
-	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,     &cmd_kill,
-	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor,   &cmd_save,
-	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,      &cmd_mouse,
-	&cmd_pack,    &cmd_image,      &cmd_insert, &cmd_eject,   &cmd_snapshot,
+	&cmd_run,     &cmd_history,    &cmd_policy, &cmd_list,    &cmd_stop,   &cmd_kill,
+	&cmd_pause,   &cmd_resume,     &cmd_stats,  &cmd_console, &cmd_doctor, &cmd_save,
+	&cmd_restore, &cmd_screenshot, &cmd_move,   &cmd_type,    &cmd_key,    &cmd_mouse,
+	&cmd_pack,    &cmd_image,      &cmd_volume, &cmd_insert,  &cmd_eject,  &cmd_snapshot,
 };
 const unsigned cmd_all_count = ARRAY_SIZE(cmd_all);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* desc_image.c: what vigia image takes. */
+/* desc_image.c: what vigia image and vigia volume take. */
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 
@@ -24,6 +24,18 @@ FLAG_SETTER(json)
 FLAG_SETTER(force)
 FLAG_SETTER(repair)
 FLAG_SETTER(shrink)
+
+static int set_volume_from(void *target, const char *value, struct msg *msg)
+{
+	((struct volume_opts *)target)->from = value;
+	return 0;
+}
+
+static int set_volume_force(void *target, const char *value, struct msg *msg)
+{
+	((struct volume_opts *)target)->force = true;
+	return 0;
+}
 
 /* clang-format off */
 static const struct opt image_opts[] = {
@@ -50,4 +62,16 @@ const struct command cmd_image = {
 	"resize FILE [+]SIZE     another size, or so much more\n"
 	"SIZE is as 512M, 20G; without a suffix MiB. Images that a running VM has are left alone.",
 	image_opts, ARRAY_SIZE(image_opts), 2, 3};
+static const struct opt volume_opts[] = {
+	{"from", "FILE", "add: the image has what this disk image has, of any format", NULL, OPT_FILE, set_volume_from},
+	{"force", NULL, "format: though there is a volume already", NULL, 0, set_volume_force},
+};
+const struct command cmd_volume = {
+	"volume", "format|list|add|remove FILE …", "keep several disk images on one disk, for bare machines",
+	"format FILE             make FILE, a raw image, disk or partition, an empty volume\n"
+	"list FILE [NAME]        the images in it, and where they are\n"
+	"add FILE NAME [SIZE]    one more, of zeros, or (--from) with what another image has\n"
+	"remove FILE NAME        its room is free again\n"
+	"VMs of vigia pack have them as host:DISK/PARTITION/NAME. SIZE is as 512M, 20G; without a suffix MiB.",
+	volume_opts, ARRAY_SIZE(volume_opts), 2, 4};
 /* clang-format on */

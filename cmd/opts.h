@@ -18,6 +18,11 @@ struct pack_opts {
 	bool poweroff;
 };
 
+struct volume_opts {
+	const char *from; /* of argv; NULL: not given */
+	bool force;
+};
+
 struct image_opts {
 	const char *from, *format, *backing, *compress; /* of argv; NULL: not given */
 	bool json, force, repair, shrink;

@@ -34,6 +34,7 @@ const struct cmd cmd_table[] = {
 	{&cmd_mouse, mouse_main},
 	{&cmd_pack, pack_main},
 	{&cmd_image, image_main},
+	{&cmd_volume, volume_main},
 	{&cmd_insert, insert_main},
 	{&cmd_eject, eject_main},
 	{&cmd_snapshot, snapshot_main},

@@ -4,6 +4,7 @@
 #include "metal/disks.h"
 
 #include "base/str.h"
+#include "block/volume.h"
 #include "metal/hostdisk_drivers.h"
 #include "metal/part.h"
 
@@ -121,9 +122,56 @@ static int wrong(const struct wish *w, int e, const char *what, const char *name
 	return e;
 }
 
+/* The newer of the directory's copies in the part, if one holds; dir: room for it. */
+static int read_directory(struct reader *r, const struct hostdisk_extent *part, uint8_t *dir,
+			  uint8_t *page)
+{
+	uint64_t generation, newest = 0;
+	int err = ERR_FORMAT;
+
+	for (unsigned i = 0; i < VOLUME_COPIES && part->sectors >= VOLUME_DATA; i++) {
+		int e = block_rw_sync(r->b, BLOCK_READ,
+				      part->sector * BLOCK_SECTOR + i * VOLUME_DIR, page,
+				      VOLUME_DIR);
+
+		if (!e)
+			e = volume_check(page, part->sectors, &generation);
+		if (e || (!err && generation <= newest))
+			continue;
+		memcpy(dir, page, VOLUME_DIR);
+		newest = generation;
+		err = 0;
+	}
+	return err;
+}
+
+/* The image's extents, on the disk. */
+static int find_image(struct reader *r, const struct hostdisk_extent *part, const char *name,
+		      struct volume_image *image)
+{
+	uint8_t *room = plat_pages_alloc(2 * (size_t)VOLUME_DIR);
+	int err;
+
+	if (!room)
+		return err_here(ERR_NOMEM);
+	err = read_directory(r, part, room, room + VOLUME_DIR);
+	if (!err && !volume_find(room, name, image))
+		err = ERR_NOENT;
+	plat_pages_free(room, 2 * (size_t)VOLUME_DIR);
+	for (unsigned i = 0; i < image->n && !err; i++)
+		image->extent[i].sector += part->sector;
+	return err;
+}
+
+_Static_assert(sizeof(struct volume_extent) == sizeof(struct hostdisk_extent) &&
+		       offsetof(struct volume_extent, sectors) ==
+			       offsetof(struct hostdisk_extent, sectors),
+	       "extents are the same thing under two names");
+
 static int open_part(const struct wish *w, struct hostdisk *d, struct reader *r, struct block **out)
 {
 	struct hostdisk_extent e = {0, d->sectors};
+	struct volume_image image = {.n = 1};
 	struct part p;
 	int err = 0;
 
@@ -133,7 +181,12 @@ static int open_part(const struct wish *w, struct hostdisk *d, struct reader *r,
 		return wrong(w, err, "partition", w->part);
 	if (w->part[0])
 		e = (struct hostdisk_extent){p.sector, p.sectors};
-	err = hostdisk_slice(d, &e, 1, w->read_only, false, out);
+	image.extent[0] = (struct volume_extent){e.sector, e.sectors};
+	if (w->image[0])
+		err = find_image(r, &e, w->image, &image);
+	if (err)
+		return wrong(w, err, "image", w->image);
+	err = hostdisk_slice(d, (const void *)image.extent, image.n, w->read_only, false, out);
 	return err ? wrong(w, err, "disk", w->disk) : 0;
 }
 

@@ -4,9 +4,12 @@
 
 #include "base/str.h"
 #include "metal/console.h"
+#include "metal/disks.h"
 #include "metal/guests.h"
+#include "metal/hostdisk.h"
 #include "metal/hostpci.h"
 #include "metal/network.h"
+#include "metal/part.h"
 #include "metal/power.h"
 #include "metal/watch.h"
 #include "net/switch.h"
@@ -116,6 +119,28 @@ static void cmd_policy(char *arg)
 	each_named(arg, watch_print_policy);
 }
 
+static bool print_part(void *ctx, const struct part *p)
+{
+	console_print("  /%-3u %10llu MiB  %s", p->number,
+		      (unsigned long long)(p->sectors / (MIB / PART_SECTOR)), p->label);
+	return false;
+}
+
+static void cmd_disks(char *arg)
+{
+	struct hostdisk *d;
+
+	for (unsigned i = 0; (d = hostdisk_at(i)); i++) {
+		console_print("%-8s %7llu MiB  %s, %s: %llu reads, %llu writes, %llu errors%s",
+			      d->name, (unsigned long long)(d->sectors / (MIB / PART_SECTOR)),
+			      d->model, d->serial, (unsigned long long)d->reads,
+			      (unsigned long long)d->writes, (unsigned long long)d->errors,
+			      d->dead ? ", cut off" : "");
+		if (!d->dead && disks_parts(d, print_part, NULL))
+			console_print("  no partitions");
+	}
+}
+
 static void cmd_log(char *arg)
 {
 	console_show_log();
@@ -207,6 +232,7 @@ static const struct {
 	{"console", "NAME", "go to a VM's console; Ctrl-A 0 comes back", cmd_console},
 	{"watch", "on|off", "show the VMs' lines here, too", cmd_watch},
 	{"stats", "", "what the VMs and the machine have done", cmd_stats},
+	{"disks", "", "the machine's disks and their partitions", cmd_disks},
 	{"pci", "", "the machine's PCI functions, and who drives them", cmd_pci},
 	{"net", "", "the VMs' network cards, and what went through them", cmd_net},
 	{"history", "", "what happened last; history NAME: in one VM", cmd_history},
