@@ -279,7 +279,7 @@ static enum decode_result dec_row(struct dec *d)
 		if (info == INFO_REGS)
 			in->modrm |= 0xc0;
 	}
-	n = optab_index[dec_slot(d, info)];
+	n = optab_at(dec_slot(d, info));
 	if (!n)
 		return DECODE_UD;
 	switch (ALT_OF(optab_rows[n].r.attr)) {

@@ -225,6 +225,17 @@ extern const uint8_t optab_info[MAP_COUNT * 256];
 	(SLOT_EVEX0 + ((((map)-MAP_E1) * 256 + (op)) * 4 + (pp)) * 4 + (m)*2 + (w))
 #define SLOT_COUNT (SLOT_EVEX0 + 3 * 256 * 16)
 
-extern const uint16_t optab_index[SLOT_COUNT + 1]; /* the last is nobody's */
+/* The row of each slot; the last is nobody's. Programs have it packed: tools/gen-optab.c. */
+extern const uint16_t optab_index[SLOT_COUNT + 1];
+
+#define OPTAB_BLOCK     8
+#define OPTAB_STRETCHES (SLOT_COUNT / OPTAB_BLOCK + 1)
+extern const uint16_t optab_first[OPTAB_STRETCHES];
+extern const uint16_t optab_block[][OPTAB_BLOCK];
+
+static inline unsigned optab_at(unsigned slot)
+{
+	return optab_block[optab_first[slot / OPTAB_BLOCK]][slot % OPTAB_BLOCK];
+}
 
 #endif

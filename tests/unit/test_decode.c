@@ -310,6 +310,7 @@ static void test_table(void **state)
 	assert_true(optab_row_count <= sizeof(used));
 	for (size_t i = 0; i < SLOT_COUNT; i++) {
 		assert_true(optab_index[i] < optab_row_count);
+		assert_int_equal(optab_at((unsigned)i), optab_index[i]);
 		used[optab_index[i]] = 1;
 	}
 	for (unsigned n = 1; n < optab_row_count; n++) {
