@@ -399,6 +399,9 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 		err = err_here(ERR_NOSYS);
 	}
 	pc->nic_slot[i] = (uint8_t)last_slot(pc);
+	if (!err && cfg->nic[i].rom)
+		err = pci_rom_add(pci_host_find(pc->pci, pc->nic_slot[i] * PCI_FUNCS),
+				  cfg->nic[i].rom, cfg->nic[i].rom_size);
 	return err;
 }
 
@@ -599,23 +602,6 @@ static int tell_memory(struct vm *vm, struct pc *pc)
 	return err ? err : fwcfg_add_int(pc->fw, FWCFG_RAM_SIZE, low, 8);
 }
 
-/* Boot ROMs, one for all cards of a model, under the names by which SeaBIOS finds them. */
-static int tell_roms(struct pc *pc, const struct pc_config *cfg)
-{
-	static const char *const names[] = {
-		[PC_NIC_VIRTIO] = "pci1af4,1041.rom",  [PC_NIC_E1000] = "pci8086,100e.rom",
-		[PC_NIC_RTL8139] = "pci10ec,8139.rom", [PC_NIC_RTL8139D] = "pci10ec,8139.rom",
-		[PC_NIC_NE2K] = "pci10ec,8029.rom",
-	};
-	int err = 0;
-
-	for (unsigned i = 0; i < cfg->n_nics && !err; i++)
-		if (cfg->nic[i].rom)
-			err = fwcfg_add_file(pc->fw, names[cfg->nic[i].model], cfg->nic[i].rom,
-					     (uint32_t)cfg->nic[i].rom_size);
-	return err;
-}
-
 static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 {
 	static const uint8_t cmos_code[] = {
@@ -638,8 +624,6 @@ static int tell_boot(struct pc *pc, const struct pc_config *cfg)
 	if (!err && cfg->display && cfg->vga_bios) /* the name by which SeaBIOS finds it */
 		err = fwcfg_add_file(pc->fw, "pci1234,1111.rom", cfg->vga_bios,
 				     (uint32_t)cfg->vga_bios_size);
-	if (!err)
-		err = tell_roms(pc, cfg);
 	if (!err && cfg->serial_text) {
 		pc->sercon = COM1;
 		err = fwcfg_add_file(pc->fw, "etc/sercon-port", &pc->sercon, 2);

@@ -57,7 +57,7 @@ struct pc_config {
 		struct net *net;
 		uint8_t mac[6];
 		enum pc_nic model;
-		const void *rom; /* for the BIOS to boot from it; NULL. Kept by the caller */
+		const void *rom; /* for firmware to boot from it; NULL. Kept by the caller */
 		size_t rom_size;
 	} nic[PC_MAX_NICS];
 	unsigned n_nics;

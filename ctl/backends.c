@@ -253,17 +253,17 @@ static int open_floppy(struct backends *be, const char *path, unsigned n, struct
 
 #define VGA_BIOS "/usr/share/seabios/vgabios-stdvga.bin"
 
-/* What the BIOS needs to boot from a network card: iPXE for its model. UEFI brings its own. */
+/* What firmware needs to boot from a network card: iPXE for its model, for BIOS and UEFI, which has its own for virtio. */
 static int open_boot_rom(struct backends *be, unsigned n, enum nic_model model, struct msg *msg)
 {
-	static const char *const names[] = {[NIC_VIRTIO] = "virtio",
-					    [NIC_E1000] = "e1000",
-					    [NIC_RTL8139] = "rtl8139",
-					    [NIC_RTL8139D] = "rtl8139",
-					    [NIC_NE2K] = "ne2k_pci"};
+	static const char *const names[] = {[NIC_VIRTIO] = "pxe-virtio",
+					    [NIC_E1000] = "efi-e1000",
+					    [NIC_RTL8139] = "efi-rtl8139",
+					    [NIC_RTL8139D] = "efi-rtl8139",
+					    [NIC_NE2K] = "efi-ne2k_pci"};
 	char path[64];
 
-	snprintf(path, sizeof(path), "/usr/lib/ipxe/qemu/pxe-%s.rom", names[model]);
+	snprintf(path, sizeof(path), "/usr/lib/ipxe/qemu/%s.rom", names[model]);
 	if (access(path, R_OK))
 		return msg_fail(msg, ERR_NOENT,
 				"--boot net: %s is not there: install the package ipxe-qemu", path);
@@ -277,7 +277,7 @@ static int open_pc(struct backends *be, const struct vm_def *def, struct msg *ms
 	if (!err && def->screen && !be->vars)
 		err = map_file("VGA BIOS", VGA_BIOS, &be->vga_bios, msg);
 	for (unsigned i = 0; i < MAX(def->n_nets, def->net_given ? 0u : 1u) && !err; i++)
-		if (!be->vars && strchr(def->boot, 'n'))
+		if ((!be->vars || def->nic[i] != NIC_VIRTIO) && strchr(def->boot, 'n'))
 			err = open_boot_rom(be, i, def->nic[i], msg);
 	for (unsigned i = 0; i < def->n_floppies && !err; i++)
 		err = open_floppy(be, def->floppy[i], i, msg);

@@ -76,9 +76,85 @@ int pci_bar_add(struct pci_dev *pd, unsigned idx, const struct pci_bar *bar)
 	return 0;
 }
 
+#define ROM_ON  0x1u
+#define ROM_MIN 0x800u
+#define ROM_MAX (16 * MIB)
+
+#define ROM_SUM   6
+#define ROM_PCIR  0x18
+#define ROM_HEAD  0x1cu
+#define PCIR      0x52494350u /* "PCIR" */
+#define PCIR_TYPE 0x14
+
+static uint8_t rom_byte(const struct pci_dev *pd, uint64_t at)
+{
+	if (at >= pd->rom_len)
+		return 0xff;
+	if (pd->rom_ids && at == ROM_SUM)
+		return pd->rom_sum;
+	if (pd->rom_ids && at - pd->rom_ids < 4)
+		return pd->init[PCI_VENDOR + (at - pd->rom_ids)];
+	return pd->rom[at];
+}
+
+static uint64_t rom_read(void *ctx, uint64_t off, unsigned size)
+{
+	const struct pci_dev *pd = ctx;
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		v |= (uint64_t)rom_byte(pd, off + i) << 8 * i;
+	return v;
+}
+
+/* Who it is for becomes this function; the checksum, as ROMs for virtual machines have it, at offset 6. */
+static void rom_adopt(struct pci_dev *pd)
+{
+	uint32_t at = pd->rom_len >= ROM_HEAD ? pci_get(pd->rom + ROM_PCIR, 2) : 0;
+
+	if (!at || at > pd->rom_len - ROM_HEAD || pci_get(pd->rom + at, 4) != PCIR ||
+	    pd->rom[at + PCIR_TYPE] || !memcmp(pd->rom + at + 4, pd->init + PCI_VENDOR, 4))
+		return;
+	pd->rom_ids = at + 4;
+	pd->rom_sum = pd->rom[ROM_SUM];
+	for (unsigned i = 0; i < 4; i++)
+		pd->rom_sum =
+			(uint8_t)(pd->rom_sum + pd->rom[at + 4 + i] - pd->init[PCI_VENDOR + i]);
+}
+
+static void rom_write(void *ctx, uint64_t off, unsigned size, uint64_t value)
+{
+}
+
+int pci_rom_add(struct pci_dev *pd, const void *data, size_t len)
+{
+	uint64_t size = ROM_MIN;
+
+	if (!len || len > ROM_MAX)
+		return err_here(ERR_INVAL);
+	while (size < len)
+		size *= 2;
+	pd->rom = data;
+	pd->rom_len = (uint32_t)len;
+	pd->rom_region = (struct bus_region){.name = "pci-rom",
+					     .len = size,
+					     .min = 1,
+					     .max = 8,
+					     .read = rom_read,
+					     .write = rom_write};
+	pd->bar[PCI_ROM_BAR] = (struct pci_bar){
+		.kind = PCI_BAR_ROM, .size = size, .region = &pd->rom_region, .ctx = pd};
+	pci_put(pd->wmask + PCI_ROM, 4, ~(size - 1) | ROM_ON);
+	rom_adopt(pd);
+	return 0;
+}
+
 static uint64_t bar_address(const struct pci_dev *pd, unsigned idx)
 {
 	unsigned reg = PCI_BAR0 + 4 * idx;
+
+	if (pd->bar[idx].kind == PCI_BAR_ROM)
+		return pci_get(pd->cfg + PCI_ROM, 4) & ~(uint64_t)(ROM_MIN - 1);
 	uint64_t a = pci_get(pd->cfg + reg, 4);
 
 	if (pd->bar[idx].kind == PCI_BAR_IO)
@@ -109,7 +185,10 @@ static bool bar_decodes(const struct pci_dev *pd, unsigned idx, uint64_t addr)
 {
 	const struct pci_bar *bar = &pd->bar[idx];
 	bool io = bar->kind == PCI_BAR_IO;
-	uint64_t top = io ? UINT64_C(0x10000) : bar->kind == PCI_BAR_MEM32 ? BIT64(32) : BIT64(52);
+	uint64_t top = io ? UINT64_C(0x10000) : bar->kind == PCI_BAR_MEM64 ? BIT64(52) : BIT64(32);
+
+	if (bar->kind == PCI_BAR_ROM && !(pd->cfg[PCI_ROM] & ROM_ON))
+		return false;
 
 	return pd->cfg[PCI_COMMAND] & (io ? PCI_CMD_IO : PCI_CMD_MEM) && addr &&
 	       addr + bar->size > addr && addr + bar->size < top;
@@ -141,7 +220,7 @@ static void bar_update(struct pci_dev *pd, unsigned idx)
 
 static void bars_update_one(struct pci_dev *pd)
 {
-	for (unsigned i = 0; i < PCI_BARS; i++)
+	for (unsigned i = 0; i <= PCI_ROM_BAR; i++)
 		if (pd->bar[i].kind)
 			bar_update(pd, i);
 }
@@ -161,7 +240,7 @@ void pci_bars_update(struct pci_dev *pd)
 
 void pci_bars_unmap(struct pci_dev *pd)
 {
-	for (unsigned i = 0; i < PCI_BARS; i++) {
+	for (unsigned i = 0; i <= PCI_ROM_BAR; i++) {
 		if (!pd->bar[i].mapped)
 			continue;
 		bus_unmap(bar_bus(pd, &pd->bar[i]), pd->bar[i].region, pd->bar[i].ctx);
@@ -260,7 +339,8 @@ void pci_cfg_write(struct pci_host *host, unsigned devfn, unsigned off, unsigned
 
 		*c = (uint8_t)((*c & ~mask) | (v & mask)) & (uint8_t) ~(v & pd->w1c[off + i]);
 	}
-	if (off < PCI_STATUS || (off >= PCI_BAR0 && off < PCI_BAR0 + 4 * PCI_BARS))
+	if (off < PCI_STATUS || (off >= PCI_BAR0 && off < PCI_BAR0 + 4 * PCI_BARS) ||
+	    (off & ~3u) == PCI_ROM)
 		pci_bars_update(pd);
 	atomic_store_explicit(&pd->master, pd->cfg[PCI_COMMAND] & PCI_CMD_MASTER,
 			      memory_order_release);

@@ -29,6 +29,7 @@ enum pci_reg {
 	PCI_BAR0 = 0x10,
 	PCI_SUBSYS_VENDOR = 0x2c,
 	PCI_SUBSYS = 0x2e,
+	PCI_ROM = 0x30,
 	PCI_CAP_PTR = 0x34,
 	PCI_INT_LINE = 0x3c,
 	PCI_INT_PIN = 0x3d,
@@ -52,12 +53,13 @@ enum pci_reg {
 #define PCI_SLOTS     32
 #define PCI_FUNCS     8
 #define PCI_BARS      6
+#define PCI_ROM_BAR   PCI_BARS /* index of the expansion ROM's among struct pci_dev's */
 #define PCI_ANY_SLOT  (-1)
 #define PCI_MSIX_MAX  64 /* vectors a function */
 #define PCI_MSIX_SIZE 0x1000
 #define PCI_MSIX_PBA  0x800
 
-enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64, PCI_BAR_ROM };
 
 struct pci_bar {
 	enum pci_bar_kind kind;
@@ -111,7 +113,12 @@ struct pci_dev {
 	 * those that a written one clears */
 	uint8_t cfg[PCI_CFG_SIZE], init[PCI_CFG_SIZE];
 	uint8_t wmask[PCI_CFG_SIZE], w1c[PCI_CFG_SIZE];
-	struct pci_bar bar[PCI_BARS];
+	struct pci_bar bar[PCI_BARS + 1];
+	/* the ROM; constant */
+	struct bus_region rom_region;
+	const uint8_t *rom;
+	uint32_t rom_len, rom_ids; /* where its first image says whose it is; 0: as it should be */
+	uint8_t rom_sum;           /* its checksum's byte then */
 	/* under host->irq_lock */
 	struct pci_msix msix;
 	struct pci_msi msi;
@@ -157,6 +164,10 @@ struct pci_dev *pci_host_find(struct pci_host *host, unsigned devfn);
 void pci_dev_init(struct pci_dev *pd, const struct pci_id *id);
 /* A 64-bit one takes idx and idx + 1. ERR_INVAL, ERR_EXIST. */
 int pci_bar_add(struct pci_dev *pd, unsigned idx, const struct pci_bar *bar) attr_must_check;
+/* An expansion ROM (6.2.5.2, 6.3), also of a function that is on the bus already. Where its first image is for processors of
+ * PCs and for another function, it says that it is for this one, or firmware would not run it. data is kept by the caller. ERR_INVAL where it is
+ * empty or larger than 16 MiB. */
+int pci_rom_add(struct pci_dev *pd, const void *data, size_t len) attr_must_check;
 /* Appends a capability of len bytes (header included), zeroed and read-only; *off gets its place.
  * ERR_NOMEM when the space is full. */
 int pci_cap_add(struct pci_dev *pd, uint8_t id, unsigned len, uint8_t *off) attr_must_check;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """PXE: each network card starts a program from the user network, by TFTP and by HTTP, through iPXE's ROM for it; under
-UEFI OVMF's own driver for virtio starts GRUB by TFTP."""
+UEFI GRUB is started by TFTP, by OVMF's own driver for virtio and by the EFI driver on the others' ROMs."""
 import os
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import subprocess
 import vigia_test as vt
 
 BIOS = "/usr/share/seabios/bios-256k.bin"
-ROMS = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+ROMS = "/usr/lib/ipxe/qemu/efi-e1000.rom"
 OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
 GRUB = "/usr/lib/grub/x86_64-efi"
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,11 +23,12 @@ def uefi(w):
     config = w.file("grub.cfg", b"echo STARTED by $net_default_server for $net_efinet0_ip\nhalt\n")
     subprocess.run(["grub-mkimage", "-O", "x86_64-efi", "-o", w.file("boot.efi"), "-p", "/", "-c", config,
                     "tftp", "efinet", "net", "echo", "halt"], check=True)
-    with vt.VM("--firmware", "uefi", "--memory", "256M", "--boot", "net", "--sandbox", "off", "--net",
-               f"user,tftp={w.path},bootfile=boot.efi") as vm:
-        vm.expect(r"STARTED by 10\.0\.2\.\d+ for 10\.0\.2\.15", 120)
-        vm.wait(30)
-        print("ok: UEFI: started by tftp")
+    for model in ("virtio", "e1000", "rtl8139", "ne2k_pci"):
+        with vt.VM("--firmware", "uefi", "--memory", "256M", "--boot", "net", "--sandbox", "off", "--net",
+                   f"user,model={model},tftp={w.path},bootfile=boot.efi") as vm:
+            vm.expect(r"STARTED by 10\.0\.2\.\d+ for 10\.0\.2\.15", 120)
+            vm.wait(30)
+            print(f"ok: UEFI, {model}: started by tftp")
 
 
 def main():

@@ -393,6 +393,53 @@ static void test_garbage(void **state)
 		assert_false(rig.wire[i]);
 }
 
+static uint32_t mem_rd(uint64_t at, unsigned size)
+{
+	return (uint32_t)bus_read(&rig.vm->mmio, 0, at, size);
+}
+
+/* An expansion ROM: sized, switched, for this function whatever it says, and not to be written. */
+static void test_rom(void **state)
+{
+	static uint8_t rom[0x1801] = {0x55, 0xaa, 3,    [0x18] = 0x40, [0x40] = 'P', 'C',
+				      'I',  'R',  0xff, 0xee,          0xdd,         0xcc};
+	static uint8_t own[0x30] = {0x55, 0xaa, 3, [0x18] = 0x2c}; /* no room for what is at 2CH */
+	const uint64_t at = 0xd0000000;
+	uint8_t sum = 0, want = 0;
+	struct card c, d;
+
+	card_init(&c, 1);
+	assert_int_equal(pci_rom_add(&c.pd, rom, 0), ERR_INVAL);
+	assert_int_equal(pci_rom_add(&c.pd, rom, (16 << 20) + 1), ERR_INVAL);
+	rom[0x1800] = 0x77;
+	assert_int_equal(pci_attach(rig.host, &c.pd, 3, 0), 0);
+	assert_int_equal(cfg_rd(&rig, 24, PCI_ROM, 4), 0);
+	assert_int_equal(pci_rom_add(&c.pd, rom, sizeof(rom)), 0);
+	cfg_wr(&rig, 24, PCI_ROM, 4, 0xfffffffe);
+	assert_int_equal(cfg_rd(&rig, 24, PCI_ROM, 4), 0xffffe000);
+	cfg_wr(&rig, 24, PCI_ROM, 4, (uint32_t)at);
+	cfg_wr(&rig, 24, PCI_COMMAND, 2, PCI_CMD_MEM);
+	assert_int_equal(mem_rd(at, 2), 0xffff); /* not yet */
+	cfg_wr(&rig, 24, PCI_ROM, 4, (uint32_t)at | 1);
+	assert_int_equal(mem_rd(at, 4), 0x0003aa55);
+	assert_int_equal(mem_rd(at + 0x40, 4), 0x52494350);
+	assert_int_equal(mem_rd(at + 0x44, 4), 0x56781234);
+	assert_int_equal(mem_rd(at + 0x1800, 4), 0xffffff77);
+	for (unsigned i = 0; i < sizeof(rom); i++) {
+		sum = (uint8_t)(sum + mem_rd(at + i, 1));
+		want = (uint8_t)(want + rom[i]);
+	}
+	assert_int_equal(sum, want);
+	bus_write(&rig.vm->mmio, 0, at, 4, 0);
+	assert_int_equal(mem_rd(at, 4), 0x0003aa55);
+	cfg_wr(&rig, 24, PCI_COMMAND, 2, 0);
+	assert_int_equal(mem_rd(at, 2), 0xffff);
+	card_init(&d, 1);
+	assert_int_equal(pci_rom_add(&d.pd, own, sizeof(own)), 0);
+	assert_int_equal(d.pd.rom_ids, 0);
+	pci_detach(&c.pd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_preassigned, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_window_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bars, setup_firmware, teardown),
+		cmocka_unit_test_setup_teardown(test_rom, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_intx, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_msix, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_msi, setup, teardown),
