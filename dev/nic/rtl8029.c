@@ -163,21 +163,29 @@ static bool ring_ok(const struct rtl8029 *n)
 	       n->curr >= n->pstart && n->curr < n->pstop;
 }
 
+/* The ring's page that the guest has read last. Linux takes one from the next frame's page: PSTART - 1. */
+static uint8_t last_read(const struct rtl8029 *n)
+{
+	return n->bnry + 1 == n->pstart ? n->pstop - 1 : n->bnry;
+}
+
 /* Pages from CURR to BNRY. The same: nothing is in the ring. */
 static unsigned room(const struct rtl8029 *n)
 {
-	unsigned size = (unsigned)n->pstop - n->pstart;
+	unsigned size = (unsigned)n->pstop - n->pstart, last = last_read(n);
 
-	if (n->bnry < n->pstart || n->bnry >= n->pstop)
+	if (last < n->pstart || last >= n->pstop)
 		return size;
-	return n->bnry > n->curr ? (unsigned)n->bnry - n->curr : size - (n->curr - n->bnry);
+	return last > n->curr ? last - n->curr : size - (n->curr - last);
 }
 
 /* Frames that the guest has not read: CURR is not behind BNRY. */
 static bool frames_left(const struct rtl8029 *n)
 {
-	return running(n) && ring_ok(n) && n->curr != n->bnry &&
-	       n->curr != (n->bnry + 1 == n->pstop ? n->pstart : n->bnry + 1);
+	unsigned last = last_read(n);
+
+	return running(n) && ring_ok(n) && n->curr != last &&
+	       n->curr != (last + 1 == n->pstop ? n->pstart : last + 1);
 }
 
 /* A driver may acknowledge its interrupt with frames left over, and count on the next frame to tell it again.

@@ -267,6 +267,17 @@ static void test_receive(void **state)
 		in(0x10, 2);
 	assert_int_equal(in(3, 1), at + 6 - (STOP - START));
 
+	/* read up to the ring's end, which Linux calls the page before its start */
+	out(3, 1, START - 1);
+	out(0, 1, 0x62);
+	out(7, 1, START);
+	out(0, 1, 0x22);
+	for (n = 0; n < 100 && receive(f, 1514); n++)
+		;
+	assert_int_equal(n, (STOP - START - 1) / 6);
+	assert_int_equal(curr(), START + 6 * n);
+	out(3, 1, curr() - 1);
+
 	/* a page is chosen with neither start nor stop: it goes on */
 	n = curr();
 	out(0, 1, 0x40);
