@@ -4,6 +4,8 @@
 #define _XOPEN_SOURCE 700
 #include "history/query.h"
 
+#include <arpa/inet.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,49 +16,77 @@
 
 /* ---- opening ------------------------------------------------------------------------------------- */
 
-static bool parse_v4(const char *s, uint32_t *out, const char **end)
-{
-	unsigned a[4];
-	int n = 0;
+/* Addresses of both kinds: IPv4's as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2) */
+#define V4_BITS  96u
+#define ADDR_MAX 45u /* characters */
 
-	if (sscanf(s, "%3u.%3u.%3u.%3u%n", &a[0], &a[1], &a[2], &a[3], &n) != 4 || a[0] > 255 ||
-	    a[1] > 255 || a[2] > 255 || a[3] > 255)
+static bool parse_addr(const char *s, size_t n, struct frame_addr *out, bool *v4)
+{
+	char text[ADDR_MAX + 1];
+
+	if (!n || n > ADDR_MAX)
 		return false;
-	*out = a[0] << 24 | a[1] << 16 | a[2] << 8 | a[3];
-	*end = s + n;
+	memcpy(text, s, n);
+	text[n] = 0;
+	*v4 = inet_pton(AF_INET, text, out->b + V4_BITS / 8) == 1;
+	if (!*v4)
+		return inet_pton(AF_INET6, text, out->b) == 1;
+	memcpy(out->b, "\0\0\0\0\0\0\0\0\0\0\xff\xff", V4_BITS / 8);
 	return true;
 }
 
-static bool parse_prefix(const char *s, uint32_t *net, unsigned *bits)
+/* ADDRESS[/BITS] */
+static bool parse_prefix(const char *s, struct frame_addr *net, unsigned *bits)
 {
-	const char *end;
+	size_t n = strcspn(s, "/");
+	unsigned long max, given;
 	char *stop;
-	unsigned long n = 32;
+	bool v4;
 
-	if (!parse_v4(s, net, &end))
+	if (!parse_addr(s, n, net, &v4))
 		return false;
-	if (*end == '/') {
-		n = strtoul(end + 1, &stop, 10);
-		end = stop;
-	}
-	if (*end || n > 32)
+	max = v4 ? 32 : 128;
+	given = s[n] ? strtoul(s + n + 1, &stop, 10) : max;
+	if (s[n] && (!isdigit((unsigned char)s[n + 1]) || *stop))
 		return false;
-	*bits = (unsigned)n;
-	return true;
+	*bits = (unsigned)given + (v4 ? V4_BITS : 0);
+	return given <= max;
+}
+
+static bool in_net(const struct frame_addr *a, const struct frame_addr *net, unsigned bits)
+{
+	unsigned rest = bits % 8;
+
+	return !memcmp(a->b, net->b, bits / 8) &&
+	       (!rest || (a->b[bits / 8] ^ net->b[bits / 8]) >> (8 - rest) == 0);
+}
+
+/* The next thing in the text that may be an address; *n: its length, without a port behind it. */
+static const char *next_word(const char *text, size_t *n)
+{
+	static const char chars[] = "0123456789abcdefABCDEF.:";
+	unsigned colons = 0, max;
+
+	text += strcspn(text, chars);
+	*n = strspn(text, chars);
+	max = memchr(text, '.', *n) ? 0 : 7;
+	for (size_t i = 0; i < *n; i++)
+		if (text[i] == ':' && colons++ == max)
+			*n = i;
+	return *n ? text : NULL;
 }
 
 /* True where any address in the text lies in the net. */
-static bool text_in_net(const char *text, uint32_t net, unsigned bits)
+static bool text_in_net(const char *text, const struct frame_addr *net, unsigned bits)
 {
-	uint32_t mask = bits ? ~UINT32_C(0) << (32 - bits) : 0, a;
-	const char *end;
+	struct frame_addr a;
+	size_t n;
+	bool v4;
 
-	for (bool word = true; *text; text++) {
-		bool digit = *text >= '0' && *text <= '9';
-
-		if (digit && word && parse_v4(text, &a, &end) && (a & mask) == (net & mask))
+	while ((text = next_word(text, &n))) {
+		if (parse_addr(text, n, &a, &v4) && in_net(&a, net, bits))
 			return true;
-		word = *text == ' ' || *text == '>';
+		text += n;
 	}
 	return false;
 }
@@ -65,13 +95,13 @@ static void net_match(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 {
 	const char *text = (const char *)sqlite3_value_text(argv[0]);
 	const char *net = (const char *)sqlite3_value_text(argv[1]);
-	uint32_t addr;
+	struct frame_addr addr;
 	unsigned bits;
 
 	if (!net || !parse_prefix(net, &addr, &bits))
 		sqlite3_result_error(ctx, "net_match: expected ADDRESS/BITS", -1);
 	else
-		sqlite3_result_int(ctx, text && text_in_net(text, addr, bits));
+		sqlite3_result_int(ctx, text && text_in_net(text, &addr, bits));
 }
 
 int history_attach(sqlite3 *db, char *err, size_t size)
@@ -130,7 +160,7 @@ static int build(sqlite3 *db, const struct history_filter *f, struct where *w, c
 {
 	int64_t version = schema_version(db);
 	int cls = f->cls ? mon_class_find(f->cls, strlen(f->cls)) : 0;
-	uint32_t net;
+	struct frame_addr net;
 	unsigned bits;
 
 	if (cls < 0) {
@@ -141,7 +171,8 @@ static int build(sqlite3 *db, const struct history_filter *f, struct where *w, c
 		return ERR_INVAL;
 	}
 	if (f->net && !parse_prefix(f->net, &net, &bits)) {
-		snprintf(err, size, "%s is not an address or a net such as 10.0.0.0/8", f->net);
+		snprintf(err, size, "%s is not an address or a net such as 10.0.0.0/8 or fe80::/10",
+			 f->net);
 		return ERR_INVAL;
 	}
 	add(w, "SELECT %s FROM event WHERE seq>%lld", schema_columns(version), (long long)f->after);

@@ -305,6 +305,63 @@ static void test_times(void **state)
 	assert_int_equal(history_time("", now, &t), ERR_INVAL);
 }
 
+/* -1: no such net */
+static int net_match(const char *text, const char *net)
+{
+	sqlite3 *db = db_open(false);
+	sqlite3_stmt *st;
+	int match;
+
+	assert_int_equal(sqlite3_prepare_v2(db, "SELECT net_match(?,?)", -1, &st, NULL), SQLITE_OK);
+	sqlite3_bind_text(st, 1, text, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 2, net, -1, SQLITE_STATIC);
+	match = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int(st, 0) : -1;
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return match;
+}
+
+static void test_nets(void **state)
+{
+	static const char four[] = "tcp 10.0.2.15:4000 > 192.0.2.7:80",
+			  six[] = "udp fec0:0:0:0:0:0:0:2:9999 > 2001:db8:0:0:0:0:0:5:53";
+	static const struct {
+		const char *text, *net;
+		int match;
+	} row[] = {
+		{four, "10.0.0.0/8", 1},
+		{four, "192.0.2.7", 1},
+		{four, "192.0.2.6/31", 1},
+		{four, "192.0.2.8/29", 0},
+		{four, "0.0.0.0/0", 1},
+		{four, "::/0", 1},
+		{four, "2001:db8::/32", 0},
+		{four, "::ffff:192.0.2.0/120", 1},
+		{six, "2001:db8::/32", 1},
+		{six, "2001:db8::5", 1},
+		{six, "2001:db8::4/127", 1},
+		{six, "2001:db8::6/127", 0},
+		{six, "fec0::/10", 1},
+		{six, "0.0.0.0/0", 0},
+		{"ask A www.example: 192.0.2.1, 2001:db8::9", "192.0.2.1", 1},
+		{"ask A www.example: 192.0.2.1, 2001:db8::9", "2001:db8::9/128", 1},
+		{"nothing", "10.0.0.0/8", 0},
+		{"", "10.0.0.0/8", 0},
+		{four, "10.0.0.0/33", -1},
+		{four, "::/129", -1},
+		{four, "10.0.0.0/-1", -1},
+		{four, "10.0.0.0/8x", -1},
+		{four, "ten", -1},
+		{four, "", -1},
+	};
+
+	run(1, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++)
+		if (net_match(row[i].text, row[i].net) != row[i].match)
+			fail_msg("%s in %s", row[i].text, row[i].net);
+	forget();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_views),       cmocka_unit_test(test_tampering),
 		cmocka_unit_test(test_bad_files),   cmocka_unit_test(test_times),
 		cmocka_unit_test(test_old_version), cmocka_unit_test(test_odd_rows),
+		cmocka_unit_test(test_nets),
 	};
 
 	snprintf(path, sizeof(path), "/tmp/vigia-test-%d.history", (int)getpid());
