@@ -386,6 +386,7 @@ static void watch_submit(struct block *b, struct block_req *req)
 		struct mon_event ev = {.cls = MON_DISK,
 				       .op = (uint8_t)req->op,
 				       .size = w->index,
+				       .unit = (uint8_t)w->index,
 				       .vcpu = -1,
 				       .addr = at,
 				       .value = end - at};

@@ -326,8 +326,8 @@ static int open_net(struct backends *be, const struct vm_def *def, const char *s
 		return msg_fail(msg, err, "--net %s: %s", spec, text[0] ? text : err_str(err));
 	if (!be->net[be->n_nets]->mac_chosen)
 		vm_def_mac(def, be->n_nets, be->net[be->n_nets]->mac);
-	err = net_watch_open(be->loop, be->net[be->n_nets], be->mon, &be->watch->redirects.net,
-			     &be->net[be->n_nets]);
+	err = net_watch_open(be->loop, be->net[be->n_nets], be->n_nets, be->mon,
+			     &be->watch->redirects.net, &be->net[be->n_nets]);
 	if (err)
 		return msg_fail(msg, err, "--net %s: out of memory", spec);
 	be->n_nets++;

@@ -230,11 +230,55 @@ static void set_weight(unsigned weight)
 		plat_log(LOG_WARN, "the VM's weight cannot be set: %s", strerror(errno));
 }
 
+static bool was_denied(const struct watch *w, const char *name)
+{
+	for (unsigned i = 0; i < w->n_denied; i++)
+		if (!strcmp(w->denied[i].name, name))
+			return true;
+	return false;
+}
+
+static void plug(struct watch *w, const struct policy *p, enum watch_kind kind, unsigned i)
+{
+	static const char *const names[] = {"disk", "net", "rng"};
+	char name[16];
+	uint32_t line = 0;
+	bool in, was = !(w->unplugged[kind] >> i & 1);
+
+	snprintf(name, sizeof(name), "%s%u", names[kind], i);
+	if (was_denied(w, name)) /* it has never been there */
+		return;
+	in = !p || policy_device(p, name, &line);
+	if (kind == KIND_NET)
+		net_link(w->net[i], in);
+	if (in == was)
+		return;
+	w->unplugged[kind] ^= BIT64(i);
+	watch_note_rule(w,
+			&(struct mon_event){.cls = MON_DEVICE,
+					    .verdict = in ? MON_PROVIDE : MON_DENY,
+					    .rule = line},
+			"%s is %s", name, in ? "plugged in again" : "unplugged");
+}
+
+/* Cables are pulled here; what devices then ask for all the same is the policy's to refuse. */
+static void plug_all(struct watch *w, const struct policy *p)
+{
+	for (unsigned i = 0; i < w->n_disks; i++)
+		plug(w, p, KIND_DISK, i);
+	for (unsigned i = 0; i < w->n_nets; i++)
+		plug(w, p, KIND_NET, i);
+	plug(w, p, KIND_RNG, 0);
+}
+
 /* The one before the last is long unused: an operator has set two since. */
 static void put_in_force(struct watch *w, struct policy *take_p, char *take_text)
 {
-	struct policy *old = mon_core_set_policy(&w->core, take_p);
+	struct policy *old;
 
+	policy_unplug(take_p);
+	old = mon_core_set_policy(&w->core, take_p);
+	plug_all(w, take_p);
 	vm_set_cpu_limit(w->vm, policy_cpu_percent(take_p));
 	vm_set_calendar(w->vm, policy_time_offset(take_p), policy_time_rate(take_p));
 	note_policy(w, take_p);
@@ -470,8 +514,16 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	return err;
 }
 
+void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks)
+{
+	memcpy(w->net, net, n_nets * sizeof(*net));
+	w->n_nets = n_nets;
+	w->n_disks = n_disks;
+}
+
 int watch_start(struct watch *w, struct msg *msg)
 {
+	plug_all(w, NULL); /* a cable may have been out when the VM was saved */
 	note_policy(w, atomic_load(&w->core.policy));
 	for (unsigned i = 0; i < w->n_denied; i++)
 		watch_note_rule(w,

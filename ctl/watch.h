@@ -13,6 +13,7 @@
 #include "ctl/redirect.h"
 #include "history/history.h"
 #include "monitor/core.h"
+#include "net/net.h"
 #include "vm/vm.h"
 
 #define WATCH_POLICY_MAX (4 * 1024 * 1024) /* bytes of rules */
@@ -26,6 +27,9 @@ struct watch_tap {
 };
 
 #define WATCH_DENIED 32
+
+/* Devices that rules unplug while the VM runs */
+enum watch_kind { KIND_DISK, KIND_NET, KIND_RNG, WATCH_KINDS };
 
 struct watch_denied {
 	char name[16];
@@ -46,9 +50,13 @@ struct watch {
 	char path[4096];                          /* of the history */
 	struct watch_denied denied[WATCH_DENIED]; /* devices, for the history to tell */
 	unsigned n_denied;
-	struct policy *retired; /* until the next one, or the end */
-	char *policy_text;      /* in force; NULL: none */
-	char *upload;           /* of a new policy, in parts */
+	/* what may be unplugged: those that are there */
+	struct net *net[DEF_MAX_NETS];
+	unsigned n_nets, n_disks;
+	uint64_t unplugged[WATCH_KINDS]; /* a bit for each */
+	struct policy *retired;          /* until the next one, or the end */
+	char *policy_text;               /* in force; NULL: none */
+	char *upload;                    /* of a new policy, in parts */
 	size_t upload_len;
 };
 
@@ -63,6 +71,8 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	       struct display *screen, struct plat_loop *loop, struct msg *msg);
 /* The vCPUs' state is somewhere else now: another engine has it. They do not run. */
 void watch_places(struct watch *w);
+/* All disks and nets, whether they are there or not. Before watch_start(). */
+void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks);
 int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */
 /* The VM has gone, the console not yet. */
 void watch_detach(struct watch *w);

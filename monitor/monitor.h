@@ -137,6 +137,7 @@ struct mon_event {
 	/* what mon_ask() has decided, for mon_tell() */
 	uint8_t verdict; /* enum mon_verdict */
 	uint8_t flags;
+	uint8_t unit;                    /* disk, net: which of them */
 	uint32_t rule;                   /* line of the rule; 0: none */
 	const struct mon_target *target; /* of MON_REDIRECT; valid during the request */
 };

@@ -27,7 +27,7 @@ int policy_finish(struct policy *p)
 		r->next = p->first[r->cls];
 		p->first[r->cls] = i;
 	}
-	if (p->mask & BIT(MON_NET)) {
+	if (p->first[MON_NET]) {
 		p->flow = plat_alloc(sizeof(*p->flow) * FLOW_CACHE);
 		if (!p->flow)
 			return ERR_NOMEM;
@@ -132,6 +132,14 @@ bool policy_device(const struct policy *p, const char *name, uint32_t *line)
 		return r->verb != MON_DENY;
 	}
 	return true;
+}
+
+void policy_unplug(struct policy *p)
+{
+	for (uint32_t i = p->first[MON_DEVICE]; i; i = p->rule[i - 1].next)
+		if (p->rule[i - 1].verb == MON_DENY)
+			p->unplugs = BIT(MON_DISK) | BIT(MON_NET) | BIT(MON_ENTROPY);
+	p->mask |= p->unplugs;
 }
 
 /* ---- time ----------------------------------------------------------------------------------------- */
@@ -412,12 +420,30 @@ static void split_disk(const struct policy *p, struct mon_event *ev)
 	ev->value = end - ev->addr;
 }
 
+/* A device that was there when the VM started and is denied now gets nothing more, whatever other rules say. */
+static bool is_plugged(const struct policy *p, struct mon_event *ev)
+{
+	static const char *const kinds[MON_CLASSES] = {
+		[MON_DISK] = "disk", [MON_NET] = "net", [MON_ENTROPY] = "rng"};
+	char name[16];
+
+	str_format(name, sizeof(name), "%s%u", kinds[ev->cls], ev->unit);
+	if (policy_device(p, name, &ev->rule))
+		return true;
+	ev->verdict = MON_DENY;
+	return false;
+}
+
 enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 {
 	uint64_t last = ev->addr;
 
 	ev->verdict = MON_PROVIDE;
 	if (!(p->mask & BIT(ev->cls)))
+		return MON_PROVIDE;
+	if (p->unplugs & BIT(ev->cls) && !is_plugged(p, ev))
+		return MON_DENY;
+	if (!p->first[ev->cls])
 		return MON_PROVIDE;
 	if (ev->cls == MON_NET)
 		return decide_frame(p, ev);

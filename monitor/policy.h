@@ -55,6 +55,9 @@ unsigned policy_time_rate(const struct policy *p);   /* percent; 100: as the hos
 uint32_t policy_line(const struct policy *p, enum mon_class cls); /* of the rule that says so */
 /* A device by name ("disk0", "net1", "rng"): may the guest see it? line: of the rule, or 0. */
 bool policy_device(const struct policy *p, const char *name, uint32_t *line);
+/* From now on all requests of denied disks, nets and rng are denied, as those of a device that was unplugged;
+ * their events say which it is (unit). Before the policy is in force. */
+void policy_unplug(struct policy *p);
 
 /* First match decides. Sets ev->verdict, rule, flags and for redirections
  * value and target. Of a disk request that only begins under a rule that redirects, or ends under

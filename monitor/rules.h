@@ -59,6 +59,7 @@ struct policy {
 	struct rule *rule;
 	uint32_t n, room;
 	uint32_t mask;
+	uint32_t unplugs; /* BIT(class): rules about devices decide their requests, too */
 	uint32_t first[MON_CLASSES]; /* index + 1 */
 	bool names;                  /* some rule is about names */
 	bool splits;                 /* disk requests end where rules do */

@@ -31,6 +31,8 @@ struct net_client {
 	/* Host to guest; false: no room, the back end keeps the frame and waits for rx_ready(). */
 	bool (*receive)(void *dev, const void *frame, size_t len);
 	void *dev;
+	/* The cable is plugged in, or pulled. NULL: this card has none. Any thread. */
+	void (*link)(void *dev, bool up);
 };
 
 struct net {
@@ -45,6 +47,7 @@ struct net {
 static inline void net_attach(struct net *n, const struct net_client *client)
 {
 	n->client.dev = client->dev;
+	n->client.link = client->link;
 	__atomic_store_n(&n->client.receive, client->receive, __ATOMIC_RELEASE);
 }
 
@@ -60,6 +63,15 @@ static inline bool net_receive(struct net *n, const void *frame, size_t len)
 		taken = receive(n->client.dev, frame, len);
 	atomic_fetch_sub(&n->receiving, 1);
 	return taken;
+}
+
+/* Nothing where there is no device. */
+static inline void net_link(struct net *n, bool up)
+{
+	atomic_fetch_add(&n->receiving, 1);
+	if (__atomic_load_n(&n->client.receive, __ATOMIC_SEQ_CST) && n->client.link)
+		n->client.link(n->client.dev, up);
+	atomic_fetch_sub(&n->receiving, 1);
 }
 
 /* For devices that go away before the back end: after return the client is called no more. Not

@@ -19,6 +19,7 @@ struct watch_net {
 	struct net inject; /* what is made here comes in by this one */
 	struct net_rxq rxq;
 	struct monitor *mon;
+	uint8_t unit;
 	struct plat_loop *loop;
 	struct plat_task end;
 	struct plat_mutex lock; /* RANK_BACKEND: nat, answers, linear */
@@ -46,6 +47,7 @@ static enum mon_verdict judge(struct watch_net *w, uint8_t op, const uint8_t *fr
 	struct mon_event ev = {
 		.cls = MON_NET,
 		.op = op,
+		.unit = w->unit,
 		.size = (uint16_t)MIN(len, (size_t)UINT16_MAX),
 		.vcpu = -1,
 		.addr = mac_word(frame),
@@ -248,8 +250,8 @@ static const struct net_ops watch_ops = {
 	.close = watch_close,
 };
 
-int net_watch_open(struct plat_loop *loop, struct net *take_back, struct monitor *mon,
-		   const struct net_targets *targets, struct net **out)
+int net_watch_open(struct plat_loop *loop, struct net *take_back, unsigned unit,
+		   struct monitor *mon, const struct net_targets *targets, struct net **out)
 {
 	struct watch_net *w = plat_pages_alloc(ALIGN_UP(sizeof(*w), PAGE_SIZE));
 	const struct net_client client = {.receive = watch_receive, .dev = w};
@@ -272,6 +274,7 @@ int net_watch_open(struct plat_loop *loop, struct net *take_back, struct monitor
 	w->net.mac_chosen = take_back->mac_chosen;
 	w->back = take_back;
 	w->mon = mon;
+	w->unit = (uint8_t)unit;
 	net_attach(&w->inject, &client);
 	net_attach(take_back, &client);
 	*out = &w->net;

@@ -8,7 +8,8 @@
 #include "net/net.h"
 
 /* *take_back is closed with the new one, and also where this fails. targets: kept. */
-int net_watch_open(struct plat_loop *loop, struct net *take_back, struct monitor *mon,
-		   const struct net_targets *targets, struct net **out) attr_must_check;
+int net_watch_open(struct plat_loop *loop, struct net *take_back, unsigned unit,
+		   struct monitor *mon, const struct net_targets *targets,
+		   struct net **out) attr_must_check;
 
 #endif

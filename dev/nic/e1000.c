@@ -369,7 +369,8 @@ int e1000_create(struct vm *vm, const struct e1000_wiring *w, struct e1000 **out
 	const struct pci_bar mem = {
 		.kind = PCI_BAR_MEM32, .size = REGS_SIZE, .region = &mem_region, .ctx = e};
 	const struct pci_bar io = {.kind = PCI_BAR_IO, .size = 64, .region = &io_region, .ctx = e};
-	const struct net_client client = {.receive = e1000_receive, .dev = e};
+	const struct net_client client = {
+		.receive = e1000_receive, .link = e1000_set_link, .dev = e};
 	int err;
 
 	if (!e)

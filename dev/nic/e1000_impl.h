@@ -75,9 +75,11 @@ enum {
 #define CTRL_VME BIT(30)
 #define CTRL_RST BIT(26)
 
+#define STATUS_LU BIT(1)
+
 #define ICR_TXDW   BIT(0)
 #define ICR_TXQE   BIT(1)
-#define ICR_LSC    BIT(2)
+#define ICR_LSC    BIT(2) /* the link came or went */
 #define ICR_RXDMT0 BIT(4)
 #define ICR_RXO    BIT(6)
 #define ICR_RXT0   BIT(7)
@@ -108,6 +110,7 @@ struct e1000 {
 	uint64_t next_irq; /* not before */
 	/* Frames for the guest are refused: the back end waits. */
 	bool stalled, frozen;
+	bool unplugged; /* the cable: not the card's state */
 
 	/* sending: one thread at a time; buf is its own while sending is set, without the lock too */
 	bool sending;
@@ -139,6 +142,10 @@ void e1000_transmit(struct e1000 *e);
 /* e1000_nvm.c */
 void e1000_nvm_init(struct e1000 *e);
 void e1000_phy_reset(struct e1000 *e);
+/* Brings the registers that say so in line with the cable. */
+void e1000_link_bits(struct e1000 *e);
+/* Takes the lock itself. */
+void e1000_set_link(void *dev, bool up);
 void e1000_mdic(struct e1000 *e, uint32_t v);
 void e1000_eecd(struct e1000 *e, uint32_t v);
 uint32_t e1000_eecd_read(struct e1000 *e);

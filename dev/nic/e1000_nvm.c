@@ -76,6 +76,11 @@ void e1000_eerd(struct e1000 *e, uint32_t v)
 #define PHY_CTRL_RST 0x8000
 #define PHY_CTRL_AN  0x0200 /* restart of negotiation */
 
+#define PHY_STATUS        1
+#define PHY_STATUS_LINK   0x0004
+#define PHY_SPECIFIC      17
+#define PHY_SPECIFIC_LINK 0x0400
+
 /* Writable bits; the others are as after reset. */
 static const uint16_t phy_mask[32] = {
 	[0] = 0x7d00,  [4] = 0xffff,  [7] = 0xffff,  [9] = 0xff00, [16] = 0xffff,
@@ -93,6 +98,34 @@ void e1000_phy_reset(struct e1000 *e)
 		[20] = 0x0d60};
 
 	memcpy(e->phy, reset, sizeof(reset));
+	e1000_link_bits(e);
+}
+
+static void put_bits(uint16_t *reg, uint16_t bits, bool on)
+{
+	*reg = (uint16_t)(on ? *reg | bits : *reg & ~bits);
+}
+
+void e1000_link_bits(struct e1000 *e)
+{
+	uint32_t *status = e_reg(e, E_STATUS);
+
+	*status = e->unplugged ? *status & ~STATUS_LU : *status | STATUS_LU;
+	put_bits(&e->phy[PHY_STATUS], PHY_STATUS_LINK, !e->unplugged);
+	put_bits(&e->phy[PHY_SPECIFIC], PHY_SPECIFIC_LINK, !e->unplugged);
+}
+
+void e1000_set_link(void *dev, bool up)
+{
+	struct e1000 *e = dev;
+
+	plat_mutex_lock(&e->lock);
+	if (e->unplugged == up || !(*e_reg(e, E_STATUS) & STATUS_LU) == up) {
+		e->unplugged = !up;
+		e1000_link_bits(e);
+		e1000_cause(e, ICR_LSC);
+	}
+	plat_mutex_unlock(&e->lock);
 }
 
 void e1000_mdic(struct e1000 *e, uint32_t v)

@@ -410,11 +410,16 @@ void virtio_net_set_link(struct virtio_dev *vd, bool up)
 	plat_mutex_unlock(&vd->lock);
 }
 
+static void on_link(void *dev, bool up)
+{
+	virtio_net_set_link(&((struct vnet *)dev)->vd, up);
+}
+
 int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_net_wiring *w,
 		      struct virtio_dev **out)
 {
 	struct vnet *n = plat_alloc(sizeof(*n));
-	struct net_client client = {.receive = rx_receive, .dev = n};
+	struct net_client client = {.receive = rx_receive, .link = on_link, .dev = n};
 	int err;
 
 	if (!n)

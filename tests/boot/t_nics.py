@@ -20,7 +20,7 @@ def card(w, image, server, content, model, driver):
                           f"vigia.url={server.guest_url}")
     with vt.VM("--board", "pc", "--memory", "192M", "--boot", "disk", "--disk", f"{disk},if=ahci,format=raw,ro",
                "--net", f"user,model={model},forward=tcp:127.0.0.1:{port}:80") as vm:
-        vt.check(vm.expect(r"VIGIA driver=(\S+)", 120).group(1).decode() == driver, f"{model}: the driver is {driver}")
+        vt.check(vm.expect(r"VIGIA driver=(\S+)\s", 120).group(1).decode() == driver, f"{model}: the driver is {driver}")
         vm.expect(r"VIGIA net address=10\.0\.2\.15", 120)
         got = vm.expect("VIGIA fetched ([0-9a-f]{32})", 60).group(1).decode()
         vt.check(got == hashlib.md5(content).hexdigest(), f"{model}: {len(content) >> 20} MiB came unchanged")

@@ -110,6 +110,35 @@ static void test_nvm(void **state)
 	rig_end(vm);
 }
 
+static uint32_t phy(unsigned n)
+{
+	wr(0x20, 2u << 26 | 1 << 21 | n << 16);
+	return rd(0x20) & 0xffff;
+}
+
+/* The cable is pulled: three registers and an interrupt say so, also after resets of card and PHY. */
+static void test_link(void **state)
+{
+	setup();
+	for (unsigned i = 0; i < 2; i++) { /* twice: the second is no news */
+		net_link(&wire.net, false);
+		assert_int_equal(rd(8) & 2, 0);
+		assert_int_equal(phy(1) & 4, 0);
+		assert_int_equal(phy(17) & 0x400, 0);
+		assert_int_equal(rd(0xc0) & 4, i ? 0 : 4);
+	}
+	wr(0, rd(0) | 1u << 26);
+	wr(0x20, 1u << 26 | 1 << 21 | 0x9140);
+	assert_int_equal(rd(8) & 2, 0);
+	assert_int_equal(phy(1) & 4, 0);
+	rd(0xc0);
+	net_link(&wire.net, true);
+	assert_int_equal(rd(8) & 2, 2);
+	assert_int_equal(phy(1) & 4, 4);
+	assert_int_equal(rd(0xc0) & 4, 4);
+	rig_end(vm);
+}
+
 static void test_send(void **state)
 {
 	uint8_t *f = ram;
@@ -317,9 +346,9 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nvm),      cmocka_unit_test(test_send),
-		cmocka_unit_test(test_receive),  cmocka_unit_test(test_throttle),
-		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_nvm),      cmocka_unit_test(test_link),
+		cmocka_unit_test(test_send),     cmocka_unit_test(test_receive),
+		cmocka_unit_test(test_throttle), cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

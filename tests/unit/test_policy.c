@@ -218,6 +218,39 @@ static void test_targets(void **state)
 	policy_free(p);
 }
 
+/* Devices that are denied while the VM has them get nothing; what has no unit of its own is one. */
+static void test_unplug(void **state)
+{
+	static const struct {
+		uint8_t cls, unit;
+		bool there;
+	} row[] = {
+		{MON_DISK, 0, true},    {MON_DISK, 1, false},   {MON_DISK, 11, true},
+		{MON_NET, 0, false},    {MON_NET, 7, false},    {MON_PORT, 0, true},
+		{MON_ENTROPY, 0, true}, {MON_CONSOLE, 0, true},
+	};
+	struct policy *p = make("deny device disk1\nprovide disk any\ndeny device net\n");
+
+	for (unsigned once = 0; once < 2; once++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+			struct mon_event ev = {
+				.cls = row[i].cls, .unit = row[i].unit, .value = 512};
+			bool there = !once || row[i].there;
+
+			assert_int_equal(policy_decide(p, &ev), there ? MON_PROVIDE : MON_DENY);
+			assert_int_equal(ev.verdict, there ? MON_PROVIDE : MON_DENY);
+			if (!there)
+				assert_int_equal(ev.rule, row[i].cls == MON_DISK ? 1 : 3);
+		}
+		policy_unplug(p);
+	}
+	policy_free(p);
+	p = make("deny port 1\nprovide device any\n");
+	policy_unplug(p);
+	assert_int_equal(policy_mask(p) & (BIT(MON_DISK) | BIT(MON_NET) | BIT(MON_ENTROPY)), 0);
+	policy_free(p);
+}
+
 /* The time of the day decides whether a rule is there. */
 static void test_windows(void **state)
 {
@@ -326,7 +359,7 @@ int main(void)
 		cmocka_unit_test(test_disk),      cmocka_unit_test(test_net),
 		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
 		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
-		cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_unplug),    cmocka_unit_test(test_windows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
