@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* desc.c: what each command takes. Help, man pages and completion come from here. */
+#include <string.h>
+
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "cmd/watch_opts.h"
@@ -69,6 +71,19 @@ static int set_output(void *target, const char *value, struct msg *msg)
 static int set_hypervisor(void *target, const char *value, struct msg *msg)
 {
 	((struct pack_opts *)target)->hypervisor = value;
+	return 0;
+}
+
+static int set_uplink(void *target, const char *value, struct msg *msg)
+{
+	struct pack_opts *o = target;
+
+	if (!*value || strlen(value) > 15 || strpbrk(value, " ,\n"))
+		return msg_fail(msg, ERR_INVAL,
+				"--uplink %s: give a network's name, at most 15 characters", value);
+	if (o->n_uplinks == ARRAY_SIZE(o->uplink))
+		return msg_fail(msg, ERR_INVAL, "--uplink %s: at most 16", value);
+	o->uplink[o->n_uplinks++] = value;
 	return 0;
 }
 
@@ -163,6 +178,8 @@ static const struct opt pack_opts[] = {
 	 NULL, OPT_FILE, set_output, 'o'},
 	{"hypervisor", "FILE", "another vigia.elf than the one that was installed with this program", NULL,
 	 OPT_FILE, set_hypervisor},
+	{"uplink", "NETWORK", "the machine's first network card (again: the next one) leads out of that network", NULL,
+	 OPT_MULTI, set_uplink},
 	{"poweroff", NULL, "the machine switches itself off once no VM runs any more", NULL, 0, set_poweroff},
 };
 const struct command cmd_pack = {

@@ -16,6 +16,8 @@ struct cmd_opts {
 struct pack_opts {
 	const char *output, *hypervisor; /* of argv; NULL: not given */
 	bool poweroff;
+	const char *uplink[16]; /* networks */
+	unsigned n_uplinks;
 };
 
 struct volume_opts {

@@ -282,6 +282,8 @@ static int write_module(struct pack *p, const char *path)
 		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
 	if (p->opts->poweroff)
 		err = conf(p, "poweroff-when-idle\n");
+	for (unsigned i = 0; i < p->opts->n_uplinks && !err; i++)
+		err = conf(p, "uplink %s\n", p->opts->uplink[i]);
 	for (unsigned i = 0; i < p->n && !err; i++)
 		err = add_vm(p, &p->def[i]);
 	if (!err)

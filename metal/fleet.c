@@ -229,6 +229,16 @@ static int find_net(struct parse *p, const char *name, unsigned *out)
 	return 0;
 }
 
+static int take_uplink(struct parse *p, char *value)
+{
+	unsigned n = p->fleet->n_uplinks;
+
+	if (n == FLEET_MAX_NETS)
+		return wrong(p, "more uplinks than 16", value);
+	p->fleet->n_uplinks++;
+	return find_net(p, value, &p->fleet->uplink[n]);
+}
+
 static bool parse_mac(const char *s, uint8_t mac[6])
 {
 	for (unsigned i = 0; i < 6; i++, s += 3) {
@@ -277,6 +287,7 @@ static const struct {
 	bool global;
 } keys[] = {
 	{"poweroff-when-idle", take_poweroff, true},
+	{"uplink", take_uplink, true},
 	{"vm", take_vm, true},
 	{"memory", take_memory},
 	{"cpus", take_cpus},

@@ -44,6 +44,9 @@ struct fleet {
 	unsigned n;
 	char net[FLEET_MAX_NETS][16]; /* names of the networks */
 	unsigned n_nets;
+	unsigned uplink
+		[FLEET_MAX_NETS]; /* networks that the machine's cards are for, in their order */
+	unsigned n_uplinks;
 	bool poweroff; /* once no VM runs any more */
 };
 

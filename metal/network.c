@@ -1,13 +1,57 @@
 /* SPDX-License-Identifier: ISC */
-/* network.c: makes switches and ports from what the fleet says. Creation time; then constant. */
+/* network.c: makes switches and ports from what the fleet says, and gives the machine's network cards, in the order
+ * of their places on the bus, to the networks that want an uplink. Creation time; then constant. */
 #include "metal/network.h"
 
+#include "base/str.h"
+#include "metal/hostvirtio.h"
+#include "metal/hostvnet.h"
 #include "net/switch.h"
+
+#define TYPE_NET 1u
 
 static struct {
 	struct net_switch *net[FLEET_MAX_NETS];
 	struct net *port[FLEET_MAX_VMS][FLEET_MAX_NICS];
+	struct net *uplink[FLEET_MAX_NETS];
+	unsigned uplink_of[FLEET_MAX_NETS];
+	unsigned n_uplinks;
 } nets;
+
+static int open_uplink(struct hostpci *f, unsigned net)
+{
+	struct net **port = &nets.uplink[nets.n_uplinks];
+	const char *name = net_switch_name(nets.net[net]);
+	uint8_t m[6];
+	int err = net_switch_port(nets.net[net], NULL, port);
+
+	if (err)
+		return err;
+	err = hostvnet_open(f, *port, m);
+	if (err) {
+		plat_log(LOG_WARN, "network card %02x:%02x.%x: %s", f->bdf >> 8, f->bdf >> 3 & 31,
+			 f->bdf & 7, err_str(err));
+		return err;
+	}
+	memcpy((*port)->mac, m, sizeof(m));
+	nets.uplink_of[nets.n_uplinks++] = net;
+	plat_log(LOG_INFO, "%s: uplink %02x:%02x:%02x:%02x:%02x:%02x", name, m[0], m[1], m[2], m[3],
+		 m[4], m[5]);
+	return 0;
+}
+
+/* A card that does not work is left, the next one takes its place. */
+static void open_uplinks(const struct fleet *fleet)
+{
+	struct hostpci *f;
+
+	for (unsigned i = 0; (f = hostpci_at(i)) && nets.n_uplinks < fleet->n_uplinks; i++)
+		if (hostvirtio_is(f, TYPE_NET))
+			(void)!open_uplink(f, fleet->uplink[nets.n_uplinks]);
+	for (unsigned i = nets.n_uplinks; i < fleet->n_uplinks; i++)
+		plat_log(LOG_WARN, "%s: no network card for an uplink (virtio ones are known)",
+			 fleet->net[fleet->uplink[i]]);
+}
 
 int network_init(const struct fleet *fleet)
 {
@@ -19,7 +63,17 @@ int network_init(const struct fleet *fleet)
 		for (unsigned i = 0; i < fleet->vm[v].n_nics && !err; i++)
 			err = net_switch_port(nets.net[fleet->vm[v].nic[i].net],
 					      fleet->vm[v].nic[i].mac, &nets.port[v][i]);
+	if (!err)
+		open_uplinks(fleet);
 	return err;
+}
+
+struct net *network_uplink(unsigned n, unsigned *net)
+{
+	if (n >= nets.n_uplinks)
+		return NULL;
+	*net = nets.uplink_of[n];
+	return nets.uplink[n];
 }
 
 struct net *network_port(unsigned vm, unsigned nic)

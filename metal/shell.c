@@ -70,25 +70,32 @@ static void cmd_pci(char *arg)
 			      f->driver ? f->driver : "-");
 }
 
-static void cmd_net(char *arg)
+static void print_port(const char *name, unsigned net, const struct net *port)
 {
 	struct net_switch_stats s;
-	struct guest *g;
 
-	console_print("%-16s %-17s %-15s %10s %10s %8s %8s", "NAME", "ADDRESS", "NETWORK", "SENT",
+	net_switch_stats(port, &s);
+	console_print("%-16s %-15s %02x:%02x:%02x:%02x:%02x:%02x %10llu %10llu %8llu %8llu", name,
+		      network_name(net), port->mac[0], port->mac[1], port->mac[2], port->mac[3],
+		      port->mac[4], port->mac[5], (unsigned long long)s.sent,
+		      (unsigned long long)s.received, (unsigned long long)s.lost,
+		      (unsigned long long)s.refused);
+}
+
+static void cmd_net(char *arg)
+{
+	const struct net *port;
+	struct guest *g;
+	unsigned net;
+
+	console_print("%-16s %-15s %-17s %10s %10s %8s %8s", "NAME", "NETWORK", "ADDRESS", "SENT",
 		      "RECEIVED", "LOST", "REFUSED");
 	for (unsigned v = 0; (g = guest_at(v)); v++)
-		for (unsigned i = 0; i < guest_def(g)->n_nics; i++) {
-			const uint8_t *m = guest_def(g)->nic[i].mac;
-
-			net_switch_stats(network_port(v, i), &s);
-			console_print("%-16s %02x:%02x:%02x:%02x:%02x:%02x %-15s %10llu %10llu "
-				      "%8llu %8llu",
-				      guest_def(g)->name, m[0], m[1], m[2], m[3], m[4], m[5],
-				      network_name(guest_def(g)->nic[i].net),
-				      (unsigned long long)s.sent, (unsigned long long)s.received,
-				      (unsigned long long)s.lost, (unsigned long long)s.refused);
-		}
+		for (unsigned i = 0; i < guest_def(g)->n_nics; i++)
+			print_port(guest_def(g)->name, guest_def(g)->nic[i].net,
+				   network_port(v, i));
+	for (unsigned i = 0; (port = network_uplink(i, &net)); i++)
+		print_port("(uplink)", net, port);
 }
 
 /* arg: a VM's name, or none for all */

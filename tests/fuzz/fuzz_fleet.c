@@ -21,6 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (fleet_parse(data, size, &f, err, sizeof(err)))
 		return 0;
+	for (unsigned i = 0; i < f.n_uplinks; i++)
+		if (f.n_uplinks > FLEET_MAX_NETS || f.uplink[i] >= f.n_nets)
+			abort();
 	for (unsigned i = 0; i < f.n; i++) {
 		inside(&f.vm[i].kernel, data, size);
 		inside(&f.vm[i].initrd, data, size);

@@ -49,7 +49,7 @@ static void test_good(void **state)
 	char err[128];
 
 	assert_int_equal(
-		parse("# two\npoweroff-when-idle\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
+		parse("# two\npoweroff-when-idle\nuplink dmz\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
 		      "weight 512\ncap 25\npin 8000000000000005\n"
 		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
 		      "vm b\nkernel k\ninitrd d\nmanual\nnet dmz 52:54:00:00:00:01\n"
@@ -74,6 +74,7 @@ static void test_good(void **state)
 		    f.vm[0].pin == 0x8000000000000005);
 	assert_true(f.vm[1].weight == 1024 && f.vm[1].cap == 100 && f.vm[1].pin == UINT64_MAX);
 	assert_int_equal(f.vm[1].memory, 256 * MIB);
+	assert_true(f.n_uplinks == 1 && !strcmp(f.net[f.uplink[0]], "dmz"));
 	assert_true(f.n_nets == 2 && f.vm[0].n_nics == 1 && f.vm[1].n_nics == 2);
 	assert_string_equal(f.net[f.vm[0].nic[0].net], "lan");
 	assert_string_equal(f.net[f.vm[1].nic[0].net], "dmz");
