@@ -7,7 +7,8 @@
  * the client sends wakes it at once. Nothing of the VM is locked while the library sends or receives.
  *
  * Keys come as X keysyms and become those of a US keyboard. Where the client's own layout has a
- * character with Shift and that keyboard without, or the other way round, Shift is put right. */
+ * character with Shift and that keyboard without, or the other way round, Shift is put right. Ctrl-Alt-V types what the
+ * client had last on its clipboard. */
 #include <rfb/rfb.h>
 #include <rfb/rfbregion.h>
 
@@ -34,6 +35,8 @@
 #define FIRST_W     640
 #define FIRST_H     480
 #define PIXEL_BYTES (DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(uint32_t))
+
+#define CLIP_MAX 2048 /* characters of the clipboard; the rest is not typed */
 
 #define WHEEL_UP   BIT(3)
 #define WHEEL_DOWN BIT(4)
@@ -76,6 +79,8 @@ struct vnc_viewer {
 	uint64_t seen; /* of v->change */
 	bool active;   /* the client has sent something */
 	uint8_t down[(KEY_COUNT + 7) / 8];
+	char clip[CLIP_MAX];
+	size_t clip_len;
 	int x, y;
 	unsigned mask; /* buttons as the client says it */
 };
@@ -184,6 +189,38 @@ static void press(struct vnc_viewer *w, unsigned key, bool down)
 		plat_log(LOG_WARN, "a viewer's key was lost: too many wait");
 }
 
+static void release_keys(struct vnc_viewer *w)
+{
+	for (unsigned key = 0; key < KEY_COUNT; key++)
+		if (holds(w, key))
+			press(w, key, false);
+}
+
+/* As if it were typed, so that any guest takes it; without the keys that have asked for it. */
+static void paste(struct vnc_viewer *w)
+{
+	release_keys(w);
+	for (size_t i = 0; i < w->clip_len; i++) {
+		bool shift = false;
+		unsigned key = keys_of_char((unsigned char)w->clip[i], &shift);
+
+		if (!key)
+			continue;
+		if (shift)
+			press(w, KEY_LSHIFT, true);
+		press(w, key, true);
+		press(w, key, false);
+		if (shift)
+			press(w, KEY_LSHIFT, false);
+	}
+}
+
+static bool wants_paste(const struct vnc_viewer *w, rfbKeySym sym)
+{
+	return (sym == 'v' || sym == 'V') && (holds(w, KEY_LCTRL) || holds(w, KEY_RCTRL)) &&
+	       (holds(w, KEY_LALT) || holds(w, KEY_RALT));
+}
+
 static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
 {
 	struct vnc_viewer *w = cl->screen->screenData;
@@ -194,6 +231,10 @@ static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
 	w->active = true;
 	if (!key)
 		return;
+	if (down && wants_paste(w, sym)) {
+		paste(w);
+		return;
+	}
 	if (!down || shift < 0 || shift == (left || right)) {
 		press(w, key, down);
 		return;
@@ -213,13 +254,6 @@ static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
 		press(w, KEY_LSHIFT, true);
 	if (right)
 		press(w, KEY_RSHIFT, true);
-}
-
-static void release_keys(struct vnc_viewer *w)
-{
-	for (unsigned key = 0; key < KEY_COUNT; key++)
-		if (holds(w, key))
-			press(w, key, false);
 }
 
 static void on_release_all(rfbClientPtr cl)
@@ -267,8 +301,14 @@ static void on_gone(rfbClientPtr cl)
 	w->client = NULL;
 }
 
+/* The clipboard, in Latin-1. */
 static void on_text(char *text, int len, rfbClientPtr cl)
 {
+	struct vnc_viewer *w = cl->screen->screenData;
+
+	w->active = true;
+	w->clip_len = len > 0 ? MIN((size_t)len, sizeof(w->clip)) : 0;
+	memcpy(w->clip, text, w->clip_len);
 }
 
 static rfbScreenInfoPtr make_screen(struct vnc_viewer *w)
@@ -396,6 +436,7 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 	w->fd = fd;
 	w->seen = 0;
 	w->mask = 0;
+	w->clip_len = 0;
 	w->x = w->y = 0;
 	w->ended = w->joined = false;
 	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -62,6 +62,11 @@ def keyboard_and_mouse(vm, port):
          "key", "ff52", "key", "ffab", "key", "+ffe3", "key", "61", "key", "-ffe3", "key", "+ffe9", "key", "78",
          "key", "-ffe9", password=PASSWORD)
     vm.expect("K0340\nK0837\nK3B00\nK48..\nK4E2B\nK1E01\nK2D00\n", 20)
+    # the clipboard by Ctrl-Alt-V, of which the guest sees the letters only; then the keyboard is as before
+    good("pasted", "127.0.0.1", port, "cut", "Paste\u00e9, (7)\n", "key", "+ffe3", "key", "+ffe9", "key", "76", "key", "-ffe9",
+         "key", "-ffe3", "key", "76", password=PASSWORD)
+    for code in b"Paste, (7)\rv":
+        vm.expect(rf"K..{code:02X}\n", 20)
     # what a viewer holds is let go when it leaves
     good("held", "127.0.0.1", port, "key", "+ffe1", "key", "61", password=PASSWORD)
     vm.expect("K1E41\n", 20)

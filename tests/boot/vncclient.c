@@ -8,6 +8,7 @@
  *	size W H         waits until the screen has that size
  *	pixel X Y RGB    waits until that dot has that colour (hex)
  *	ppm FILE         writes the picture
+ *	cut TEXT         puts text on the clipboard
  *	watch MS         follows the screen; says how many updates and bytes came, and the time
  *	stall MS         reads nothing
  * Exit status: 0 done, 1 not within 20 s, or the server hung up. */
@@ -178,13 +179,13 @@ static int run(rfbClient *c, int left, char **arg)
 	static const struct {
 		const char *name;
 		int args;
-	} commands[] = {{"type", 1},  {"key", 1}, {"pointer", 3}, {"size", 2},
-			{"pixel", 3}, {"ppm", 1}, {"watch", 1},   {"stall", 1}};
+	} commands[] = {{"type", 1}, {"key", 1},   {"pointer", 3}, {"size", 2}, {"pixel", 3},
+			{"ppm", 1},  {"watch", 1}, {"cut", 1},     {"stall", 1}};
 	unsigned i = 0;
 
-	while (i < 8 && strcmp(arg[0], commands[i].name))
+	while (i < 9 && strcmp(arg[0], commands[i].name))
 		i++;
-	if (i == 8 || left < commands[i].args + 1)
+	if (i == 9 || left < commands[i].args + 1)
 		die("a command is unknown or lacks something");
 	switch (i) {
 	case 0:
@@ -210,6 +211,10 @@ static int run(rfbClient *c, int left, char **arg)
 		break;
 	case 6:
 		watch(c, atof(arg[1]));
+		break;
+	case 7:
+		SendClientCutText(c, arg[1], (int)strlen(arg[1]));
+		pump(c, 30, NULL, NULL);
 		break;
 	default:
 		usleep((useconds_t)atoi(arg[1]) * 1000);
