@@ -175,6 +175,19 @@ static const uint8_t whys[0x90] = {
 	[SVM_IOIO] = WHY_IO,          [SVM_TASK] = WHY_TASK,        [SVM_SHUTDOWN] = WHY_SHUTDOWN,
 };
 
+/* VMRUN refuses a guest whose state is not consistent (15.5.1), before its first instruction: our bug. But QEMU's
+ * TCG (7.2) has MOV to CR3 leave with the same code when bits beyond the physical address are set, which is a
+ * #GP: that, the interpreter does right. A state that stays refused is not run by it for ever. */
+#define REFUSED_MAX 64u
+
+static bool is_insn(struct svm_vcpu *sv)
+{
+	bool invalid = (uint32_t)sv->vmcb->exit_code == (uint32_t)SVM_INVALID;
+
+	sv->refused = invalid && sv->vmcb->rip == sv->entry ? sv->refused + 1 : 0;
+	return invalid && sv->refused < REFUSED_MAX;
+}
+
 static void decode(struct hw_vcpu *v, struct hw_exit *x)
 {
 	const struct vmcb *c = svm_of(v)->vmcb;
@@ -184,7 +197,9 @@ static void decode(struct hw_vcpu *v, struct hw_exit *x)
 	if (ev & EV_VALID && (ev & EV_TYPE) != EV_SOFT &&
 	    !((ev & EV_TYPE) == EV_EXC && ((uint8_t)ev == VEC_BP || (uint8_t)ev == VEC_OF)))
 		v->reinject = ev;
-	if (c->exit_code == SVM_NPF) {
+	if (is_insn(svm_of(v))) {
+		x->why = WHY_INSN;
+	} else if (c->exit_code == SVM_NPF) {
 		x->why = WHY_MEMORY;
 	} else if (c->exit_code < ARRAY_SIZE(whys)) {
 		x->why = whys[c->exit_code];
@@ -227,6 +242,7 @@ static bool svm_enter(struct hw_vcpu *v, struct hw_exit *x)
 	ran = hw_begin(v, &moved);
 	if (ran) {
 		load(sv, moved);
+		sv->entry = c->rip;
 		svm_vmrun(plat_phys(c), v->cpu.s.gpr, plat_phys(sv->host));
 		v->cpu.s.gpr[RAX] = c->rax;
 		v->rflags = c->rflags;

@@ -17,6 +17,8 @@ struct svm_vcpu {
 	struct vmcb *vmcb;
 	uint8_t *host; /* a page for the host's FS, GS, TR, LDTR and system call registers */
 	uint64_t tsc_aux;
+	uint64_t entry; /* RIP at the last VMRUN */
+	unsigned refused;
 };
 
 static inline struct svm_vcpu *svm_of(struct hw_vcpu *v)

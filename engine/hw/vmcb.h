@@ -128,6 +128,7 @@ enum svm_exit {
 	SVM_TASK = 0x7d,
 	SVM_SHUTDOWN = 0x7f,
 	SVM_NPF = 0x400,
+	SVM_INVALID = -1,
 };
 
 /* exit_info1 of SVM_IOIO */
