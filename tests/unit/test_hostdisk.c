@@ -303,6 +303,7 @@ static void test_errors(void **state)
 {
 	static const struct hostdisk_extent all = {0, SECTORS};
 	struct fake *f = fake_add("errors");
+	struct job j = {0};
 	struct block *b = slice(f, &all, 1);
 	uint8_t *buf = plat_pages_alloc(64 * KIB);
 
@@ -318,7 +319,12 @@ static void test_errors(void **state)
 	plat_mutex_lock(&f->d.lock);
 	f->hangs = true;
 	plat_mutex_unlock(&f->d.lock);
-	assert_int_equal(block_rw_sync(b, BLOCK_READ, 0, buf, 512), ERR_IO);
+	j.req = (struct block_req){.op = BLOCK_READ, .len = 512, .vec = j.vec, .n_vec = 1, .done = job_done};
+	j.vec[0] = (struct block_vec){buf, 512};
+	block_submit(b, &j.req);
+	assert_int_equal(atomic_load(&j.ev.word), 0); /* who submits does not wait */
+	assert_true(plat_event_wait(&j.ev, plat_now() + 20 * NS_PER_SEC));
+	assert_int_equal(j.err, ERR_IO);
 	assert_true(f->cut);
 	assert_int_equal(block_rw_sync(b, BLOCK_READ, 0, buf, 512), ERR_IO);
 	block_close(b);
