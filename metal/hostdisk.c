@@ -304,7 +304,8 @@ int hostdisk_add(struct hostdisk *d)
 		return err;
 	all.disk[n] = d;
 	atomic_store(&all.n, n + 1);
-	plat_log(LOG_INFO, "%s: %s, serial number %s, %llu MiB%s", d->name, d->model, d->serial,
+	plat_log(LOG_INFO, "%s: %s, serial number %s, %llu MiB%s", d->name, d->model,
+		 d->serial[0] ? d->serial : "none",
 		 (unsigned long long)(d->sectors / (MIB / BLOCK_SECTOR)), d->irq ? "" : ", polled");
 	return 0;
 }
@@ -319,7 +320,7 @@ struct hostdisk *hostdisk_find(const char *name)
 	struct hostdisk *d;
 
 	for (unsigned i = 0; (d = hostdisk_at(i)); i++)
-		if (str_eq(d->name, name) || str_eq(d->serial, name))
+		if (str_eq(d->name, name) || (*name && str_eq(d->serial, name)))
 			return d;
 	return NULL;
 }

@@ -307,6 +307,8 @@ static void test_errors(void **state)
 	struct block *b = slice(f, &all, 1);
 	uint8_t *buf = plat_pages_alloc(64 * KIB);
 
+	assert_ptr_equal(hostdisk_find("errors"), &f->d);
+	assert_null(hostdisk_find("")); /* it has no serial number */
 	f->fail_at = 100;
 	assert_int_equal(block_rw_sync(b, BLOCK_READ, 90 * 512, buf, 64 * KIB), ERR_IO);
 	assert_int_equal(block_rw_sync(b, BLOCK_READ, 101 * 512, buf, 512), 0);
@@ -319,7 +321,8 @@ static void test_errors(void **state)
 	plat_mutex_lock(&f->d.lock);
 	f->hangs = true;
 	plat_mutex_unlock(&f->d.lock);
-	j.req = (struct block_req){.op = BLOCK_READ, .len = 512, .vec = j.vec, .n_vec = 1, .done = job_done};
+	j.req = (struct block_req){
+		.op = BLOCK_READ, .len = 512, .vec = j.vec, .n_vec = 1, .done = job_done};
 	j.vec[0] = (struct block_vec){buf, 512};
 	block_submit(b, &j.req);
 	assert_int_equal(atomic_load(&j.ev.word), 0); /* who submits does not wait */
