@@ -2,7 +2,8 @@
 /* ring.c: bounded queue after the well-known scheme of a sequence number in each slot: slot i is free
  * for position p when seq == p, holds its record when seq == p + 1, and is free for p + size when the
  * consumer has set that. A record with text takes several slots in a row: the consumer frees in
- * order, therefore the last one's being free says that all are.
+ * order, therefore the last one's being free says that all are. seq is kept without the slot's number, so that
+ * fresh memory is a ring that costs nothing until it is used.
  *
  * Producers are any threads, guest FPU state being live; the consumer is one thread. */
 #include "monitor/ring.h"
@@ -15,11 +16,7 @@ int ring_init(struct ring *r, uint32_t slots)
 	*r = (struct ring){.size = slots};
 	BUG_ON(slots < 16 || (slots & (slots - 1)));
 	r->slot = plat_pages_alloc(sizeof(*r->slot) * slots);
-	if (!r->slot)
-		return err_here(ERR_NOMEM);
-	for (uint32_t i = 0; i < slots; i++)
-		atomic_store_explicit(&r->slot[i].seq, i, memory_order_relaxed);
-	return 0;
+	return r->slot ? 0 : err_here(ERR_NOMEM);
 }
 
 void ring_fini(struct ring *r)
@@ -34,6 +31,19 @@ static struct ring_slot *slot_at(const struct ring *r, uint64_t pos)
 	return &r->slot[pos & (r->size - 1)];
 }
 
+static uint64_t seq_at(const struct ring *r, uint64_t pos)
+{
+	return atomic_load_explicit(&slot_at(r, pos)->seq, memory_order_acquire) +
+	       (pos & (r->size - 1));
+}
+
+/* What was written to the slot before is there for who sees it. */
+static void seq_set(const struct ring *r, uint64_t pos, uint64_t seq)
+{
+	atomic_store_explicit(&slot_at(r, pos)->seq, seq - (pos & (r->size - 1)),
+			      memory_order_release);
+}
+
 bool ring_try_push(struct ring *r, const struct mon_record *rec, const void *text, size_t len)
 {
 	size_t n = MIN(len, (size_t)RING_TEXT_MAX);
@@ -43,9 +53,8 @@ bool ring_try_push(struct ring *r, const struct mon_record *rec, const void *tex
 
 	for (;;) {
 		uint64_t last = pos + more;
-		uint64_t seq = atomic_load_explicit(&slot_at(r, last)->seq, memory_order_acquire);
 
-		if ((int64_t)(seq - last) < 0) {
+		if ((int64_t)(seq_at(r, last) - last) < 0) {
 			uint64_t now = atomic_load_explicit(&r->tail, memory_order_relaxed);
 
 			if (now == pos)
@@ -62,7 +71,7 @@ bool ring_try_push(struct ring *r, const struct mon_record *rec, const void *tex
 
 		s = slot_at(r, pos + 1 + i);
 		memcpy(s->text, (const char *)text + off, MIN(n - off, sizeof(s->text)));
-		atomic_store_explicit(&s->seq, pos + 2 + i, memory_order_release);
+		seq_set(r, pos + 1 + i, pos + 2 + i);
 	}
 	s = slot_at(r, pos);
 	s->rec = *rec;
@@ -70,7 +79,7 @@ bool ring_try_push(struct ring *r, const struct mon_record *rec, const void *tex
 	/* the size of the last piece, where there is text, takes the record's place for it */
 	if (n)
 		s->rec.size = (uint16_t)n;
-	atomic_store_explicit(&s->seq, pos + 1, memory_order_release);
+	seq_set(r, pos, pos + 1);
 	return true;
 }
 
@@ -90,11 +99,7 @@ uint32_t ring_used(const struct ring *r)
 
 const struct mon_record *ring_peek(const struct ring *r)
 {
-	const struct ring_slot *s = slot_at(r, r->head);
-
-	if (atomic_load_explicit(&s->seq, memory_order_acquire) != r->head + 1)
-		return NULL;
-	return &s->rec;
+	return seq_at(r, r->head) == r->head + 1 ? &slot_at(r, r->head)->rec : NULL;
 }
 
 int ring_take(struct ring *r, struct mon_record *rec, char *text)
@@ -114,8 +119,7 @@ int ring_take(struct ring *r, struct mon_record *rec, char *text)
 		       MIN(n - off, sizeof(r->slot->text)));
 	}
 	for (unsigned i = 0; i <= rec->slots; i++)
-		atomic_store_explicit(&slot_at(r, pos + i)->seq, pos + i + r->size,
-				      memory_order_release);
+		seq_set(r, pos + i, pos + i + r->size);
 	__atomic_store_n(&r->head, pos + 1 + rec->slots, __ATOMIC_RELAXED);
 	if (rec->slots)
 		rec->size = 0;
