@@ -506,7 +506,7 @@ static const struct opt run_opts[] = {
 	{"board", "micro|pc", "the machine: micro has virtio devices only and boots a kernel, pc is "
 	 "a full PC with firmware (micro with --kernel, else pc)", "micro|pc", OPT_DEF, set_board},
 	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3, x86-64-v4 (AVX-512), host (what the host can "
-	 "execute), host-avx512 or host-la57 (the same with AVX-512 or 5-level paging)", NULL, OPT_DEF, set_cpu},
+	 "execute), host-avx2 (the same without AVX-512) or host-la57 (like that, with 5-level paging)", NULL, OPT_DEF, set_cpu},
 	{"cpus", "N", "virtual processors, 1 to 32 (1)", NULL, OPT_DEF, set_cpus},
 	{"pin", "LIST", "processors of the host that the VM runs on, such as 0,2-3 (any)", NULL, OPT_DEF, set_pin},
 	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,

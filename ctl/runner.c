@@ -589,7 +589,7 @@ static int create_vm(struct runner *r, struct msg *msg)
 	if (!cfg.model)
 		return msg_fail(msg, ERR_INVAL,
 				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3, "
-				"x86-64-v4, host, host-avx512 and host-la57",
+				"x86-64-v4, host, host-avx2 and host-la57",
 				def->cpu ? def->cpu : "");
 	if (!x86_model_usable(cfg.model))
 		return msg_fail(

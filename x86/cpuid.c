@@ -40,6 +40,11 @@ static const feature_id v3_set[] = {
 static const feature_id v4_set[] = {
 	FEAT(AVX512F), FEAT(AVX512BW), FEAT(AVX512CD), FEAT(AVX512DQ), FEAT(AVX512VL),
 };
+/* With v4_set, where the host has them */
+static const feature_id avx512_set[] = {
+	FEAT(AVX512IFMA), FEAT(AVX512VBMI),   FEAT(AVX512VBMI2),
+	FEAT(AVX512VNNI), FEAT(AVX512BITALG), FEAT(AVX512VPOPCNT),
+};
 /* Beyond these: where the host has them */
 static const feature_id host_set[] = {
 	FEAT(AES),  FEAT(PCLMUL),   FEAT(SHA),     FEAT(ADX),        FEAT(RDRAND), FEAT(RDSEED),
@@ -64,16 +69,17 @@ struct x86_model {
 	const char *name;
 	uint8_t level; /* 1 to 4, or LEVEL_HOST: of all sets what the host has */
 	bool la57;     /* 5-level paging: kernels use it where it is, and pay for it */
-	bool avx512;   /* of LEVEL_HOST: so do programs, whose registers are saved with it */
+	bool avx512;   /* of LEVEL_HOST */
 };
 static const struct x86_model models[] = {
 	{"x86-64-v1", 1},
 	{"x86-64-v2", 2},
 	{"x86-64-v3", 3},
 	{"x86-64-v4", 4},
+	{"host-avx2", LEVEL_HOST},
 	{"host-la57", LEVEL_HOST, .la57 = true},
-	{"host-avx512", LEVEL_HOST, .avx512 = true},
-	{"host", LEVEL_HOST},
+	{"host-avx512", LEVEL_HOST, .avx512 = true}, /* as in older VMs' files */
+	{"host", LEVEL_HOST, .avx512 = true},
 };
 
 /* Intel's only: AMD says it by family and leaf 80000021H. With BHI_CTRL Linux sets a bit once; without, it
@@ -89,6 +95,7 @@ static const struct {
 	{v2_set, ARRAY_SIZE(v2_set), 2},
 	{v3_set, ARRAY_SIZE(v3_set), 3},
 	{v4_set, ARRAY_SIZE(v4_set), 4},
+	{avx512_set, ARRAY_SIZE(avx512_set), LEVEL_HOST},
 	{host_set, ARRAY_SIZE(host_set), LEVEL_HOST},
 };
 
@@ -161,6 +168,14 @@ static void host_layout(struct host *h)
 	}
 }
 
+static void clear_avx512(struct host *h)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
+		clear_bit(h->feat, v4_set[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(avx512_set); i++)
+		clear_bit(h->feat, avx512_set[i]);
+}
+
 static void host_probe(struct host *h)
 {
 	static const feature_id needs_avx[] = {FEAT(AVX),  FEAT(AVX2), FEAT(FMA),
@@ -202,8 +217,7 @@ static void host_probe(struct host *h)
 	for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
 		avx512 &= get_bit(h->feat, v4_set[i]);
 	if (!avx512 || !h->avx || (xcr0 & XCR0_AVX512) != XCR0_AVX512)
-		for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
-			clear_bit(h->feat, v4_set[i]);
+		clear_avx512(h);
 	for (unsigned i = 0; i < ARRAY_SIZE(own_set); i++)
 		set_bit(h->feat, own_set[i]);
 }
@@ -212,8 +226,8 @@ static void host_probe(struct host *h)
 
 static bool has_set(const struct x86_model *m, unsigned i)
 {
-	return sets[i].level <= m->level &&
-	       (sets[i].f != v4_set || m->level < LEVEL_HOST || m->avx512);
+	return sets[i].level <= m->level && ((sets[i].f != v4_set && sets[i].f != avx512_set) ||
+					     m->level < LEVEL_HOST || m->avx512);
 }
 
 static void model_features(const struct x86_model *m, const struct host *h, uint64_t *set)
@@ -269,7 +283,7 @@ bool x86_model_usable(const struct x86_model *model)
 	return true;
 }
 
-/* "host" is whatever there is but for AVX-512 and 5-level paging, so it is always usable. */
+/* "host" is whatever there is but for 5-level paging, so it is always usable. */
 const struct x86_model *x86_model_default(void)
 {
 	return &models[ARRAY_SIZE(models) - 1];

@@ -10,7 +10,7 @@ struct cpu;
 struct x86_model;
 struct x86_xsave;
 
-/* "x86-64-v1" to "x86-64-v4", "host", "host-la57", "host-avx512"; NULL: there is no such model. Constant data. */
+/* "x86-64-v1" to "x86-64-v4", "host", "host-avx2", "host-la57", "host-avx512"; NULL: there is no such model. Constant data. */
 const struct x86_model *x86_model_find(const char *name);
 /* "host" */
 const struct x86_model *x86_model_default(void);

@@ -87,7 +87,12 @@ static bool set_unknown(ZydisISASet set)
 	/* In the order of their names */
 	if (set >= ZYDIS_ISA_SET_AVX512ER_512 && set <= ZYDIS_ISA_SET_AVX512ER_SCALAR)
 		return true;
-	if (set >= ZYDIS_ISA_SET_AVX512PF_512 && set <= ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_512)
+	if (set >= ZYDIS_ISA_SET_AVX512PF_512 && set <= ZYDIS_ISA_SET_AVX512_BF16_512)
+		return true;
+	if (set >= ZYDIS_ISA_SET_AVX512_FP16_128 && set <= ZYDIS_ISA_SET_AVX512_FP16_SCALAR)
+		return true;
+	if (set >= ZYDIS_ISA_SET_AVX512_VP2INTERSECT_128 &&
+	    set <= ZYDIS_ISA_SET_AVX512_VP2INTERSECT_512)
 		return true;
 	switch (set) {
 	case ZYDIS_ISA_SET_AMD3DNOW:
@@ -684,10 +689,19 @@ static void check_evex(const struct one *o)
 	static const struct {
 		const char *name;
 		uint8_t feature;
-	} sets[] = {{"AVX512F_", X_FEAT_AVX512F},   {"AVX512BW_", X_FEAT_AVX512BW},
-		    {"AVX512DQ_", X_FEAT_AVX512DQ}, {"AVX512CD_", X_FEAT_AVX512CD},
-		    {"AVX512_VAES_", X_FEAT_VAES},  {"AVX512_VPCLMULQDQ_", X_FEAT_VPCLMUL},
-		    {"AVX512_GFNI_", X_FEAT_GFNI}};
+	} sets[] = {{"AVX512F_", X_FEAT_AVX512F},
+		    {"AVX512BW_", X_FEAT_AVX512BW},
+		    {"AVX512DQ_", X_FEAT_AVX512DQ},
+		    {"AVX512CD_", X_FEAT_AVX512CD},
+		    {"AVX512_VAES_", X_FEAT_VAES},
+		    {"AVX512_VPCLMULQDQ_", X_FEAT_VPCLMUL},
+		    {"AVX512_GFNI_", X_FEAT_GFNI},
+		    {"AVX512_IFMA_", X_FEAT_AVX512IFMA},
+		    {"AVX512_VBMI_", X_FEAT_AVX512VBMI},
+		    {"AVX512_VBMI2_", X_FEAT_AVX512VBMI2},
+		    {"AVX512_VNNI_", X_FEAT_AVX512VNNI},
+		    {"AVX512_BITALG_", X_FEAT_AVX512BITALG},
+		    {"AVX512_VPOPCNTDQ_", X_FEAT_AVX512VPOPCNT}};
 	const ZydisDecodedInstructionAvx *a = &o->z.avx;
 	const char *set = ZydisISASetGetString(o->z.meta.isa_set);
 	bool b = a->broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID && !a->broadcast.is_static;

@@ -99,7 +99,7 @@ static bool host_has_avx512(void)
 static void test_levels(void **state)
 {
 	static const char *const names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
-	const struct x86_model *m[ARRAY_SIZE(names)], *host = x86_model_find("host-avx512");
+	const struct x86_model *m[ARRAY_SIZE(names)], *host = x86_model_default();
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
 		m[i] = x86_model_find(names[i]);
@@ -117,7 +117,9 @@ static void test_levels(void **state)
 	assert_int_equal(x86_has(m[3], X_FEAT_AVX512F), host_has_avx512());
 	assert_int_equal(x86_has(host, X_FEAT_AVX512VL), host_has_avx512());
 	assert_false(x86_has(m[2], X_FEAT_AVX512F));
-	assert_false(x86_has(x86_model_find("host"), X_FEAT_AVX512F));
+	assert_false(x86_has(x86_model_find("host-avx2"), X_FEAT_AVX512F));
+	assert_false(x86_has(x86_model_find("host-avx2"), X_FEAT_AVX512IFMA));
+	assert_ptr_equal(host, x86_model_find("host"));
 	assert_false(x86_has(m[3], X_FEAT_AVX512VNNI));
 }
 
