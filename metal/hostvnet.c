@@ -1,53 +1,45 @@
 /* SPDX-License-Identifier: ISC */
-/* hostvnet.c: the machine's virtio network cards (virtio 1.2, 5.1): no offloads, a buffer a frame. Each card has a
- * thread that the card's interrupt wakes, which hands what came to the switch; who sends copies the frame into
- * a free buffer, on its own thread, and loses it where there is none. k->lock guards the sending queue. The
- * card is believed no more than a guest: its lengths and heads are checked. */
-#include "metal/hostvnet.h"
-
+/* hostvnet.c: the machine's virtio network cards (virtio 1.2, 5.1): no offloads, a buffer a frame. Receiving is the
+ * card's thread's, sending under the lock of hostnic.c. */
 #include "base/str.h"
+#include "metal/hostnic.h"
 #include "metal/hostvirtio.h"
-#include "net/net.h"
 
 enum { RX_QUEUE, TX_QUEUE };
 
-#define BUFFERS   128u
-#define BUFFER    2048u
+#define TYPE_NET  1u
+#define BUFFERS   HOSTNIC_BUFFERS
+#define BUFFER    HOSTNIC_BUFFER
 #define HEADER    12u /* struct virtio_net_hdr with num_buffers, as VIRTIO_F_VERSION_1 has it */
 #define F_MAC     BIT64(5)
 #define NO_NOTICE 1u /* VIRTQ_AVAIL_F_NO_INTERRUPT */
 
 struct vnet {
+	struct hostnic n; /* first */
 	struct hostvirtio v;
 	struct hostvq rx, tx;
-	struct net *port;
 	uint8_t *in, *out; /* BUFFERS of BUFFER bytes each */
-	struct plat_event wake;
-	struct plat_mutex lock; /* RANK_BACKEND: tx, free */
 	uint16_t free[BUFFERS];
 	unsigned n_free;
 };
 
-/* ---- from the wire ------------------------------------------------------------------------------ */
-
-static void on_irq(void *arg)
+static struct vnet *to_vnet(struct hostnic *n)
 {
-	plat_event_set(&((struct vnet *)arg)->wake);
+	return container_of(n, struct vnet, n);
 }
 
-static void receive_all(struct vnet *k)
+static void vnet_receive(struct hostnic *n)
 {
+	struct vnet *k = to_vnet(n);
 	uint16_t head;
 	uint32_t len;
 	bool any = false;
 
 	while (hostvq_take(&k->rx, &head, &len)) {
-		struct net_vec v = {k->in + head * BUFFER + HEADER, len - HEADER};
-
 		if (head >= BUFFERS)
 			continue;
 		if (len > HEADER && len <= BUFFER)
-			k->port->ops->send(k->port, &v, 1);
+			hostnic_came(n, k->in + head * BUFFER + HEADER, len - HEADER);
 		hostvq_post(&k->rx, head);
 		any = true;
 	}
@@ -55,42 +47,23 @@ static void receive_all(struct vnet *k)
 		hostvq_kick(&k->rx);
 }
 
-static void serve(void *arg)
+static bool vnet_transmit(struct hostnic *n, const void *frame, size_t len)
 {
-	struct vnet *k = arg;
-
-	for (;;) {
-		plat_event_clear(&k->wake);
-		receive_all(k);
-		plat_event_wait(&k->wake, k->v.irq ? PLAT_FOREVER : plat_now() + HOSTPCI_POLL);
-	}
-}
-
-/* ---- onto the wire ------------------------------------------------------------------------------ */
-
-static bool transmit(void *dev, const void *frame, size_t len)
-{
-	struct vnet *k = dev;
+	struct vnet *k = to_vnet(n);
 	uint16_t head;
 	uint32_t used;
-	bool room;
 
-	if (len > BUFFER - HEADER)
-		return false;
-	plat_mutex_lock(&k->lock);
 	while (hostvq_take(&k->tx, &head, &used))
 		if (head < BUFFERS && k->n_free < BUFFERS)
 			k->free[k->n_free++] = head;
-	room = k->n_free;
-	if (room) {
-		head = k->free[--k->n_free];
-		memcpy(k->out + head * BUFFER + HEADER, frame, len);
-		k->tx.desc[head].len = (uint32_t)(HEADER + len);
-		hostvq_post(&k->tx, head);
-		hostvq_kick(&k->tx);
-	}
-	plat_mutex_unlock(&k->lock);
-	return room;
+	if (!k->n_free || len > BUFFER - HEADER)
+		return false;
+	head = k->free[--k->n_free];
+	memcpy(k->out + head * BUFFER + HEADER, frame, len);
+	k->tx.desc[head].len = (uint32_t)(HEADER + len);
+	hostvq_post(&k->tx, head);
+	hostvq_kick(&k->tx);
+	return true;
 }
 
 /* ---- set-up --------------------------------------------------------------------------------------- */
@@ -107,10 +80,23 @@ static int buffers(struct hostvq *q, uint8_t **out, uint16_t flags)
 	return 0;
 }
 
-static int open(struct vnet *k, struct hostpci *f)
+bool hostvnet_is(const struct hostpci *f)
 {
-	int err = hostvirtio_open(&k->v, f, F_MAC, !hostpci_irq(f, on_irq, k));
+	return hostvirtio_is(f, TYPE_NET);
+}
 
+int hostvnet_open(struct hostpci *f, struct hostnic **out)
+{
+	struct vnet *k = plat_alloc(sizeof(*k));
+	int err;
+
+	if (!k)
+		return err_here(ERR_NOMEM);
+	*out = &k->n;
+	k->n.receive = vnet_receive;
+	k->n.transmit = vnet_transmit;
+	k->n.irq = !hostpci_irq(f, hostnic_irq, &k->n);
+	err = hostvirtio_open(&k->v, f, F_MAC, k->n.irq);
 	if (!err)
 		err = hostvq_open(&k->v, RX_QUEUE, 256, &k->rx);
 	if (!err)
@@ -119,35 +105,20 @@ static int open(struct vnet *k, struct hostpci *f)
 		err = buffers(&k->rx, &k->in, VQ_WRITE);
 	if (!err)
 		err = buffers(&k->tx, &k->out, 0);
+	for (unsigned i = 0; i < 6 && !err; i++)
+		k->n.mac[i] = k->v.features & F_MAC ? (uint8_t)hostvirtio_config(&k->v, i, 1) : 0;
 	return err;
 }
 
-int hostvnet_open(struct hostpci *f, struct net *port, uint8_t mac[6])
+void hostvnet_start(struct hostnic *n)
 {
-	struct vnet *k = plat_alloc(sizeof(*k));
-	struct net_client client = {transmit, k};
-	struct plat_thread *thread;
-	int err = k ? open(k, f) : err_here(ERR_NOMEM);
+	struct vnet *k = to_vnet(n);
 
-	if (!err) {
-		k->tx.avail[0] = NO_NOTICE;
-		for (uint16_t i = 0; i < BUFFERS; i++) {
-			k->free[k->n_free++] = i;
-			hostvq_post(&k->rx, i);
-		}
-		k->port = port;
-		plat_mutex_init(&k->lock, RANK_BACKEND);
-		err = plat_thread_create("uplink", serve, k, &thread);
+	k->tx.avail[0] = NO_NOTICE;
+	for (uint16_t i = 0; i < BUFFERS; i++) {
+		k->free[k->n_free++] = i;
+		hostvq_post(&k->rx, i);
 	}
-	if (err) {
-		hostpci_disable(f); /* what it has stays taken: it is for the whole life */
-		return err;
-	}
-	for (unsigned i = 0; i < 6; i++)
-		mac[i] = k->v.features & F_MAC ? (uint8_t)hostvirtio_config(&k->v, i, 1) : 0;
 	hostvirtio_ready(&k->v);
 	hostvq_kick(&k->rx);
-	net_attach(port, &client);
-	f->driver = "uplink";
-	return 0;
 }

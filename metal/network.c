@@ -4,11 +4,8 @@
 #include "metal/network.h"
 
 #include "base/str.h"
-#include "metal/hostvirtio.h"
-#include "metal/hostvnet.h"
+#include "metal/hostnic.h"
 #include "net/switch.h"
-
-#define TYPE_NET 1u
 
 static struct {
 	struct net_switch *net[FLEET_MAX_NETS];
@@ -18,39 +15,45 @@ static struct {
 	unsigned n_uplinks;
 } nets;
 
-static int open_uplink(struct hostpci *f, unsigned net)
+/* The card at f, if it is one, for the next network that wants an uplink. One that does not work is left, the next one takes
+ * its place. *port: made before, and not used yet. */
+static int try_uplink(struct hostpci *f, unsigned net, struct net **port)
 {
-	struct net **port = &nets.uplink[nets.n_uplinks];
-	const char *name = net_switch_name(nets.net[net]);
 	uint8_t m[6];
-	int err = net_switch_port(nets.net[net], NULL, port);
+	int err = *port ? 0 : net_switch_port(nets.net[net], NULL, port);
 
 	if (err)
 		return err;
-	err = hostvnet_open(f, *port, m);
+	err = hostnic_open(f, *port, m);
+	if (err == ERR_NOENT)
+		return 0;
 	if (err) {
 		plat_log(LOG_WARN, "network card %02x:%02x.%x: %s", f->bdf >> 8, f->bdf >> 3 & 31,
 			 f->bdf & 7, err_str(err));
-		return err;
+		return 0;
 	}
 	memcpy((*port)->mac, m, sizeof(m));
+	nets.uplink[nets.n_uplinks] = *port;
 	nets.uplink_of[nets.n_uplinks++] = net;
-	plat_log(LOG_INFO, "%s: uplink %02x:%02x:%02x:%02x:%02x:%02x", name, m[0], m[1], m[2], m[3],
-		 m[4], m[5]);
+	*port = NULL;
+	plat_log(LOG_INFO, "%s: uplink %02x:%02x:%02x:%02x:%02x:%02x, %s",
+		 net_switch_name(nets.net[net]), m[0], m[1], m[2], m[3], m[4], m[5], f->driver);
 	return 0;
 }
 
-/* A card that does not work is left, the next one takes its place. */
-static void open_uplinks(const struct fleet *fleet)
+static int open_uplinks(const struct fleet *fleet)
 {
+	struct net *port = NULL;
 	struct hostpci *f;
+	int err = 0;
 
-	for (unsigned i = 0; (f = hostpci_at(i)) && nets.n_uplinks < fleet->n_uplinks; i++)
-		if (hostvirtio_is(f, TYPE_NET))
-			(void)!open_uplink(f, fleet->uplink[nets.n_uplinks]);
+	for (unsigned i = 0; (f = hostpci_at(i)) && nets.n_uplinks < fleet->n_uplinks && !err; i++)
+		if (f->cls >> 16 == 2) /* a network card */
+			err = try_uplink(f, fleet->uplink[nets.n_uplinks], &port);
 	for (unsigned i = nets.n_uplinks; i < fleet->n_uplinks; i++)
-		plat_log(LOG_WARN, "%s: no network card for an uplink (virtio ones are known)",
+		plat_log(LOG_WARN, "%s: no network card for an uplink (virtio and e1000 are known)",
 			 fleet->net[fleet->uplink[i]]);
+	return err;
 }
 
 int network_init(const struct fleet *fleet)
@@ -63,9 +66,7 @@ int network_init(const struct fleet *fleet)
 		for (unsigned i = 0; i < fleet->vm[v].n_nics && !err; i++)
 			err = net_switch_port(nets.net[fleet->vm[v].nic[i].net],
 					      fleet->vm[v].nic[i].mac, &nets.port[v][i]);
-	if (!err)
-		open_uplinks(fleet);
-	return err;
+	return err ? err : open_uplinks(fleet);
 }
 
 struct net *network_uplink(unsigned n, unsigned *net)
