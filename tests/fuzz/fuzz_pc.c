@@ -168,6 +168,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	    acpi_pm_create(vm,
 			   &(struct acpi_pm_wiring){.base = 0x600,
 						    .s5_type = ACPI_S5_TYPE,
+						    .s3_type = 1,
 						    .sci = gsi_line(vm, 9),
 						    .cf9 = !pci},
 			   &pm) ||
@@ -220,7 +221,9 @@ static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t 
 	static const uint32_t other[] = {0x1b,       0x6e0,      0x4b564d00, 0x4b564d01,
 					 0x40000000, 0x40000001, 0x40000020, 0x40000021,
 					 0x40000070, 0x40000071, 0x40000072, 0x40000073};
-	uint32_t index = where & 0x8000 ? other[where % ARRAY_SIZE(other)] : 0x800 + where % 0x50u;
+	uint32_t index = where & 0x8000   ? other[where % ARRAY_SIZE(other)]
+			 : where & 0x4000 ? 0x40000080 + where % 0x40u /* SynIC and timers */
+					  : 0x800 + where % 0x50u;
 	uint64_t v;
 
 	if (how & 8) {
@@ -229,6 +232,16 @@ static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t 
 	} else if (vcpu->intc->msr_read(vcpu->intc_chip, index, &v)) {
 		(void)vcpu->msr_read(vcpu, index, &v);
 	}
+}
+
+/* What the bootstrap processor's thread would do; also the end of a sleep. */
+static void reset(struct vm *vm)
+{
+	for (struct dev *d = vm->devs; d; d = d->next)
+		if (d->cls->reset)
+			d->cls->reset(d);
+	vm->reset_wanted = vm->waking = false;
+	vm->paused = 0;
 }
 
 static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
@@ -276,6 +289,10 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 			display_take(&screen);
 			display_done(&screen);
 		}
+		if (how & 0x10)
+			vm->power_button(vm);
+		if (vm->reset_wanted)
+			reset(vm);
 		if (how & 0x40)
 			vcpu->intc->reset(vcpu->intc_chip, how & 0x20);
 	}
