@@ -8,8 +8,8 @@
 
 int vcpu_cpu_init(struct vcpu *vcpu, struct cpu *cpu, const struct cpu_ops *ops, void *owner)
 {
-	struct plat_code native;
-	int err = plat_code_alloc(PAGE_SIZE, &native);
+	struct plat_code *native = &vcpu->native;
+	int err = native->rw ? 0 : plat_code_alloc(PAGE_SIZE, native);
 
 	if (err)
 		return err;
@@ -17,20 +17,12 @@ int vcpu_cpu_init(struct vcpu *vcpu, struct cpu *cpu, const struct cpu_ops *ops,
 	cpu->owner = owner;
 	cpu->model = vcpu->vm->model;
 	cpu->index = vcpu->index;
-	cpu->native_rw = native.rw;
-	cpu->native_rx = native.rx;
-	cpu->native_size = native.size;
+	cpu->native_rw = native->rw;
+	cpu->native_rx = native->rx;
+	cpu->native_size = native->size;
 	cpu_init(cpu);
 	vcpu->state = &cpu->s;
 	return 0;
-}
-
-void vcpu_cpu_fini(struct cpu *cpu)
-{
-	struct plat_code native = {cpu->native_rw, cpu->native_rx, cpu->native_size};
-
-	plat_code_free(&native);
-	cpu->native_rw = cpu->native_rx = NULL;
 }
 
 int vcpu_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)

@@ -22,6 +22,5 @@ void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value);
  * scratch code memory, vcpu->state. ops find owner in cpu->owner. */
 int vcpu_cpu_init(struct vcpu *vcpu, struct cpu *cpu, const struct cpu_ops *ops,
 		  void *owner) attr_must_check;
-void vcpu_cpu_fini(struct cpu *cpu); /* also after a failed or without a vcpu_cpu_init() */
 
 #endif

@@ -35,6 +35,9 @@ struct vcpu {
 	unsigned index;          /* = initial APIC id */
 	struct x86_state *state; /* lives in engine memory; current when run() has returned */
 	void *engine_data;
+	/* Scratch code memory of its interpreter, whatever the engine: a move to another one in the
+	 * sandbox gets no more. vcpu_cpu_init() makes it. */
+	struct plat_code native;
 
 	_Atomic uint32_t requests;
 	_Atomic uint8_t sipi_vector;

@@ -68,6 +68,7 @@ static int vm_create_vcpu(struct vm *vm, unsigned index)
 	vcpu->index = index;
 	err = vm->engine->vcpu_init(vcpu);
 	if (err) {
+		plat_code_free(&vcpu->native);
 		plat_free(vcpu);
 		return err;
 	}
@@ -151,6 +152,7 @@ void vm_destroy(struct vm *vm)
 	}
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		vm->engine->vcpu_fini(vm->vcpu[i]);
+		plat_code_free(&vm->vcpu[i]->native);
 		plat_free(vm->vcpu[i]);
 	}
 	if (vm->engine_ready)

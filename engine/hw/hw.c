@@ -200,7 +200,6 @@ static void hw_vcpu_fini(struct vcpu *vcpu)
 
 	if (!v)
 		return;
-	vcpu_cpu_fini(&v->cpu);
 	v->hw->vcpu_fini(v);
 	plat_pages_free(v, ALIGN_UP(v->hw->vcpu_size, (size_t)PAGE_SIZE));
 	vcpu->engine_data = NULL;

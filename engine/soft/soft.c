@@ -119,7 +119,6 @@ static void soft_vcpu_fini(struct vcpu *vcpu)
 	if (!v)
 		return;
 	soft_profile_stop(v->sv);
-	vcpu_cpu_fini(&v->cpu);
 	soft_stats_add(&v->sv->gone, &v->stats);
 	for (unsigned i = 0; i < I_COUNT; i++)
 		v->sv->by_mnem[i] += v->by_mnem[i];
