@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* state.c: vigia save, restore and move. The file is written under a temporary name in its own folder by
+/* state.c: vigia save, restore and move. The file is written without a name in its own folder (replace.c) by
  * the VM's process, which cannot open files, through a descriptor that is passed to it. */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
+#include "cmd/replace.h"
 #include "ctl/control.h"
 #include "ctl/runner.h"
 #include "ctl/state.h"
@@ -63,23 +64,24 @@ static void end_vm(int sock)
 
 /* Sealed as that of a VM that went on, until its disks are closed: should we be killed in between,
  * the state is there, though it wants --force. */
-static int save_to(int sock, int fd, const char *temp, const char *path, const struct cmd_opts *o,
+static int save_to(int sock, struct replacement *r, const struct cmd_opts *o, bool *done,
 		   struct msg *msg)
 {
 	uint64_t at;
-	int err = ask_save(sock, fd, o, &at, msg);
+	int err = ask_save(sock, r->fd, o, &at, msg);
 
 	if (!err)
-		err = state_seal(fd, at, true, msg);
-	if (!err && rename(temp, path))
-		err = msg_fail(msg, ERR_IO, "cannot name the file %s: %s", path, strerror(errno));
+		err = state_seal(r->fd, at, true, msg);
+	if (!err)
+		err = replace_commit(r, msg);
+	*done = !err;
 	if (err)
 		return err;
-	sync_folder(path);
+	sync_folder(r->path);
 	if (o->keep)
 		return 0;
 	end_vm(sock);
-	return state_seal(fd, at, false, msg);
+	return state_seal(r->fd, at, false, msg);
 }
 
 /* The VM was paused for us and shall go on. */
@@ -111,8 +113,10 @@ int save_main(int argc, char **argv)
 	struct cmd_opts o = {.timeout = -1};
 	struct opt_args args;
 	struct msg msg = {""};
-	char *path, *temp = NULL;
-	int sock, fd, err;
+	struct replacement file;
+	bool done = false;
+	char *path;
+	int sock, err;
 
 	if (opt_parse(&cmd_save, argc, argv, &o, &args, &msg))
 		return cmd_fail(&cmd_save, &msg);
@@ -125,21 +129,18 @@ int save_main(int argc, char **argv)
 		return cmd_fail(&cmd_save, &msg);
 	/* Sealing goes to the VM's folder. */
 	path = absolute(args.arg[1]);
-	if (!path || asprintf(&temp, "%s.tmp.%d", path, (int)getpid()) < 0) {
+	if (!path) {
 		msg_fail(&msg, ERR_NOMEM, "out of memory");
 		return cmd_fail(&cmd_save, &msg);
 	}
-	fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		err = msg_fail(&msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
-	else
-		err = save_to(sock, fd, temp, path, &o, &msg);
-	if (err && fd >= 0 && !unlink(temp) && !o.keep)
-		go_on(args.arg[0]);
-	if (fd >= 0)
-		close(fd);
+	err = replace_begin(&file, path, &msg);
+	if (!err) {
+		err = save_to(sock, &file, &o, &done, &msg);
+		if (!done && !o.keep)
+			go_on(args.arg[0]);
+	}
+	replace_end(&file);
 	close(sock);
-	free(temp);
 	free(path);
 	return err ? cmd_fail(&cmd_save, &msg) : EXIT_OK;
 }

@@ -5,6 +5,7 @@
 interrupted, or find no room; files that are damaged.
 
 VIGIA_SAVE_ROUNDS: how many rounds of each kind (2)."""
+import fcntl
 import os
 import random
 import re
@@ -107,7 +108,20 @@ with vt.Workdir() as work:
             vt.vigia("resume", "boot")
             vm.position = len(vm.output)
             vm.expect(r"alive0", 60)
-            vt.check(True, "a killed save leaves VM and file")
+            left = [f for f in os.listdir(work.path) if ".tmp." in f]
+            vt.check(not left, "a killed save leaves VM and file, and nothing beside it")
+            # Where files cannot be nameless: what was left goes at the next save, what is being written stays.
+            for n in ("1", "2", "x"):
+                work.file(f"vm.state.tmp.{n}", b"left")
+            writer = open(work.file("vm.state.tmp.3", b"busy"), "rb")
+            fcntl.flock(writer, fcntl.LOCK_EX)
+            status, _, err = vt.vigia("save", "--keep", "boot", state)
+            vt.check(status == 0 and sorted(f for f in os.listdir(work.path) if ".tmp." in f) == ["vm.state.tmp.3", "vm.state.tmp.x"],
+                     f"what killed saves have left goes {err.strip()}")
+            writer.close()
+            for n in ("3", "x"):
+                os.unlink(work.file(f"vm.state.tmp.{n}"))
+            before = os.stat(state)
             status, _, err = vt.vigia("save", "boot", "/dev/full/x")
             vt.check(status == 1 and "cannot write" in err, "a save to nowhere is refused")
             vm.expect(r"alive0", 60)
