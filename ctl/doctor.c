@@ -19,6 +19,7 @@
 
 #include "ctl/engines.h"
 #include "ctl/rundir.h"
+#include "engine/kvm/caps.h"
 #include "plat/plat.h"
 #include "x86/cpuid.h"
 
@@ -56,6 +57,29 @@ static void examine_engines(struct doctor *d)
 		else
 			found(row, "%s", p.verdict ? p.verdict : "");
 	}
+}
+
+/* What the host's KVM can do for the engine; nothing where there is none. */
+static void examine_kvm(struct doctor *d)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	uint32_t has;
+
+	if (fd < 0)
+		return;
+	has = kvm_caps_ask(fd);
+	for (unsigned i = 0; i < HAS_COUNT; i++) {
+		const struct kvm_cap *c = &kvm_caps[i];
+		bool yes = has & BIT(i);
+
+		found(add(d, "kvm", c->name, yes ? DOCTOR_GOOD : DOCTOR_NOTE,
+			  yes ? NULL : c->without),
+		      "%s",
+		      yes         ? "yes"
+		      : c->needed ? "no: the engine kvm needs it"
+				  : "no");
+	}
+	close(fd);
 }
 
 /* ---- processor ------------------------------------------------------------------------------ */
@@ -214,6 +238,7 @@ void doctor_examine(struct doctor *d)
 
 	d->n = 0;
 	examine_engines(d);
+	examine_kvm(d);
 	examine_cpu(d);
 	found(add(d, "processor", "guest model", DOCTOR_GOOD, NULL), "%s",
 	      x86_model_name(x86_model_default()));

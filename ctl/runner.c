@@ -32,7 +32,6 @@
 #include "ctl/state.h"
 #include "ctl/typing.h"
 #include "ctl/watch.h"
-#include "engine/kvm/kvm.h"
 #include "engine/soft/soft.h"
 #include "plat/linux/log.h"
 #include "ui/png.h"
@@ -203,9 +202,6 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 				"the debugger has more breakpoints than the engine %s can do with: "
 				"delete some",
 				engine->name);
-	if (vm_def_is_pc(r->def) && engine == &engine_kvm)
-		return msg_fail(msg, ERR_NOSYS,
-				"a PC's shadow memory is not there under kvm yet: --board micro");
 	if (engine == &engine_soft && !r->def->no_sandbox)
 		return msg_fail(msg, ERR_NOSYS,
 				"the sandbox lets no new code in, which soft would translate: "

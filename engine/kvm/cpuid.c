@@ -9,13 +9,6 @@
 
 #include "x86/cpuid.h"
 
-#define ENTRIES_MAX 200
-
-union list {
-	struct kvm_cpuid2 head;
-	uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2)];
-};
-
 /* Leaves whose answer depends on ECX, and how many values of it are told. */
 static unsigned subleaves(uint32_t leaf)
 {
@@ -47,9 +40,10 @@ static const struct {
 	{0x80000001, 0, {UINT32_MAX, UINT32_MAX, BIT(1), 0}},
 };
 
-/* What the host's KVM cannot do the guest is not told. */
-static void mask(const union list *host, uint32_t leaf, uint32_t sub, uint32_t r[4])
+void kvm_cpuid_mask(const struct kvm_vm *kv, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
+	const union kvm_cpuid_list *host = &kv->host;
+
 	for (unsigned i = 0; i < ARRAY_SIZE(feature_words); i++) {
 		if (feature_words[i].leaf != leaf || feature_words[i].sub != sub)
 			continue;
@@ -66,17 +60,14 @@ static void mask(const union list *host, uint32_t leaf, uint32_t sub, uint32_t r
 	}
 }
 
-static void add(struct kvm_vcpu *v, const union list *host, union list *l, uint32_t leaf,
-		uint32_t sub, bool indexed)
+static void add(struct kvm_vcpu *v, union kvm_cpuid_list *l, uint32_t leaf, uint32_t sub,
+		bool indexed)
 {
 	uint32_t r[4];
 
-	x86_cpuid(&v->cpu, leaf, sub, r);
-	mask(host, leaf, sub, r);
-	if (leaf == 7 && !sub)
-		v->has_pku = r[2] & BIT(3);
+	x86_cpuid(&v->cpu, leaf, sub, r); /* masked: kvm_cpu_ops */
 	/* Absent subleaves read as zeros without an entry. */
-	if (l->head.nent == ENTRIES_MAX || (indexed && sub && !(r[0] | r[1] | r[2] | r[3])))
+	if (l->head.nent == KVM_CPUID_MAX || (indexed && sub && !(r[0] | r[1] | r[2] | r[3])))
 		return;
 	l->head.entries[l->head.nent++] = (struct kvm_cpuid_entry2){
 		.function = leaf,
@@ -89,7 +80,7 @@ static void add(struct kvm_vcpu *v, const union list *host, union list *l, uint3
 	};
 }
 
-static void add_range(struct kvm_vcpu *v, const union list *host, union list *l, uint32_t first)
+static void add_range(struct kvm_vcpu *v, union kvm_cpuid_list *l, uint32_t first)
 {
 	uint32_t r[4], last;
 
@@ -101,21 +92,47 @@ static void add_range(struct kvm_vcpu *v, const union list *host, union list *l,
 		unsigned n = subleaves(leaf);
 
 		for (unsigned sub = 0; sub < MAX(n, 1u); sub++)
-			add(v, host, l, leaf, sub, n);
+			add(v, l, leaf, sub, n);
 	}
+}
+
+static const struct {
+	uint32_t leaf;
+	uint8_t sub, reg, bit;
+} places[X_FEAT_COUNT] = {
+#define F(name, leaf, sub, reg, bit) [X_FEAT_##name] = {leaf, sub, CPUID_##reg, bit},
+	X86_FEATURES(F)
+#undef F
+};
+
+/* The interpreter is no other processor. */
+static void limit_features(struct kvm_vcpu *v)
+{
+	for (unsigned f = 1; f < X_FEAT_COUNT; f++) {
+		uint32_t r[4] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+
+		kvm_cpuid_mask(v->kv, places[f].leaf, places[f].sub, r);
+		if (!(r[places[f].reg] & BIT(places[f].bit)))
+			v->cpu.i.feat[f >> 6] &= ~BIT64(f & 63);
+	}
+}
+
+int kvm_cpuid_ask(struct kvm_vm *kv)
+{
+	kv->host.head.nent = KVM_CPUID_MAX;
+	return ioctl(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, &kv->host) ? err_here(ERR_NOSYS) : 0;
 }
 
 int kvm_set_cpuid(struct kvm_vcpu *v)
 {
-	union list l = {.head = {0}}, host = {.head.nent = ENTRIES_MAX};
+	union kvm_cpuid_list l = {.head = {0}};
 
 	if (v->cpuid_set)
 		return 0;
-	if (ioctl(v->kv->dev_fd, KVM_GET_SUPPORTED_CPUID, &host))
-		return err_here(ERR_NOSYS);
-	add_range(v, &host, &l, 0);
-	add_range(v, &host, &l, 0x40000000);
-	add_range(v, &host, &l, 0x80000000);
+	limit_features(v);
+	add_range(v, &l, 0);
+	add_range(v, &l, 0x40000000);
+	add_range(v, &l, 0x80000000);
 	if (ioctl(v->fd, KVM_SET_CPUID2, &l)) {
 		plat_log(LOG_ERROR, "kvm: CPUID is refused: %s", strerror(errno));
 		return err_here(ERR_NOSYS);

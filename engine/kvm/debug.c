@@ -59,7 +59,7 @@ int kvm_debug_enter(struct kvm_vcpu *v)
 		return 0;
 	if (v->stepping)
 		d.control |= KVM_GUESTDBG_SINGLESTEP;
-	if (v->stepping == DEBUG_STEP_NO_IRQ && v->kv->can_block_irqs)
+	if (v->stepping == DEBUG_STEP_NO_IRQ && kvm_has(v->kv, HAS_BLOCK_IRQ))
 		d.control |= KVM_GUESTDBG_BLOCKIRQ;
 	for (uint32_t i = 0; set && !v->stepping && i < set->n_breaks; i++)
 		set_point(&d, i, set->at[i], 0);

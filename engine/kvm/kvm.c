@@ -20,9 +20,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "x86/cpuid.h"
+#include "vm/machine.h"
 
-#define KICK_SIGNAL SIGUSR1
+#define KICK_SIGNAL  SIGUSR1
+#define REFUSALS_MAX 1000u
 /* Three pages that Intel's real mode needs, and one more; below the local APIC, not RAM here. */
 #define TSS_ADDR      0xfffbd000u
 #define IDENTITY_ADDR UINT64_C(0xfffbc000)
@@ -65,15 +66,16 @@ static int filter_msrs(struct kvm_vm *kv)
 							    .nmsrs = ours[i].n,
 							    .bitmap = none};
 	if (ioctl(kv->fd, KVM_ENABLE_CAP, &cap) || ioctl(kv->fd, KVM_X86_SET_MSR_FILTER, &f))
-		return kvm_host_err(
-			"this kernel's KVM does not let MSRs be handled here (5.10 does)");
+		return kvm_host_err("MSRs cannot be handled here");
 	return 0;
 }
 
 static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 {
+	struct kvm_enable_cap emulation = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = {1}};
 	uint64_t identity = IDENTITY_ADDR;
-	int size;
+	const struct kvm_cap *cap;
+	int size, err;
 
 	kv->dev_fd = vm->kvm_fd > 0 ? fcntl(vm->kvm_fd, F_DUPFD_CLOEXEC, 0)
 				    : open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -86,8 +88,18 @@ static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 	if (size < (int)sizeof(struct kvm_run))
 		return kvm_host_err("KVM_GET_VCPU_MMAP_SIZE");
 	kv->run_size = (size_t)size;
-	kv->can_block_irqs = ioctl(kv->dev_fd, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2) &
-			     KVM_GUESTDBG_BLOCKIRQ;
+	kv->has = kvm_caps_ask(kv->fd);
+	cap = kvm_caps_missing(kv->has);
+	if (cap) {
+		plat_log(LOG_ERROR, "kvm: this kernel's KVM lacks \"%s\": %s", cap->name,
+			 cap->without);
+		return err_here(ERR_NOSYS);
+	}
+	err = kvm_cpuid_ask(kv);
+	if (err)
+		return err;
+	if (kvm_has(kv, HAS_EMULATION_EXIT) && ioctl(kv->fd, KVM_ENABLE_CAP, &emulation))
+		plat_log(LOG_DEBUG, "kvm: no exits on emulation failures: %s", strerror(errno));
 	/* Absent on AMD's; where they are needed KVM complains later by itself. */
 	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
@@ -130,87 +142,7 @@ static int kvm_vm_init(struct vm *vm)
 	return err;
 }
 
-/* size 0: it goes. */
-static int slot_set(struct kvm_vm *kv, uint32_t id, gpa_t gpa, uint64_t size, hva_t hva, bool ro)
-{
-	struct kvm_userspace_memory_region r = {
-		.slot = id,
-		.flags = ro ? KVM_MEM_READONLY : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = size,
-		.userspace_addr = (uint64_t)hva,
-	};
-
-	if (ioctl(kv->fd, KVM_SET_USER_MEMORY_REGION, &r))
-		return kvm_host_err("KVM_SET_USER_MEMORY_REGION");
-	return 0;
-}
-
-/* Memory whose pages may be protected consists of pieces, each a slot of the kernel's: those of a PC's shadow memory,
- * of which a map has one. What a slot is cannot be changed: it goes and comes again. */
-#define PIECE     UINT64_C(0x4000)
-#define PIECE_IDS MEM_MAX_SLOTS
-
-static int pieces_set(struct kvm_vm *kv, const struct mem_slot *s, uint64_t from, uint64_t to,
-		      bool again)
-{
-	int err = 0;
-
-	for (uint64_t at = from & ~(PIECE - 1); at < to && !err; at += PIECE) {
-		uint32_t id = (uint32_t)(PIECE_IDS + at / PIECE);
-		bool ro = atomic_load(&s->flags[at >> PAGE_SHIFT]) & PGF_RO;
-
-		if (again)
-			err = slot_set(kv, id, s->gpa + at, 0, s->hva + at, false);
-		if (!err)
-			err = slot_set(kv, id, s->gpa + at, MIN(PIECE, s->size - at), s->hva + at,
-				       ro);
-	}
-	return err;
-}
-
-static void kvm_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len)
-{
-	struct kvm_vm *kv = vm->engine_data;
-	const struct mem_slot *s = mem_slot(vm, gpa);
-	int err = 0;
-
-	plat_mutex_lock(&kv->lock);
-	if (s && kv->slots > s - vm->mem.slot)
-		err = pieces_set(kv, s, gpa - s->gpa, gpa - s->gpa + len, true);
-	plat_mutex_unlock(&kv->lock);
-	if (err)
-		vm_stop(vm, VM_FAILED, 0);
-}
-
-/* What boards have added to the map since. vCPUs come here before they run. */
-static int slots_sync(struct vm *vm)
-{
-	struct kvm_vm *kv = vm->engine_data;
-	int err = 0;
-
-	plat_mutex_lock(&kv->lock);
-	for (; kv->slots < vm->mem.n && !err; kv->slots++) {
-		const struct mem_slot *s = &vm->mem.slot[kv->slots];
-
-		err = s->protectable ? pieces_set(kv, s, 0, s->size, false)
-				     : slot_set(kv, kv->slots, s->gpa, s->size, s->hva, s->rom);
-	}
-	plat_mutex_unlock(&kv->lock);
-	return err;
-}
-
 /* ---- the vCPU's part ----------------------------------------------------------------------------- */
-
-static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
-{
-	struct kvm_vcpu *v = cpu->owner;
-
-	if (v->vcpu->cpuid)
-		v->vcpu->cpuid(v->vcpu, leaf, sub, r);
-}
-
-static const struct cpu_ops cpuid_ops = {.cpuid = op_cpuid};
 
 static void kvm_vcpu_fini(struct vcpu *vcpu)
 {
@@ -231,17 +163,19 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 	struct kvm_vm *kv = vcpu->vm->engine_data;
 	struct kvm_vcpu *v = plat_pages_alloc(ALIGN_UP(sizeof(*v), PAGE_SIZE));
 	void *run;
+	int err;
 
 	if (!v)
 		return err_here(ERR_NOMEM);
 	v->vcpu = vcpu;
 	v->kv = kv;
-	v->cpu.ops = &cpuid_ops;
-	v->cpu.owner = v;
-	v->cpu.model = vcpu->vm->model;
-	v->cpu.index = vcpu->index;
-	cpu_init(&v->cpu);
+	v->fd = -1;
 	vcpu->engine_data = v;
+	err = vcpu_cpu_init(vcpu, &v->cpu, &kvm_cpu_ops, v);
+	if (err) {
+		kvm_vcpu_fini(vcpu);
+		return err;
+	}
 	v->fd = ioctl(kv->fd, KVM_CREATE_VCPU, (unsigned long)vcpu->index);
 	if (v->fd < 0) {
 		kvm_vcpu_fini(vcpu);
@@ -253,7 +187,6 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 		return kvm_host_err("mmap");
 	}
 	v->run = run;
-	vcpu->state = &v->cpu.s;
 	return 0;
 }
 
@@ -261,7 +194,7 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 static int thread_prepare(struct kvm_vcpu *v)
 {
 	sigset_t set;
-	int err = slots_sync(v->vcpu->vm);
+	int err = kvm_slots_sync(v->vcpu->vm);
 
 	if (err)
 		return err;
@@ -305,6 +238,24 @@ static void do_pio(struct kvm_vcpu *v)
 			memcpy(p, &value, run->io.size);
 		}
 	}
+	if (unlikely(vcpu_requested(v->vcpu, REQ_SMI)) && !v->cpu.s.smm)
+		kvm_io_smi(v, run->io.port, run->io.size);
+}
+
+/* Memory that KVM does not know: what is behind the screen, or a slot that is being replaced. */
+static bool do_ram(struct kvm_vcpu *v, uint64_t at, uint8_t *p, unsigned len)
+{
+	struct vm *vm = v->vcpu->vm;
+	bool write = v->run->mmio.is_write;
+
+	for (unsigned i = 0; i < len; i++) {
+		hva_t hva = kvm_mem(vm, at + i, write, false, false);
+
+		if (!hva)
+			return false;
+		memcpy(write ? hva : p + i, write ? p + i : hva, 1);
+	}
+	return true;
 }
 
 /* KVM gives lengths of 1 to 8; the bus takes powers of two. */
@@ -316,6 +267,8 @@ static void do_mmio(struct kvm_vcpu *v)
 	uint8_t *p = run->mmio.data;
 	int who = (int)v->vcpu->index;
 
+	if (unlikely(do_ram(v, at, p, MIN(run->mmio.len, 8u))))
+		return;
 	for (unsigned left = MIN(run->mmio.len, 8u); left;) {
 		unsigned size = 1u << (31 - __builtin_clz(left));
 		uint64_t value = 0;
@@ -396,10 +349,19 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 		exit->kind = EXIT_SHUTDOWN;
 		return false;
 	case KVM_EXIT_FAIL_ENTRY:
+		/* Processors refuse some states that they themselves can be in. */
+		if (v->refused++ < REFUSALS_MAX) {
+			kvm_interp_failed(v);
+			return true;
+		}
 		plat_log(LOG_ERROR, "kvm: the processor refuses to enter the guest: reason 0x%llx",
 			 (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
+		if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
+			kvm_interp_failed(v);
+			return true;
+		}
 		kvm_get_state(vcpu);
 		plat_log(LOG_ERROR, "kvm: internal error %u at rip 0x%llx", run->internal.suberror,
 			 (unsigned long long)vcpu->state->rip);
@@ -454,6 +416,7 @@ static int enter(struct kvm_vcpu *v)
 	if (vcpu->intc && !vcpu->intc->msr_read(vcpu->intc_chip, MSR_APIC_BASE, &base))
 		run->apic_base = base;
 	v->wants_state = true;
+	v->msr_known = false;
 	r = ioctl(v->fd, KVM_RUN, 0);
 	if (vcpu->intc && run->cr8 != cr8)
 		vcpu->intc->cr8_write(vcpu->intc_chip, (uint8_t)run->cr8);
@@ -482,11 +445,21 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 		exit->err = kvm_debug_enter(v);
 	while (!exit->err) {
 		__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
-		if (atomic_load(&vcpu->requests)) {
-			if (!v->incomplete)
+		if (atomic_load(&vcpu->requests) || kvm_interp_wanted(v)) {
+			if (!v->incomplete && atomic_load(&vcpu->requests))
 				return;
+			if (!v->incomplete) {
+				if (!kvm_interp_run(v, exit))
+					return;
+				continue;
+			}
 			/* KVM takes the answer of the last exit, and does not enter. */
 			v->run->immediate_exit = 1;
+		}
+		if (v->stale) {
+			exit->err = kvm_set_state(vcpu);
+			if (exit->err)
+				break;
 		}
 		exit->err = inject(v);
 		r = exit->err ? 0 : enter(v);
@@ -500,7 +473,7 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
-	.memory_protected = kvm_memory_protected,
+	.pins = true,
 	.probe = kvm_probe,
 	.vm_init = kvm_vm_init,
 	.vm_fini = kvm_vm_fini,
@@ -510,6 +483,7 @@ const struct engine_ops engine_kvm = {
 	.kick = kvm_kick,
 	.get_state = kvm_get_state,
 	.set_state = kvm_set_state,
+	.memory_protected = kvm_memory_protected,
 	.debug_changed = kvm_debug_changed,
 	.debug_can = kvm_debug_can,
 };

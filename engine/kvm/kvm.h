@@ -5,18 +5,43 @@
 
 #include <linux/kvm.h>
 
+#include "engine/kvm/caps.h"
 #include "vm/vm.h"
 #include "x86/cpu.h"
+
+#define KVM_SLOTS 64u /* each area of a PC's shadow memory may have its own */
+struct kvm_slot {
+	gpa_t gpa;
+	uint64_t size; /* 0: not in use */
+	hva_t hva;
+	bool ro;
+};
+
+#define KVM_MSRS_MAX  64
+#define KVM_CPUID_MAX 200u
+union kvm_cpuid_list {
+	struct kvm_cpuid2 head;
+	uint8_t room[sizeof(struct kvm_cpuid2) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2)];
+};
 
 struct kvm_vm {
 	int dev_fd; /* /dev/kvm */
 	int fd;
 	size_t run_size;
-	bool tsc_offset_attr; /* KVM_VCPU_TSC_OFFSET is there */
-	bool can_block_irqs;  /* KVM_GUESTDBG_BLOCKIRQ is there */
-	struct plat_mutex lock;
-	unsigned slots; /* of the VM's memory map that KVM knows */
+	uint32_t has; /* bits by enum kvm_has */
+
+	struct plat_mutex lock; /* RANK_ENGINE: all below */
+	struct kvm_slot slot[KVM_SLOTS];
+	bool slots_ready;
+
+	union kvm_cpuid_list
+		host; /* what KVM can give; last: it ends in an array without a length */
 };
+
+static inline bool kvm_has(const struct kvm_vm *kv, enum kvm_has what)
+{
+	return kv->has & BIT(what);
+}
 
 struct kvm_vcpu {
 	struct vcpu *vcpu;
@@ -26,12 +51,17 @@ struct kvm_vcpu {
 	bool thread_ready;
 	bool incomplete;  /* an access was answered, and KVM_RUN has not heard of it yet */
 	bool wants_state; /* KVM's registers are newer than state */
+	bool stale;       /* … are older: to be set before it runs */
 	bool cpuid_set;
-	bool has_pku;             /* the guest is told of protection keys: KVM takes PKRU */
+	bool msr_known; /* msr[] is what KVM has */
+	uint64_t msr[KVM_MSRS_MAX];
+	unsigned refused;         /* entries */
+	unsigned interp_steps;    /* so many instructions by the interpreter */
 	bool debugged;            /* KVM_SET_GUEST_DEBUG is in force */
 	enum debug_step stepping; /* as it was last set */
 	_Atomic int tid;          /* of its thread; 0: not running yet */
-	struct cpu cpu;           /* for CPUID only; its state is the vCPU's */
+	struct cpu_io smi_io;     /* smi: an access that has brought the coming SMI about */
+	struct cpu cpu;           /* its state is the vCPU's */
 };
 
 /* state.c */
@@ -39,6 +69,25 @@ int kvm_get_state(struct vcpu *vcpu);
 int kvm_set_state(struct vcpu *vcpu);
 /* cpuid.c */
 int kvm_set_cpuid(struct kvm_vcpu *v);
+int kvm_cpuid_ask(struct kvm_vm *kv); /* fills kv->host */
+/* Takes from r what the host's KVM cannot do. */
+void kvm_cpuid_mask(const struct kvm_vm *kv, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+/* slots.c */
+int kvm_slots_sync(struct vm *vm); /* KVM hears of what has changed in the memory map */
+void kvm_memory_protected(struct vm *vm, gpa_t gpa, uint64_t len);
+/* Host address of the byte at gpa as a processor finds it that is in SMM or not, and fetches code or
+ * not; NULL: that is the bus's. Written pages are noted. */
+hva_t kvm_mem(struct vm *vm, gpa_t gpa, bool write, bool smm, bool fetch);
+/* ops.c */
+extern const struct cpu_ops kvm_cpu_ops;
+/* interp.c */
+bool kvm_interp_wanted(const struct kvm_vcpu *v);
+void kvm_interp_failed(struct kvm_vcpu *v); /* KVM cannot go on here by itself */
+bool kvm_interp_run(struct kvm_vcpu *v, struct vcpu_exit *exit); /* false: exit is to be reported */
+/* The access that KVM has exited for has brought an SMI about: SMM's map says which. */
+void kvm_io_smi(struct kvm_vcpu *v, uint16_t port, unsigned size);
+/* Delivers what KVM holds for delivery, after the state was read. */
+int kvm_deliver(struct kvm_vcpu *v, const struct kvm_vcpu_events *e);
 /* debug.c */
 bool kvm_debug_can(struct vm *vm, const struct debug_set *set);
 void kvm_debug_changed(struct vm *vm, bool breaks, bool watches);

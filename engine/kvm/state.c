@@ -20,47 +20,21 @@ static const struct {
 	uint32_t index;
 	uint32_t off;
 } msrs[] = {
-	M(0x174, sysenter_cs),
-	M(0x175, sysenter_esp),
-	M(0x176, sysenter_eip),
-	M(0x277, pat),
-	M(0xc0000081, star),
-	M(0xc0000082, lstar),
-	M(0xc0000083, cstar),
-	M(0xc0000084, sfmask),
-	M(0xc0000102, kernel_gs_base),
-	M(0xc0000103, tsc_aux),
-	M(0x1a0, misc_enable),
-	M(0x48, spec_ctrl),
-	M(0x1d9, debugctl),
-	M(0x2ff, mtrr.def_type),
-	M(0x250, mtrr.fixed[0]),
-	M(0x258, mtrr.fixed[1]),
-	M(0x259, mtrr.fixed[2]),
-	M(0x268, mtrr.fixed[3]),
-	M(0x269, mtrr.fixed[4]),
-	M(0x26a, mtrr.fixed[5]),
-	M(0x26b, mtrr.fixed[6]),
-	M(0x26c, mtrr.fixed[7]),
-	M(0x26d, mtrr.fixed[8]),
-	M(0x26e, mtrr.fixed[9]),
-	M(0x26f, mtrr.fixed[10]),
-	M(0x200, mtrr.base[0]),
-	M(0x201, mtrr.mask[0]),
-	M(0x202, mtrr.base[1]),
-	M(0x203, mtrr.mask[1]),
-	M(0x204, mtrr.base[2]),
-	M(0x205, mtrr.mask[2]),
-	M(0x206, mtrr.base[3]),
-	M(0x207, mtrr.mask[3]),
-	M(0x208, mtrr.base[4]),
-	M(0x209, mtrr.mask[4]),
-	M(0x20a, mtrr.base[5]),
-	M(0x20b, mtrr.mask[5]),
-	M(0x20c, mtrr.base[6]),
-	M(0x20d, mtrr.mask[6]),
-	M(0x20e, mtrr.base[7]),
-	M(0x20f, mtrr.mask[7]),
+	M(0x174, sysenter_cs),   M(0x175, sysenter_esp),   M(0x176, sysenter_eip),
+	M(0x277, pat),           M(0xc0000081, star),      M(0xc0000082, lstar),
+	M(0xc0000083, cstar),    M(0xc0000084, sfmask),    M(0xc0000102, kernel_gs_base),
+	M(0xc0000103, tsc_aux),  M(0x1a0, misc_enable),    M(0x48, spec_ctrl),
+	M(0xda0, xss),           M(0x3b, tsc_adjust),      M(0x17a, mcg_status),
+	M(0x17b, mcg_ctl),       M(0x1d9, debugctl),       M(0x2ff, mtrr.def_type),
+	M(0x250, mtrr.fixed[0]), M(0x258, mtrr.fixed[1]),  M(0x259, mtrr.fixed[2]),
+	M(0x268, mtrr.fixed[3]), M(0x269, mtrr.fixed[4]),  M(0x26a, mtrr.fixed[5]),
+	M(0x26b, mtrr.fixed[6]), M(0x26c, mtrr.fixed[7]),  M(0x26d, mtrr.fixed[8]),
+	M(0x26e, mtrr.fixed[9]), M(0x26f, mtrr.fixed[10]), M(0x200, mtrr.base[0]),
+	M(0x201, mtrr.mask[0]),  M(0x202, mtrr.base[1]),   M(0x203, mtrr.mask[1]),
+	M(0x204, mtrr.base[2]),  M(0x205, mtrr.mask[2]),   M(0x206, mtrr.base[3]),
+	M(0x207, mtrr.mask[3]),  M(0x208, mtrr.base[4]),   M(0x209, mtrr.mask[4]),
+	M(0x20a, mtrr.base[5]),  M(0x20b, mtrr.mask[5]),   M(0x20c, mtrr.base[6]),
+	M(0x20d, mtrr.mask[6]),  M(0x20e, mtrr.base[7]),   M(0x20f, mtrr.mask[7]),
 };
 #undef M
 
@@ -92,6 +66,37 @@ static bool msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value)
 static uint64_t *msr_field(struct x86_state *s, unsigned i)
 {
 	return (uint64_t *)(void *)((uint8_t *)s + msrs[i].off);
+}
+
+_Static_assert(ARRAY_SIZE(msrs) <= KVM_MSRS_MAX, "KVM_MSRS_MAX is too small");
+
+/* Since it last ran */
+static void msrs_learn(struct kvm_vcpu *v)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(msrs) && !v->msr_known; i++)
+		if (!msr_get(v, msrs[i].index, &v->msr[i]))
+			v->msr[i] = *msr_field(&v->cpu.s, i);
+	v->msr_known = true;
+}
+
+/* Kernels complain of writes to what a processor has not got: only what is new is written. */
+static void msrs_set(struct kvm_vcpu *v)
+{
+	msrs_learn(v);
+	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++) {
+		uint64_t value = *msr_field(&v->cpu.s, i);
+
+		if (value != v->msr[i])
+			msr_set(v, msrs[i].index, value);
+		v->msr[i] = value;
+	}
+}
+
+static void msrs_get(struct kvm_vcpu *v)
+{
+	msrs_learn(v);
+	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
+		*msr_field(&v->cpu.s, i) = v->msr[i];
 }
 
 /* ---- time ------------------------------------------------------------------------------------------ */
@@ -232,7 +237,7 @@ static void pkru_out(const struct kvm_vcpu *v, const struct x86_state *s, struct
 {
 	uint64_t bv;
 
-	if (!v->has_pku)
+	if (!cpu_has(&v->cpu, X_FEAT_PKU))
 		return;
 	memcpy(&bv, (uint8_t *)x + XSTATE_BV, sizeof(bv));
 	bv |= XCR0_PKRU;
@@ -313,10 +318,9 @@ int kvm_set_state(struct vcpu *vcpu)
 		return refused("pending events");
 	ioctl(v->fd, KVM_SET_MP_STATE, &mp); /* only with a local APIC in the kernel */
 	tsc_set(v, s->tsc_offset);
-	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
-		msr_set(v, msrs[i].index, *msr_field(s, i));
+	msrs_set(v);
 	v->run->ready_for_interrupt_injection = 0;
-	v->wants_state = false;
+	v->wants_state = v->stale = false;
 	return 0;
 }
 
@@ -342,7 +346,8 @@ static void get_sregs(struct x86_state *s, const struct kvm_sregs *k)
 static void get_events(struct x86_state *s, const struct kvm_vcpu_events *e)
 {
 	s->nmi_pending = e->nmi.pending || e->nmi.injected;
-	s->nmi_blocked = e->nmi.masked;
+	/* One whose delivery was broken off is to come again. */
+	s->nmi_blocked = e->nmi.masked && !e->nmi.injected;
 	s->shadow = (uint8_t)((e->interrupt.shadow & KVM_X86_SHADOW_INT_STI ? SHADOW_STI : 0) |
 			      (e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? SHADOW_MOVSS : 0));
 }
@@ -381,8 +386,7 @@ int kvm_get_state(struct vcpu *vcpu)
 	s->dr[6] = debug.dr6;
 	s->dr[7] = debug.dr7;
 	tsc_get(v, &s->tsc_offset);
-	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
-		msr_get(v, msrs[i].index, msr_field(s, i));
+	msrs_get(v);
 	v->wants_state = false;
-	return 0;
+	return kvm_deliver(v, &events);
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """The KVM engine where KVM executes: in the rig (tests/rig) the Debian kernel boots to a shell under --engine
-kvm, moves to soft and back while it runs, and is saved. Some minutes."""
+kvm, moves to soft and back while it runs, and is saved and restored on the other engine, again and again, while
+it works (VIGIA_KVM_ROUNDS: 10). Some minutes."""
 import os
 import re
 import sys
@@ -28,10 +29,27 @@ vigia move k --engine kvm && echo RIG moved
 echo 'echo a""gain $((a+3))' >/tmp/in
 wait_for 'again 44' /tmp/out 'shell on kvm again'
 vigia save k /tmp/s && echo RIG saved
+# Sums over memory and a clock that must not run back, through moves and restores from one engine to the other.
+vigia restore --engine soft /tmp/s </tmp/in2 >/tmp/out2 2>&1 &
+sleep 3
+echo 'work() { a=$(dd if=/dev/urandom bs=64k count=8 2>/dev/null | tee /tmp/r | sha256sum); n=0; last=0; while true; do n=$((n+1)); b=$(sha256sum < /tmp/r); [ "$a" = "$b" ] || echo WRONG""SUM; t=$(cut -d. -f1 /proc/uptime); [ $t -ge $last ] || echo WRONG""CLOCK; last=$t; echo al""ive $n; done; }; work' >/tmp/in2
+wait_for 'alive 3' /tmp/out2 'works on soft'
+up() { n=0; while [ $n -lt 60 ] && ! vigia stats k >/dev/null 2>&1; do sleep 0.2; n=$((n+1)); done; }
+back() { vigia restore --engine $1 /tmp/s </tmp/in2 >>/tmp/out2 2>&1 & up; }
+i=0; while [ $i -lt ROUNDS ]; do
+    vigia move k --engine kvm && vigia move k --engine soft && vigia move k --engine kvm || break
+    vigia save k /tmp/s && back soft && vigia save k /tmp/s && back kvm && sleep 2 || break
+    vigia save k /tmp/s && back kvm && sleep 1 && vigia move k --engine soft || break
+    i=$((i+1)); echo RIG round
+done
+a=$(grep -c alive /tmp/out2); n=0; while [ $n -lt 60 ] && [ $(grep -c alive /tmp/out2) -le $a ]; do sleep 1; n=$((n+1)); done
+[ $n -lt 60 ] && echo RIG still works || { vigia stats k; tail -5 /tmp/out2; }
+grep -E 'WRONG(SUM|CLOCK)|BUG|stall|Call Trace' /tmp/out2
 vigia kill k
 """
 
-text = rig.Rig([vt.kernel(), vt.initramfs()], SCRIPT).run(240)
+ROUNDS = int(os.environ.get("VIGIA_KVM_ROUNDS", "10"))
+text = rig.Rig([vt.kernel(), vt.initramfs()], SCRIPT.replace("ROUNDS", str(ROUNDS))).run(240 + 15 * ROUNDS)
 print("\n".join(line for line in text.splitlines() if "warning: TCG" not in line)[-4000:])
 if "RIG kvm" not in text:
     vt.skip("this host's QEMU gives no nested virtualization")
@@ -39,4 +57,5 @@ vt.check(re.search(r"kvm\s+executes natively", text), "the probe finds that KVM 
 for what in ("booted on kvm", "shell on kvm", "shell on soft", "shell on kvm again", "saved"):
     vt.check(f"RIG {what}" in text, what)
 vt.check(text.count("RIG moved") == 2, "moved twice")
-vt.check("BUG:" not in text and "Call Trace" not in text, "no kernel complains")
+vt.check(text.count("RIG round") == ROUNDS and "RIG still works" in text, f"{ROUNDS} rounds of moves and restores under load")
+vt.check(not re.search("WRONG[SC]", text) and "BUG:" not in text and "Call Trace" not in text, "no kernel complains")

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/* caps.h: what this host's KVM can do, capability by capability (api.rst, KVM_CHECK_EXTENSION). */
+#ifndef ENGINE_KVM_CAPS_H
+#define ENGINE_KVM_CAPS_H
+
+#include <linux/kvm.h>
+
+#include "base/def.h"
+#include "base/err.h"
+
+enum kvm_has {
+	HAS_USER_MEMORY,
+	HAS_IMMEDIATE_EXIT,
+	HAS_VCPU_EVENTS,
+	HAS_XSAVE,
+	HAS_USER_MSR,
+	HAS_MSR_FILTER,
+	HAS_READONLY_MEM,
+	HAS_EMULATION_EXIT,
+	HAS_TSC_OFFSET,
+	HAS_TSC_SCALING,
+	HAS_BLOCK_IRQ,
+	HAS_COUNT,
+};
+
+/* One row each, in the order of the enum. */
+struct kvm_cap {
+	const char *name;
+	uint32_t cap;
+	int mask;            /* of what KVM answers; 0: all of it */
+	bool needed;         /* the engine cannot do without */
+	const char *without; /* what is done then, or what it means */
+};
+extern const struct kvm_cap kvm_caps[HAS_COUNT];
+
+/* What the descriptor (of /dev/kvm or of a VM) answers, as bits by enum kvm_has. */
+uint32_t kvm_caps_ask(int fd);
+/* The first needed one that is not there; NULL: none. */
+const struct kvm_cap *kvm_caps_missing(uint32_t has);
+
+#endif
