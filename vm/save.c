@@ -447,6 +447,8 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
 			err = vm->engine->get_state(vm->vcpu[i]);
 	if (err)
 		return err;
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		vcpu_kicks_end(vm->vcpu[i]);
 	seats_get(vm, old);
 	vm->engine = engine;
 	err = engine->vm_init(vm);

@@ -20,6 +20,22 @@ static uint32_t add_request(struct vcpu *vcpu, uint32_t req)
 	return old;
 }
 
+/* Not while it is parked: it looks at its requests when it goes on, and its engine may be exchanged
+ * meanwhile, for which vcpu_kicks_end() waits. */
+static void kick(struct vcpu *vcpu)
+{
+	atomic_fetch_add(&vcpu->kicking, 1);
+	if (!atomic_load(&vcpu->is_parked) && vcpu->vm->engine->kick)
+		vcpu->vm->engine->kick(vcpu);
+	atomic_fetch_sub(&vcpu->kicking, 1);
+}
+
+void vcpu_kicks_end(struct vcpu *vcpu)
+{
+	while (atomic_load(&vcpu->kicking))
+		plat_yield();
+}
+
 void vcpu_request(struct vcpu *vcpu, uint32_t req)
 {
 	uint32_t old = add_request(vcpu, req);
@@ -30,8 +46,8 @@ void vcpu_request(struct vcpu *vcpu, uint32_t req)
 		return;
 	if (atomic_load(&vcpu->halted))
 		plat_event_set(&vcpu->wake);
-	else if (vcpu->vm->engine->kick)
-		vcpu->vm->engine->kick(vcpu);
+	else
+		kick(vcpu);
 }
 
 void vcpu_smi(struct vcpu *vcpu)
@@ -55,6 +71,7 @@ static void vcpu_park(struct vcpu *vcpu)
 	if (vcpu->ring.since)
 		vcpu_ring_stop(vcpu);
 	plat_mutex_lock(&vm->lock);
+	atomic_store(&vcpu->is_parked, true);
 	atomic_fetch_add(&vm->n_parked, 1);
 	plat_event_set(&vm->parked);
 	while ((vm->paused || atomic_load(&vcpu->debug.held)) && vm->end == VM_RUNNING) {
@@ -73,6 +90,7 @@ static void vcpu_park(struct vcpu *vcpu)
 		plat_mutex_lock(&vm->lock);
 	}
 	atomic_fetch_sub(&vm->n_parked, 1);
+	atomic_store(&vcpu->is_parked, false);
 	plat_mutex_unlock(&vm->lock);
 	if (vcpu->ring.since)
 		vcpu_ring_go(vcpu);

@@ -41,8 +41,10 @@ struct vcpu {
 
 	_Atomic uint32_t requests;
 	_Atomic uint8_t sipi_vector;
-	struct plat_event wake; /* a halted vCPU waits on it */
-	_Atomic bool halted;    /* waits, or is about to */
+	struct plat_event wake;   /* a halted vCPU waits on it */
+	_Atomic bool halted;      /* waits, or is about to */
+	_Atomic bool is_parked;   /* nobody kicks it */
+	_Atomic uint32_t kicking; /* threads within the engine's kick() */
 	struct plat_thread *thread;
 
 	/* interrupt controller, set by the board before the vCPU starts */
@@ -72,6 +74,8 @@ struct vcpu {
 };
 
 void vcpu_request(struct vcpu *vcpu, uint32_t req);
+/* Of a parked one: from here on nobody is within its engine's kick(), or comes there. */
+void vcpu_kicks_end(struct vcpu *vcpu);
 /* An SMI; any thread. Lost where the engine has no SMM. */
 void vcpu_smi(struct vcpu *vcpu);
 /* For the loop and for engines, on the vCPU's own thread: REQ_NMI is taken. */
