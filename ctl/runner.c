@@ -698,7 +698,7 @@ static int set_up(struct runner *r, struct msg *msg)
 		.screen = r->be.vnc ? vnc_address(r->be.vnc) : NULL,
 		.statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC),
 	};
-	watch_devices(&r->watch, r->be.net, r->be.n_nets, r->be.n_disks);
+	watch_devices(&r->watch, r->be.net, r->be.n_nets, r->be.n_disks, !r->def->no_rng);
 	err = r->def->no_sandbox ? 0 : sandbox_enter(msg);
 	return err ? err : watch_start(&r->watch, msg);
 }

@@ -12,6 +12,7 @@
 
 #include "ctl/backends.h"
 #include "ctl/state.h"
+#include "ctl/watch.h"
 #include "vm/save.h"
 
 #define TEXT 300
@@ -194,6 +195,7 @@ int snapshot_vm_restore(const struct snapshot_vm *v, const char *tag, int fd, st
 	if (!err) {
 		vm_state_clear(v->vm);
 		err = state_file_load(&f, v->vm, msg);
+		watch_cables(v->be->watch);
 	}
 	state_file_close(&f);
 	if (err) /* neither the one nor the other any more; the mark says what to do with the disks */

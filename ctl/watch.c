@@ -248,11 +248,11 @@ static void plug(struct watch *w, const struct policy *p, enum watch_kind kind, 
 	snprintf(name, sizeof(name), "%s%u", names[kind], i);
 	if (was_denied(w, name)) /* it has never been there */
 		return;
-	in = !p || policy_device(p, name, &line);
-	if (kind == KIND_NET)
-		net_link(w->net[i], in);
+	in = policy_device(p, name, &line);
 	if (in == was)
 		return;
+	if (kind == KIND_NET)
+		net_link(w->net[i], in);
 	w->unplugged[kind] ^= BIT64(i);
 	watch_note_rule(w,
 			&(struct mon_event){.cls = MON_DEVICE,
@@ -268,7 +268,8 @@ static void plug_all(struct watch *w, const struct policy *p)
 		plug(w, p, KIND_DISK, i);
 	for (unsigned i = 0; i < w->n_nets; i++)
 		plug(w, p, KIND_NET, i);
-	plug(w, p, KIND_RNG, 0);
+	if (w->rng)
+		plug(w, p, KIND_RNG, 0);
 }
 
 /* The one before the last is long unused: an operator has set two since. */
@@ -514,8 +515,16 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 	return err;
 }
 
-void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks)
+void watch_cables(struct watch *w)
 {
+	for (unsigned i = 0; i < w->n_nets; i++)
+		net_link(w->net[i], !(w->unplugged[KIND_NET] >> i & 1));
+}
+
+void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks,
+		   bool rng)
+{
+	w->rng = rng;
 	memcpy(w->net, net, n_nets * sizeof(*net));
 	w->n_nets = n_nets;
 	w->n_disks = n_disks;
@@ -523,7 +532,7 @@ void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, uns
 
 int watch_start(struct watch *w, struct msg *msg)
 {
-	plug_all(w, NULL); /* a cable may have been out when the VM was saved */
+	watch_cables(w);
 	note_policy(w, atomic_load(&w->core.policy));
 	for (unsigned i = 0; i < w->n_denied; i++)
 		watch_note_rule(w,

@@ -53,6 +53,7 @@ struct watch {
 	/* what may be unplugged: those that are there */
 	struct net *net[DEF_MAX_NETS];
 	unsigned n_nets, n_disks;
+	bool rng;
 	uint64_t unplugged[WATCH_KINDS]; /* a bit for each */
 	struct policy *retired;          /* until the next one, or the end */
 	char *policy_text;               /* in force; NULL: none */
@@ -72,8 +73,11 @@ int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct 
 /* The vCPUs' state is somewhere else now: another engine has it. They do not run. */
 void watch_places(struct watch *w);
 /* All disks and nets, whether they are there or not. Before watch_start(). */
-void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks);
+void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, unsigned n_disks,
+		   bool rng);
 int watch_start(struct watch *w, struct msg *msg); /* before the vCPUs */
+/* The devices have another state, in which cables may be where they are not now. */
+void watch_cables(struct watch *w);
 /* The VM has gone, the console not yet. */
 void watch_detach(struct watch *w);
 /* Back ends have gone too. Writes the rest. */

@@ -229,7 +229,7 @@ static void on_key(rfbBool down, rfbKeySym sym, rfbClientPtr cl)
 	bool left = holds(w, KEY_LSHIFT), right = holds(w, KEY_RSHIFT);
 
 	w->active = true;
-	if (!key)
+	if (!key || (down && holds(w, key))) /* the guest's keyboard repeats by itself */
 		return;
 	if (down && wants_paste(w, sym)) {
 		paste(w);

@@ -205,11 +205,29 @@ struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift)
 	return g;
 }
 
+/* Its address is made without T1. */
+static bool calm_operand(const struct insn_mem *m)
+{
+	return m->base >= 0 && !(STOLEN >> m->base & 1) &&
+	       (m->index < 0 || !(STOLEN >> m->index & 1)) && m->seg != FS && m->seg != GS;
+}
+
+/* Can the interpreter have to run it, and the block go on? With a memory operand that has a probe of its own it can:
+ * but that changes T1. */
+static bool calm_copy(const struct insn *in)
+{
+	const uint64_t faults = AT_X87 | AT_MMX | AT_XM;
+
+	if (in->row->attr & faults || in->mnem == I_DIV || in->mnem == I_IDIV)
+		return false;
+	return !in->has_mem ||
+	       (!(in->row->attr & (AT_ALIGN | AT_BITSTR | AT_VSIB)) && !insn_is_atomic(in) &&
+		!insn_masks_memory(in) && calm_operand(&in->mem));
+}
+
 /* Nothing of it can leave the block and come back, or change T1, other than by a probe. */
 static bool calm(const struct insn *in)
 {
-	const uint64_t other = AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512;
-
 	for (unsigned i = 0; i < in->n_opnd; i++)
 		if (in->opnd[i].kind == OP_GPR &&
 		    (in->opnd[i].high8 || STOLEN >> in->opnd[i].reg & 1))
@@ -225,11 +243,7 @@ static bool calm(const struct insn *in)
 	case CLS_POP:
 		return !in->has_mem;
 	case CLS_COPY:
-		if (in->has_mem)
-			return in->mnem == I_MOV && in->mem.index < 0 && in->mem.seg != FS &&
-			       in->mem.seg != GS && in->mem.base >= 0 &&
-			       !(STOLEN >> in->mem.base & 1);
-		return !(in->row->attr & other) && in->mnem != I_DIV && in->mnem != I_IDIV;
+		return calm_copy(in);
 	default:
 		return false;
 	}

@@ -79,7 +79,7 @@ enum soft_ctx {
 
 #define TGT_MAX 65536u
 
-/* What a probe's page was last: minus its linear address, less memo.c's bias, the addend, and the highest offset at
+/* What a probe's page was last: minus its linear address, less memo.c's bias, the addend, and the offset below
  * which an access fits. All zeroes: nothing. The first one's ntag says whether there is any. */
 struct soft_memo {
 	uint64_t ntag, addend, limit, reserved;
@@ -259,6 +259,7 @@ struct soft_vcpu {
 	struct soft_stats stats;
 	uint64_t by_mnem[I_COUNT]; /* executed from translated code by the interpreter */
 	uint32_t exec_mnem;        /* the last of them */
+	bool faulted; /* the host's processor has refused it: in the middle of it, registers were lost */
 };
 
 #define GS_OFF(field) ((int32_t)offsetof(struct soft_vcpu, field))

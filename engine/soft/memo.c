@@ -6,8 +6,8 @@
  *
  *	lea	16+MEMO_BIAS(%rbx),%r11
  *	add	%gs:memo.ntag,%r11	offset in the page if this is the page
- *	cmp	%gs:memo.limit,%r11	4088
- *	ja	stub			probes as others do, and copies the entry
+ *	cmp	%gs:memo.limit,%r11	4089
+ *	jae	stub			probes as others do, and copies the entry
  *	mov	%gs:memo.addend,%r11
  *	mov	16-12(%rbx,%r11),%rax	TLB_BIAS
  *
@@ -35,8 +35,7 @@
 /* memo_asks besides the memo's number */
 #define ASK_SIZE_SHIFT 16
 
-/* Empty memos are zeroes. They then hit for accesses at -MEMO_BIAS, which lead to an address of the host's
- * kernel: the fault makes the interpreter look. */
+/* Empty memos are zeroes, and hit for nothing: no offset is below the limit. */
 #define MEMO_BIAS (1 << 30)
 
 #define MEMO(m, field)                                                                  \
@@ -65,10 +64,10 @@ uint32_t memo_size(uint32_t size)
 	return classes[class_of(size)].size;
 }
 
-/* The highest offset in so many bytes for accesses of that size */
+/* Offsets in so many bytes are below that for accesses of that size. */
 static uint64_t limit_in(uint64_t bytes, uint32_t size)
 {
-	return bytes - memo_size(size);
+	return bytes - memo_size(size) + 1;
 }
 
 static int32_t left_of(const struct tr_memo *m)
@@ -127,7 +126,7 @@ void memo_check(struct tr *t, struct tr_memo *m)
 	asm_gs(a, OPC_ADD, 8, T1, -1, MEMO(m, ntag));
 	line_jump(t, 15);
 	asm_gs(a, OPC_CMP, 8, T1, -1, MEMO(m, limit));
-	m->miss = asm_jcc(a, CC_A, NULL);
+	m->miss = asm_jcc(a, CC_AE, NULL);
 }
 
 void memo_addend(struct tr *t, const struct tr_memo *m)
@@ -143,6 +142,7 @@ void memo_room(struct tr *t, const struct tr_memo *m, bool down)
 	}
 	asm_ld_gs(&t->a, T0, MEMO(m, limit));
 	asm_rr(&t->a, OPC_SUB, 8, T0, T1);
+	asm_lea(&t->a, 8, T0, T0, -1, 1, -1);
 }
 
 void memo_probe(struct tr *t, const struct tr_memo *memo)

@@ -70,11 +70,12 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 {
 	struct soft_block *b = block_of(v, site);
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
-	bool last = site_insn(site) + 1u == b->n_insns;
+	bool last = site_insn(site) + 1u == b->n_insns, faulted = v->faulted;
 	const struct insn *in = decoded(v, b, site, s->guest);
 	enum cpu_step st;
 	uint64_t rip;
 
+	v->faulted = false;
 	v->stats.exec++;
 	rip = soft_to_rip(v, soft_rip(v, b));
 	v->cpu.s.rip = rip + s->guest;
@@ -89,8 +90,8 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 		st = cpu_step(&v->cpu);
 	}
 	soft_stored(v);
-	/* The registers that a loop's rounds need are lost. */
-	if (likely(st == STEP_OK) && !b->loop && !(last && b->ends) &&
+	/* The registers that a loop's rounds need are lost; so is a group's addend where the instruction was translated. */
+	if (likely(st == STEP_OK) && !faulted && !b->loop && !(last && b->ends) &&
 	    may_resume(v, b, rip + s[1].guest)) {
 		soft_fpu_load(v);
 		return soft_rx(v->sv->cache, b->code + s[1].host);

@@ -170,6 +170,7 @@ static bool on_fault(void *ctx, struct plat_fault *f)
 	if (!to)
 		return false;
 	v->stats.faults++;
+	v->faulted = true;
 	f->gpr[R15] = site;
 	f->pc = (uint64_t)to;
 	return true;

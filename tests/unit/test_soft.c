@@ -630,6 +630,44 @@ static void many_memos(void **state)
 	rig_close(&r);
 }
 
+/* Where the linear address that an empty memo would stand for has memory: nothing hits an empty memo. */
+static void empty_memos(void **state)
+{
+	static const struct soft_config cfg = {.hot = SOFT_HOT_ALWAYS};
+	static const uint8_t prog[] = {
+		0x8a, 0x23,             /* mov ah, [rbx] */
+		0x0f, 0x11, 0x03,       /* movups [rbx], xmm0 */
+		0x48, 0x89, 0x73, 0x10, /* mov [rbx+16], rsi */
+		0x48, 0x89, 0x73, 0x18, /* mov [rbx+24], rsi */
+		0x48, 0x8b, 0x4b, 0x10, /* mov rcx, [rbx+16] */
+		0x31, 0xf6, 0xf4,       /* xor esi, esi; hlt */
+	};
+	const uint64_t at = -(uint64_t)GIB, mark = 0x5151515151515151;
+	struct soft_stats st;
+	struct rig r;
+
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_put64(&r, RIG_PML4 + 511 * 8, 0x30000 | 0x27);
+	rig_put64(&r, 0x30000 + 511 * 8, 0x31000 | 0x27);
+	rig_put64(&r, 0x31000, 0x32000 | 0x27);
+	rig_put64(&r, 0x32000, RIG_DATA | 0x67);
+	r.ram[RIG_DATA] = 0x77;
+	rig_reset(&r, false);
+	r.s->gpr[RAX] = 0;
+	r.s->gpr[RBX] = at;
+	r.s->gpr[RSI] = mark;
+	r.s->gpr[RDI] = 5;
+	assert_int_equal(rig_run(&r), EXIT_HLT);
+	assert_int_equal(r.s->gpr[RAX], 0x7700);
+	assert_int_equal(r.s->gpr[RCX], mark);
+	assert_int_equal(r.s->gpr[RDI], 5);
+	assert_memory_equal(r.ram + RIG_DATA + 24, &mark, 8);
+	soft_stats_read(r.vm, &st);
+	assert_int_equal(st.faults, 0);
+	rig_close(&r);
+}
+
 /* Code for which the cache is too small at first, run again and again: in the end all of it is there. With a bound
  * of its own the cache stays as it is. */
 static void growth(void **state)
@@ -760,6 +798,7 @@ int main(void)
 		cmocka_unit_test(mirrors),
 		cmocka_unit_test(memos),
 		cmocka_unit_test(many_memos),
+		cmocka_unit_test(empty_memos),
 		cmocka_unit_test(growth),
 		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
