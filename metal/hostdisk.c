@@ -204,7 +204,7 @@ void hostdisk_end(struct hostdisk *d, unsigned tag, int err)
 {
 	struct hostdisk_flight *f;
 
-	if (tag >= d->tags || !(d->busy & BIT(tag)))
+	if (tag >= MIN(d->tags, (unsigned)ARRAY_SIZE(d->flight)) || !(d->busy & BIT(tag)))
 		return; /* the device says it twice, or of nothing that it was given */
 	f = &d->flight[tag];
 	d->busy &= ~BIT(tag);

@@ -116,8 +116,7 @@ static unsigned part(const struct fair *f, const struct fair_task *t)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f->n_cpus; i++)
-		n += t->allowed >> i & 1;
-
+		n += (unsigned)(t->allowed >> i & 1);
 	return n ? ONE / n : 0;
 }
 
