@@ -70,13 +70,13 @@ with vt.Workdir() as work:
         ask("arp -s 10.9.0.99 02:00:00:00:00:99; for i in 1 2 3 4; do ping -s 60000 -i 0.001 10.9.0.99 >/dev/null & done; true")
         to(None)
         vm.send("net\n")
-        before = int(vm.expect(r"mallory +lan +\S+ +(\d+)", 30)[1])
+        before = int(vm.expect(r"mallory +lan +\S+ +(\d+)\s", 30)[1])
         to("alpha")
         begun = time.monotonic()
         vt.check(fetch(600), "a VM that floods the network does not stop them")
         to(None)
         vm.send("net\n")
-        sent = int(vm.expect(r"mallory +lan +\S+ +(\d+)", 30)[1]) - before
+        sent = int(vm.expect(r"mallory +lan +\S+ +(\d+)\s", 30)[1]) - before
         vt.check(sent > 2000, f"which had {sent} frames in the {time.monotonic() - begun:.0f} s of the copy")
         to("alpha")
         ask("(wget -q -O - http://10.9.0.2/file | md5sum >/tmp/sum; echo done >>/tmp/sum) 2>/dev/null & true")

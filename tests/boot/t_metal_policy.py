@@ -81,7 +81,7 @@ with vt.Workdir() as work:
         vm.expect(r"alpha: its rules deny it", 30)
         print("ok: an operator does not kill what rules protect")
         vm.send("pause alpha\nresume alpha\npolicy\n")
-        m = vm.expect(r"alpha +5 rules: denied (\d+), redirected (\d+)", 30)
+        m = vm.expect(r"alpha +5 rules: denied (\d+), redirected (\d+);", 30)
         vt.check(int(m[1]) > 2 and int(m[2]) > 0, f"policy counts: {m[0].decode()}")
         vm.expect(r"bravo +no rules", 30)
         vm.send("history alpha\n")

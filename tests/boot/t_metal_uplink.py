@@ -54,7 +54,7 @@ with vt.Workdir() as work:
             print("ok: the other network has no way out")
             vm.position = len(vm.output)
             vm.send("net\n")
-            m = vm.expect(r"\(uplink\) +lan +\S+ +(\d+) +(\d+) +(\d+)", 30)
+            m = vm.expect(r"\(uplink\) +lan +\S+ +(\d+) +(\d+) +(\d+)\s", 30)
             vt.check(int(m[1]) > 1000 and int(m[2]) > 20, f"frames in and out: {m[1].decode()}, {m[2].decode()}, lost {m[3].decode()}")
             vm.send("poweroff\n")
             vm.wait(60)
