@@ -77,7 +77,8 @@ with vt.Workdir() as work:
         to(None)
         vm.send("net\n")
         sent = int(vm.expect(r"mallory +lan +\S+ +(\d+)\s", 30)[1]) - before
-        vt.check(sent > 2000, f"which had {sent} frames in the {time.monotonic() - begun:.0f} s of the copy")
+        lasted = time.monotonic() - begun
+        vt.check(sent > 100 * lasted, f"which had {sent} frames in the {lasted:.1f} s of the copy")
         to("alpha")
         ask("(wget -q -O - http://10.9.0.2/file | md5sum >/tmp/sum; echo done >>/tmp/sum) 2>/dev/null & true")
         to(None)
