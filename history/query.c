@@ -53,14 +53,6 @@ static bool parse_prefix(const char *s, struct frame_addr *net, unsigned *bits)
 	return given <= max;
 }
 
-static bool in_net(const struct frame_addr *a, const struct frame_addr *net, unsigned bits)
-{
-	unsigned rest = bits % 8;
-
-	return !memcmp(a->b, net->b, bits / 8) &&
-	       (!rest || (a->b[bits / 8] ^ net->b[bits / 8]) >> (8 - rest) == 0);
-}
-
 /* The next thing in the text that may be an address; *n: its length, without a port behind it. */
 static const char *next_word(const char *text, size_t *n)
 {
@@ -84,7 +76,7 @@ static bool text_in_net(const char *text, const struct frame_addr *net, unsigned
 	bool v4;
 
 	while ((text = next_word(text, &n))) {
-		if (parse_addr(text, n, &a, &v4) && in_net(&a, net, bits))
+		if (parse_addr(text, n, &a, &v4) && frame_addr_in(&a, net, bits))
 			return true;
 		text += n;
 	}

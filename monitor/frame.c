@@ -165,6 +165,15 @@ void frame_addr_format(const struct frame_addr *a, char text[FRAME_ADDR_TEXT])
 			   be16(b + 14));
 }
 
+bool frame_addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix)
+{
+	unsigned bytes = prefix / 8, bits = prefix % 8;
+
+	if (memcmp(a->b, net->b, bytes))
+		return false;
+	return !bits || !((a->b[bytes] ^ net->b[bytes]) >> (8 - bits));
+}
+
 const char *frame_proto_name(uint8_t proto)
 {
 	switch (proto) {

@@ -40,6 +40,8 @@ int frame_dns(const uint8_t *msg, size_t len, char *name, uint16_t *type, bool *
 #define FRAME_ADDR_TEXT 48
 /* "10.0.2.15", "fe80:0:0:0:1:2:3:4" */
 void frame_addr_format(const struct frame_addr *a, char text[FRAME_ADDR_TEXT]);
+/* Are the first prefix bits of both the same? */
+bool frame_addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix);
 const char *frame_proto_name(uint8_t proto); /* "tcp" … or "ip" */
 
 #endif

@@ -255,15 +255,6 @@ static void learn(struct policy *p, const char *name, const struct frame_addr *a
 
 /* ---- net ------------------------------------------------------------------------------------------- */
 
-static bool addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix)
-{
-	unsigned bytes = prefix / 8, bits = prefix % 8;
-
-	if (memcmp(a->b, net->b, bytes))
-		return false;
-	return !bits || !((a->b[bytes] ^ net->b[bytes]) >> (8 - bits));
-}
-
 /* Index + 1 of the first rule, or 0. Lock held. */
 static uint32_t match_flow(const struct policy *p, const struct policy_flow *f)
 {
@@ -280,7 +271,7 @@ static uint32_t match_flow(const struct policy *p, const struct policy_flow *f)
 			continue;
 		if (r->dir && (r->dir == DIR_OUT) != f->outward)
 			continue;
-		if (r->has_net && !addr_in(&f->remote, &r->net, r->prefix))
+		if (r->has_net && !frame_addr_in(&f->remote, &r->net, r->prefix))
 			continue;
 		if (r->has_name && !(f->name && name_matches(r->name, f->name)) &&
 		    !is_learnt(p, i, &f->remote))
