@@ -386,8 +386,8 @@ static void viewer_thread(void *arg)
 	if (buttons_of(w->mask))
 		point(w, w->x, w->y, 0, 0);
 	plat_pages_discard(w->pixels, PIXEL_BYTES);
-	shutdown(w->hang_up,
-		 SHUT_RDWR); /* as long as there is a copy, closing tells the client nothing */
+	/* As long as there is a copy, closing tells the client nothing. */
+	shutdown(w->hang_up, SHUT_RDWR);
 	atomic_store(&w->ended, true);
 }
 

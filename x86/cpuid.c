@@ -90,12 +90,13 @@ static const struct {
 	const feature_id *f;
 	unsigned n;
 	uint8_t level;
+	bool avx512; /* models of the host's may leave it out */
 } sets[] = {
 	{base_set, ARRAY_SIZE(base_set), 1},
 	{v2_set, ARRAY_SIZE(v2_set), 2},
 	{v3_set, ARRAY_SIZE(v3_set), 3},
-	{v4_set, ARRAY_SIZE(v4_set), 4},
-	{avx512_set, ARRAY_SIZE(avx512_set), LEVEL_HOST},
+	{v4_set, ARRAY_SIZE(v4_set), 4, true},
+	{avx512_set, ARRAY_SIZE(avx512_set), LEVEL_HOST, true},
 	{host_set, ARRAY_SIZE(host_set), LEVEL_HOST},
 };
 
@@ -170,10 +171,9 @@ static void host_layout(struct host *h)
 
 static void clear_avx512(struct host *h)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(v4_set); i++)
-		clear_bit(h->feat, v4_set[i]);
-	for (unsigned i = 0; i < ARRAY_SIZE(avx512_set); i++)
-		clear_bit(h->feat, avx512_set[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++)
+		for (unsigned j = 0; sets[i].avx512 && j < sets[i].n; j++)
+			clear_bit(h->feat, sets[i].f[j]);
 }
 
 static void host_probe(struct host *h)
@@ -226,8 +226,7 @@ static void host_probe(struct host *h)
 
 static bool has_set(const struct x86_model *m, unsigned i)
 {
-	return sets[i].level <= m->level && ((sets[i].f != v4_set && sets[i].f != avx512_set) ||
-					     m->level < LEVEL_HOST || m->avx512);
+	return sets[i].level <= m->level && (!sets[i].avx512 || m->level < LEVEL_HOST || m->avx512);
 }
 
 static void model_features(const struct x86_model *m, const struct host *h, uint64_t *set)
