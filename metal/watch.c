@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "metal/console.h"
 #include "metal/network.h"
+#include "monitor/frame.h"
 #include "monitor/policy.h"
 #include "monitor/policy_image.h"
 #include "monitor/recent.h"
@@ -53,29 +54,11 @@ static enum mon_verdict ask(struct monitor *mon, struct mon_event *ev)
 	return policy_decide(((struct watch *)mon->priv)->rules, ev);
 }
 
-static uint64_t mac_at(const uint8_t *p)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < 6; i++)
-		v = v << 8 | p[i];
-	return v;
-}
-
 /* The switch's question: may this frame leave the VM, or come to it? */
 static bool frame_passes(void *arg, bool out, const uint8_t *frame, size_t len)
 {
 	struct watch *w = arg;
-	struct mon_event ev = {
-		.cls = MON_NET,
-		.op = out ? NET_SEND : NET_RECEIVE,
-		.size = (uint16_t)MIN(len, (size_t)UINT16_MAX),
-		.vcpu = -1,
-		.addr = mac_at(frame),
-		.value = mac_at(frame + 6) | (uint64_t)(frame[12] << 8 | frame[13]) << 48,
-		.data = frame,
-		.len = (uint32_t)len,
-	};
+	struct mon_event ev = frame_event(out ? NET_SEND : NET_RECEIVE, 0, frame, len, len);
 
 	if (policy_decide(w->rules, &ev) == MON_PROVIDE && !ev.flags)
 		return true;

@@ -165,6 +165,31 @@ void frame_addr_format(const struct frame_addr *a, char text[FRAME_ADDR_TEXT])
 			   be16(b + 14));
 }
 
+static uint64_t mac_word(const uint8_t *mac)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < 6; i++)
+		v = v << 8 | mac[i];
+	return v;
+}
+
+struct mon_event frame_event(uint8_t op, unsigned unit, const uint8_t *frame, size_t have,
+			     size_t len)
+{
+	return (struct mon_event){
+		.cls = MON_NET,
+		.op = op,
+		.unit = (uint8_t)unit,
+		.size = (uint16_t)MIN(len, (size_t)UINT16_MAX),
+		.vcpu = -1,
+		.addr = mac_word(frame),
+		.value = mac_word(frame + 6) | (uint64_t)(frame[12] << 8 | frame[13]) << 48,
+		.data = frame,
+		.len = (uint32_t)have,
+	};
+}
+
 bool frame_addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix)
 {
 	unsigned bytes = prefix / 8, bits = prefix % 8;

@@ -30,31 +30,11 @@ struct watch_net {
 	uint8_t arrived[NET_FRAME_MAX]; /* by the loop's thread: likewise */
 };
 
-static uint64_t mac_word(const uint8_t *mac)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < 6; i++)
-		v = v << 8 | mac[i];
-	return v;
-}
-
-/* addr destination, value source and type << 48. have: bytes of frame that are there, at least
- * FRAME_MIN; len: of all. */
+/* have: bytes of frame that are there, at least FRAME_MIN; len: of all. */
 static enum mon_verdict judge(struct watch_net *w, uint8_t op, const uint8_t *frame, size_t have,
 			      size_t len, struct mon_target *to)
 {
-	struct mon_event ev = {
-		.cls = MON_NET,
-		.op = op,
-		.unit = w->unit,
-		.size = (uint16_t)MIN(len, (size_t)UINT16_MAX),
-		.vcpu = -1,
-		.addr = mac_word(frame),
-		.value = mac_word(frame + 6) | (uint64_t)(frame[12] << 8 | frame[13]) << 48,
-		.data = frame,
-		.len = (uint32_t)have,
-	};
+	struct mon_event ev = frame_event(op, w->unit, frame, have, len);
 	enum mon_verdict v = mon_ask(w->mon, &ev);
 
 	if (v == MON_REDIRECT && ev.target)
