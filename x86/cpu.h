@@ -240,6 +240,8 @@ static inline bool is_canonical(const struct cpu *cpu, uint64_t va)
 int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct cpu_xlate *out);
 /* Without faults and without setting A/D, for debuggers; ERR_NOENT where nothing is mapped. */
 int cpu_walk_probe(struct cpu *cpu, gva_t gva, struct cpu_xlate *out);
+/* Would cpu_walk() succeed? */
+bool cpu_walk_may(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user);
 
 /* Components of s.xsave that are in their initial state are written out, for readers of its bytes. */
 void cpu_fpu_flatten(struct cpu *cpu);

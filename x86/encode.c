@@ -318,8 +318,10 @@ static void enc_init(struct enc *e, const struct insn *in, const struct insn_sub
 	e->vvvv = in->enc == ENC_EVEX ? 0 : in->vvvv & (in->mode == 8 ? 15 : 7);
 	e->scale = in->disp_scale;
 	/* Outside of 64-bit mode VEX.W still selects rows, but not the size of general registers */
-	e->w = in->enc == ENC_LEGACY ? in->rex & 8
-				     : in->vex_w && (in->mode == 8 || !by_rex_w(e->row));
+	e->w = in->enc == ENC_LEGACY
+		       ? in->rex & 8
+		       : in->vex_w && (in->mode == 8 || !by_rex_w(e->row) ||
+				       (in->opnd[0].kind == OP_GPR && in->opnd[0].size == 8));
 	e->high8 = e->low8 = false;
 	e->disp = subst->disp;
 	e->n_imm = MIN(in->imm_bytes, 8);

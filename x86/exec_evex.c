@@ -41,6 +41,19 @@ uint64_t evex_elements(struct cpu *cpu, const struct insn *in, const struct insn
 	return some;
 }
 
+void touch_masked(struct cpu *cpu, const struct insn *in, unsigned size, enum cpu_access acc)
+{
+	struct cpu_exc exc = cpu->exc;
+	gva_t gva;
+
+	if (!insn_touches_all(in, cpu->i.amd))
+		return;
+	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, acc, &gva))
+		cpu->exc = exc;
+	else
+		lin_touch(cpu, gva, size, acc, at_user(cpu));
+}
+
 int evex_run_masked(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m,
 		    uint64_t elements)
 {
@@ -55,6 +68,7 @@ int evex_run_masked(struct cpu *cpu, const struct insn *in, const struct insn_op
 	    (cpu_linear(cpu, in->mem.seg, ea, m->size, ACCESS_WRITE, &gva) ||
 	     lin_probe_write(cpu, gva, m->size, at_user(cpu))))
 		return CPU_FAULT;
+	touch_masked(cpu, in, m->size, write ? ACCESS_WRITE : ACCESS_READ);
 	/* all that are written must be writable before one is */
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t at = (ea + i * size) & limit;
@@ -97,8 +111,8 @@ EXEC(evex_vsib)
 			return CPU_FAULT;
 		if (!scatter) {
 			vec_put(cpu, reg, i, elem, v);
-			/* Intel: what is beyond the vector length is gone with the first */
-			for (unsigned k = 4u << in->vex_l; k < 16 && !cpu->i.amd; k++)
+			/* what is beyond the vector length is gone with the first */
+			for (unsigned k = 4u << in->vex_l; k < 16; k++)
 				vec_put(cpu, reg, k, 4, 0);
 		}
 		fx_put64(cpu, k, fx64(cpu, k) & ~BIT64(i));

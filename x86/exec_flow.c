@@ -91,15 +91,18 @@ EXEC(loop)
 
 static int call(struct cpu *cpu, const struct insn *in, uint64_t rip)
 {
-	/* Intel has written the return address when it sees that the target is not canonical. */
-	bool late = in->mode == 8 && !cpu->i.amd;
+	bool nowhere = in->mode == 8 && !is_canonical(cpu, rip);
 	struct stack st;
 
-	if (!late && check_rip(cpu, rip))
+	if (in->mode != 8 && check_rip(cpu, rip))
 		return CPU_FAULT;
 	stack_here(cpu, &st);
-	if (stack_push(cpu, &st, in->op_size, cpu->i.next_rip) || (late && check_rip(cpu, rip)))
+	/* The stack's faults come first. Then Intel has written the return address. */
+	if (nowhere && cpu->i.amd ? stack_probe(cpu, &st, in->op_size)
+				  : stack_push(cpu, &st, in->op_size, cpu->i.next_rip))
 		return CPU_FAULT;
+	if (nowhere)
+		return raise_gp0(cpu);
 	stack_commit(cpu, &st);
 	cpu->i.next_rip = rip;
 	return EXEC_OK;

@@ -49,6 +49,16 @@ int stack_push(struct cpu *cpu, struct stack *st, unsigned size, uint64_t v)
 	return 0;
 }
 
+int stack_probe(struct cpu *cpu, const struct stack *st, unsigned size)
+{
+	gva_t gva;
+
+	if (stack_linear(cpu, st, (st->sp - size) & st->mask, size, ACCESS_WRITE, &gva) ||
+	    (st->user && align_check(cpu, gva, size)))
+		return CPU_FAULT;
+	return lin_probe_write(cpu, gva, size, st->user);
+}
+
 int stack_pop(struct cpu *cpu, struct stack *st, unsigned size, uint64_t *v)
 {
 	uint64_t sp = st->sp & st->mask;

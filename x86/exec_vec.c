@@ -58,6 +58,7 @@ static int mask_load(struct cpu *cpu, const struct insn *in, unsigned size)
 	unsigned dst = in->opnd[0].reg, mask = in->opnd[1].reg, n = in->opnd[0].size / size;
 	uint64_t ea = cpu_ea(cpu, in), v[8] = {0};
 
+	touch_masked(cpu, in, n * size, ACCESS_READ);
 	for (unsigned i = 0; i < n; i++)
 		if (vec_get(cpu, mask, i, size) >> (size * 8 - 1) &&
 		    seg_read(cpu, in->mem.seg, element_ea(in, ea, i, size), size, &v[i]))
@@ -115,16 +116,10 @@ EXEC(maskmov)
 		fpu_sync(cpu, XCR0_SSE);
 	s = mmx ? cpu->s.xsave.bytes + FX_ST + src * 16 : vec(cpu, src, 0);
 	m = mmx ? cpu->s.xsave.bytes + FX_ST + mask * 16 : vec(cpu, mask, 0);
-	/* AMD: the segment's type counts whatever the mask says. Intel: all of it must be writable. */
-	if (cpu_linear(cpu, in->mem.seg, ea, cpu->i.amd ? 1 : n, ACCESS_WRITE, &gva))
+	/* All of it must be writable, whatever the mask says. */
+	if (cpu_linear(cpu, in->mem.seg, ea, n, ACCESS_WRITE, &gva) ||
+	    lin_probe_write(cpu, gva, n, at_user(cpu)))
 		return CPU_FAULT;
-	if (!cpu->i.amd && lin_probe_write(cpu, gva, n, at_user(cpu)))
-		return CPU_FAULT;
-	for (unsigned i = 0; i < n; i++)
-		if (m[i] & 0x80 && (cpu_linear(cpu, in->mem.seg, element_ea(in, ea, i, 1), 1,
-					       ACCESS_WRITE, &gva) ||
-				    lin_probe_write(cpu, gva, 1, at_user(cpu))))
-			return CPU_FAULT;
 	for (unsigned i = 0; i < n; i++)
 		if (m[i] & 0x80 && seg_write(cpu, in->mem.seg, element_ea(in, ea, i, 1), 1, s[i]))
 			return CPU_FAULT;

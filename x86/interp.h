@@ -77,6 +77,8 @@ static inline int64_t sign_extend(uint64_t v, unsigned size)
 void insn_settle(struct insn *in, bool amd);
 /* Must its memory operand be aligned to its size, else #GP(0)? */
 bool insn_aligns(const struct insn *in, bool amd);
+/* Of a memory operand under a mask: are A and D set as if no element were left out? */
+bool insn_touches_all(const struct insn *in, bool amd);
 /* What registers that hold linear addresses take, whatever CR4.LA57 says now: bases of segments and
  * tables, MSRs, and what INVLPG and INVPCID invalidate. */
 static inline bool is_loadable(const struct cpu *cpu, uint64_t va)
@@ -178,6 +180,8 @@ int lin_read(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t *v);
 int lin_write(struct cpu *cpu, gva_t gva, unsigned size, bool user, uint64_t v);
 /* Write permission for all of it, at most two pages. */
 int lin_probe_write(struct cpu *cpu, gva_t gva, size_t size, bool user);
+/* A, and of writes D, of the one or two pages, if all of it may be accessed; else nothing. */
+void lin_touch(struct cpu *cpu, gva_t gva, size_t size, enum cpu_access acc, bool user);
 /* The processor's own accesses to descriptor tables and task state. */
 int sys_read(struct cpu *cpu, gva_t gva, unsigned size, uint64_t *v);
 int sys_write(struct cpu *cpu, gva_t gva, unsigned size, uint64_t v);
@@ -213,6 +217,7 @@ struct stack {
 };
 void stack_here(const struct cpu *cpu, struct stack *st);
 int stack_push(struct cpu *cpu, struct stack *st, unsigned size, uint64_t v);
+int stack_probe(struct cpu *cpu, const struct stack *st, unsigned size); /* would a push fault? */
 int stack_pop(struct cpu *cpu, struct stack *st, unsigned size, uint64_t *v);
 void stack_commit(struct cpu *cpu, const struct stack *st); /* SP, ESP or RSP by width */
 
@@ -318,6 +323,8 @@ unsigned xsave_size(const struct cpu *cpu, uint64_t comp, bool compact);
 /* Element i of size bytes, at most 8 */
 uint64_t vec_get(struct cpu *cpu, unsigned reg, unsigned i, unsigned size);
 void vec_put(struct cpu *cpu, unsigned reg, unsigned i, unsigned size, uint64_t v);
+/* A and D that a memory operand of size bytes gets whatever its mask says */
+void touch_masked(struct cpu *cpu, const struct insn *in, unsigned size, enum cpu_access acc);
 /* Which elements of its memory operand an EVEX instruction with an opmask and AT_EL* accesses */
 uint64_t evex_elements(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m);
 /* Does it with these elements alone. */

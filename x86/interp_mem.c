@@ -203,6 +203,18 @@ int lin_probe_write(struct cpu *cpu, gva_t gva, size_t size, bool user)
 	return r;
 }
 
+void lin_touch(struct cpu *cpu, gva_t gva, size_t size, enum cpu_access acc, bool user)
+{
+	gva_t end = crosses(gva, size) ? next_page(cpu, gva) : gva;
+	struct cpu_exc exc = cpu->exc;
+	struct cpu_xlate x;
+
+	if (!cpu_walk_may(cpu, gva, acc, user) || !cpu_walk_may(cpu, end, acc, user))
+		return;
+	if (lin_xlate(cpu, gva, acc, user, &x) || lin_xlate(cpu, end, acc, user, &x))
+		cpu->exc = exc; /* another processor has changed the tables since */
+}
+
 int sys_read(struct cpu *cpu, gva_t gva, unsigned size, uint64_t *v)
 {
 	int r;

@@ -25,10 +25,27 @@ bool insn_aligns(const struct insn *in, bool amd)
 	return in->row->attr & AT_ALIGN || (in->row->feature == X_FEAT_SHA && !amd);
 }
 
+/* AMD looks the whole operand up first, and goes by elements where that faults; but stores of compress and of
+ * VMASKMOV (Zen 4). */
+bool insn_touches_all(const struct insn *in, bool amd)
+{
+	return amd &&
+	       !(in->opnd[0].kind == OP_MEM && (in->row->attr & AT_DENSE || in->enc != ENC_EVEX));
+}
+
+/* KMOVQ from an opmask register outside of 64-bit mode: AMD moves all bits. */
+static void widen_kmov(struct insn *in)
+{
+	if (in->mnem == I_KMOVD && in->opcode == 0x93 && in->vex_w)
+		in->opnd[0].size = 8;
+}
+
 void insn_settle(struct insn *in, bool amd)
 {
-	if (amd)
+	if (amd) {
+		widen_kmov(in);
 		return;
+	}
 	if (in->mnem == I_MOVSXD && in->op_size == 2)
 		in->opnd[1].size = 2;
 	else if (in->mnem == I_XCHG && in->rep == 0xf3 && in->opcode == 0x90 && in->map == 0)

@@ -289,6 +289,22 @@ int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct 
 	return 0;
 }
 
+bool cpu_walk_may(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user)
+{
+	struct walk w = {.gva = gva, .acc = acc, .user = user};
+	struct cpu_xlate x;
+
+	if (!(cpu->s.cr0 & CR0_PG))
+		return true;
+	if (!is_long(cpu))
+		w.gva &= 0xffffffff;
+	else if (!is_canonical(cpu, gva))
+		return false;
+	w.implicit = !user && (cpu->i.implicit || at_user(cpu));
+	walk_mode(cpu, &w);
+	return !descend(cpu, &w, &x, true) && !denied(cpu, &w, &x);
+}
+
 int cpu_walk_probe(struct cpu *cpu, gva_t gva, struct cpu_xlate *out)
 {
 	struct walk w = {.gva = gva};

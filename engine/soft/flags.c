@@ -169,7 +169,7 @@ void flags_find_dead(struct tr *t)
 		else
 			live = ((live | live_at_target(t, i)) & ~flags_written(t, in)) |
 			       (in->row->fl_read & FL_ARITH);
-		t->flags_dead[i] = !live;
+		t->flags_dead[i] = !live && !t->sv->cfg.live_flags;
 	}
 }
 

@@ -120,14 +120,14 @@ static bool refill(struct soft_vcpu *v, uint64_t ea, uint32_t size, bool write, 
 	return soft_tlb_fill(v, ea, write);
 }
 
-/* Is this an instruction whose opmask chooses nothing of its operand? Then no page is accessed, which A and D
- * would show. */
-static bool chooses_nothing(struct soft_vcpu *v, const struct soft_block *b, uint32_t site)
+/* Is this an instruction whose opmask chooses nothing of its operand, so that no page is accessed? A and D
+ * would show it. */
+static bool accesses_nothing(struct soft_vcpu *v, const struct soft_block *b, uint32_t site)
 {
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
 	const struct insn *in = decoded(v, b, site, s->guest);
 
-	if (!in || !insn_masks_memory(in))
+	if (!in || !insn_masks_memory(in) || insn_touches_all(in, v->cpu.i.amd))
 		return false;
 	soft_fpu_park(v);
 	return !evex_elements(&v->cpu, in, insn_mem_opnd(in));
@@ -144,7 +144,7 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 		v->store_off = ea & PAGE_MASK;
 		v->store_size = MAX(size, 8u);
 	}
-	if (!(unlikely(b->masked) && chooses_nothing(v, b, site)) &&
+	if (!(unlikely(b->masked) && accesses_nothing(v, b, site)) &&
 	    refill(v, ea, size, site & SITE_WRITE, site == v->last_retry && ea == v->last_ea) &&
 	    !b->dead) {
 		soft_fpu_load(v);

@@ -32,6 +32,7 @@ struct soft_config {
 	bool no_ahead;   /* see ahead.c */
 	bool no_memos;   /* see memo.c */
 	bool no_loops;   /* see loop.c */
+	bool live_flags; /* all are taken to be read always: frames of faults and interrupts have them right */
 	uint32_t
 		memo_runs; /* of a memo's stub until it asks for more than a page; 0: the default. For tests */
 	bool interp;     /* never translate */

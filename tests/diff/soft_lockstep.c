@@ -6,9 +6,10 @@
  * the manual leaves undefined, and flags in exception frames, which the translator may have given up
  * because they were dead, are left out. Prints the seed and, on failure, the program.
  *
- *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot]]]]]
+ *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot [live]]]]]]
  *
- * hot: user code is translated for its address, and memos get more than a page after so many stubs. */
+ * hot: user code is translated for its address, and memos get more than a page after so many stubs. live: no flags are
+ * given up, and those in frames are compared. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -455,12 +456,13 @@ static int compare_memory(const struct rig *a, const struct rig *b, bool fault, 
 	return 0;
 }
 
-static int compare(const struct rig *a, const struct rig *b, const struct prog *p, bool all)
+static int compare(const struct rig *a, const struct rig *b, const struct prog *p, bool all,
+		   bool frames)
 {
 	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 	bool fault = a->s->rip != p->start + p->len && a->s->rip != RIG_HANDLER + VEC_BP * 16 + 1;
-	uint64_t mask = fault ? ~(uint64_t)FL_ARITH : ~(uint64_t)0;
+	uint64_t mask = fault && !frames ? ~(uint64_t)FL_ARITH : ~(uint64_t)0;
 	int bad = 0;
 
 	for (unsigned i = 0; i < 16; i++)
@@ -477,7 +479,7 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 			       b->s->xsave.bytes[i]);
 			bad = 1;
 		}
-	if (fault) { /* flags in the frame */
+	if (fault && !frames) { /* flags in the frame */
 		memset(a->ram + RIG_IST - 24, 0, 2);
 		memset(b->ram + RIG_IST - 24, 0, 2);
 	}
@@ -492,7 +494,8 @@ int main(int argc, char **argv)
 				   .flush_every =
 					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
 				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
-				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0};
+				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0,
+				   .live_flags = argc > 6};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;
@@ -525,7 +528,7 @@ int main(int argc, char **argv)
 				resync(&a, &b);
 				continue;
 			}
-			if (differs || compare(&a, &b, &p, i % ALL_EVERY == 0)) {
+			if (differs || compare(&a, &b, &p, i % ALL_EVERY == 0, soft.live_flags)) {
 				printf("seed %llu, run %u, undefined flags %x\n",
 				       (unsigned long long)prog_seed, again, undefined_flags(&p));
 				show(&p);

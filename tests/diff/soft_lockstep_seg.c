@@ -5,7 +5,7 @@
  * Everything is in the first MiB, so that all modes reach it. Offsets in registers lead near the ends
  * of their segments now and then.
  *
- *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot]]]]]
+ *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot [live]]]]]]
  *
  * hot: user code is translated for its address, and memos get more than a page after so many stubs. */
 #include "base/str.h"
@@ -421,11 +421,12 @@ static gpa_t frame_flags(const struct rig *r, const struct prog *p)
 }
 
 /* down: it ended in a shutdown, maybe in the middle of a REP, whose pieces differ: RF says so. */
-static int compare(const struct rig *a, const struct rig *b, const struct prog *p, bool down)
+static int compare(const struct rig *a, const struct rig *b, const struct prog *p, bool down,
+		   bool frames)
 {
 	bool fault = a->s->rip != p->start - p->cs_base + p->len &&
 		     (a->s->rip & 0xfff) != VEC_BP * 16 + 1;
-	uint64_t mask = ~(uint64_t)((fault ? FL_ARITH : 0) | (down ? FL_RF : 0));
+	uint64_t mask = ~(uint64_t)((fault && !frames ? FL_ARITH : 0) | (down ? FL_RF : 0));
 	int bad = 0;
 
 	for (unsigned i = 0; i < 16; i++) {
@@ -441,7 +442,7 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 	for (unsigned i = 32; i < 512; i++)
 		if (a->s->xsave.bytes[i] != b->s->xsave.bytes[i] && !bad)
 			bad |= differ("xsave", a->s->xsave.bytes[i], b->s->xsave.bytes[i]);
-	if (fault) {
+	if (fault && !frames) {
 		memset(a->ram + frame_flags(a, p), 0, 2);
 		memset(b->ram + frame_flags(a, p), 0, 2);
 	}
@@ -467,7 +468,8 @@ int main(int argc, char **argv)
 				   .flush_every =
 					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
 				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
-				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0};
+				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0,
+				   .live_flags = argc > 6};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;
@@ -499,7 +501,7 @@ int main(int argc, char **argv)
 			memset(b.ram, 0, RIG_RAM);
 			a.vm->engine->memory_changed(a.vm, 0, RIG_RAM);
 			spoilt++;
-		} else if (differs || compare(&a, &b, &p, end == EXIT_SHUTDOWN)) {
+		} else if (differs || compare(&a, &b, &p, end == EXIT_SHUTDOWN, soft.live_flags)) {
 			load_state(&b, &p, state_seed);
 			printf("seed %llu, run %u\n", (unsigned long long)prog_seed, i % 2);
 			show(&p, b.s);

@@ -321,6 +321,25 @@ static void amd_long3(void)
 	syscalls();
 }
 
+static void call_astray(void)
+{
+	long3();
+	s->gpr[RAX] = s->gpr[RSP] = FAR16 << 1;
+}
+
+static void call_absent(void)
+{
+	long3();
+	s->gpr[RAX] = FAR16;
+	s->gpr[RSP] = FAR16 >> 1;
+}
+
+static void amd_call_astray(void)
+{
+	call_astray();
+	r->cpu.i.amd = true;
+}
+
 static void amd_long0(void)
 {
 	long0();
@@ -608,6 +627,9 @@ static const struct row {
 	{"PUSH with a null SS", null_ss, {0x50}, VEC_SS, 0},
 	{"MOV [EBP] with a null SS", null_ss, {0x89, 0x45, 0}, VEC_SS, 0},
 	{"SYSRET, RCX not canonical", sysret_far, {0x48, 0x0f, 0x07}, VEC_GP, 0},
+	{"CALL, neither target nor stack canonical", call_astray, {0xff, 0xd0}, VEC_SS, 0},
+	{"CALL, neither target nor stack canonical, AMD", amd_call_astray, {0xff, 0xd0}, VEC_SS, 0},
+	{"CALL to what is not canonical, on an absent stack", call_absent, {0xff, 0xd0}, VEC_PF, 6},
 	{"SYSEXIT, not canonical", sysexit_far, {0x48, 0x0f, 0x35}, VEC_GP, 0},
 	{"SYSRET in ring 3 without SCE", sce_off, {0x48, 0x0f, 0x07}, VEC_UD, ANY},
 	{"SYSRET in ring 3 of compatibility mode", compat3, {0x0f, 0x07}, VEC_UD, ANY},

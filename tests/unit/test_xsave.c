@@ -324,6 +324,15 @@ static void interp_load(const struct area *regs)
 		put64(s->xsave.bytes, 0x37f);
 }
 
+/* MXCSR_MASK.MM is of MISALIGNSSE, which no model has. */
+static void without_mm(struct area *a)
+{
+	static const uint8_t with[] = {0xff, 0xff, 2, 0};
+
+	if (!memcmp(a->b + FX_MASK, with, sizeof(with)))
+		a->b[FX_MASK + 2] = 0;
+}
+
 static void same(const struct op *op, unsigned round, const char *what, const struct area *host,
 		 const uint8_t *guest, uint64_t mask)
 {
@@ -352,6 +361,8 @@ static void ask_host(const struct op *op, const struct area *regs, struct area *
 	} while ((memcmp(&last, a, sizeof(last)) ||
 		  memcmp(&last_after, after, sizeof(last_after))) &&
 		 ++tries < 100);
+	without_mm(a);
+	without_mm(after);
 }
 
 /* The mask: any components, and now and then bits that XCR0 has not. A 64-bit PKRU would be the host's. */
