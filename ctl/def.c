@@ -539,7 +539,7 @@ static const struct opt run_opts[] = {
 	{"console", "SPEC", "a virtio console (hvc0) too, as --serial (none)", NULL, OPT_DEF,
 	 set_console},
 	{"display", "none|vga|vnc:…", "a screen, which needs the PC: vga for vigia screenshot only, "
-	 "vnc:ADDRESS[:PORT][,password=FILE] or vnc:unix:SOCKET[,password=FILE] for viewers too (none)",
+	 "vnc:ADDRESS[:PORT] or vnc:unix:SOCKET for viewers too, with [,password=FILE][,cert=FILE[,key=FILE]] (none)",
 	 NULL, OPT_DEF, set_display},
 	{"input", "ps2|usb|virtio", "the PC's keyboard and mouse; usb: a USB tablet too, virtio: a virtio "
 	 "keyboard and tablet, which a guest with drivers for them uses (ps2)", "ps2|usb|virtio", OPT_DEF,

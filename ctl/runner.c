@@ -854,8 +854,9 @@ static void say_screen(struct runner *r)
 		return;
 	}
 	snprintf(host, sizeof(host), "%.*s", (int)(port - at), at);
-	plat_log(LOG_INFO, "the screen: vncviewer %s:%s, or a browser's client at ws://%s", host,
-		 port, at);
+	plat_log(LOG_INFO, "the screen: vncviewer %s%s:%s, or a browser's client at %s://%s",
+		 vnc_has_tls(r->be.vnc) ? "-SecurityTypes=X509Vnc,X509None " : "", host, port,
+		 vnc_has_tls(r->be.vnc) ? "wss" : "ws", at);
 }
 
 static int start_and_run(struct runner *r, struct msg *msg)

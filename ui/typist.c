@@ -7,8 +7,17 @@
 #define STEP_NS   UINT64_C(4000000)   /* between events */
 #define LISTEN_NS UINT64_C(500000000) /* at most, for one event */
 
-static const enum input_kind kinds[] = {
-	[TYPE_KEY] = INPUT_KEYBOARD, [TYPE_MOVE] = INPUT_MOUSE, [TYPE_POINT] = INPUT_TABLET};
+/* Who is to have taken it. */
+static enum input_kind kind_of(struct typist *t, const struct typist_event *ev)
+{
+	static const enum input_kind kinds[] = {[TYPE_KEY] = INPUT_KEYBOARD,
+						[TYPE_MOVE] = INPUT_MOUSE,
+						[TYPE_POINT] = INPUT_TABLET};
+
+	if (ev->kind == TYPE_AIM)
+		return input_has(t->input, INPUT_TABLET) ? INPUT_TABLET : INPUT_MOUSE;
+	return kinds[ev->kind];
+}
 
 static void play(struct typist *t, const struct typist_event *ev)
 {
@@ -18,6 +27,10 @@ static void play(struct typist *t, const struct typist_event *ev)
 		break;
 	case TYPE_MOVE:
 		input_move(t->input, ev->a, ev->b, 0, ev->buttons);
+		break;
+	case TYPE_AIM:
+		if (!input_point(t->input, (unsigned)ev->a, (unsigned)ev->b, ev->dz, ev->buttons))
+			input_move(t->input, ev->dx, ev->dy, ev->dz, ev->buttons);
 		break;
 	default:
 		(void)input_point(t->input, (unsigned)ev->a, (unsigned)ev->b, 0, ev->buttons);
@@ -33,7 +46,7 @@ static void step(struct typist *t)
 	if (t->since == 0) {
 		play(t, ev);
 		t->since = now;
-	} else if (!input_busy(t->input, kinds[ev->kind]) || now - t->since > LISTEN_NS) {
+	} else if (!input_busy(t->input, kind_of(t, ev)) || now - t->since > LISTEN_NS) {
 		t->since = 0;
 		t->head = (t->head + 1) % TYPIST_MAX;
 		t->n--;
@@ -53,19 +66,60 @@ static void on_timer(void *arg)
 	plat_mutex_unlock(&t->lock);
 }
 
-int typist_add(struct typist *t, const struct typist_event *ev, unsigned n)
+/* Lock held. */
+static int add(struct typist *t, const struct typist_event *ev, unsigned n)
 {
-	int err = 0;
-
-	plat_mutex_lock(&t->lock);
 	if (n > TYPIST_MAX - t->n)
-		err = err_here(ERR_NOMEM);
-	for (unsigned i = 0; i < n && !err; i++)
+		return err_here(ERR_NOMEM);
+	for (unsigned i = 0; i < n; i++)
 		t->event[(t->head + t->n++) % TYPIST_MAX] = ev[i];
 	if (t->n && !t->armed) {
 		t->armed = true;
 		plat_timer_arm(&t->timer, plat_now());
 	}
+	return 0;
+}
+
+int typist_add(struct typist *t, const struct typist_event *ev, unsigned n)
+{
+	int err;
+
+	plat_mutex_lock(&t->lock);
+	err = add(t, ev, n);
+	plat_mutex_unlock(&t->lock);
+	return err;
+}
+
+/* Lock held: a movement that waits behind others, NULL. The one in front is being taken already. */
+static struct typist_event *last_aim(struct typist *t)
+{
+	struct typist_event *last = &t->event[(t->head + t->n - 1) % TYPIST_MAX];
+
+	return t->n > (t->since ? 1u : 0u) && last->kind == TYPE_AIM && !last->pressed ? last
+										       : NULL;
+}
+
+int typist_aim(struct typist *t, const struct typist_event *ev)
+{
+	struct typist_event *last, new = *ev;
+	int err = 0;
+
+	plat_mutex_lock(&t->lock);
+	last = last_aim(t);
+	new.pressed = ev->buttons != t->buttons;
+	if (!new.pressed && !t->n) {
+		play(t, &new);
+	} else if (!new.pressed && last) {
+		last->a = ev->a;
+		last->b = ev->b;
+		last->dx += ev->dx;
+		last->dy += ev->dy;
+		last->dz += ev->dz;
+	} else {
+		err = add(t, &new, 1);
+	}
+	if (!err)
+		t->buttons = ev->buttons;
 	plat_mutex_unlock(&t->lock);
 	return err;
 }

@@ -22,6 +22,45 @@
 #define PORT_LAST  5999u
 #define PORT_NONE  65536u /* not given: the first one that is free */
 
+/* What stands behind the address; NULL: not given */
+struct options {
+	const char *password, *cert, *key;
+};
+
+/* ---- options ---------------------------------------------------------------------------------------------- */
+
+/* "NAME=VALUE,NAME=VALUE", which is cut up. */
+static int split_options(char *list, struct options *o, char *errbuf, size_t size)
+{
+	const struct {
+		const char *name;
+		const char **value;
+	} known[] = {{"password=", &o->password}, {"cert=", &o->cert}, {"key=", &o->key}};
+
+	while (list) {
+		char *next = strchr(list, ',');
+		unsigned i = 0;
+
+		if (next)
+			*next++ = 0;
+		while (i < ARRAY_SIZE(known) &&
+		       strncmp(list, known[i].name, strlen(known[i].name)) != 0)
+			i++;
+		if (i == ARRAY_SIZE(known)) {
+			str_format(errbuf, size,
+				   "%s: there are password=FILE, cert=FILE and key=FILE", list);
+			return err_here(ERR_INVAL);
+		}
+		*known[i].value = list + strlen(known[i].name);
+		list = next;
+	}
+	if (o->key && !o->cert) {
+		str_format(errbuf, size, "key=%s: give its certificate, too, by cert=FILE", o->key);
+		return err_here(ERR_INVAL);
+	}
+	return 0;
+}
+
 /* ---- password ---------------------------------------------------------------------------------------- */
 
 static int read_password(struct vnc *v, const char *path, char *errbuf, size_t size)
@@ -46,6 +85,19 @@ static int read_password(struct vnc *v, const char *path, char *errbuf, size_t s
 	}
 	v->passwords[0] = v->password;
 	return 0;
+}
+
+static int take_options(struct vnc *v, char *list, char *errbuf, size_t size)
+{
+	struct options o = {0};
+	int err = split_options(list, &o, errbuf, size);
+
+	if (!err && o.password)
+		err = read_password(v, o.password, errbuf, size);
+	if (!err && o.cert)
+		err = vnc_tls_load(o.cert, o.key ? o.key : o.cert, o.password, &v->tls, errbuf,
+				   size);
+	return err;
 }
 
 /* ---- addresses ----------------------------------------------------------------------------------------- */
@@ -232,6 +284,11 @@ static void stop_listening(void *arg)
 	plat_fd_remove(&((struct vnc *)arg)->listener);
 }
 
+bool vnc_has_tls(const struct vnc *v)
+{
+	return v->tls;
+}
+
 void vnc_close(struct vnc *v)
 {
 	plat_loop_call(v->loop, stop_listening, v);
@@ -244,6 +301,7 @@ void vnc_close(struct vnc *v)
 		close(v->listen_fd);
 	if (v->path[0])
 		unlink(v->path); /* refused in the sandbox; the next one to listen there removes it */
+	vnc_tls_free(v->tls);
 	plat_free(v->lib);
 	plat_free(v);
 }
@@ -269,12 +327,7 @@ int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct 
 	comma = strchr(copy, ',');
 	if (comma) {
 		*comma++ = 0;
-		if (strncmp(comma, "password=", 9)) {
-			str_format(errbuf, size, "%s: there is password=FILE", comma);
-			err = err_here(ERR_INVAL);
-		} else {
-			err = read_password(v, comma + 9, errbuf, size);
-		}
+		err = take_options(v, comma, errbuf, size);
 	}
 	if (!err)
 		err = !strncmp(copy, "unix:", 5) ? listen_unix(v, copy + 5, errbuf, size)

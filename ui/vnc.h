@@ -11,7 +11,8 @@
 
 struct vnc;
 
-/* Listens on loop. spec: ADDRESS[:PORT][,password=FILE] or unix:PATH[,password=FILE]. Without a port the
+/* Listens on loop. spec: ADDRESS[:PORT] or unix:PATH, then options: ,password=FILE ,cert=FILE ,key=FILE. With a
+ * certificate viewers have to use TLS; its key is in the same file where none is given. Without a port the
  * first free one from 5900 on, port 0 any. name: of the VM, for the viewer's title. display and
  * typist stay until vnc_close(). On errors errbuf holds one line for people. */
 int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct display *display,
@@ -20,5 +21,7 @@ int vnc_open(struct plat_loop *loop, const char *spec, const char *name, struct 
 void vnc_close(struct vnc *v);
 /* Where it listens: "127.0.0.1:5900", "[::1]:5901", "unix:PATH". */
 const char *vnc_address(const struct vnc *v);
+/* Viewers have to use TLS. */
+bool vnc_has_tls(const struct vnc *v);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "plat/linux/loop_fd.h"
 #include "ui/vnc.h"
+#include "ui/vnc_tls.h"
 
 #define VNC_PASSWORD_MAX 8 /* the protocol's */
 
@@ -14,6 +15,7 @@ struct vnc_lib;
 struct vnc {
 	struct plat_loop *loop;
 	struct vnc_lib *lib;
+	struct vnc_tls *tls; /* NULL: in the clear */
 	struct display *display;
 	struct typist *typist;
 	char title[96], address[160], path[108], password[VNC_PASSWORD_MAX + 1];

@@ -24,8 +24,8 @@
 #include "ui/keys.h"
 #include "ui/vnc_impl.h"
 
-/* Beyond so many, nothing more is pressed; there is always room to let go all that viewers hold. */
-#define KEYS_WAITING (TYPIST_MAX - 2 * VNC_VIEWERS * KEY_COUNT)
+/* Beyond so many, nothing more is pressed; there is always room to let go all keys and buttons that viewers hold. */
+#define KEYS_WAITING (TYPIST_MAX - 2 * VNC_VIEWERS * (KEY_COUNT + 3))
 #define NS_PER_MS    UINT64_C(1000000)
 #define FRAME_NS     (16 * NS_PER_MS)   /* from one look to the next, while something moves */
 #define IDLE_NS      (100 * NS_PER_MS)  /* … and when nothing has for a while */
@@ -65,8 +65,9 @@ struct vnc_viewer {
 	struct vnc *v;
 	const struct vnc_lib *lib;
 	rfbScreenInfoPtr screen;
-	int fd;                 /* the library's, which closes it */
+	int fd;                 /* the client's, without TLS the library's, which closes it */
 	int hang_up;            /* a copy, to shut it down */
+	_Atomic int plain;      /* with TLS a copy of the library's; -1 */
 	struct plat_timer late; /* how long a client may take to say what it is */
 	_Atomic bool joined;
 	struct plat_thread *thread; /* NULL: nobody is there */
@@ -82,7 +83,8 @@ struct vnc_viewer {
 	char clip[CLIP_MAX];
 	size_t clip_len;
 	int x, y;
-	unsigned mask; /* buttons as the client says it */
+	unsigned mask;    /* buttons as the client says it */
+	unsigned buttons; /* as they were handed on */
 };
 
 /* ---- picture --------------------------------------------------------------------------------------------- */
@@ -269,14 +271,29 @@ static unsigned buttons_of(unsigned mask)
 	       (mask & 4 ? BUTTON_RIGHT : 0);
 }
 
-/* To where that is for a tablet; a mouse is moved as far. */
+/* To where that is for a tablet; a mouse is moved as far. Where too much waits, buttons are only let go. */
 static void point(struct vnc_viewer *w, int x, int y, int dz, unsigned buttons)
 {
+	struct typist *typist = w->v->typist;
 	int right = MAX((int)w->width - 1, 1), bottom = MAX((int)w->height - 1, 1);
+	struct typist_event ev = {.kind = TYPE_AIM,
+				  .a = (int32_t)((int64_t)x * INPUT_ABS_MAX / right),
+				  .b = (int32_t)((int64_t)y * INPUT_ABS_MAX / bottom),
+				  .dx = x - w->x,
+				  .dy = y - w->y,
+				  .dz = dz};
 
-	if (!input_point(w->v->typist->input, (unsigned)((int64_t)x * INPUT_ABS_MAX / right),
-			 (unsigned)((int64_t)y * INPUT_ABS_MAX / bottom), dz, buttons))
-		input_move(w->v->typist->input, x - w->x, y - w->y, dz, buttons);
+	if (typist_left(typist) >= KEYS_WAITING) {
+		buttons &= w->buttons;
+		if (buttons == w->buttons)
+			return;
+	}
+	ev.buttons = (uint8_t)buttons;
+	if (typist_aim(typist, &ev)) {
+		plat_log(LOG_WARN, "a viewer's click was lost: too much waits");
+		return;
+	}
+	w->buttons = buttons;
 	w->x = x;
 	w->y = y;
 }
@@ -368,13 +385,45 @@ static void serve(struct vnc_viewer *w)
 	}
 }
 
+/* What the library is to speak with; -1: nothing. */
+static int take_client(struct vnc_viewer *w, struct vnc_relay **relay)
+{
+	int plain, copy;
+
+	if (!w->v->tls)
+		return w->fd;
+	if (vnc_tls_accept(w->v->tls, w->fd, relay, &plain))
+		return -1;
+	copy = fcntl(plain, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0) {
+		close(plain);
+		return -1;
+	}
+	atomic_store(&w->plain, copy);
+	return plain;
+}
+
+static void end_relay(struct vnc_viewer *w, struct vnc_relay *relay)
+{
+	if (relay) {
+		shutdown(atomic_load(&w->plain), SHUT_RDWR);
+		vnc_relay_end(relay);
+	}
+	if (w->v->tls)
+		close(w->fd);
+}
+
 static void viewer_thread(void *arg)
 {
 	struct vnc_viewer *w = arg;
+	struct vnc_relay *relay = NULL;
+	int fd;
 
 	set_size(w, FIRST_W, FIRST_H); /* until there is a picture */
 	look(w);
-	w->client = w->lib->rfbNewClient(w->screen, w->fd); /* owns fd, also where it fails */
+	fd = take_client(w, &relay);
+	if (fd >= 0)
+		w->client = w->lib->rfbNewClient(w->screen, fd); /* owns fd, also where it fails */
 	atomic_store(&w->joined, true);
 	if (w->client) {
 		w->client->clientGoneHook = on_gone;
@@ -383,9 +432,10 @@ static void viewer_thread(void *arg)
 	if (w->client)
 		w->lib->rfbClientConnectionGone(w->client);
 	release_keys(w);
-	if (buttons_of(w->mask))
+	if (w->buttons)
 		point(w, w->x, w->y, 0, 0);
 	plat_pages_discard(w->pixels, PIXEL_BYTES);
+	end_relay(w, relay);
 	/* As long as there is a copy, closing tells the client nothing. */
 	shutdown(w->hang_up, SHUT_RDWR);
 	atomic_store(&w->ended, true);
@@ -398,13 +448,22 @@ bool vnc_viewer_free(const struct vnc_viewer *w)
 
 /* Also what has come and nobody has read: the library runs in circles while a client's first 1 to 3 bytes
  * are followed by no more, be it because the connection has ended. */
-static void hang_up(struct vnc_viewer *w)
+static void shut(int fd)
 {
 	uint8_t rest[256];
 
-	shutdown(w->hang_up, SHUT_RDWR);
-	while (recv(w->hang_up, rest, sizeof(rest), MSG_DONTWAIT) > 0)
+	shutdown(fd, SHUT_RDWR);
+	while (recv(fd, rest, sizeof(rest), MSG_DONTWAIT) > 0)
 		;
+}
+
+static void hang_up(struct vnc_viewer *w)
+{
+	int plain = atomic_load(&w->plain);
+
+	shut(w->hang_up);
+	if (plain >= 0)
+		shut(plain);
 }
 
 static void on_late(void *arg)
@@ -426,6 +485,8 @@ void vnc_viewer_end(struct vnc_viewer *w)
 	plat_timer_cancel(&w->late);
 	plat_thread_join(w->thread);
 	close(w->hang_up);
+	if (w->plain >= 0)
+		close(w->plain);
 	w->thread = NULL;
 }
 
@@ -435,9 +496,10 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 
 	w->fd = fd;
 	w->seen = 0;
-	w->mask = 0;
+	w->mask = w->buttons = 0;
 	w->clip_len = 0;
 	w->x = w->y = 0;
+	w->plain = -1;
 	w->ended = w->joined = false;
 	w->hang_up = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	err = w->hang_up < 0 ? err_here(ERR_IO)
@@ -448,7 +510,7 @@ int vnc_viewer_start(struct vnc_viewer *w, int fd)
 		if (w->hang_up >= 0)
 			close(w->hang_up);
 	} else {
-		plat_timer_arm(&w->late, plat_now() + HELLO_NS);
+		plat_timer_arm(&w->late, plat_now() + HELLO_NS + (w->v->tls ? VNC_TLS_NS : 0));
 	}
 	return err;
 }
@@ -470,6 +532,7 @@ int vnc_viewer_create(struct vnc *v, struct vnc_viewer **out)
 		return err_here(ERR_NOMEM);
 	w->v = v;
 	w->lib = v->lib;
+	w->plain = -1;
 	plat_timer_init(&w->late, v->loop, on_late, w);
 	w->pixels = plat_pages_alloc(PIXEL_BYTES);
 	if (w->pixels)

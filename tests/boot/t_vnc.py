@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """The screen over VNC, by a viewer on libvncclient: keys and movements reach a PC with SeaBIOS and Linux'
-text console, and the screen shows them; other sizes; passwords; WebSocket; viewers that send garbage or
-stall disturb neither the VM nor each other."""
+text console, and the screen shows them; other sizes; passwords; WebSocket; TLS for both; viewers that send
+garbage or stall disturb neither the VM nor each other."""
 import base64
 import os
 import random
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 
@@ -21,8 +22,8 @@ CLIENT = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "tests/boot/vn
 PASSWORD = "porthole"
 
 
-def viewer(host, port, *commands, password=None, encodings="raw"):
-    args = [CLIENT, "-e", encodings] + (["-p", password] if password else [])
+def viewer(host, port, *commands, password=None, cert=None, encodings="raw"):
+    args = [CLIENT, "-e", encodings] + (["-p", password] if password else []) + (["-c", cert] if cert else [])
     return subprocess.run(args + [host, str(port), *commands], capture_output=True, text=True, check=False,
                           timeout=60 * vt.PATIENCE)
 
@@ -37,7 +38,7 @@ def port_of(vm):
     """From the line that says how to connect."""
     deadline = time.monotonic() + 20 * vt.PATIENCE
     while time.monotonic() < deadline:
-        m = re.search(r"vncviewer (\S+)::(\d+), or a browser's client at ws://\1:\2", vm.stderr())
+        m = re.search(r"vncviewer (?:-\S+ )?(\S+)::(\d+), or a browser's client at wss?://\1:\2", vm.stderr())
         if m:
             return int(m.group(2))
         time.sleep(0.1)
@@ -116,10 +117,13 @@ def raw(port, data, wait=0.0, until=None):
     return got
 
 
+UPGRADE = (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\nSec-WebSocket-Version: 13\r\n"
+           b"Sec-WebSocket-Protocol: binary\r\nOrigin: http://x\r\n\r\n")
+
+
 def websocket(port):
-    got = raw(port, b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-              b"Sec-WebSocket-Key: " + base64.b64encode(bytes(16)) + b"\r\nSec-WebSocket-Version: 13\r\n"
-              b"Sec-WebSocket-Protocol: binary\r\nOrigin: http://x\r\n\r\n", 10 * vt.PATIENCE, b"RFB 003.00")
+    got = raw(port, UPGRADE, 10 * vt.PATIENCE, b"RFB 003.00")
     vt.check(got.startswith(b"HTTP/1.1 101") and b"ICX+Yqv66kxgM0FcWaLWlFLwTAI=" in got and b"RFB 003.00" in got,
              "a WebSocket is taken")
 
@@ -179,6 +183,88 @@ def bios(w, rng):
         vm.wait(20, status=0x21)
 
 
+def certificate(w, name):
+    """A certificate of 127.0.0.1 and its key."""
+    cert, key = w.file(f"{name}.crt"), w.file(f"{name}.key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                    "30", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:127.0.0.1", "-keyout", key,
+                    "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def secure_websocket(port, cert):
+    """A browser's way, by Python's TLS."""
+    context = ssl.create_default_context(cafile=cert)
+    got = b""
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=20 * vt.PATIENCE),
+                             server_hostname="127.0.0.1") as s:
+        s.sendall(UPGRADE)
+        while b"RFB 003.00" not in got:
+            part = s.recv(65536)
+            if not part:
+                break
+            got += part
+        print(f"ok: {s.version()}")
+    vt.check(got.startswith(b"HTTP/1.1 101") and b"RFB 003.00" in got, "a WebSocket by TLS is taken")
+
+
+def half_handshakes(port, rng):
+    """Garbage in the place of TLS and of VeNCrypt, and who says nothing more; all at once, more than there are places."""
+    starts = (b"\x16\x03\x01\x02\x00" + rng.randbytes(512), b"\x16", b"", b"RFB 003.008\n", b"RFB 003.003\n",
+              b"RFB 003.008\n\x13", b"RFB 003.008\n\x13\0\1", b"RFB 003.008\n\x13\0\2\0\0\1\4",
+              b"RFB 003.008\n\x13\0\2\0\0\1\5" + rng.randbytes(300), rng.randbytes(2000))
+    for _ in range(2):
+        held = []
+        for start in starts:
+            s = socket.create_connection(("127.0.0.1", port), timeout=5)
+            held.append(s)
+            try:
+                s.sendall(start)
+            except OSError:
+                pass
+        time.sleep(0.5)
+        for s in held:
+            s.close()
+    got = raw(port, b"RFB 003.008\n\x13\0\1", 3, b"\xff")
+    vt.check(got == b"RFB 003.008\n\1\x13\0\2\xff", f"another VeNCrypt is refused: {got}")
+    got = raw(port, b"RFB 003.008\n\x13\0\2\0\0\1\4", 3)
+    vt.check(got == b"RFB 003.008\n\1\x13\0\2\0\1\0\0\1\5\0", f"X509None is refused where a password is: {got}")
+
+
+def encrypted(w, rng):
+    """With a certificate: VeNCrypt for viewers, wss for browsers, nothing in the clear."""
+    name = f"vnct-{os.getpid()}"
+    cert, key = certificate(w, "screen")
+    other, _ = certificate(w, "other")
+    secret = w.file("secret", PASSWORD.encode() + b"\n")
+    with vt.VM("--board", "pc", "--net", "none", "--memory", "64M", "--display",
+               f"vnc:127.0.0.1:0,password={secret},cert={cert},key={key}", "--name", name, "--exit-port", "0xf4", "--disk",
+               f"{t_pc_input.image(w)},if=ide,format=raw") as vm:
+        vm.expect("READY\n", 60)
+        port = port_of(vm)
+        vt.check("wss://" in vm.stderr() and "X509Vnc" in vm.stderr(), "it says how to connect")
+        good("typed by TLS", "127.0.0.1", port, "size", "720", "400", "type", "Hi!\n", "watch", "300", "ppm",
+             w.file("tls.ppm"), password=PASSWORD, cert=cert)
+        for code in b"Hi!\r":
+            vm.expect(rf"K..{code:02X}\n", 20)
+        lines = screen.text_of(dump_screen(w.file("tls.ppm"))[2], 720, 400)
+        vt.check(lines[0] == "Hi!", f"and the picture comes: {lines[0]}")
+        for what, more in (("no TLS", {"password": PASSWORD}), ("a wrong password", {"password": "x", "cert": cert}),
+                           ("another's certificate", {"password": PASSWORD, "cert": other})):
+            vt.check(viewer("127.0.0.1", port, "watch", "1", **more).returncode == 1, f"refused: {what}")
+        secure_websocket(port, cert)
+        vt.check(b"HTTP" not in raw(port, UPGRADE, 3), "a WebSocket in the clear is refused")
+        half_handshakes(port, rng)
+        lazy = subprocess.Popen([CLIENT, "-p", PASSWORD, "-c", cert, "127.0.0.1", str(port), "key", "ffc3", "stall", "15000"])
+        vm.expect("K4000\n", 20)
+        out = good("beside one that stalls", "127.0.0.1", port, "watch", "1000", password=PASSWORD, cert=cert)
+        vt.check(int(re.match(r"(\d+) updates", out).group(1)) > 1, f"another viewer goes on: {out.strip()}")
+        vt.vigia("key", name, "f10")
+        vm.wait(20, status=0x21)
+        lazy.kill()
+        lazy.wait()
+
+
 def inside(path, rng):
     """Garbage behind the handshake: valid kinds of messages with nonsense in them."""
     for _ in range(40):
@@ -227,7 +313,8 @@ def linux(w):
 def refusals(w):
     for spec, wanted in ((":5900x", "give ADDRESS"), ("0.0.0.0", "whoever reaches"), ("nowhere.example", "numeric"),
                          (f"127.0.0.1,password={w.file('long', b'much too long')}", "1 to 8"),
-                         ("127.0.0.1,passwd=x", "password=FILE"), ("unix:", "1 to"), ("192.0.2.1:0,password=" + w.file(
+                         ("127.0.0.1,passwd=x", "password=FILE"), ("unix:", "1 to"), ("127.0.0.1,key=x", "cert=FILE"),
+                         ("127.0.0.1,cert=/nowhere", "openssl req"), ("192.0.2.1:0,password=" + w.file(
                              "ok", b"x"), "cannot listen")):
         status, _, err = vt.vigia("run", "--board", "pc", "--net", "none", "--serial", "none", "--display", f"vnc:{spec}")
         vt.check(status == 1 and wanted in err, f"--display vnc:{spec}: {err.strip()}")
@@ -243,6 +330,8 @@ def main():
     with vt.Workdir() as w:
         refusals(w)
         bios(w, random.Random(seed))
+        if shutil.which("openssl"):
+            encrypted(w, random.Random(seed))
         linux(w)
 
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* vncclient.c: a viewer without a screen, for tests and measurements, on libvncclient.
  *
- *	vncclient [-p PASSWORD] [-e ENCODINGS] HOST PORT COMMAND…   (HOST a socket's name: PORT 0)
+ *	vncclient [-p PASSWORD] [-c CERT] [-e ENCODINGS] HOST PORT COMMAND…   (HOST a socket's name: PORT 0)
+ *	-c: with TLS only, to a server with that certificate
  *	type TEXT        keysyms as a US keyboard makes them
  *	key SYM          a keysym in hex, pressed and released; +SYM and -SYM one of the two
  *	pointer X Y M    moves there, with buttons M
@@ -25,7 +26,7 @@
 
 #define PATIENCE_MS 20000
 
-static const char *password = "";
+static const char *password = "", *cert;
 static unsigned updates, resizes;
 static uint64_t dots;
 
@@ -40,6 +41,18 @@ static double now_ms(void)
 static char *give_password(rfbClient *c)
 {
 	return strdup(password);
+}
+
+static rfbCredential *give_cert(rfbClient *c, int type)
+{
+	rfbCredential *cred = calloc(1, sizeof(*cred));
+
+	if (type != rfbCredentialTypeX509 || !cred || !cert) {
+		free(cred);
+		return NULL;
+	}
+	cred->x509Credential.x509CACertFile = strdup(cert);
+	return cred;
 }
 
 static rfbBool resized(rfbClient *c)
@@ -164,6 +177,9 @@ static rfbClient *join(const char *host, int port, const char *encodings)
 	c->appData.useRemoteCursor = FALSE;
 	c->canHandleNewFBSize = TRUE;
 	c->GetPassword = give_password;
+	c->GetCredential = give_cert;
+	if (cert)
+		SetClientAuthSchemes(c, (const uint32_t[]){rfbVeNCrypt}, 1);
 	c->MallocFrameBuffer = resized;
 	c->GotFrameBufferUpdate = got_part;
 	c->FinishedFrameBufferUpdate = finished;
@@ -243,9 +259,11 @@ int main(int argc, char **argv)
 	rfbClient *c;
 	int opt, n;
 
-	while ((opt = getopt(argc, argv, "+p:e:")) != -1) {
+	while ((opt = getopt(argc, argv, "+p:c:e:")) != -1) {
 		if (opt == 'p')
 			password = optarg;
+		else if (opt == 'c')
+			cert = optarg;
 		else if (opt == 'e')
 			encodings = optarg;
 		else

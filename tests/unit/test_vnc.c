@@ -27,9 +27,9 @@ static struct vnc *vnc;
 static uint32_t pixels[2 * W * H];
 static _Atomic unsigned wanted_height; /* of the next picture */
 static _Atomic uint32_t colour;        /* of its last row */
-static _Atomic unsigned keys, last_key, moves, lost;
+static _Atomic unsigned keys, last_key, moves, lost, early;
 static _Atomic bool slow, full; /* the keyboard: nobody fetches the last key yet, or has */
-static _Atomic int x_sum;
+static _Atomic int x_sum, x_press;
 static char path[108];
 
 static void refresh(void *dev, struct display *d)
@@ -63,7 +63,10 @@ static void on_key(void *dev, unsigned key, bool down)
 
 static void on_move(void *dev, int dx, int dy, int dz, unsigned buttons)
 {
+	early += full; /* before a key that was typed first has been taken */
 	x_sum += dx;
+	if (buttons && !x_press)
+		x_press = x_sum;
 	moves++;
 }
 
@@ -72,9 +75,9 @@ static int setup(void **state)
 	char err[200], spec[128];
 
 	memset(pixels, 0, sizeof(pixels));
-	keys = moves = lost = 0;
+	keys = moves = lost = early = 0;
 	slow = full = false;
-	x_sum = 0;
+	x_sum = x_press = 0;
 	wanted_height = H;
 	colour = 0x112233;
 	display_init(&display);
@@ -285,6 +288,36 @@ static void test_paste(void **state)
 	close(fd);
 }
 
+/* A click behind keys that a guest fetches late comes to what they have led to; movements become one. */
+static void test_click_waits(void **state)
+{
+	static const uint8_t to[] = {5, 0, 0, 10, 0, 20}, on[] = {5, 0, 0, 30, 0, 20},
+			     click[] = {5, 1, 0, 30, 0, 20}, away[] = {5, 1, 0, 40, 0, 20};
+	int fd = join();
+
+	slow = true;
+	key(fd, true, 'a');
+	key(fd, false, 'a');
+	wait_for(&keys, 1);
+	put(fd, to, sizeof(to));
+	put(fd, on, sizeof(on));
+	put(fd, click, sizeof(click));
+	put(fd, away, sizeof(away));
+	key(fd, true, 'b');
+	usleep(100000);
+	assert_int_equal(moves, 0);
+	slow = full = false;
+	wait_for(&keys, 3);
+	wait_for(&moves, 3);
+	assert_int_equal(x_press, 30);
+	assert_int_equal(x_sum, 40);
+	assert_int_equal(early, 0);
+	assert_int_equal(last_key, 0x1030);
+	/* who leaves lets go of the button, too */
+	close(fd);
+	wait_for(&moves, 4);
+}
+
 /* The end while viewers wait, stall and are in the middle of things. */
 static void test_end(void **state)
 {
@@ -319,7 +352,8 @@ static void test_half_words(void **state)
 			fd[i] = call();
 		usleep(30000); /* the library waits for the first bytes */
 		for (unsigned i = 0; i < VNC_VIEWERS; i++) {
-			put(fd[i], "RFB", 1 + i % 3);
+			/* who was too late for the server's patience has been hung up on already */
+			(void)!send(fd[i], "RFB", 1 + i % 3, MSG_NOSIGNAL);
 			if (i % 2)
 				close(fd[i]);
 		}
@@ -375,6 +409,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_picture, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_paste, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_click_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_half_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_screen, setup, teardown),
