@@ -333,11 +333,13 @@ static int wire_disk(struct vm *vm, struct pc *pc, const struct pc_config *cfg, 
 
 	switch (cfg->disk[i].iface) {
 	case PC_VIRTIO:
-		err = virtio_blk_create(vm, pc->pci,
-					&(struct virtio_blk_wiring){.blk = cfg->disk[i].block,
-								    .serial = cfg->disk[i].serial,
-								    .slot = PCI_ANY_SLOT},
-					&vd);
+		err = virtio_blk_create(
+			vm, pc->pci,
+			&(struct virtio_blk_wiring){.blk = cfg->disk[i].block,
+						    .serial = cfg->disk[i].serial,
+						    .slot = PCI_ANY_SLOT,
+						    .transitional = cfg->virtio_legacy},
+			&vd);
 		pc->slot[i] = (uint8_t)last_slot(pc);
 		return err;
 	case PC_IDE:
@@ -370,7 +372,10 @@ static int wire_nic(struct vm *vm, struct pc *pc, const struct pc_config *cfg, u
 	switch (cfg->nic[i].model) {
 	case PC_NIC_VIRTIO:
 		err = virtio_net_create(
-			vm, pc->pci, &(struct virtio_net_wiring){.net = net, .slot = PCI_ANY_SLOT},
+			vm, pc->pci,
+			&(struct virtio_net_wiring){.net = net,
+						    .slot = PCI_ANY_SLOT,
+						    .transitional = cfg->virtio_legacy},
 			&vd);
 		break;
 	case PC_NIC_E1000:
@@ -503,11 +508,16 @@ static int wire_slots(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 	if (!err && cfg->console)
 		err = virtio_console_create(
 			vm, pc->pci,
-			&(struct virtio_console_wiring){.chr = cfg->console, .slot = PCI_ANY_SLOT},
+			&(struct virtio_console_wiring){.chr = cfg->console,
+							.slot = PCI_ANY_SLOT,
+							.transitional = cfg->virtio_legacy},
 			&vd);
 	if (!err && cfg->rng)
-		err = virtio_rng_create(vm, pc->pci,
-					&(struct virtio_rng_wiring){.slot = PCI_ANY_SLOT}, &vd);
+		err = virtio_rng_create(
+			vm, pc->pci,
+			&(struct virtio_rng_wiring){.slot = PCI_ANY_SLOT,
+						    .transitional = cfg->virtio_legacy},
+			&vd);
 	if (!err && cfg->input && cfg->virtio_input)
 		err = wire_input(vm, pc, cfg);
 	if (!err && cfg->input && cfg->usb_tablet)

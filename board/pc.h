@@ -36,6 +36,7 @@ struct pc_config {
 	const void *vga_bios;    /* for it; NULL where the firmware brings its own */
 	size_t vga_bios_size;
 	struct input *input; /* PS/2 keyboard and mouse; NULL: none. Kept by the caller */
+	bool virtio_legacy;  /* virtio devices are transitional */
 	bool virtio_input;   /* virtio keyboard and tablet too, used once the guest has drivers */
 	bool usb_tablet;     /* a USB controller with one; likewise */
 

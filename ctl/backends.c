@@ -557,6 +557,7 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.vga_bios_size = be->vga_bios.size,
 		.input = &be->input,
 		.virtio_input = def->virtio_input,
+		.virtio_legacy = def->virtio_legacy,
 		.usb_tablet = def->usb_tablet,
 		.hyperv = def->hyperv,
 		.parallel = be->parallel,

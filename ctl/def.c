@@ -269,6 +269,12 @@ static int set_input(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_virtio(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->virtio_legacy = !strcmp(value, "transitional");
+	return 0;
+}
+
 static int set_paravirt(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->hyperv = !strcmp(value, "hyper-v");
@@ -544,6 +550,8 @@ static const struct opt run_opts[] = {
 	{"input", "ps2|usb|virtio", "the PC's keyboard and mouse; usb: a USB tablet too, virtio: a virtio "
 	 "keyboard and tablet, which a guest with drivers for them uses (ps2)", "ps2|usb|virtio", OPT_DEF,
 	 set_input},
+	{"virtio", "modern|transitional", "what virtio devices of the PC are: transitional ones serve drivers from before "
+	 "virtio 1.0, too (Windows XP's, FreeBSD 12's, Linux 2.6's) (modern)", "modern|transitional", OPT_DEF, set_virtio},
 	{"paravirt", "kvm|hyper-v", "what the guest may know of being one: KVM's clock, which Linux and BSDs use; or "
 	 "Hyper-V's clock, interrupt and reset registers, for Windows 7 and later on the PC (kvm)", "kvm|hyper-v", OPT_DEF,
 	 set_paravirt},
@@ -693,6 +701,8 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 	if (def->virtio_input || def->usb_tablet)
 		return msg_fail(msg, ERR_INVAL, "--input %s needs a PC: add --board pc",
 				def->usb_tablet ? "usb" : "virtio");
+	if (def->virtio_legacy)
+		return msg_fail(msg, ERR_INVAL, "--virtio transitional needs a PC: add --board pc");
 	if (def->hyperv)
 		return msg_fail(msg, ERR_INVAL, "--paravirt hyper-v needs a PC: add --board pc");
 	if (def->parallel)

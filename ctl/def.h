@@ -62,9 +62,10 @@ struct vm_def {
 	bool profile;   /* sample where the time goes */
 	bool no_rng;
 	bool no_unpack;
-	bool screen;       /* a VGA */
-	char *vnc;         /* where viewers connect, for vnc_open(); NULL: nowhere */
-	bool virtio_input; /* keyboard and tablet */
+	bool screen;        /* a VGA */
+	char *vnc;          /* where viewers connect, for vnc_open(); NULL: nowhere */
+	bool virtio_input;  /* keyboard and tablet */
+	bool virtio_legacy; /* transitional devices */
 	bool usb_tablet;
 	bool hyperv;
 	uint16_t exit_port;    /* 0: none */

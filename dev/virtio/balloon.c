@@ -205,6 +205,7 @@ int virtio_balloon_create(struct vm *vm, struct pci_host *host,
 		virtio_destroy(&b->vd.dev);
 		return err_here(ERR_NOMEM);
 	}
+	b->vd.transitional = w->transitional;
 	err = virtio_plug(&b->vd, host, w->slot);
 	if (!err)
 		*out = &b->vd;

@@ -11,7 +11,8 @@ struct virtio_dev;
 struct vm;
 
 struct virtio_balloon_wiring {
-	int slot; /* PCI slot, -1: any */
+	int slot;          /* PCI slot, -1: any */
+	bool transitional; /* for drivers from before virtio 1.0, too */
 };
 
 int virtio_balloon_create(struct vm *vm, struct pci_host *host,

@@ -428,6 +428,7 @@ int virtio_blk_create(struct vm *vm, struct pci_host *host, const struct virtio_
 	plat_timer_init(&b->timer, vm->loop, blk_timer, b);
 	virtio_init(&b->vd, vm, &blk_class, &blk_ops,
 		    w->blk->read_only ? F_RO : F_DISCARD | F_WRITE_ZEROES);
+	b->vd.transitional = w->transitional;
 	err = virtio_plug(&b->vd, host, w->slot);
 	if (!err)
 		*out = &b->vd;

@@ -15,6 +15,7 @@ struct virtio_blk_wiring {
 	struct block *blk;  /* the board's: closed after the VM is destroyed */
 	const char *serial; /* at most 20 characters; NULL: none */
 	int slot;           /* PCI slot, -1: any */
+	bool transitional;  /* for drivers from before virtio 1.0, too */
 };
 
 int virtio_blk_create(struct vm *vm, struct pci_host *host, const struct virtio_blk_wiring *w,

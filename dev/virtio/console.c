@@ -222,6 +222,7 @@ int virtio_console_create(struct vm *vm, struct pci_host *host,
 		virtio_destroy(&con->vd.dev);
 		return err_here(ERR_NOMEM);
 	}
+	con->vd.transitional = w->transitional;
 	err = virtio_plug(&con->vd, host, w->slot);
 	if (err)
 		return err;

@@ -12,8 +12,9 @@ struct virtio_dev;
 struct vm;
 
 struct virtio_console_wiring {
-	struct chr *chr; /* the board's */
-	int slot;        /* PCI slot, -1: any */
+	struct chr *chr;   /* the board's */
+	int slot;          /* PCI slot, -1: any */
+	bool transitional; /* for drivers from before virtio 1.0, too */
 };
 
 int virtio_console_create(struct vm *vm, struct pci_host *host,

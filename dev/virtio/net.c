@@ -19,6 +19,7 @@
 #define RX_SEGS    VIRTQ_MAX_SEGS
 #define CTRL_SEGS  32
 #define HDR_LEN    12
+#define HDR_LEGACY 10 /* without the number of buffers */
 #define MERGE_MAX  64 /* buffers that one frame may be spread over */
 #define MAC_MAX    64 /* addresses in the filter */
 #define FRAME_MIN  14
@@ -65,6 +66,12 @@ static struct vnet *to_net(struct virtio_dev *vd)
 	return container_of(vd, struct vnet, vd);
 }
 
+/* 5.1.6.1 */
+static size_t hdr_len(const struct vnet *n)
+{
+	return virtio_has(&n->vd, VIRTIO_F_VERSION_1 | F_MRG_RXBUF) ? HDR_LEN : HDR_LEGACY;
+}
+
 static void broken(struct vnet *n, const char *what)
 {
 	plat_mutex_lock(&n->vd.lock);
@@ -102,7 +109,7 @@ static int64_t tx_handle(struct virtio_dev *vd, struct virtq *q, struct virtq_ch
 	struct vnet *n = to_net(vd);
 	uint8_t hdr[HDR_LEN];
 
-	if (virtq_read(c, hdr, sizeof(hdr)) != sizeof(hdr)) {
+	if (virtq_read(c, hdr, hdr_len(n)) != hdr_len(n)) {
 		broken(n, "frame without header");
 		return 0;
 	}
@@ -140,7 +147,7 @@ static enum rx rx_put(struct vnet *n, struct virtq *q, uint8_t *hdr, const uint8
 		      size_t len)
 {
 	bool merge = virtio_has(&n->vd, F_MRG_RXBUF);
-	size_t done = 0;
+	size_t done = 0, first = hdr_len(n);
 	unsigned k = 0;
 
 	while (k == 0 || done < len) {
@@ -152,21 +159,21 @@ static enum rx rx_put(struct vnet *n, struct virtq *q, uint8_t *hdr, const uint8
 			virtq_unpop(q, k);
 			return got == 0 ? RX_NO_ROOM : got == ERR_RANGE ? RX_TAKEN : RX_BAD;
 		}
-		if (k == 0 && c->in_len < HDR_LEN)
+		if (k == 0 && c->in_len < first)
 			return RX_BAD;
-		room = (size_t)c->in_len - (k == 0 ? HDR_LEN : 0);
+		room = (size_t)c->in_len - (k == 0 ? first : 0);
 		part = MIN(room, len - done);
 		if (part < len - done && !merge) {
 			virtq_unpop(q, k + 1); /* too long for this guest: lost */
 			return RX_TAKEN;
 		}
-		virtq_write(q, c, k == 0 ? HDR_LEN : 0, frame + done, part);
-		virtq_fill(q, k, c->head, (uint32_t)(part + (k == 0 ? HDR_LEN : 0)));
+		virtq_write(q, c, k == 0 ? first : 0, frame + done, part);
+		virtq_fill(q, k, c->head, (uint32_t)(part + (k == 0 ? first : 0)));
 		done += part;
 		k++;
 	}
 	virtio_put(hdr + 10, 2, k);
-	virtq_write(q, &n->rx[0], 0, hdr, HDR_LEN);
+	virtq_write(q, &n->rx[0], 0, hdr, first);
 	virtio_publish(&n->vd, q, k);
 	return RX_TAKEN;
 }
@@ -322,6 +329,15 @@ static void net_config_read(struct virtio_dev *vd, unsigned off, uint8_t *buf, u
 	memcpy(buf, c + off, len);
 }
 
+/* Drivers of 1.0 have the control queue for it (5.1.4.1). */
+static void net_config_write(struct virtio_dev *vd, unsigned off, const uint8_t *buf, unsigned len)
+{
+	struct vnet *n = to_net(vd);
+
+	for (unsigned i = 0; i < len && off + i < 6 && vd->legacy; i++)
+		n->mac[off + i] = buf[i];
+}
+
 static void net_reset(struct virtio_dev *vd)
 {
 	struct vnet *n = to_net(vd);
@@ -384,6 +400,7 @@ static const struct virtio_ops net_ops = {
 	.queue = net_queues,
 	.config_len = CONFIG_LEN,
 	.config_read = net_config_read,
+	.config_write = net_config_write,
 	.reset = net_reset,
 	.state = net_state,
 	.detach = from_wire_detach,
@@ -436,6 +453,7 @@ int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_
 		virtio_destroy(&n->vd.dev);
 		return err_here(ERR_NOMEM);
 	}
+	n->vd.transitional = w->transitional;
 	err = virtio_plug(&n->vd, host, w->slot);
 	if (err)
 		return err;

@@ -12,9 +12,10 @@ struct virtio_dev;
 struct vm;
 
 struct virtio_net_wiring {
-	struct net *net; /* the board's: closed after the VM is destroyed */
-	uint16_t mtu;    /* told to the guest; 0: not */
-	int slot;        /* PCI slot, -1: any */
+	struct net *net;   /* the board's: closed after the VM is destroyed */
+	uint16_t mtu;      /* told to the guest; 0: not */
+	int slot;          /* PCI slot, -1: any */
+	bool transitional; /* for drivers from before virtio 1.0, too */
 };
 
 int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_net_wiring *w,

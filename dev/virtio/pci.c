@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* pci.c: virtio over PCI, modern interface (virtio 1.2, 4.1). BAR 4 holds the four structures a page
- * each, BAR 1 the MSI-X table. BAR 0 is left for the legacy interface.
+/* pci.c: virtio over PCI (virtio 1.2, 4.1). BAR 4 holds the four structures of the modern interface, a page
+ * each, BAR 1 the MSI-X table, BAR 0 the ports of transitional devices' legacy interface.
  *
  * Entered by vCPU threads (registers) and, for interrupts, with the device's lock held. */
 #include "dev/virtio/virtio.h"
@@ -11,8 +11,10 @@
 #include "vm/vm.h"
 
 #define VENDOR_VIRTIO 0x1af4
+#define DEVICE_LEGACY 0x1000
 #define DEVICE_MODERN 0x1040 /* plus the device's type */
 
+#define BAR_LEGACY 0
 #define BAR_MSIX   1
 #define BAR_MODERN 4
 
@@ -24,6 +26,10 @@ enum cfg_type { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
 #define PAGE_NOTIFY       0x3000
 #define MODERN_SIZE       0x4000
 #define NOTIFY_MULTIPLIER 4
+
+#define LEGACY_SIZE  128 /* ports: header and the device's configuration */
+#define LEGACY_ISR   19
+#define LEGACY_PLAIN 20 /* header without vectors, which are there when MSI-X is on */
 
 #define ISR_QUEUE  0x01
 #define ISR_CONFIG 0x02
@@ -167,6 +173,62 @@ static const struct bus_region modern_region = {
 	.write = modern_write,
 };
 
+/* ---- BAR 0 of transitional devices ------------------------------------------------------------------ */
+
+static unsigned legacy_header(struct virtio_pci *vp)
+{
+	return pci_msix_enabled(&vp->pd) ? VIRTIO_LEGACY_LEN : LEGACY_PLAIN;
+}
+
+static uint64_t legacy_read(void *dev, uint64_t off, unsigned size)
+{
+	struct virtio_pci *vp = dev;
+	unsigned reg = (unsigned)off, header = legacy_header(vp);
+
+	if (reg == LEGACY_ISR)
+		return isr_take(vp);
+	return reg < header ? virtio_legacy_read(vp->vd, reg, size)
+			    : virtio_config_read(vp->vd, reg - header, size);
+}
+
+static void legacy_write(void *dev, uint64_t off, unsigned size, uint64_t value)
+{
+	struct virtio_pci *vp = dev;
+	unsigned reg = (unsigned)off, header = legacy_header(vp);
+
+	if (reg >= header) {
+		virtio_config_write(vp->vd, reg - header, size, value);
+		return;
+	}
+	if (reg >= LEGACY_PLAIN && value >= vp->pd.msix.n)
+		value = VIRTIO_NO_VECTOR;
+	virtio_legacy_write(vp->vd, reg, size, (uint32_t)value);
+}
+
+static const struct bus_region legacy_region = {
+	.name = "virtio-legacy",
+	.len = LEGACY_SIZE,
+	.min = 1,
+	.max = 4,
+	.read = legacy_read,
+	.write = legacy_write,
+};
+
+/* 4.1.2.1, 4.1.2.3 */
+static void legacy_id(struct pci_id *id, enum virtio_id type)
+{
+	static const uint8_t number[] = {[VIRTIO_ID_NET] = 0,
+					 [VIRTIO_ID_BLOCK] = 1,
+					 [VIRTIO_ID_CONSOLE] = 3,
+					 [VIRTIO_ID_RNG] = 5,
+					 [VIRTIO_ID_BALLOON] = 2};
+
+	BUG_ON(type >= ARRAY_SIZE(number));
+	id->device = DEVICE_LEGACY + number[type];
+	id->subsys = (uint16_t)type;
+	id->revision = 0;
+}
+
 /* ---- configuration space ------------------------------------------------------------------------ */
 
 /* The window through which firmware without memory-mapped access reaches BAR 4 (4.1.4.9). */
@@ -276,15 +338,21 @@ int virtio_pci_attach(struct virtio_dev *vd, struct pci_host *host, int slot)
 	};
 	struct pci_bar bar = {
 		.kind = PCI_BAR_MEM64, .size = MODERN_SIZE, .region = &modern_region, .ctx = vp};
+	struct pci_bar ports = {
+		.kind = PCI_BAR_IO, .size = LEGACY_SIZE, .region = &legacy_region, .ctx = vp};
 	int err;
 
 	if (!vp)
 		return err_here(ERR_NOMEM);
 	vp->vd = vd;
+	if (vd->transitional)
+		legacy_id(&id, ops->id);
 	pci_dev_init(&vp->pd, &id);
 	vp->pd.before_read = vp_before_read;
 	vp->pd.after_write = vp_after_write;
 	err = pci_bar_add(&vp->pd, BAR_MODERN, &bar);
+	if (!err && vd->transitional)
+		err = pci_bar_add(&vp->pd, BAR_LEGACY, &ports);
 	if (!err)
 		err = pci_msix_add(&vp->pd, ops->n_queues + 1, BAR_MSIX);
 	if (!err)

@@ -141,6 +141,7 @@ int virtio_rng_create(struct vm *vm, struct pci_host *host, const struct virtio_
 		virtio_destroy(&r->vd.dev);
 		return err_here(ERR_NOMEM);
 	}
+	r->vd.transitional = w->transitional;
 	err = virtio_plug(&r->vd, host, w->slot);
 	if (!err)
 		*out = &r->vd;

@@ -11,8 +11,9 @@ struct virtio_dev;
 struct vm;
 
 struct virtio_rng_wiring {
-	uint32_t rate; /* bytes a second, and the largest burst; 0: 256 KiB */
-	int slot;      /* PCI slot, -1: any */
+	uint32_t rate;     /* bytes a second, and the largest burst; 0: 256 KiB */
+	int slot;          /* PCI slot, -1: any */
+	bool transitional; /* for drivers from before virtio 1.0, too */
 };
 
 int virtio_rng_create(struct vm *vm, struct pci_host *host, const struct virtio_rng_wiring *w,

@@ -60,6 +60,8 @@ int virtio_state(struct dev *dev, struct state_stream *st)
 		state_fail(st, err_here(ERR_INVAL),
 			   "%s: the guest uses features that this machine does not offer",
 			   dev->cls->name);
+	if (st->loading)
+		vd->legacy = vd->transitional && vd->status && !virtio_has(vd, VIRTIO_F_VERSION_1);
 	virtio_features_settle(vd);
 	for (unsigned i = 0; i < vd->ops->n_queues; i++)
 		queue_state(vd, st, &vd->vq[i]);

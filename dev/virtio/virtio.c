@@ -54,13 +54,21 @@ int virtio_plug(struct virtio_dev *vd, struct pci_host *host, int slot)
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
+/* A driver from before virtio 1.0 may use its queues as soon as it is there (3.1.1). */
+static bool driver_is_up(const struct virtio_dev *vd)
+{
+	const uint8_t up = VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK;
+
+	if (vd->status & VIRTIO_S_NEEDS_RESET)
+		return false;
+	return vd->legacy ? vd->status & (VIRTIO_S_DRIVER | VIRTIO_S_DRIVER_OK)
+			  : (vd->status & up) == up;
+}
+
 /* What is in flight may be given back. */
 static bool in_force(struct virtio_dev *vd)
 {
-	const uint8_t mask = VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK | VIRTIO_S_NEEDS_RESET;
-
-	return (vd->status & mask) == (VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK) &&
-	       !vd->resetting && vd->transport->dma_allowed(vd->transport_ctx);
+	return driver_is_up(vd) && !vd->resetting && vd->transport->dma_allowed(vd->transport_ctx);
 }
 
 bool virtio_live(struct virtio_dev *vd)
@@ -103,6 +111,7 @@ static void reset_finish(struct virtio_dev *vd)
 	vd->selector[0] = vd->selector[1] = 0;
 	vd->queue_select = 0;
 	vd->config_vector = VIRTIO_NO_VECTOR;
+	vd->legacy = false;
 	vd->resetting = false;
 	/* at the VM's end the bus may be gone before us */
 	if (vd->transport && !vd->closing)
@@ -135,8 +144,7 @@ void virtio_end(struct virtio_dev *vd)
 	plat_event_set(&vd->idle);
 }
 
-/* Resets, and waits until no back end touches guest memory any more. */
-static bool drain(struct virtio_dev *vd, uint64_t deadline)
+bool virtio_drain(struct virtio_dev *vd, uint64_t deadline)
 {
 	plat_mutex_lock(&vd->lock);
 	plat_event_clear(&vd->idle);
@@ -149,7 +157,7 @@ static bool drain(struct virtio_dev *vd, uint64_t deadline)
 
 void virtio_machine_reset(struct dev *dev)
 {
-	drain(container_of(dev, struct virtio_dev, dev), PLAT_FOREVER);
+	virtio_drain(container_of(dev, struct virtio_dev, dev), PLAT_FOREVER);
 }
 
 void virtio_destroy(struct dev *dev)
@@ -161,7 +169,7 @@ void virtio_destroy(struct dev *dev)
 	plat_mutex_unlock(&vd->lock);
 	if (vd->ops->detach)
 		vd->ops->detach(vd);
-	if (!drain(vd, plat_now() + DRAIN_NS)) {
+	if (!virtio_drain(vd, plat_now() + DRAIN_NS)) {
 		/* what still runs will write to it: better lost than freed */
 		plat_log(LOG_ERROR, "%s: requests in flight were not answered", dev->cls->name);
 		return;
@@ -342,8 +350,10 @@ static bool status_write(struct virtio_dev *vd, uint8_t v)
 	if (!((vd->status | set) & VIRTIO_S_FEATURES_OK))
 		set &= (uint8_t)~VIRTIO_S_DRIVER_OK;
 	vd->status |= set;
-	if (set & VIRTIO_S_FEATURES_OK)
+	if (set & VIRTIO_S_FEATURES_OK) {
+		vd->legacy = false;
 		virtio_features_settle(vd);
+	}
 	if (!(set & VIRTIO_S_DRIVER_OK))
 		return false;
 	if (vd->ops->ready)

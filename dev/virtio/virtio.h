@@ -98,11 +98,13 @@ struct virtio_dev {
 	const struct virtio_transport *transport;
 	void *transport_ctx;
 	uint64_t offered;
+	bool transitional; /* drivers from before virtio 1.0 may use it, too */
 
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint64_t features;      /* driver's */
 	uint8_t status;
 	uint8_t generation; /* of the configuration */
+	bool legacy;        /* such a driver does */
 	bool resetting;
 	bool closing;         /* being destroyed: the event loop is gone */
 	bool frozen;          /* nothing is begun: the VM is being saved */
@@ -179,6 +181,14 @@ void virtio_common_write(struct virtio_dev *vd, unsigned off, unsigned size, uin
 uint64_t virtio_config_read(struct virtio_dev *vd, unsigned off, unsigned size);
 void virtio_config_write(struct virtio_dev *vd, unsigned off, unsigned size, uint64_t value);
 #define VIRTIO_COMMON_LEN 56
+
+/* Registers by their place in the legacy header, up to 24 with the vectors (4.1.4.8), without the interrupt status. A
+ * write of status 0 returns when nothing is in flight. */
+uint32_t virtio_legacy_read(struct virtio_dev *vd, unsigned off, unsigned size);
+void virtio_legacy_write(struct virtio_dev *vd, unsigned off, unsigned size, uint32_t value);
+#define VIRTIO_LEGACY_LEN 24
+/* Resets, and waits until no back end touches guest memory any more. False: not by then. */
+bool virtio_drain(struct virtio_dev *vd, uint64_t deadline);
 
 /* ---- PCI ---------------------------------------------------------------------------------------- */
 

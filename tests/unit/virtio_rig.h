@@ -236,7 +236,10 @@ static inline bool drv_find(struct drv *d, struct rig *r, unsigned type, unsigne
 	memset(d, 0, sizeof(*d));
 	d->r = r;
 	for (d->devfn = 0; d->devfn < 256; d->devfn++)
-		if (cfg_rd(r, d->devfn, 0, 4) == (0x1af4 | (0x1040 + type) << 16) && !nth--)
+		if ((cfg_rd(r, d->devfn, 0, 4) == (0x1af4 | (0x1040 + type) << 16) ||
+		     ((cfg_rd(r, d->devfn, 0, 4) & 0xffc0ffff) == 0x10001af4 &&
+		      cfg_rd(r, d->devfn, 0x2e, 2) == type)) &&
+		    !nth--)
 			break;
 	if (d->devfn == 256)
 		return false;
