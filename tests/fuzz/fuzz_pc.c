@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* fuzz_pc.c: the chips of a PC under a guest that writes whatever it likes: ports, MMIO, MSRs, MSIs,
- * interrupts taken or not, time that passes, input on the serial line, keys and movements of the mouse.
+ * interrupts taken or not, time that passes, input on the serial line, keys and movements of the mouse, fw_cfg's
+ * commands in memory.
  * Input: a list of 12-byte steps {what, where, value}; bit 7 of the first byte: with the chip set, its
  * PCI functions, a screen, an IDE disk and a CD drive. */
 #include <stdlib.h>
@@ -10,8 +11,10 @@
 #include "chr/chr.h"
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
-#include "dev/pc/hpet.h"
+#include "dev/pc/debugcon.h"
 #include "dev/pc/debugexit.h"
+#include "dev/pc/fwcfg.h"
+#include "dev/pc/hpet.h"
 #include "dev/pc/i440fx.h"
 #include "dev/pc/hyperv.h"
 #include "dev/pc/i8042.h"
@@ -23,6 +26,7 @@
 #include "dev/pc/ns16550.h"
 #include "dev/pc/parport.h"
 #include "dev/pc/pcspk.h"
+#include "dev/pc/pflash.h"
 #include "dev/pc/pvclock.h"
 #include "dev/pc/vga.h"
 #include "dev/pci/pci.h"
@@ -32,7 +36,9 @@
 #include "tests/lib/no_engine.h"
 #include "vm/vm.h"
 
-#define CPUS 2
+#define CPUS       2
+#define FLASH_SIZE (64 * KIB)
+#define FLASH_END  (UINT64_C(4) * GIB)
 
 static void sink_write(struct chr *c, const void *buf, size_t len)
 {
@@ -66,6 +72,9 @@ static const struct {
 	     {0xc0, 32},
 	     {0x3f0, 6},
 	     {0x3f5, 1},
+	     {0x510, 2},
+	     {0x514, 8},
+	     {0x402, 1},
 	     /* of the PCI machine */
 	     {0xcf8, 8},
 	     {0xb2, 2},
@@ -97,7 +106,23 @@ static struct block floppy = {.ops = &floppy_ops, .size = 1440 * KIB, .name = "f
 
 static struct block disk = {.ops = &floppy_ops, .size = 8 * MIB, .name = "disk"};
 static struct block disc = {.ops = &floppy_ops, .size = 2 * MIB, .name = "disc", .read_only = true};
+static struct block flash = {.ops = &floppy_ops, .size = FLASH_SIZE, .name = "flash"};
 static struct display screen;
+
+/* What firmware talks to. */
+static void build_firmware(struct vm *vm)
+{
+	static const char text[] = "a file of some length, which ends in the middle of";
+	struct debugcon *con;
+	struct pflash *nor;
+	struct fwcfg *fw;
+
+	if (fwcfg_create(vm, &fw) || fwcfg_add_file(fw, "etc/text", text, sizeof(text)) ||
+	    fwcfg_add_file(fw, "etc/nothing", text, 0) || fwcfg_add_int(fw, FWCFG_CPUS, CPUS, 2) ||
+	    debugcon_create(vm, &(struct debugcon_wiring){.base = 0x402, .ident = 0xe9}, &con) ||
+	    pflash_create(vm, &(struct pflash_wiring){.end = FLASH_END, .block = &flash}, &nor))
+		abort();
+}
 
 static void build_pci(struct vm *vm, struct acpi_pm *pm)
 {
@@ -185,6 +210,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	fdc_w.drive[0].block = &floppy;
 	if (i8237_create(vm, &fdc_w.dma) || i82078_create(vm, &fdc_w, &fdc))
 		abort();
+	build_firmware(vm);
 	if (pci)
 		build_pci(vm, pm);
 	intr_virtual_wire(intr);
@@ -204,10 +230,12 @@ static void port_access(struct vm *vm, uint8_t how, uint16_t where, uint32_t val
 
 static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t value)
 {
-	/* the last two: the screen's */
-	static const uint32_t page[] = {0xfee00000, 0xfed00000, 0xfec00000, 0xa0000,
-					0xfee00000, 0xfed00000, 0xb8000,    0xaf000};
-	uint64_t addr = page[where >> 13] + (where & 0xfff);
+	static const uint32_t page[16] = {
+		0xfee00000, 0xfed00000, 0xfec00000, 0xa0000,
+		0xfee00000, 0xfed00000, 0xb8000,    0xaf000,    /* the screen's */
+		0xffff0000, 0xffff1000, 0xffffe000, 0xfffff000, /* flash */
+		0xfee00000, 0xfed00000, 0xfec00000, 0xa1000};
+	uint64_t addr = page[where >> 12] + (where & 0xfff);
 	unsigned size = 1u << (how >> 4) % 4;
 
 	if (how & 8)
@@ -234,6 +262,22 @@ static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t 
 	}
 }
 
+static uint32_t be32(uint32_t v)
+{
+	return __builtin_bswap32(v);
+}
+
+/* A command of fw_cfg's DMA: select, read, skip or write, to memory that is there or not. */
+static void fwcfg_dma(struct vm *vm, uint16_t where, uint64_t value)
+{
+	const uint32_t cmd[4] = {be32((uint32_t)(value >> 32)), be32((uint32_t)value & 0x3ffff), 0,
+				 be32((uint32_t)where << 6)};
+
+	if (mem_write(vm, 0x1000, cmd, sizeof(cmd)))
+		abort();
+	bus_write(&vm->pio, 0, 0x518, 4, be32(0x1000));
+}
+
 /* What the bootstrap processor's thread would do; also the end of a sleep. */
 static void reset(struct vm *vm)
 {
@@ -254,7 +298,7 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 
 	memcpy(&where, s + 2, 2);
 	memcpy(&value, s + 4, 8);
-	switch (s[0] % 8) {
+	switch (s[0] % 9) {
 	case 0:
 	case 1:
 		port_access(vm, how, where, (uint32_t)value);
@@ -278,6 +322,12 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 			msi_send(vm, 0xfee00000 | where << 4, (uint32_t)value);
 		else
 			gsi_set(vm, where, value & 1);
+		break;
+	case 7:
+		if (how & 8)
+			fwcfg_dma(vm, where, value);
+		else
+			(void)mem_write(vm, (gpa_t)where << 5, &value, 8);
 		break;
 	default:
 		chr_receive(chr, s + 4, how % 9);

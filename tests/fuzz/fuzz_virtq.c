@@ -125,11 +125,12 @@ static const struct {
 /* One machine with all of them, for all inputs: each starts with a reset and empty memory. */
 static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
 {
-	struct virtio_blk_wiring blk = {.blk = &disk.b, .serial = "fuzz", .slot = -1};
-	struct virtio_net_wiring net = {.net = &wire, .slot = -1};
-	struct virtio_console_wiring con = {.chr = &tty, .slot = -1};
-	struct virtio_rng_wiring rng = {.slot = -1};
-	struct virtio_balloon_wiring bal = {.slot = -1};
+	struct virtio_blk_wiring blk = {
+		.blk = &disk.b, .serial = "fuzz", .slot = -1, .transitional = true};
+	struct virtio_net_wiring net = {.net = &wire, .slot = -1, .transitional = true};
+	struct virtio_console_wiring con = {.chr = &tty, .slot = -1, .transitional = true};
+	struct virtio_rng_wiring rng = {.slot = -1, .transitional = true};
+	struct virtio_balloon_wiring bal = {.slot = -1, .transitional = true};
 	struct virtio_input_wiring kbd = {.input = &people, .slot = -1};
 	struct virtio_input_wiring tab = {.input = &people, .tablet = true, .slot = -1};
 
@@ -179,6 +180,25 @@ static void chain(struct drv *d, struct bytes *in, struct drv_queue *q)
 	if (q->n_free < n)
 		drv_queue_reset(q, d->r);
 	drv_add(d, q, seg, n, shape & 0x80, NULL);
+}
+
+/* The ports for drivers from before virtio 1.0, where there are some. */
+static void legacy(struct drv *d, uint64_t a, uint64_t v)
+{
+	uint64_t base = cfg_bar(d->r, d->devfn, 0), port = base + (a & 0x7f);
+	unsigned size = 1u << (a >> 8) % 3;
+
+	if (!base)
+		return;
+	if (a & 0x8000)
+		bus_read(&d->r->vm->pio, 0, port, size);
+	else
+		bus_write(&d->r->vm->pio, 0, port, size, v);
+	/* queues within memory, and status */
+	if (a & 0x4000)
+		bus_write(&d->r->vm->pio, 0, base + 8, 4, v & 0xff);
+	if (a & 0x2000)
+		bus_write(&d->r->vm->pio, 0, base + 18, 1, a & 7);
 }
 
 static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, struct bytes *in)
@@ -236,6 +256,9 @@ static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, str
 	case 12:
 		bring_up(d, queues, a & 1 ? 0 : VIRTIO_F_EVENT_IDX, a & 2);
 		break;
+	case 13:
+		legacy(d, a, take(in, 4));
+		break;
 	default:
 		for (unsigned i = 0; i < 16; i += 8)
 			rig_put(r, 0x80000 + (a & 0x7fff) + i, 8, take(in, 8));
@@ -263,7 +286,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(d->q, 0, sizeof(d->q));
 	r.brk = 0x90000;
 	vd = vds[which];
-	cfg_wr(&r, d->devfn, PCI_COMMAND, 2, PCI_CMD_MEM | PCI_CMD_MASTER);
+	cfg_wr(&r, d->devfn, PCI_COMMAND, 2, PCI_CMD_MEM | PCI_CMD_IO | PCI_CMD_MASTER);
 	bring_up(d, kind[which].queues, 0, true);
 	for (unsigned i = 0; i < MAX_OPS && in.p < in.end; i++)
 		operation(d, vd, kind[which].queues, &in);
