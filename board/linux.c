@@ -211,8 +211,8 @@ static bool linux_unpack(struct vm *vm, const struct boot_source *src, struct li
 				.move = !asked_for(src->cmdline, "nokaslr")};
 	struct boot_unpacked u;
 
-	if (!src->unpack || !img->is64 || x86_has(vm->model, X_FEAT_LA57) || at > img->code_size ||
-	    k.size > img->code_size - at)
+	if (!src->unpack || !img->is64 || x86_kind_has(&vm->kind, X_FEAT_LA57) ||
+	    at > img->code_size || k.size > img->code_size - at)
 		return false;
 	k.data = img->file + img->setup_size + at;
 	if (!src->unpack(vm, &k, &u))

@@ -46,6 +46,7 @@ static int set_wait(void *target, const char *value, struct msg *msg)
 FLAG_SETTER(keep)
 FLAG_SETTER(verify)
 FLAG_SETTER(force)
+FLAG_SETTER(drop)
 FLAG_SETTER(enter)
 FLAG_SETTER(relative)
 FLAG_SETTER(compress)
@@ -114,10 +115,14 @@ static const struct opt restore_opts[] = {
 	{"verify", NULL, "check all of the memory before the VM starts", NULL, 0, set_verify},
 	{"force", NULL, "restore though disks have changed: the guest may damage them", NULL, 0,
 	 set_force},
+	{"drop-features", NULL, "go on though the engine lacks processor features that the guest has: "
+	 "it must not use them", NULL, 0, set_drop},
 };
 static const struct opt move_opts[] = {
 	{"engine", "auto|soft|kvm", "what executes the guest from now on (auto)", "auto|soft|kvm", 0,
 	 set_engine},
+	{"drop-features", NULL, "go on though the engine lacks processor features that the guest has: "
+	 "it must not use them", NULL, 0, set_drop},
 };
 static const struct opt type_opts[] = {
 	{"enter", NULL, "press Enter at the end", NULL, 0, set_enter},

@@ -8,7 +8,7 @@
 struct cmd_opts {
 	bool json;
 	bool wait;
-	bool keep, verify, force, enter, relative, profile, compress;
+	bool keep, verify, force, drop, enter, relative, profile, compress;
 	const char *name, *engine; /* of argv */
 	int timeout;               /* seconds; -1: not given */
 };

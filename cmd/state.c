@@ -179,8 +179,8 @@ int restore_main(int argc, char **argv)
 	if (err)
 		status = cmd_fail(&cmd_restore, &msg);
 	else
-		status = runner_main(
-			&def, &(struct runner_start){file.origin.argc, file.origin.argv, &file});
+		status = runner_main(&def, &(struct runner_start){file.origin.argc,
+								  file.origin.argv, &file, o.drop});
 	vm_def_fini(&def);
 	state_file_close(&file);
 	return status;
@@ -189,8 +189,10 @@ int restore_main(int argc, char **argv)
 static int move(int sock, const struct cmd_opts *o, const struct opt_args *args, struct msg *msg)
 {
 	json_t *answer;
-	int err = control_call(sock, json_pack("{s:s, s:s}", "do", "move", "engine", o->engine), 60,
-			       &answer, msg);
+	int err = control_call(
+		sock,
+		json_pack("{s:s, s:s, s:b}", "do", "move", "engine", o->engine, "drop", o->drop),
+		60, &answer, msg);
 
 	if (err)
 		return err;

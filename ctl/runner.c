@@ -43,6 +43,7 @@ struct runner {
 	const struct vm_def *def;
 	struct state_origin origin;
 	bool origin_owned;                /* argv is a copy */
+	bool may_lack;                    /* struct vm */
 	const struct state_file *restore; /* NULL: boot */
 	struct vm *vm;
 	struct plat_loop *loop; /* the back ends': outlives the VM's own */
@@ -186,6 +187,7 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 	const char *name = json_string_value(json_object_get(args, "engine"));
 	const struct engine_ops *engine = NULL;
 	uint64_t started = plat_now();
+	const char *lacks = NULL;
 	int err = engine_choose(name ? name : "auto", &engine, msg);
 
 	if (err)
@@ -211,11 +213,17 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 	if (err)
 		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
 				err_str(err));
-	err = vm_set_engine(r->vm, engine);
+	r->vm->may_lack = json_is_true(json_object_get(args, "drop"));
+	err = vm_set_engine(r->vm, engine, &lacks);
 	/* State lives in its engine. */
 	if (!err)
 		watch_places(&r->watch);
 	vm_thaw(r->vm, true);
+	if (lacks)
+		return msg_fail(msg, err,
+				"the engine %s has not %s, which the guest's processors have: "
+				"--drop-features moves a guest that does not use it",
+				engine->name, lacks);
 	if (err)
 		return msg_fail(msg, err,
 				"the engine %s does not take the VM: %s; it goes on as before",
@@ -576,6 +584,7 @@ static int create_vm(struct runner *r, struct msg *msg)
 		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
 		.pc_low = vm_def_is_pc(def),
 	};
+	struct x86_kind kind;
 	bool any = !def->engine || !strcmp(def->engine, "auto");
 	int err = engine_choose(any && def->gdb ? "soft" : def->engine, &cfg.engine, msg);
 
@@ -592,7 +601,15 @@ static int create_vm(struct runner *r, struct msg *msg)
 			msg, ERR_NOSYS,
 			"--cpu %s: this host's processor cannot execute it: leave --cpu out",
 			def->cpu ? def->cpu : "");
+	if (r->restore) {
+		err = state_file_kind(r->restore, &kind, msg);
+		if (err)
+			return err;
+		cfg.kind = &kind;
+	}
 	err = vm_create(&cfg, &r->vm);
+	if (!err)
+		r->vm->may_lack = r->may_lack;
 	if (!err) /* while files may be opened: for a move later */
 		r->vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (err)
@@ -896,6 +913,7 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 	r->def = def;
 	r->origin = (struct state_origin){start->argc, start->argv, getcwd(NULL, 0)};
 	r->restore = start->restore;
+	r->may_lack = start->may_lack;
 	r->rundir = r->signal_fd = r->ended_fd = r->button_fd = r->src.statm_fd =
 		r->control.listen_fd = r->gdb.listen_fd = r->gdb.fd = r->gdb.event_fd = -1;
 	control_init(&r->control, -1, &control_ops, r);

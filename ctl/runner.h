@@ -20,6 +20,7 @@ struct runner_start {
 	int argc;                         /* how it was started; argv[0] is the command */
 	char **argv;                      /* for a saved state */
 	const struct state_file *restore; /* NULL: boot */
+	bool may_lack;                    /* struct vm */
 };
 int runner_main(const struct vm_def *def, const struct runner_start *start);
 

@@ -787,14 +787,36 @@ int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg)
 	return err;
 }
 
+/* Finds the section "machine". */
+static int open_machine(const struct state_file *f, struct file *file, struct state_stream *st)
+{
+	int err = open_at_machine(f, file, st);
+
+	while (!err && strcmp(st->section, "machine") != 0)
+		err = state_next(st);
+	return err;
+}
+
+int state_file_kind(const struct state_file *f, struct x86_kind *out, struct msg *msg)
+{
+	struct state_stream st;
+	struct file file;
+	int err = open_machine(f, &file, &st);
+
+	if (!err)
+		err = vm_state_kind(&st, out);
+	if (err)
+		err = stream_failed(&st, &file, msg);
+	state_close(&st);
+	return err;
+}
+
 int state_file_fits(const struct state_file *f, struct vm *vm, struct msg *msg)
 {
 	struct state_stream st;
 	struct file file;
-	int err = open_at_machine(f, &file, &st);
+	int err = open_machine(f, &file, &st);
 
-	while (!err && strcmp(st.section, "machine") != 0)
-		err = state_next(&st);
 	if (!err)
 		err = vm_state_fits(vm, &st);
 	if (err)

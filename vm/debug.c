@@ -105,7 +105,7 @@ int debug_create(struct vm *vm, void (*stopped)(void *arg), void *arg, struct de
 	d->arg = arg;
 	d->walker.ops = &walker_ops;
 	d->walker.owner = d;
-	d->walker.model = vm->model;
+	d->walker.kind = &vm->kind;
 	cpu_init(&d->walker);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vm->vcpu[i]->debug.skip = DEBUG_NO_SKIP;

@@ -16,12 +16,14 @@ int vcpu_cpu_init(struct vcpu *vcpu, struct cpu *cpu, const struct cpu_ops *ops,
 	cpu->ops = ops;
 	cpu->owner = owner;
 	cpu->model = vcpu->vm->model;
+	cpu->kind = &vcpu->vm->kind;
 	cpu->index = vcpu->index;
 	cpu->native_rw = native->rw;
 	cpu->native_rx = native->rx;
 	cpu->native_size = native->size;
 	cpu_init(cpu);
 	vcpu->state = &cpu->s;
+	vcpu->cpu = cpu;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "vm/internal.h"
+#include "vm/processor.h"
 #include "x86/cpuid.h"
 
 #define PARK_NS (30 * NS_PER_SEC)
@@ -73,8 +74,9 @@ static const struct st_field cpu_fields[] = {
 #undef S
 
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
- * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. */
-#define SECTION_VERSION 8
+ * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. 9: the kind of the
+ * processors (PROCESSOR_SINCE). */
+#define SECTION_VERSION 9
 #define MAXPHY_BEFORE_4 46
 
 static const struct st_field smm_fields[] = {
@@ -129,6 +131,7 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 	uint32_t again = vcpu->state->init_nmi && vcpu->state->nmi_pending ? REQ_NMI : 0;
 	struct pending p = {.requests = (vcpu->requests & SAVED_REQUESTS) | again,
 			    .sipi_vector = vcpu->sipi_vector};
+	const char *lacks;
 	uint64_t have;
 
 	if (!st->loading && vm->engine->get_state && vm->engine->get_state(vcpu))
@@ -143,7 +146,7 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 		ST_SYNC(st, "smm", i, smm_fields, vcpu->state);
 	if (!st->loading || st->err)
 		return st->err;
-	have = x86_model_xcr0(vm->model);
+	have = x86_kind_xcr0(&vm->kind);
 	if (vcpu->state->xcr0 & ~have)
 		return state_fail(
 			st, err_here(ERR_NOSYS),
@@ -157,6 +160,12 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 	if (vm->engine->set_state && vm->engine->set_state(vcpu))
 		return state_fail(st, err_here(ERR_IO), "the engine does not take CPU %u's state",
 				  i);
+	lacks = processor_lacks(vcpu);
+	if (lacks)
+		return state_fail(st, err_here(ERR_NOSYS),
+				  "its processors have %s, which the engine %s has not: "
+				  "--drop-features restores a guest that does not use it",
+				  lacks, vm->engine->name);
 	return 0;
 }
 
@@ -182,14 +191,18 @@ static void shape_of(struct vm *vm, struct shape *s)
 }
 
 /* Guests keep what depends on it: masks of MTRRs, which page table entries cannot be. */
-static const struct st_field width_fields[] = {ST_UMAX(struct vm, maxphy, X86_MAXPHY_MAX)};
+struct width {
+	uint8_t maxphy;
+};
+static const struct st_field width_fields[] = {ST_UMAX(struct width, maxphy, X86_MAXPHY_MAX)};
 
 static int sync_width(struct vm *vm, struct state_stream *st)
 {
+	struct width w = {st->loading ? MAXPHY_BEFORE_4 : vm->maxphy};
+
 	if (!st->loading || st->version >= 4)
-		ST_SYNC(st, "width", 0, width_fields, vm);
-	else
-		vm->maxphy = MAXPHY_BEFORE_4;
+		ST_SYNC(st, "width", 0, width_fields, &w);
+	vm->maxphy = w.maxphy;
 	if (st->loading && !st->err && vm->maxphy < X86_MAXPHY)
 		state_fail(st, err_here(ERR_FORMAT), "addresses of %u bits", vm->maxphy);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
@@ -227,9 +240,88 @@ static int check_shape(struct vm *vm, struct state_stream *st)
 	return 0;
 }
 
+static int sync_kind(struct vm *vm, struct state_stream *st)
+{
+	struct x86_kind kind;
+
+	if (!st->loading)
+		processor_settle(vm);
+	kind = vm->kind;
+	if (processor_sync(st, &kind))
+		return st->err;
+	return st->loading ? processor_check(vm, st, &kind) : 0;
+}
+
+/* Of a state that is older than kinds: what its processors use says more than its version. */
+static int older_kind(struct state_stream *st, const struct shape *shape, struct x86_kind *out)
+{
+	const struct x86_model *model = x86_model_find(shape->model);
+	uint64_t xcr0 = XCR0_X87;
+	bool osxsave = false;
+	struct x86_state s;
+
+	if (!model)
+		return state_fail(st, err_here(ERR_NOSYS),
+				  "the state is of a %s, which is not known", shape->model);
+	x86_kind_of(model, out);
+	for (unsigned i = 0; i < shape->cpus; i++) {
+		struct pending p;
+
+		ST_SYNC(st, "cpu", i, cpu_fields, &s);
+		ST_SYNC(st, "pending", i, pending_fields, &p);
+		if (st->version >= 2)
+			ST_SYNC(st, "smm", i, smm_fields, &s);
+		if (st->err)
+			return st->err;
+		xcr0 |= s.xcr0;
+		osxsave |= (s.cr4 & CR4_OSXSAVE) != 0;
+	}
+	processor_was(out, shape->model, st->version, xcr0, osxsave);
+	return 0;
+}
+
+/* Of all that comes before it in the section, only what is needed to come there is looked at. */
+static int read_kind(struct state_stream *st, struct x86_kind *out)
+{
+	struct shape shape;
+	struct width w;
+
+	if (state_expect(st, "machine", SECTION_VERSION) ||
+	    ST_SYNC(st, "machine", 0, shape_fields, &shape))
+		return st->err;
+	shape.model[sizeof(shape.model) - 1] = 0;
+	if (st->version >= 4)
+		ST_SYNC(st, "width", 0, width_fields, &w);
+	if (st->err)
+		return st->err;
+	return st->version >= PROCESSOR_SINCE ? processor_sync(st, out)
+					      : older_kind(st, &shape, out);
+}
+
+int vm_state_kind(struct state_stream *st, struct x86_kind *out)
+{
+	const char *missing;
+
+	if (read_kind(st, out))
+		return st->err;
+	missing = x86_kind_missing(out);
+	return missing ? state_fail(st, err_here(ERR_NOSYS),
+				    "its processors have %s, which this host has not", missing)
+		       : 0;
+}
+
 int vm_state_fits(struct vm *vm, struct state_stream *st)
 {
-	return state_expect(st, "machine", SECTION_VERSION) ? st->err : check_shape(vm, st);
+	uint32_t at = st->pos;
+	struct x86_kind kind;
+
+	if (state_expect(st, "machine", SECTION_VERSION) || check_shape(vm, st))
+		return st->err;
+	st->pos = at;
+	if (read_kind(st, &kind))
+		return st->err;
+	processor_settle(vm);
+	return processor_check(vm, st, &kind);
 }
 
 static unsigned dev_ordinal(struct vm *vm, const struct dev *dev)
@@ -254,6 +346,8 @@ static int sections(struct vm *vm, struct state_stream *st)
 		check_shape(vm, st);
 	if (!st->err)
 		sync_width(vm, st);
+	if (!st->err && (!load || st->version >= PROCESSOR_SINCE))
+		sync_kind(vm, st);
 	/* Processors first: timers of local APICs need the guest's TSC. */
 	for (unsigned i = 0; i < vm->n_vcpus && !st->err; i++)
 		cpu_state(vm, st, i);
@@ -382,6 +476,7 @@ void vm_thaw(struct vm *vm, bool resume)
 struct seat {
 	void *engine_data;
 	struct x86_state *state;
+	struct cpu *cpu;
 };
 
 static void seats_leave(struct vm *vm, unsigned n)
@@ -391,7 +486,7 @@ static void seats_leave(struct vm *vm, unsigned n)
 	vm->engine->vm_fini(vm);
 }
 
-static int seats_take(struct vm *vm, const struct seat *old, unsigned *n)
+static int seats_take(struct vm *vm, const struct seat *old, unsigned *n, const char **lacks)
 {
 	int err = 0;
 
@@ -405,7 +500,8 @@ static int seats_take(struct vm *vm, const struct seat *old, unsigned *n)
 	for (unsigned i = 0; i < *n && !err; i++)
 		if (vm->engine->set_state)
 			err = vm->engine->set_state(vm->vcpu[i]);
-	return err;
+	*lacks = err || !*n ? NULL : processor_lacks(vm->vcpu[0]);
+	return *lacks ? err_here(ERR_NOSYS) : err;
 }
 
 static void swap(struct vm *vm, const struct engine_ops *engine, void *data,
@@ -416,13 +512,15 @@ static void swap(struct vm *vm, const struct engine_ops *engine, void *data,
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		vm->vcpu[i]->engine_data = seat[i].engine_data;
 		vm->vcpu[i]->state = seat[i].state;
+		vm->vcpu[i]->cpu = seat[i].cpu;
 	}
 }
 
 static void seats_get(struct vm *vm, struct seat *seat)
 {
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		seat[i] = (struct seat){vm->vcpu[i]->engine_data, vm->vcpu[i]->state};
+		seat[i] = (struct seat){vm->vcpu[i]->engine_data, vm->vcpu[i]->state,
+					vm->vcpu[i]->cpu};
 }
 
 /* What the old engine has noted about pages means nothing to the new one. */
@@ -434,7 +532,7 @@ static void flags_clear(struct vm *vm)
 						  memory_order_relaxed);
 }
 
-int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
+int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **lacks)
 {
 	const struct engine_ops *old_engine = vm->engine;
 	struct seat old[VM_MAX_VCPUS], new[VM_MAX_VCPUS];
@@ -450,13 +548,14 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine)
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_kicks_end(vm->vcpu[i]);
 	seats_get(vm, old);
+	processor_settle(vm);
 	vm->engine = engine;
 	err = engine->vm_init(vm);
 	if (err) {
 		swap(vm, old_engine, old_data, old);
 		return err;
 	}
-	err = seats_take(vm, old, &n);
+	err = seats_take(vm, old, &n, lacks);
 	if (err) {
 		seats_leave(vm, n);
 		swap(vm, old_engine, old_data, old);

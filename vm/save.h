@@ -21,10 +21,14 @@ void vm_state_clear(struct vm *vm);
 /* Into a VM that was just created with the same shape, not started, or was cleared. On errors it is good for
  * nothing but vm_destroy(). Starts at the section after the present one, stops behind its last. */
 int vm_state_load(struct vm *vm, struct state_stream *st) attr_must_check;
+/* In section "machine": the kind of its processors. ERR_NOSYS: this host or this Vigia has not all of it. */
+int vm_state_kind(struct state_stream *st, struct x86_kind *out) attr_must_check;
 /* In section "machine": is the state of a machine like this one? */
 int vm_state_fits(struct vm *vm, struct state_stream *st) attr_must_check;
 
-/* Gives a frozen VM another engine. On errors it keeps its old one. */
-int vm_set_engine(struct vm *vm, const struct engine_ops *engine) attr_must_check;
+/* Gives a frozen VM another engine. On errors it keeps its old one. *lacks: where that is why, a feature of its
+ * processors that the new one lacks; vm->may_lack: no reason. */
+int vm_set_engine(struct vm *vm, const struct engine_ops *engine,
+		  const char **lacks) attr_must_check;
 
 #endif

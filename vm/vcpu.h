@@ -35,6 +35,7 @@ struct vcpu {
 	unsigned index;          /* = initial APIC id */
 	struct x86_state *state; /* lives in engine memory; current when run() has returned */
 	void *engine_data;
+	struct cpu *cpu; /* around state; NULL: the engine has none */
 	/* Scratch code memory of its interpreter, whatever the engine: a move to another one in the
 	 * sandbox gets no more. vcpu_cpu_init() makes it. */
 	struct plat_code native;

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "vm/internal.h"
+#include "x86/cpuid.h"
 
 #define HIGH_RAM_BASE (4 * GIB)
 #define SCREEN_BASE   0xa0000u
@@ -110,6 +111,10 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	str_copy(vm->name, sizeof(vm->name), cfg->name);
 	vm->engine = cfg->engine;
 	vm->model = cfg->model;
+	if (cfg->kind)
+		vm->kind = *cfg->kind;
+	else
+		x86_kind_of(cfg->model, &vm->kind);
 	vm->maxphy = (uint8_t)maxphy_for(cfg);
 	vm->tsc_hz = plat_tsc_hz();
 	plat_mutex_init(&vm->lock, RANK_VM);

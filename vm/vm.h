@@ -12,6 +12,7 @@
 #include "vm/irq.h"
 #include "vm/memmap.h"
 #include "vm/vcpu.h"
+#include "x86/kind.h"
 
 #define VM_MAX_VCPUS 32
 
@@ -35,6 +36,8 @@ struct vm {
 	bool engine_ready; /* vm_init has been called */
 	int kvm_fd;        /* /dev/kvm, opened while files may be; the owner's. 0 or -1: none */
 	const struct x86_model *model;
+	struct x86_kind kind;
+	bool may_lack;  /* an engine that it comes to need not have all of its kind; once */
 	uint8_t maxphy; /* of its processors; a restored one keeps it */
 	struct plat_loop *loop;
 	struct monitor mon;
@@ -86,9 +89,10 @@ struct vm_config {
 	const char *name;
 	const struct engine_ops *engine;
 	const struct x86_model *model;
-	unsigned cpus;   /* 1 … VM_MAX_VCPUS */
-	uint64_t memory; /* bytes, multiple of 1 MiB */
-	gpa_t low_end;   /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
+	const struct x86_kind *kind; /* of a saved state; NULL: the model's on this host */
+	unsigned cpus;               /* 1 … VM_MAX_VCPUS */
+	uint64_t memory;             /* bytes, multiple of 1 MiB */
+	gpa_t low_end; /* RAM below 4 GiB ends here at most; the rest starts at 4 GiB */
 	/* The first MiB as on a PC: no RAM from A0000H to BFFFFH, where a screen may be; pages from
 	 * there to 1 MiB may be protected. */
 	bool pc_low;

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "x86/debug.h"
 #include "x86/insn.h"
+#include "x86/kind.h"
 #include "x86/state.h"
 
 struct cpu;
@@ -102,19 +103,15 @@ struct cpu_exc {
 
 /* What the interpreter keeps beside the state. Nothing in it is guest-visible, except that pending
  * holds debug traps between two instructions. */
-#define CPU_FEAT_WORDS 4
-#define CPU_ICACHE     512 /* decoded instructions, checked against the bytes at each use */
-#define CPU_TLB        64  /* used only where ops->xlate is NULL */
-#define CPU_SLOTS      112 /* stubs in native code memory */
+#define CPU_ICACHE 512 /* decoded instructions, checked against the bytes at each use */
+#define CPU_TLB    64  /* used only where ops->xlate is NULL */
+#define CPU_SLOTS  112 /* stubs in native code memory */
 
 struct cpu_tlbe {
 	uint64_t tag; /* page address, context in bits 1-2, bit 0: valid */
 	gpa_t gpa;    /* of the page */
 	hva_t hva;    /* of the page, or NULL */
 };
-
-/* Components of XSAVE beyond the legacy region */
-enum { XS_PART_AVX, XS_PART_OPMASK, XS_PART_ZMM_HI, XS_PART_HI_ZMM, XS_PART_PKRU, CPU_XS_PARTS };
 
 /* The last I/O instruction, for SMIs that it brings about */
 #define IO_READ   BIT(0)
@@ -142,10 +139,12 @@ struct cpu_interp {
 	uint16_t xs_image;            /* components that live in s.xsave: XCR0_* */
 	bool native_ready;            /* native memory is prepared */
 	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form, as the host has it */
-	uint32_t vendor[3];           /* as CPUID leaf 0 has it in EBX EDX ECX */
-	uint8_t shadow;               /* what the current instruction leaves in s.shadow */
-	bool no_step;                 /* the current instruction swallows its single-step trap */
-	bool fetch;                   /* ops->ram() is asked for code */
+	uint32_t vendor[3];           /* struct x86_kind */
+	uint32_t signature;
+	uint32_t brand[3][4], cache[2][4];
+	uint8_t shadow; /* what the current instruction leaves in s.shadow */
+	bool no_step;   /* the current instruction swallows its single-step trap */
+	bool fetch;     /* ops->ram() is asked for code */
 	struct cpu_io io;
 	bool implicit;    /* accesses are the processor's own: SMAP whatever AC says */
 	uint32_t dr6;     /* breakpoints that the current instruction has hit */
@@ -163,7 +162,8 @@ struct cpu {
 	const struct cpu_ops *ops;
 	void *owner; /* the engine's */
 	const struct x86_model *model;
-	unsigned index; /* 0: bootstrap processor */
+	const struct x86_kind *kind; /* NULL: the model's on this host. Looked at by cpu_init() */
+	unsigned index;              /* 0: bootstrap processor */
 
 	struct cpu_exc exc; /* set where a function returned CPU_FAULT */
 

@@ -4,7 +4,7 @@
 #define X86_CPUID_H
 
 #include "base/def.h"
-#include "x86/feature.h"
+#include "x86/kind.h"
 
 struct cpu;
 struct x86_model;
@@ -33,7 +33,7 @@ uint64_t x86_model_xcr0(const struct x86_model *model);
 void x86_xsave_move(struct x86_xsave *x, bool from);
 /* IA32_ARCH_CAPABILITIES */
 uint64_t x86_arch_caps(const struct cpu *cpu);
-/* cpu_init()'s part: fills i.feat, i.amd, i.host_*. */
+/* cpu_init()'s part: fills i.feat and what else its kind says, i.amd, i.host_*. */
 void x86_cpuid_init(struct cpu *cpu);
 
 #endif

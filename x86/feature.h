@@ -82,4 +82,10 @@ enum x86_feature {
 		X_FEAT_COUNT
 };
 
+struct x86_place {
+	uint32_t leaf;
+	uint8_t sub, reg, bit;
+};
+extern const struct x86_place x86_places[X_FEAT_COUNT];
+
 #endif

@@ -32,7 +32,7 @@ void soft_fpu_init(struct soft_vm *sv)
 
 	plat_cpuid(1, 0, &id);
 	sv->xsave_mask = (id.ecx & BIT(27)) ? host_xcr0() & (XCR0_X87 | XCR0_SSE | XCR0_AVX) : 0;
-	sv->xsaveopt_mask = x86_model_xcr0(sv->vm->model) & XCR0_AVX512;
+	sv->xsaveopt_mask = x86_kind_xcr0(&sv->vm->kind) & XCR0_AVX512;
 	memcpy(sv->xinit.bytes, &fcw, sizeof(fcw));
 	memcpy(sv->xinit.bytes + XS_MXCSR, &mxcsr, sizeof(mxcsr));
 	memcpy(sv->xinit.bytes + XS_MXCSR + 4, &mask, sizeof(mask));

@@ -356,8 +356,9 @@ static void test_vectors(void **state)
 	a = srig_build();
 	b = srig_build();
 	s = a->vcpu[0]->state;
-	a->model = b->model = x86_model_find("host-avx512");
-	s->xcr0 = x86_model_xcr0(a->model);
+	x86_kind_of(x86_model_find("host-avx512"), &a->kind);
+	b->kind = a->kind;
+	s->xcr0 = x86_kind_xcr0(&a->kind);
 	for (unsigned n = 0; n < ARRAY_SIZE(parts); n++) {
 		if (!(s->xcr0 & parts[n].bit))
 			continue;
@@ -404,27 +405,50 @@ static void test_components(void **state)
 	vm_destroy(b);
 }
 
-/* Makes the machine's section one of version 3, which had no width of addresses. */
-static void without_width(struct srig_file *f)
+/* The first record of that name at or behind at: type, 0, length of the name, name */
+static uint8_t *record(const struct srig_file *f, uint8_t *at, const char *name)
 {
-	const uint32_t version = 3, gone = 3 + 5 + 4 + 3 + 6 + 4 + 1; /* record, then integer */
-	uint8_t *head = memmem(f->buf, f->len, "machine", 7);
-	uint8_t *at = memmem(f->buf, f->len, "\7\0\5width", 8);
+	uint8_t head[STATE_NAME] = {ST_RECORD, 0, (uint8_t)strlen(name)};
+
+	memcpy(head + 3, name, head[2]);
+	at = memmem(at, f->len - (size_t)(at - f->buf), head, head[2] + 3u);
+	assert_non_null(at);
+	return at;
+}
+
+/* Takes the record from, and what follows up to the record to (NULL: gone bytes), out of the machine's
+ * section, which is of that version then. */
+static size_t older(struct srig_file *f, uint32_t version, const char *from, const char *to,
+		    size_t gone)
+{
+	uint8_t *head = memmem(f->buf, f->len, "machine", 7), *at = record(f, f->buf, from);
+	uint8_t *end = to ? record(f, at, to) : at + gone;
 	uint32_t len, crc;
 
 	assert_non_null(head);
-	assert_non_null(at);
-	head -= 16;
-	memmove(at, at + gone, f->len - (size_t)(at - f->buf) - gone);
+	gone = (size_t)(end - at);
+	memmove(at, end, f->len - (size_t)(end - f->buf));
 	f->len -= gone;
+	head -= 16;
 	memcpy(&len, head + 8, 4);
-	len -= gone;
+	len -= (uint32_t)gone;
 	memcpy(head + 4, &version, 4);
 	memcpy(head + 8, &len, 4);
 	crc = crc32c(0, head + 16, 48);
 	crc = crc32c(crc, head + 4, 8);
 	crc = crc32c(crc, head + 64, len);
 	memcpy(head + 12, &crc, 4);
+	return gone;
+}
+
+/* Up to version 8 there was no kind, up to version 3 no width of addresses. */
+static void make_older(struct srig_file *f, uint32_t version)
+{
+	older(f, version, "processor", "cpu", 0);
+	if (version < 4)
+		older(f, version, "width", "cpu", 0);
+	if (version < 2)
+		older(f, version, "smm", NULL, older(f, version, "smm", "cpu", 0));
 }
 
 /* A machine keeps the width of physical addresses that it was saved with. */
@@ -450,7 +474,7 @@ static void test_width(void **state)
 		f->len = 0;
 		save_vm(a, f);
 		if (rows[i].old)
-			without_width(f);
+			make_older(f, 3);
 		err = load_vm(b, f, why);
 		assert_int_equal(err, rows[i].is ? 0 : ERR_FORMAT);
 		for (unsigned n = 0; n < 2 && rows[i].is; n++)
@@ -460,15 +484,162 @@ static void test_width(void **state)
 	}
 }
 
+/* ---- kinds ------------------------------------------------------------------------------------ */
+
+static int read_kind(struct srig_file *f, struct x86_kind *kind, char *why)
+{
+	struct state_stream st;
+	int err;
+
+	f->at = 0;
+	err = state_open(&st, &srig_io, f, true);
+	if (!err)
+		err = state_next(&st);
+	if (!err)
+		err = vm_state_kind(&st, kind);
+	strcpy(why, st.why);
+	state_close(&st);
+	return err;
+}
+
+/* A processor that lacks what its model has here stays one, through a file and a VM that is made for it. */
+static void test_kind(void **state)
+{
+	struct srig_file *one = file_new(), *two = file_new();
+	struct x86_kind kind;
+	struct vm *a, *b;
+	char why[200];
+
+	fake_reset();
+	a = srig_build();
+	b = srig_build();
+	x86_kind_drop(&a->kind, X_FEAT_POPCNT);
+	memcpy(a->kind.vendor, "NobodyInside", 12);
+	memcpy(a->kind.brand, "none", 5);
+	a->kind.cache[1][2] = 77;
+	a->kind.signature = 12345;
+	save_vm(a, one);
+	if (read_kind(one, &kind, why))
+		fail_msg("%s", why);
+	assert_true(x86_kind_same(&kind, &a->kind));
+	assert_false(x86_kind_has(&kind, X_FEAT_POPCNT));
+	assert_int_equal(load_vm(b, one, why), ERR_INVAL);
+	assert_non_null(strstr(why, "do not have POPCNT"));
+	b->kind = kind;
+	if (load_vm(b, one, why))
+		fail_msg("%s", why);
+	save_vm(b, two);
+	assert_int_equal(one->len, two->len);
+	assert_memory_equal(one->buf, two->buf, one->len);
+	x86_kind_drop(&b->kind, X_FEAT_CX16);
+	assert_int_equal(load_vm(b, one, why), ERR_INVAL);
+	assert_non_null(strstr(why, "have CX16"));
+	b->kind = kind;
+	b->kind.signature++;
+	assert_int_equal(load_vm(b, one, why), ERR_INVAL);
+	assert_non_null(strstr(why, "are others"));
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
+static void set_feature(struct x86_kind *kind, enum x86_feature f)
+{
+	kind->feat[f >> 6] |= BIT64(f & 63);
+}
+
+/* What is not here is named. */
+static void test_kind_missing(void **state)
+{
+	struct srig_file *f = file_new();
+	struct x86_kind kind;
+	char why[200];
+	struct vm *a;
+
+	fake_reset();
+	a = srig_build();
+	kind = a->kind;
+	set_feature(&a->kind, X_FEAT_SVM); /* some hosts have it, no guest */
+	save_vm(a, f);
+	assert_int_equal(read_kind(f, &kind, why), ERR_NOSYS);
+	assert_non_null(strstr(why, "have SVM, which this host has not"));
+	x86_kind_of(NULL, &a->kind);
+	if (x86_kind_xcr0(&a->kind) & XCR0_AVX) {
+		a->kind.xs_at[XS_PART_AVX] += 64;
+		f->len = 0;
+		save_vm(a, f);
+		assert_int_equal(read_kind(f, &kind, why), ERR_NOSYS);
+		assert_non_null(strstr(why, "layout"));
+	}
+	x86_kind_of(NULL, &a->kind);
+	x86_kind_drop(&a->kind, X_FEAT_FPU);
+	f->len = 0;
+	save_vm(a, f);
+	assert_int_equal(read_kind(f, &kind, why), ERR_FORMAT);
+	vm_destroy(a);
+}
+
+/* What "host" meant to older builds: by version, and by what the guest uses. */
+static void test_kind_older(void **state)
+{
+	static const struct {
+		uint32_t version;
+		uint64_t xcr0;
+		bool osxsave, pku, xsaves, avx512;
+	} rows[] = {
+		{1, 3, true, false, false, false},
+		{1, 3 | XCR0_PKRU, true, true, false, false},
+		{2, 3, true, true, false, false},
+		{3, 3, true, true, true, false},
+		{7, 1, false, true, true, false},
+		{8, 7, true, true, true, false},
+		{8, 1, false, true, true, true}, /* has not looked at XSAVE */
+		{8, 7 | XCR0_AVX512, true, true, true, true},
+		{9, 3, true, true, true, true},
+	};
+	static const enum x86_feature avx512[] = {X_FEAT_AVX512F, X_FEAT_AVX512VL,
+						  X_FEAT_AVX512VNNI};
+	struct x86_kind here, kind;
+	char why[200];
+	struct vm *a;
+
+	fake_reset();
+	a = srig_build();
+	a->model = x86_model_find("host");
+	x86_kind_of(a->model, &here);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct srig_file *f = file_new();
+		struct x86_state *s = a->vcpu[1]->state;
+
+		a->kind = here;
+		s->xcr0 = rows[i].xcr0;
+		s->cr4 = rows[i].osxsave ? CR4_OSXSAVE : 0;
+		save_vm(a, f);
+		if (rows[i].version < 9)
+			make_older(f, rows[i].version);
+		if (read_kind(f, &kind, why))
+			fail_msg("row %u: %s", i, why);
+		assert_int_equal(x86_kind_has(&kind, X_FEAT_PKU),
+				 rows[i].pku && x86_kind_has(&here, X_FEAT_PKU));
+		assert_int_equal(x86_kind_has(&kind, X_FEAT_XSAVES),
+				 rows[i].xsaves && x86_kind_has(&here, X_FEAT_XSAVES));
+		for (unsigned n = 0; n < ARRAY_SIZE(avx512); n++)
+			assert_int_equal(x86_kind_has(&kind, avx512[n]),
+					 rows[i].avx512 && x86_kind_has(&here, avx512[n]));
+		assert_true(x86_kind_has(&kind, X_FEAT_SSE42) == x86_kind_has(&here, X_FEAT_SSE42));
+	}
+	vm_destroy(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),      cmocka_unit_test(test_cut_and_damaged),
-		cmocka_unit_test(test_ranges),      cmocka_unit_test(test_fixture),
-		cmocka_unit_test(test_machine),     cmocka_unit_test(test_over_another),
-		cmocka_unit_test(test_other_shape), cmocka_unit_test(test_impossible_cpu),
-		cmocka_unit_test(test_vectors),     cmocka_unit_test(test_components),
-		cmocka_unit_test(test_width),
+		cmocka_unit_test(test_fields),       cmocka_unit_test(test_cut_and_damaged),
+		cmocka_unit_test(test_ranges),       cmocka_unit_test(test_fixture),
+		cmocka_unit_test(test_machine),      cmocka_unit_test(test_over_another),
+		cmocka_unit_test(test_other_shape),  cmocka_unit_test(test_impossible_cpu),
+		cmocka_unit_test(test_vectors),      cmocka_unit_test(test_components),
+		cmocka_unit_test(test_width),        cmocka_unit_test(test_kind),
+		cmocka_unit_test(test_kind_missing), cmocka_unit_test(test_kind_older),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
