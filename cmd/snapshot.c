@@ -12,14 +12,17 @@
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "ctl/control.h"
+#include "ctl/rundir.h"
 #include "ctl/runner.h"
 #include "ctl/state.h"
 
 #define SECONDS 3600
+#define NAME_MS 30000 /* for a VM that is ending */
 
 struct job {
 	struct snapshots s;
-	int sock; /* -1: the VM does not run */
+	int sock;         /* -1: the VM does not run */
+	int rundir, lock; /* its name is ours meanwhile; -1: it runs */
 	const struct cmd_opts *o;
 	const char *which; /* NULL: not given */
 };
@@ -165,6 +168,29 @@ static int in_place(struct job *j, const struct snapshot *to, const char *path, 
 	return snapshots_set_current(&j->s, to->number, msg);
 }
 
+/* A VM that does not run, or not any more, shall not start while we are at its disks. */
+static int take_name(struct job *j, unsigned ms, struct msg *msg)
+{
+	char path[4096];
+
+	if (j->sock >= 0)
+		return 0;
+	j->rundir = rundir_open(true, path, sizeof(path), msg);
+	if (j->rundir < 0)
+		return j->rundir;
+	j->lock = rundir_claim(j->rundir, j->s.vm, ms, msg);
+	return j->lock < 0 ? j->lock : 0;
+}
+
+static void give_name(struct job *j)
+{
+	if (j->lock >= 0)
+		rundir_release(j->rundir, j->s.vm, j->lock);
+	if (j->rundir >= 0)
+		close(j->rundir);
+	j->lock = j->rundir = -1;
+}
+
 /* Gives the VM's exit status. */
 static int start(struct job *j, const struct snapshot *to, const char *path)
 {
@@ -184,6 +210,7 @@ static int start(struct job *j, const struct snapshot *to, const char *path)
 	}
 	if (!err)
 		err = snapshots_revert(&j->s, to, &msg);
+	give_name(j);
 	snapshots_close(&j->s); /* not locked for as long as the VM runs */
 	snprintf(def.name, sizeof(def.name), "%s", f.name);
 	status = err ? cmd_fail(&cmd_snapshot, &msg)
@@ -226,7 +253,7 @@ enum verb { SAVE, LIST, RESTORE, DELETE, VERBS };
 
 static int run_verb(struct job *j, enum verb verb, int *status, struct msg *msg)
 {
-	int err = snapshots_recover(&j->s, j->sock, msg);
+	int err = j->sock >= 0 || j->lock >= 0 ? snapshots_recover(&j->s, j->sock, msg) : 0;
 
 	if (err && verb != LIST)
 		return err;
@@ -255,7 +282,7 @@ static enum verb find_verb(const char *name)
 int snapshot_main(int argc, char **argv)
 {
 	struct cmd_opts o = {.timeout = -1};
-	struct job j = {.sock = -1, .o = &o};
+	struct job j = {.sock = -1, .o = &o, .rundir = -1, .lock = -1};
 	struct opt_args args;
 	struct msg msg = {""}, ignored;
 	int status = EXIT_OK, err;
@@ -279,7 +306,10 @@ int snapshot_main(int argc, char **argv)
 		err = snapshots_open(args.arg[1], verb == SAVE, &j.s, &msg);
 	if (!err) {
 		j.sock = cmd_connect(args.arg[1], &ignored);
-		err = run_verb(&j, verb, &status, &msg);
+		err = take_name(&j, verb == LIST ? 0 : NAME_MS, &msg);
+		if (!err || verb == LIST)
+			err = run_verb(&j, verb, &status, &msg);
+		give_name(&j);
 		if (j.sock >= 0)
 			close(j.sock);
 		snapshots_close(&j.s);

@@ -97,8 +97,6 @@ int run_main(int argc, char **argv)
 		status = cmd_fail(&cmd_run, &msg);
 	else if (help)
 		opt_print_help(&cmd_run), status = EXIT_OK;
-	else if (def.identity[0] && snapshots_recover_vm(def.name, &msg))
-		status = cmd_fail(&cmd_run, &msg);
 	else
 		status = runner_main(&def, &(struct runner_start){argc, argv, NULL});
 	vm_def_fini(&def);

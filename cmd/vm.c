@@ -16,7 +16,7 @@
 
 #define ANSWER_SECONDS 10
 
-/* The control socket closes when the VM ends; the process may take another moment. */
+/* The connection ends when the VM has, and its disks are closed. */
 static void wait_end(int fd)
 {
 	char buf[256];

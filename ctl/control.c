@@ -38,13 +38,18 @@ static void client_close(struct control_client *cl)
 	cl->closing = false;
 }
 
+void control_deaf(struct control *c)
+{
+	if (c->listen_fd >= 0)
+		close(c->listen_fd);
+	c->listen_fd = -1;
+}
+
 void control_fini(struct control *c)
 {
 	for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
 		client_close(&c->client[i]);
-	if (c->listen_fd >= 0)
-		close(c->listen_fd);
-	c->listen_fd = -1;
+	control_deaf(c);
 }
 
 unsigned control_poll(struct control *c, struct pollfd *pfd)

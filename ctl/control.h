@@ -47,6 +47,8 @@ struct control {
 #define CONTROL_POLL_MAX (1 + CONTROL_MAX_CLIENTS)
 
 void control_init(struct control *c, int listen_fd, const struct control_ops *ops, void *ctx);
+/* No more clients. */
+void control_deaf(struct control *c);
 void control_fini(struct control *c);
 /* For the caller's poll(): fills at most CONTROL_POLL_MAX entries, gives their number. */
 unsigned control_poll(struct control *c, struct pollfd *pfd);

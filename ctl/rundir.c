@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+#define CLAIM_MS 10 /* between looks whether the other one has gone */
 
 static bool is_folder(const char *path)
 {
@@ -105,6 +108,85 @@ void rundir_remove(int dir, const char *name)
 	unlinkat(dir, file, 0);
 }
 
+static int already(const char *name, struct msg *msg)
+{
+	return msg_fail(msg, ERR_EXIST,
+			"a VM %s runs already: choose another --name, or stop "
+			"it with vigia stop %s",
+			name, name);
+}
+
+static void lock_file(const char *name, char *file, size_t size)
+{
+	snprintf(file, size, "%s.lock", name);
+}
+
+/* Gives the descriptor with the lock, or ERR_BUSY and the process that has it. Who goes removes the file, so that
+ * what was locked may be another one than what is there. */
+static int try_claim(int dir, const char *file, char *pid, size_t size, struct msg *msg)
+{
+	for (;;) {
+		int fd = openat(dir, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		struct stat ours, there;
+		ssize_t n;
+
+		if (fd < 0)
+			return msg_fail(msg, ERR_IO, "cannot make %s: %s", file, strerror(errno));
+		if (flock(fd, LOCK_EX | LOCK_NB)) {
+			n = pread(fd, pid, size - 1, 0);
+			pid[n > 0 ? n : 0] = 0;
+			close(fd);
+			return ERR_BUSY;
+		}
+		if (!fstat(fd, &ours) && !fstatat(dir, file, &there, AT_SYMLINK_NOFOLLOW) &&
+		    ours.st_ino == there.st_ino)
+			return fd;
+		close(fd);
+	}
+}
+
+int rundir_claim(int dir, const char *name, unsigned ms, struct msg *msg)
+{
+	const struct timespec nap = {.tv_nsec = CLAIM_MS * 1000000};
+	char file[RUNDIR_NAME_MAX + 8], pid[16] = "";
+	struct msg ignored = {""};
+	int fd, other;
+
+	lock_file(name, file, sizeof(file));
+	for (;; ms -= CLAIM_MS) {
+		fd = try_claim(dir, file, pid, sizeof(pid), msg);
+		if (fd >= 0)
+			break;
+		if (fd != ERR_BUSY)
+			return fd;
+		other = rundir_connect(dir, name, &ignored);
+		if (other >= 0) {
+			close(other);
+			return already(name, msg);
+		}
+		if (ms < CLAIM_MS)
+			return msg_fail(
+				msg, ERR_BUSY,
+				"the VM %s has been stopped, but its process (%s) still closes "
+				"its disks: try again later, or choose another --name",
+				name, pid);
+		nanosleep(&nap, NULL);
+	}
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0)
+		return fd; /* messages will lack it */
+	return fd;
+}
+
+void rundir_release(int dir, const char *name, int lock)
+{
+	char file[RUNDIR_NAME_MAX + 8];
+
+	lock_file(name, file, sizeof(file));
+	unlinkat(dir, file, 0);
+	close(lock);
+}
+
 static int bind_locked(int dir, int fd, const char *name, struct msg *msg)
 {
 	struct sockaddr_un sa;
@@ -121,10 +203,7 @@ static int bind_locked(int dir, int fd, const char *name, struct msg *msg)
 	if (other >= 0)
 		close(other);
 	if (other != ERR_NOENT)
-		return msg_fail(msg, ERR_EXIST,
-				"a VM %s runs already: choose another --name, or stop "
-				"it with vigia stop %s",
-				name, name);
+		return already(name, msg);
 	rundir_remove(dir, name); /* a dead process left it */
 	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		return msg_fail(msg, ERR_IO, "cannot make a control socket: %s", strerror(errno));
@@ -163,7 +242,7 @@ int rundir_listen(int dir, const char *name, struct msg *msg)
 void rundir_sweep(int dir, const char *name)
 {
 	struct msg ignored = {""};
-	int fd;
+	int fd, lock;
 
 	/* Locked: a VM that starts has its socket bound for a moment before it listens. */
 	if (flock(dir, LOCK_EX))
@@ -174,6 +253,10 @@ void rundir_sweep(int dir, const char *name)
 	else if (fd == ERR_NOENT)
 		rundir_remove(dir, name);
 	flock(dir, LOCK_UN);
+	/* In the sandbox a VM can remove neither. */
+	lock = fd == ERR_NOENT ? rundir_claim(dir, name, 0, &ignored) : -1;
+	if (lock >= 0)
+		rundir_release(dir, name, lock);
 }
 
 static int is_socket_name(const struct dirent *d)

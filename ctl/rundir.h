@@ -12,13 +12,18 @@
  * where create is false and there is none. path: for messages. */
 int rundir_open(bool create, char *path, size_t size, struct msg *msg);
 
+/* The name is ours until rundir_release() or this process's end: NAME.lock. ERR_EXIST where a VM of that name runs.
+ * One that is ending is waited for, as its disks may still be written to: at most ms, then ERR_BUSY. Gives a
+ * descriptor. */
+int rundir_claim(int dir, const char *name, unsigned ms, struct msg *msg);
+void rundir_release(int dir, const char *name, int lock);
 /* Listens on NAME.sock. Takes over a socket that a dead process left; ERR_EXIST where a VM of that
  * name runs. Gives the descriptor. */
 int rundir_listen(int dir, const char *name, struct msg *msg);
 /* Connects to NAME.sock; ERR_NOENT where no such VM runs. Gives a descriptor. */
 int rundir_connect(int dir, const char *name, struct msg *msg);
 void rundir_remove(int dir, const char *name);
-/* Removes NAME.sock if nobody listens there. */
+/* Removes NAME.sock if nobody listens there, and NAME.lock if nobody has it. */
 void rundir_sweep(int dir, const char *name);
 
 /* Calls fn for the name of each socket, in alphabetical order. */

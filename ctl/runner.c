@@ -52,7 +52,8 @@ struct runner {
 	struct control control;
 	struct gdb gdb; /* .debug NULL: not asked for */
 	struct report_source src;
-	int rundir; /* -1: no control socket */
+	int rundir;    /* -1: no control socket */
+	int name_lock; /* rundir_claim() */
 	int signal_fd;
 	int ended_fd;  /* eventfd, written once the VM has ended */
 	int button_fd; /* eventfd, written for each press of the power button */
@@ -62,6 +63,9 @@ struct runner {
 		press_again; /* the guest slept when it was asked to: once it is awake. 0: it did not */
 	bool user_paused;
 };
+
+/* What a VM may take to end once it has been stopped: its disks are flushed. */
+#define ENDING_MS 30000
 
 /* What a guest takes to come back from S3, before it is asked to power off. */
 #define WAKING_NS (5 * NS_PER_SEC)
@@ -145,8 +149,18 @@ static int req_stop(struct runner *r, json_t *args, json_t *answer, struct msg *
 	return 0;
 }
 
+/* Nobody is told any more that this VM runs. */
+static void leave_list(struct runner *r)
+{
+	if (r->control.listen_fd < 0)
+		return;
+	rundir_remove(r->rundir, r->def->name);
+	control_deaf(&r->control);
+}
+
 static int req_kill(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
+	leave_list(r);
 	stop_hard(r);
 	return 0;
 }
@@ -513,8 +527,12 @@ static int open_control(struct runner *r, struct msg *msg)
 	r->rundir = rundir_open(true, path, sizeof(path), msg);
 	if (r->rundir < 0)
 		return r->rundir;
-	fd = rundir_listen(r->rundir, r->def->name, msg);
+	r->name_lock = fd = rundir_claim(r->rundir, r->def->name, ENDING_MS, msg);
+	if (fd >= 0)
+		fd = rundir_listen(r->rundir, r->def->name, msg);
 	if (fd < 0) {
+		if (r->name_lock >= 0)
+			rundir_release(r->rundir, r->def->name, r->name_lock);
 		close(r->rundir);
 		r->rundir = -1;
 		return fd;
@@ -523,13 +541,14 @@ static int open_control(struct runner *r, struct msg *msg)
 	return 0;
 }
 
+/* Who waits for the end, or wants the name, waits until the disks are closed, too. */
 static void close_control(struct runner *r)
 {
+	if (r->rundir >= 0) {
+		rundir_release(r->rundir, r->def->name, r->name_lock);
+		close(r->rundir);
+	}
 	control_fini(&r->control);
-	if (r->rundir < 0)
-		return;
-	rundir_remove(r->rundir, r->def->name);
-	close(r->rundir);
 }
 
 /* ---- the debugger ---------------------------------------------------------------------------- */
@@ -684,6 +703,8 @@ static int set_up(struct runner *r, struct msg *msg)
 
 	if (!err)
 		err = open_control(r, msg);
+	if (!err && !r->restore)
+		err = snapshots_recover_for(r->def, r->rundir, msg);
 	if (!err)
 		err = watch_prepare(&r->watch, r->def, msg);
 	if (!err)
@@ -922,7 +943,7 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 		status = ended(r);
 	gdb_ended(&r->gdb, status);
 	/* Devices wait for their requests, then disks are flushed and closed; the terminal last. */
-	close_control(r);
+	leave_list(r);
 	backends_quiet(&r->be);
 	if (r->vm && r->vm->kvm_fd > 0)
 		close(r->vm->kvm_fd);
@@ -934,6 +955,7 @@ int runner_main(const struct vm_def *def, const struct runner_start *start)
 	watch_close(&r->watch);
 	if (r->loop)
 		plat_loop_destroy(r->loop);
+	close_control(r);
 	if (msg.text[0])
 		fprintf(stderr, "vigia: %s\n", msg.text);
 	media_forget(&r->origin, r->origin_owned);

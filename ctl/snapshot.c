@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "ctl/control.h"
+#include "ctl/rundir.h"
 #include "ctl/state.h"
 #include "ctl/watch.h"
 
 #define TMP          ".tmp"
 #define CURRENT      "current"
+#define FOLDER       ".snapshots"
 #define DISK_SECONDS 600
 
 /* ---- names ---------------------------------------------------------------------------------------- */
@@ -117,7 +119,7 @@ int snapshots_open(const char *vm, bool create, struct snapshots *s, struct msg 
 	err = watch_path(vm, create, history, sizeof(history), msg);
 	if (err)
 		return err;
-	snprintf(s->folder, sizeof(s->folder), "%.*s.snapshots",
+	snprintf(s->folder, sizeof(s->folder), "%.*s" FOLDER,
 		 (int)(strlen(history) - strlen(".history")), history);
 	if (create && mkdir(s->folder, 0700) && errno != EEXIST)
 		return msg_fail(msg, ERR_ACCES, "cannot make the folder %s: %s", s->folder,
@@ -446,15 +448,131 @@ int snapshots_recover(struct snapshots *s, int sock, struct msg *msg)
 	return s->dir < 0 || err ? err : recover_tmp(s, sock, msg);
 }
 
-int snapshots_recover_vm(const char *vm, struct msg *msg)
+static int recover_marks(const char *vm, struct msg *msg)
 {
-	char *cwd = getcwd(NULL, 0);
 	struct snapshots s;
 	int err = snapshots_open(vm, false, &s, msg);
 
 	for (unsigned i = 0; !err && i < s.n; i++)
 		err = recover_mark(&s, &s.s[i], msg);
 	snapshots_close(&s);
+	return err;
+}
+
+/* The disks that a VM is about to write to */
+struct disks {
+	unsigned n;
+	struct stat sb[DEF_MAX_DISKS];
+};
+
+static void disks_of(const struct vm_def *def, struct disks *d)
+{
+	*d = (struct disks){0};
+	for (unsigned i = 0; i < def->n_disks; i++)
+		if (def->disk[i].path && !stat(def->disk[i].path, &d->sb[d->n]))
+			d->n++;
+}
+
+/* Is a file that has the mark of a VM with one of these disks? Goes to that VM's folder. */
+static bool concerns(int fd, const struct disks *ours)
+{
+	struct vm_def def;
+	struct disks theirs;
+	struct msg ignored;
+	bool any = false;
+
+	if (!definition(fd, &def, &ignored)) {
+		disks_of(&def, &theirs);
+		for (unsigned i = 0; i < ours->n; i++)
+			for (unsigned j = 0; j < theirs.n; j++)
+				any |= ours->sb[i].st_dev == theirs.sb[j].st_dev &&
+				       ours->sb[i].st_ino == theirs.sb[j].st_ino;
+	}
+	vm_def_fini(&def);
+	return any;
+}
+
+/* Without the folder's lock, which somebody may hold for long. */
+static bool folder_concerns(int dir, const struct disks *ours)
+{
+	int fd = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	bool any = false;
+
+	while (d && !any && (e = readdir(d))) {
+		struct snapshot s;
+		int file = parse(e->d_name, &s) ? openat(dir, e->d_name, O_RDONLY | O_CLOEXEC) : -1;
+
+		if (file < 0)
+			continue;
+		any = state_marked(file) && concerns(file, ours);
+		close(file);
+	}
+	if (d)
+		closedir(d);
+	return any;
+}
+
+/* Another VM's, unless it runs and sees to it. */
+static int recover_other(const char *vm, int rundir, struct msg *msg)
+{
+	struct msg ignored;
+	int err, lock = rundir < 0 ? -1 : rundir_claim(rundir, vm, 0, &ignored);
+
+	if (lock < 0 && rundir >= 0)
+		return 0;
+	err = recover_marks(vm, msg);
+	if (lock >= 0)
+		rundir_release(rundir, vm, lock);
+	return err;
+}
+
+static int recover_others(DIR *d, const struct vm_def *def, int rundir, struct msg *msg)
+{
+	const struct dirent *e;
+	struct disks ours;
+	int err = 0;
+
+	disks_of(def, &ours);
+	while (ours.n && !err && (e = readdir(d))) {
+		size_t len = strlen(e->d_name);
+		char vm[64];
+		int dir;
+
+		if (!ends(e->d_name, FOLDER) || len - strlen(FOLDER) >= sizeof(vm))
+			continue;
+		snprintf(vm, sizeof(vm), "%.*s", (int)(len - strlen(FOLDER)), e->d_name);
+		if (!strcmp(vm, def->name) || !vm_name_valid(vm))
+			continue;
+		dir = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dir < 0)
+			continue;
+		if (folder_concerns(dir, &ours))
+			err = recover_other(vm, rundir, msg);
+		close(dir);
+	}
+	return err;
+}
+
+int snapshots_recover_for(const struct vm_def *def, int rundir, struct msg *msg)
+{
+	char *cwd = getcwd(NULL, 0), path[4096];
+	struct msg ignored;
+	DIR *d = NULL;
+	int err = 0;
+
+	if (!watch_path(def->name, false, path, sizeof(path), &ignored) && strrchr(path, '/')) {
+		*strrchr(path, '/') = 0;
+		d = opendir(path);
+	}
+	if (d) {
+		err = recover_marks(def->name, msg);
+		/* definitions are looked at from their folders; ours are from here */
+		if (!err && cwd && !chdir(cwd))
+			err = recover_others(d, def, rundir, msg);
+		closedir(d);
+	}
 	if (!err && cwd && chdir(cwd))
 		err = msg_fail(msg, ERR_NOENT, "%s: %s", cwd, strerror(errno));
 	free(cwd);

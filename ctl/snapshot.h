@@ -56,8 +56,9 @@ int snapshots_commit(struct snapshots *s, const struct snapshot *new, struct msg
 int snapshots_unname(struct snapshots *s, const struct snapshot *old, struct msg *msg);
 /* What was interrupted. sock: of the VM, or -1: it does not run. */
 int snapshots_recover(struct snapshots *s, int sock, struct msg *msg);
-/* Before a VM starts; nothing where it has no snapshots. */
-int snapshots_recover_vm(const char *vm, struct msg *msg);
+/* Before a VM starts: what was interrupted of its own snapshots, and of those of VMs that do not run, whatever
+ * their names, which have a disk of its. rundir: as rundir_open() gives it, or -1. */
+int snapshots_recover_for(const struct vm_def *def, int rundir, struct msg *msg);
 /* Deletes one without a name. */
 int snapshots_remove(struct snapshots *s, const struct snapshot *old, int sock, struct msg *msg);
 /* All disks of a VM that does not run become what they were. */

@@ -123,6 +123,35 @@ with vt.VM("--net", "none", "--name", "three", *vt.busybox("vigia.end=shell")) a
     vm.process.send_signal(signal.SIGKILL)
     vm.process.wait()
 vt.check(listed() == {}, "a killed VM is not listed")
+
+# A name is free for the next one as soon as its VM is killed; it waits until the disks have been closed.
+with vt.Workdir() as work:
+    disk = work.file("disk.qcow2")
+    vt.vigia("image", "create", disk, "64M")
+    args = ("--net", "none", "--name", "again", "--disk", disk, *vt.busybox("vigia.end=shell"))
+    before = vt.VM(*args)
+    for i in range(5):
+        before.expect(r"VIGIA shell", 120)
+        before.send("while true; do dd if=/dev/urandom of=/dev/vda bs=64k count=256 2>/dev/null; done\n")
+        time.sleep(0.3)
+        if i < 4:
+            vt.check(vt.vigia("kill", "again")[0] == 0, "killed")
+        else:  # this one stands still in the middle of its end
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(os.path.join(runtime, "vigia", "again.sock"))
+                sock.sendall(b'{"do":"kill"}\n')
+                sock.recv(100)
+                before.signal(signal.SIGSTOP)
+        vm = vt.VM(*args)
+        if i == 4:
+            time.sleep(1)
+            vt.check(vm.process.poll() is None and not vm.output, "who comes next waits")
+            before.signal(signal.SIGCONT)
+        vm.expect(r"Linux version", 60)
+        vt.check(before.process.wait(1) == 0, "the next one starts when the one before has gone")
+        before = vm
+    vm.process.kill()
+    vm.process.wait()
 with vt.VM("--net", "none", "--name", "three", *vt.busybox()) as vm:
     vm.wait(120)
     print("ok: its name is free again")

@@ -184,23 +184,26 @@ def killed_vms(cpus, disks):
 
 
 def half_back(disks):
-    """The VM was killed between its two disks: they are put back before it runs again."""
+    """The VM was killed between its two disks: they are put back before it runs again, or another VM has one of them."""
     folder = os.path.join(os.environ["XDG_STATE_HOME"], "vigia", "snap.snapshots")
     file = [f for f in os.listdir(folder) if f.endswith(".one.state")][0]
     tag = file.split(".")[2]
-    for d in disks:
-        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 77 0 1M", d], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["qemu-img", "snapshot", "-a", tag, disks[0]], check=True)
-    with open(os.path.join(folder, file), "r+b") as f:
-        f.seek((64 << 20) - 4096)
-        f.write(b"disks are being reverted\0")
-    vm = vt.VM("--net", "none", "--name", "snap", "--disk", disks[0], "--disk", disks[1], *vt.busybox("vigia.end=shell"))
-    with vm:
-        vm.expect(r"VIGIA shell", 120)
-        _, out = vm.shell("dd if=/dev/vdb bs=1M count=1 2>/dev/null | grep -c MMMMMMMM")
-        vt.check(out.split()[-1] == "0" and "had been interrupted" in vm.stderr(), "the second disk follows the first")
-        vm.process.kill()
-        vm.process.wait()
+    for name in (("--name", "snap"), ("--name", "other"), ()):
+        for d in disks:
+            subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 77 0 1M", d], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["qemu-img", "snapshot", "-a", tag, disks[0]], check=True)
+        with open(os.path.join(folder, file), "r+b") as f:
+            f.seek((64 << 20) - 4096)
+            f.write(b"disks are being reverted\0")
+        theirs = disks if "snap" in name else disks[1:]
+        vm = vt.VM("--net", "none", *name, *(x for d in theirs for x in ("--disk", d)), *vt.busybox("vigia.end=shell"))
+        with vm:
+            vm.expect(r"VIGIA shell", 120)
+            _, out = vm.shell(f"dd if=/dev/vd{'ab'[len(theirs) - 1]} bs=1M count=1 2>/dev/null | grep -c MMMMMMMM")
+            vt.check(out.split()[-1] == "0" and "had been interrupted" in vm.stderr(),
+                     f"the second disk follows the first, in a VM {name[1] if name else 'without a name'}")
+            vm.process.kill()
+            vm.process.wait()
 
 
 def pc(work):

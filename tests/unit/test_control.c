@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct rig {
 	struct control control;
 	unsigned requests, consoles;
 	int console_fd;
+	int lock;
 };
 
 static int on_request(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg)
@@ -270,6 +272,46 @@ static void test_names(void **state)
 	assert_int_equal(rundir_connect(rig->dir, "nobody", &msg), ERR_NOENT);
 }
 
+static void *let_go(void *arg)
+{
+	struct rig *rig = arg;
+
+	usleep(100000);
+	rundir_release(rig->dir, "ending", rig->lock);
+	return NULL;
+}
+
+/* A VM that has been stopped has no socket any more, but its name until it has gone. */
+static void test_claim(void **state)
+{
+	struct rig *rig = *state;
+	struct msg msg = {""};
+	pthread_t thread;
+	char text[32];
+	int lock;
+
+	rig->lock = rundir_claim(rig->dir, "ending", 0, &msg);
+	assert_true(rig->lock >= 0);
+	assert_int_equal(rundir_claim(rig->dir, "ending", 30, &msg), ERR_BUSY);
+	snprintf(text, sizeof(text), "its process (%d)", (int)getpid());
+	assert_non_null(strstr(msg.text, text));
+	assert_int_equal(pthread_create(&thread, NULL, let_go, rig), 0);
+	lock = rundir_claim(rig->dir, "ending", 10000, &msg);
+	assert_true(lock >= 0);
+	pthread_join(thread, NULL);
+	/* The file is the new one's. */
+	assert_int_equal(faccessat(rig->dir, "ending.lock", F_OK, 0), 0);
+	assert_int_equal(rundir_claim(rig->dir, "ending", 0, &msg), ERR_BUSY);
+	rundir_release(rig->dir, "ending", lock);
+	assert_int_equal(faccessat(rig->dir, "ending.lock", F_OK, 0), -1);
+	/* One that listens runs, and is not waited for. */
+	lock = rundir_claim(rig->dir, NAME, 0, &msg);
+	assert_true(lock >= 0);
+	assert_int_equal(rundir_claim(rig->dir, NAME, 10000, &msg), ERR_EXIST);
+	serve(rig);
+	rundir_release(rig->dir, NAME, lock);
+}
+
 static void test_folder(void **state)
 {
 	struct rig *rig = *state;
@@ -288,7 +330,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(test_requests),     T(test_console), T(test_garbage), T(test_deaf_client),
-		T(test_many_clients), T(test_names),   T(test_folder),
+		T(test_many_clients), T(test_names),   T(test_folder),  T(test_claim),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
