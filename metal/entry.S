@@ -37,6 +37,9 @@ start_pvh:
 	mov $2, %edi
 1:	cli
 	cld
+	rdtsc
+	mov %eax, PHYS(boot_tsc)
+	mov %edx, PHYS(boot_tsc) + 4
 	mov %ebx, %esi			/* the loader's information */
 	mov $PHYS(boot_stack_end), %esp
 	mov $0x80000000, %eax
@@ -182,5 +185,11 @@ boot_pd:
 	.skip 4 * 4096
 	.skip 16384
 boot_stack_end:
+
+	/* When the loader let go */
+	.globl boot_tsc
+	.balign 8
+boot_tsc:
+	.skip 8
 
 	.section .note.GNU-stack, "", @progbits

@@ -14,7 +14,6 @@
 #include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
-#include "metal/shell.h"
 #include "metal/trap.h"
 #include "metal/watch.h"
 #include "net/net.h"
@@ -351,6 +350,8 @@ bool guest_get_stats(struct guest *g, struct guest_stats *out)
 			out->waited_ns = MAX(out->waited_ns, sched_waited_ns(v->thread));
 		}
 		out->entries += hw_entries(v);
+		if (!i)
+			out->began = hw_began(v);
 		out->pio += atomic_load(&v->exits[EXIT_PIO]);
 		out->mmio += atomic_load(&v->exits[EXIT_MMIO]);
 		out->halts += atomic_load(&v->exits[EXIT_HLT]);
@@ -388,7 +389,7 @@ static void find_fleet(const struct boot_info *boot)
 	plat_log(LOG_WARN, "there are no VMs: %s (vigia pack makes a module)", err);
 }
 
-void guests_main(const struct boot_info *boot)
+void guests_start(const struct boot_info *boot)
 {
 	const char *missing;
 
@@ -413,5 +414,4 @@ void guests_main(const struct boot_info *boot)
 	for (unsigned i = 0; all.engine && i < all.fleet.n; i++)
 		if (!all.fleet.vm[i].manual && guest_start(&all.guest[i]))
 			plat_log(LOG_ERROR, "%s: cannot be started", all.fleet.vm[i].name);
-	console_run(shell_line);
 }

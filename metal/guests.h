@@ -10,8 +10,8 @@
 struct boot_info;
 struct guest;
 
-/* The whole life: starts the fleet and hands the calling thread to the console. */
-attr_noreturn void guests_main(const struct boot_info *boot);
+/* Starts the fleet. VMs with disks of the machine wait for disks_start(). */
+void guests_start(const struct boot_info *boot);
 
 /* For the shell; its thread only. */
 struct guest *guest_at(unsigned n); /* NULL: no more */
@@ -27,6 +27,7 @@ int guest_resume(struct guest *g) attr_must_check;
 struct guest_stats {
 	uint64_t cpu_ns;
 	uint64_t waited_ns; /* the longest that a vCPU waited for a processor */
+	uint64_t began;     /* ns since the entry: its first instruction */
 	uint64_t entries, pio, mmio, halts;
 };
 bool guest_get_stats(struct guest *g, struct guest_stats *out); /* false: it does not run */

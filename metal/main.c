@@ -12,6 +12,7 @@
 #include "metal/power.h"
 #include "metal/screen.h"
 #include "metal/serial.h"
+#include "metal/shell.h"
 #include "metal/smp.h"
 #include "metal/trap.h"
 #include "plat/metal/clock.h"
@@ -23,6 +24,7 @@
 #define LOW_END (4 * GIB) /* what the loader's page tables map */
 
 extern const uint8_t image_data[], image_end[];
+extern const uint64_t boot_tsc; /* at the entry */
 void metal_main(enum boot_kind kind, uint64_t info);
 
 static struct boot_info boot;
@@ -115,10 +117,13 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	err = trap_init_cpu(&boot_cpu);
 	if (err)
 		early("vigia: not enough memory\r\n");
-	clock_init(acpi.pm_timer);
 	ioapic_init(acpi.ioapic);
 	err = apic_init(acpi.lapic);
+	if (err)
+		panic(err_str(err));
 	boot_cpu.apic_id = apic_id();
+	clock_init(acpi.pm_timer, boot_tsc); /* 10 ms */
+	err = apic_measure();
 	if (!err)
 		err = sched_init(&boot_cpu);
 	if (err)
@@ -128,9 +133,11 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	power_init(&acpi);
 	hostpci_init(&acpi);
 	err = smp_start(&acpi, cpu_start);
-	if (!err)
-		err = disks_start();
 	if (err)
 		panic(err_str(err));
-	guests_main(&boot);
+	guests_start(&boot);
+	err = disks_start();
+	if (err)
+		panic(err_str(err));
+	console_run(shell_line);
 }

@@ -53,11 +53,12 @@ static void cmd_stats(char *arg)
 		if (guest_get_stats(g, &s))
 			console_print(
 				"%-16s cpu %llu ms, waited %llu us at most, entries %llu, port %llu, mmio %llu, "
-				"halts %llu",
+				"halts %llu, began at %llu us",
 				guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
 				(unsigned long long)(s.waited_ns / 1000),
 				(unsigned long long)s.entries, (unsigned long long)s.pio,
-				(unsigned long long)s.mmio, (unsigned long long)s.halts);
+				(unsigned long long)s.mmio, (unsigned long long)s.halts,
+				(unsigned long long)(s.began / 1000));
 }
 
 static void cmd_pci(char *arg)

@@ -109,6 +109,7 @@ struct cpu_exc {
 
 struct cpu_tlbe {
 	uint64_t tag; /* page address, context in bits 1-2, bit 0: valid */
+	uint64_t era; /* valid while tlb_era is this: to empty all is one addition */
 	gpa_t gpa;    /* of the page */
 	hva_t hva;    /* of the page, or NULL */
 };
@@ -152,6 +153,7 @@ struct cpu_interp {
 	uint32_t pending; /* debug traps held off by MOV SS */
 	uint64_t next_rip;
 	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
+	uint64_t tlb_era;
 	struct cpu_tlbe tlb[3][CPU_TLB];
 	struct cpu_slot slot[CPU_SLOTS];
 	struct insn icache[CPU_ICACHE];

@@ -406,7 +406,7 @@ void cpu_init(struct cpu *cpu)
 
 void cpu_state_changed(struct cpu *cpu)
 {
-	memset(cpu->i.tlb, 0, sizeof(cpu->i.tlb));
+	cpu->i.tlb_era++;
 	cpu->i.pending = 0;
 	/* else an x87 instruction would raise on the host what is not pending for us */
 	if (fx64(cpu, XS_BV) & XCR0_X87)

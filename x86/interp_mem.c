@@ -24,7 +24,7 @@ static int cached_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool us
 	uint64_t tag = (gva & ~PAGE_MASK) | tlb_context(cpu, user) << 1 | 1;
 	int r;
 
-	if (likely(e->tag == tag)) {
+	if (likely(e->tag == tag && e->era == cpu->i.tlb_era)) {
 		x->gpa = e->gpa | (gva & PAGE_MASK);
 		if (acc == ACCESS_WRITE)
 			x->hva = cpu->ops->ram(cpu, x->gpa, true);
@@ -36,6 +36,7 @@ static int cached_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool us
 	if (r)
 		return r;
 	e->tag = tag;
+	e->era = cpu->i.tlb_era;
 	e->gpa = x->gpa & ~PAGE_MASK;
 	e->hva = x->hva ? x->hva - (gva & PAGE_MASK) : NULL;
 	return 0;
@@ -54,7 +55,7 @@ int lin_xlate(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct
 void tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid)
 {
 	if (!cpu->ops->xlate)
-		memset(cpu->i.tlb, 0, sizeof(cpu->i.tlb));
+		cpu->i.tlb_era++;
 	if (cpu->ops->flush)
 		cpu->ops->flush(cpu, kind, gva, pcid);
 }

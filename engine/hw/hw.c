@@ -247,6 +247,13 @@ uint64_t hw_entries(const struct vcpu *vcpu)
 	return atomic_load(&v->entries);
 }
 
+uint64_t hw_began(const struct vcpu *vcpu)
+{
+	const struct hw_vcpu *v = vcpu->engine_data;
+
+	return atomic_load(&v->began);
+}
+
 /* ---- running ---------------------------------------------------------------------------------- */
 
 static int pending_irq(const struct vcpu *vcpu)
@@ -349,6 +356,7 @@ static void hw_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 		if (v->hw->vcpu_start)
 			v->hw->vcpu_start(v);
 		v->ready = true;
+		atomic_store(&v->began, plat_now());
 	}
 	if (exit->err) {
 		exit->kind = EXIT_ERROR;

@@ -4,6 +4,7 @@
  * and what is not there) the interpreter does again from the start, with all checks, so that it
  * exists once for all engines. On the vCPU's thread, host interrupts on. */
 #include "engine/hw/hw_impl.h"
+#include "x86/cpuid.h"
 
 static void count(struct hw_vcpu *v, enum exit_kind kind)
 {
@@ -104,6 +105,23 @@ static bool on_io(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *
 	return true;
 }
 
+/* What the answer depends on (CR4, XCR0) is always in cpu.s: the guest cannot change it unseen. */
+static bool on_cpuid(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)
+{
+	uint64_t *r = v->cpu.s.gpr;
+	uint32_t out[4];
+
+	if (v->rflags & FL_TF || v->cpu.s.dr[7] & 0xff)
+		return on_insn(v, x, exit);
+	x86_cpuid(&v->cpu, (uint32_t)r[RAX], (uint32_t)r[RCX], out);
+	r[RAX] = out[0];
+	r[RBX] = out[1];
+	r[RCX] = out[2];
+	r[RDX] = out[3];
+	v->hw->skip(v);
+	return true;
+}
+
 /* #DB and #AC are only watched so that a guest which raises them while they are delivered, over and
  * over, comes by here. */
 static bool on_exception(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)
@@ -157,6 +175,7 @@ static bool (*const handlers[WHY_COUNT])(struct hw_vcpu *v, const struct hw_exit
 	[WHY_INSN] = on_insn,     [WHY_NOTHING] = on_nothing,   [WHY_IO] = on_io,
 	[WHY_MEMORY] = on_memory, [WHY_TASK] = on_task,         [WHY_EXC] = on_exception,
 	[WHY_PAUSE] = on_pause,   [WHY_SHUTDOWN] = on_shutdown, [WHY_INVALID] = on_invalid,
+	[WHY_CPUID] = on_cpuid,
 };
 
 bool hw_handle(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)

@@ -26,6 +26,7 @@ enum hw_why {
 	WHY_INSN,    /* an instruction, which the interpreter does again from its start */
 	WHY_NOTHING, /* of its own: the host's interrupt, or the guest can be interrupted now */
 	WHY_IO,      /* IN or OUT */
+	WHY_CPUID,   /* where its length is known */
 	WHY_MEMORY,  /* the nested tables do not allow it */
 	WHY_TASK,    /* a task switch */
 	WHY_EXC,     /* an exception that is watched */
@@ -79,7 +80,7 @@ struct hw_vcpu {
 	uint64_t reinject; /* an event whose delivery an exit has interrupted; 0: none */
 	uint64_t virq;     /* an acknowledged interrupt that the guest has not taken yet; 0: none */
 	_Atomic bool in_guest;
-	_Atomic uint64_t entries;
+	_Atomic uint64_t entries, began;
 };
 
 /* What SVM and VMX do each in its way. Sizes are those of structs that begin with hw_vm, hw_vcpu. */
@@ -105,7 +106,7 @@ struct hw_backend {
 	/* Enters the guest, with reinject or virq; hw_begin() and hw_end() around it. Takes from the
 	 * exit why, reinject, rflags, shadow. False: a request came before. */
 	bool (*enter)(struct hw_vcpu *v, struct hw_exit *x);
-	void (*skip)(struct hw_vcpu *v); /* WHY_IO: the instruction is done */
+	void (*skip)(struct hw_vcpu *v); /* WHY_IO, WHY_CPUID: the instruction is done */
 };
 extern const struct hw_backend hw_svm, hw_vmx;
 

@@ -94,6 +94,7 @@ static void svm_vm_init(struct hw_vm *hv)
 	struct svm_vm *sv = container_of(hv, struct svm_vm, hv);
 
 	sv->efer_hidden = hw_leaf(0x80000021).eax & BIT(8) ? 0 : EFER_AIBRSE;
+	sv->next_rip = hw_leaf(0x8000000a).edx & BIT(3);
 	sv->pause_filter = hw_leaf(0x8000000a).edx & BIT(10);
 	open_msrs(hv->msrpm);
 }
@@ -161,7 +162,7 @@ static void svm_skip(struct hw_vcpu *v)
 {
 	struct vmcb *c = svm_of(v)->vmcb;
 
-	c->rip = c->exit_info2;
+	c->rip = svm_of(v)->next;
 	c->shadow = 0;
 	c->rflags &= ~FL_RF;
 	v->shadow = 0;
@@ -173,6 +174,7 @@ static const uint8_t whys[0x90] = {
 	[SVM_INTR] = WHY_NOTHING,     [SVM_NMI] = WHY_NOTHING,      [SVM_SMI] = WHY_NOTHING,
 	[SVM_INIT] = WHY_NOTHING,     [SVM_VINTR] = WHY_NOTHING,    [SVM_PAUSE] = WHY_PAUSE,
 	[SVM_IOIO] = WHY_IO,          [SVM_TASK] = WHY_TASK,        [SVM_SHUTDOWN] = WHY_SHUTDOWN,
+	[SVM_CPUID] = WHY_CPUID,
 };
 
 /* VMRUN refuses a guest whose state is not consistent (15.5.1), before its first instruction: our bug. But QEMU's
@@ -186,6 +188,13 @@ static bool is_insn(struct svm_vcpu *sv)
 
 	sv->refused = invalid && sv->vmcb->rip == sv->entry ? sv->refused + 1 : 0;
 	return invalid && sv->refused < REFUSED_MAX;
+}
+
+/* Not all processors say where the next instruction is: there the interpreter finds out. */
+static enum hw_why decode_cpuid(struct svm_vcpu *sv)
+{
+	sv->next = sv->vmcb->next_rip;
+	return container_of(sv->v.hv, struct svm_vm, hv)->next_rip ? WHY_CPUID : WHY_INSN;
 }
 
 static void decode(struct hw_vcpu *v, struct hw_exit *x)
@@ -209,6 +218,9 @@ static void decode(struct hw_vcpu *v, struct hw_exit *x)
 		x->in = io & IOIO_IN;
 		x->string = io & IOIO_STRING;
 		x->cpl = c->cpl;
+		svm_of(v)->next = c->exit_info2;
+		if (x->why == WHY_CPUID)
+			x->why = decode_cpuid(svm_of(v));
 	} else {
 		x->why = WHY_INVALID;
 		plat_log(LOG_ERROR, "svm: exit 0x%llx", (unsigned long long)c->exit_code);

@@ -9,7 +9,7 @@
 struct svm_vm {
 	struct hw_vm hv;      /* first */
 	uint64_t efer_hidden; /* bits that the model has, but not this processor: without effect */
-	bool pause_filter;
+	bool pause_filter, next_rip;
 };
 
 struct svm_vcpu {
@@ -18,6 +18,7 @@ struct svm_vcpu {
 	uint8_t *host; /* a page for the host's FS, GS, TR, LDTR and system call registers */
 	uint64_t tsc_aux;
 	uint64_t entry; /* RIP at the last VMRUN */
+	uint64_t next;  /* behind the instruction that svm_skip() skips */
 	unsigned refused;
 };
 

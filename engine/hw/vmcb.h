@@ -123,6 +123,7 @@ enum svm_exit {
 	SVM_SMI = 0x62,
 	SVM_INIT = 0x63,
 	SVM_VINTR = 0x64,
+	SVM_CPUID = 0x72,
 	SVM_PAUSE = 0x77,
 	SVM_IOIO = 0x7b,
 	SVM_TASK = 0x7d,

@@ -157,6 +157,7 @@ enum vmx_reason {
 	VMX_INTR_WINDOW = 7,
 	VMX_NMI_WINDOW = 8,
 	VMX_TASK = 9,
+	VMX_CPUID = 10,
 	VMX_IO = 30,
 	VMX_BAD_STATE = 33,
 	VMX_BAD_MSR = 34,

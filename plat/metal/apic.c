@@ -39,7 +39,8 @@ enum {
 static struct {
 	volatile uint32_t *mmio;
 	bool x2;
-	uint64_t hz; /* of the timer */
+	uint64_t hz;    /* of the timer */
+	uint64_t began; /* TSC: it counts down from its maximum, the other CPUs wait for STARTUP */
 } apic;
 
 static uint32_t reg_read(unsigned reg)
@@ -66,37 +67,6 @@ void apic_enable(void)
 	reg_write(REG_SVR, BIT(8) | IRQ_SPURIOUS);
 }
 
-int apic_init(uint64_t base)
-{
-	uint64_t start;
-	uint32_t counted;
-
-	apic.x2 = msr_read(MSR_APIC_BASE) & BASE_X2;
-	apic.mmio = paging_map(base, PAGE_SIZE, MAP_W | MAP_UC);
-	if (!apic.mmio)
-		return err_here(ERR_NOMEM);
-	apic_enable();
-	reg_write(REG_LVT_TIMER, LVT_MASKED | IRQ_TIMER);
-	reg_write(REG_TIMER_INITIAL, UINT32_MAX);
-	start = plat_now();
-	clock_spin(NS_PER_SEC / 200);
-	counted = UINT32_MAX - reg_read(REG_TIMER_CURRENT);
-	apic.hz = (uint64_t)counted * NS_PER_SEC / (plat_now() - start);
-	reg_write(REG_TIMER_INITIAL, 0);
-	reg_write(REG_LVT_TIMER, IRQ_TIMER);
-	return apic.hz ? 0 : err_here(ERR_IO);
-}
-
-uint32_t apic_id(void)
-{
-	return apic.x2 ? reg_read(REG_ID) : reg_read(REG_ID) >> 24;
-}
-
-void apic_eoi(void)
-{
-	reg_write(REG_EOI, 0);
-}
-
 static void icr(uint32_t apic_id, uint32_t low)
 {
 	uint64_t flags;
@@ -115,6 +85,41 @@ static void icr(uint32_t apic_id, uint32_t low)
 	irq_restore(flags);
 }
 
+int apic_init(uint64_t base)
+{
+	apic.x2 = msr_read(MSR_APIC_BASE) & BASE_X2;
+	apic.mmio = paging_map(base, PAGE_SIZE, MAP_W | MAP_UC);
+	if (!apic.mmio)
+		return err_here(ERR_NOMEM);
+	apic_enable();
+	reg_write(REG_LVT_TIMER, LVT_MASKED | IRQ_TIMER);
+	reg_write(REG_TIMER_INITIAL, UINT32_MAX);
+	apic.began = clock_ticks();
+	icr(0, ICR_ASSERT | ICR_OTHERS | ICR_INIT);
+	return 0;
+}
+
+int apic_measure(void)
+{
+	uint32_t counted = UINT32_MAX - reg_read(REG_TIMER_CURRENT);
+	uint64_t took = clock_ns(clock_ticks() - apic.began);
+
+	apic.hz = counted * NS_PER_SEC / took;
+	reg_write(REG_TIMER_INITIAL, 0);
+	reg_write(REG_LVT_TIMER, IRQ_TIMER);
+	return apic.hz ? 0 : err_here(ERR_IO);
+}
+
+uint32_t apic_id(void)
+{
+	return apic.x2 ? reg_read(REG_ID) : reg_read(REG_ID) >> 24;
+}
+
+void apic_eoi(void)
+{
+	reg_write(REG_EOI, 0);
+}
+
 void apic_ipi(uint32_t apic_id, uint8_t vector)
 {
 	icr(apic_id, ICR_ASSERT | vector);
@@ -127,8 +132,8 @@ void apic_ipi_others(uint8_t vector)
 
 void apic_start(uint32_t apic_id, uint8_t page)
 {
-	icr(apic_id, ICR_ASSERT | ICR_INIT);
-	clock_spin(NS_PER_SEC / 100);
+	while (clock_ns(clock_ticks() - apic.began) < NS_PER_SEC / 100) /* since INIT */
+		cpu_relax();
 	for (unsigned i = 0; i < 2; i++) {
 		icr(apic_id, ICR_ASSERT | ICR_STARTUP | page);
 		clock_spin(NS_PER_SEC / 5000);

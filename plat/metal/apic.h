@@ -17,14 +17,16 @@ enum {
 	IRQ_SPURIOUS = 0xff,
 };
 
-/* base: physical. On the bootstrap processor; measures the timer against the TSC. */
+/* base: physical. On the bootstrap processor. Sends INIT to all others, and lets the timer count, */
 int apic_init(uint64_t base) attr_must_check;
-void apic_enable(void); /* on each CPU */
+int apic_measure(void)
+	attr_must_check; /* until this: some milliseconds later, after clock_init() */
+void apic_enable(void);  /* on each CPU */
 uint32_t apic_id(void);
 void apic_eoi(void);
 void apic_ipi(uint32_t apic_id, uint8_t vector);
 void apic_ipi_others(uint8_t vector);
-/* INIT, then twice STARTUP at page (address >> 12). */
+/* Twice STARTUP at page (address >> 12), 10 ms after INIT. */
 void apic_start(uint32_t apic_id, uint8_t page);
 /* Interrupts with IRQ_TIMER at deadline (ns); PLAT_FOREVER: not. This CPU's. */
 void apic_timer(uint64_t deadline);

@@ -17,7 +17,7 @@ static struct {
 	uint64_t unix_base; /* ns since 1970 at ns 0 */
 } tsc;
 
-static uint64_t rdtsc(void)
+uint64_t clock_ticks(void)
 {
 	uint32_t lo, hi;
 
@@ -25,34 +25,72 @@ static uint64_t rdtsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
-/* Ticks of the TSC in ten milliseconds; 0: the timer stands still. */
-static uint64_t by_pm_timer(uint16_t port)
-{
-	const uint32_t want = PM_HZ / 100;
-	uint32_t from = in32(port), now = from;
-	uint64_t start = rdtsc();
+/* A clock of known frequency: its counter counts up, and begins again at a power of two. */
+struct reference {
+	uint32_t (*read)(const struct reference *r);
+	uint64_t hz;
+	uint32_t mask;
+	uint16_t port;
+};
 
-	for (unsigned i = 0; ((now - from) & 0xffffff) < want; i++) {
-		now = in32(port);
-		if (i == 1000 && now == from)
-			return 0;
-	}
-	return (rdtsc() - start) * want / ((now - from) & 0xffffff);
+static uint32_t pm_read(const struct reference *r)
+{
+	return in32(r->port);
 }
 
-static uint64_t by_pit(void)
+/* Channel 2 counts down */
+static uint32_t pit_read(const struct reference *r)
 {
-	const uint16_t count = PIT_HZ / 100;
-	uint64_t start;
+	uint32_t v;
 
+	out8(0x43, 0x80); /* hold the count */
+	v = in8(0x42);
+	return ~(v | (uint32_t)in8(0x42) << 8);
+}
+
+static void pit_begin(void)
+{
 	out8(0x61, (in8(0x61) & 0xfc) | 1); /* gate on, speaker off */
-	out8(0x43, 0xb0);                   /* channel 2, mode 0 */
-	out8(0x42, count & 0xff);
-	out8(0x42, count >> 8);
-	start = rdtsc();
-	while (!(in8(0x61) & BIT(5)))
-		cpu_relax();
-	return rdtsc() - start;
+	out8(0x43, 0xb4);                   /* channel 2, mode 2 */
+	out8(0x42, 0);
+	out8(0x42, 0);
+}
+
+/* Both clocks at a time; of several looks the one that took least, as what comes between its two ends is not known. */
+struct instant {
+	uint64_t tsc;
+	uint32_t count;
+};
+
+static struct instant look(const struct reference *r)
+{
+	struct instant best = {0};
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned i = 0; i < 10; i++) {
+		uint64_t from = clock_ticks();
+		uint32_t count = r->read(r);
+		uint64_t took = clock_ticks() - from;
+
+		if (took < least) {
+			best = (struct instant){from + took / 2, count};
+			least = took;
+		}
+	}
+	return best;
+}
+
+/* Over ten milliseconds; 0: the reference stands still. */
+static uint64_t measure(const struct reference *r)
+{
+	struct instant from = look(r), to = from;
+
+	for (unsigned i = 0; ((to.count - from.count) & r->mask) < r->hz / 100; i++) {
+		if (i == 100 && to.count == from.count)
+			return 0;
+		to = look(r);
+	}
+	return (to.tsc - from.tsc) * r->hz / ((to.count - from.count) & r->mask);
 }
 
 /* ---- the date ---- */
@@ -94,29 +132,30 @@ static uint64_t date(void)
 	return days_from_1970(2000 + v[5], v[4], v[3]) * 86400 + v[2] * 3600 + v[1] * 60 + v[0];
 }
 
-void clock_init(uint16_t pm_timer)
+void clock_init(uint16_t pm_timer, uint64_t entry)
 {
-	uint64_t best = UINT64_MAX;
+	const struct reference pm = {pm_read, PM_HZ, 0xffffff, pm_timer},
+			       pit = {pit_read, PIT_HZ, 0xffff, 0};
 
-	/* The shortest of three: what disturbs a measurement makes it longer. */
-	for (unsigned i = 0; i < 3; i++) {
-		uint64_t t = pm_timer ? by_pm_timer(pm_timer) : by_pit();
-
-		if (!t) {
-			pm_timer = 0;
-			t = by_pit();
-		}
-		best = MIN(best, t);
+	if (pm_timer)
+		tsc.hz = measure(&pm);
+	if (!tsc.hz) {
+		pit_begin();
+		tsc.hz = measure(&pit);
 	}
-	tsc.hz = best * 100;
 	tsc.ns_scale = (NS_PER_SEC << 32) / tsc.hz;
-	tsc.start = rdtsc();
-	tsc.unix_base = date() * NS_PER_SEC;
+	tsc.start = entry;
+	tsc.unix_base = date() * NS_PER_SEC - plat_now();
+}
+
+uint64_t clock_ns(uint64_t ticks)
+{
+	return (uint64_t)((unsigned __int128)ticks * tsc.ns_scale >> 32);
 }
 
 uint64_t plat_now(void)
 {
-	return (uint64_t)((unsigned __int128)(rdtsc() - tsc.start) * tsc.ns_scale >> 32);
+	return clock_ns(clock_ticks() - tsc.start);
 }
 
 uint64_t plat_realtime(void)

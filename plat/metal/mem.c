@@ -137,12 +137,26 @@ uint64_t mem_own_bytes(void)
 	return pool.total - pool.free - pool.guests;
 }
 
-/* By words: an emulator that runs us does bytes one by one. */
+/* size: a multiple of 64. A VM's memory is more than caches hold: past them, which saves reading it. By single
+ * instructions, as emulators that run us take ten times as long for REP STOS. */
 static void zero(void *p, size_t size)
 {
-	size_t n = size / 8;
+	uint64_t *q = p, *end = q + size / 8;
 
-	__asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(UINT64_C(0)) : "memory");
+	if (size < MIB) {
+		for (; q < end; q += 8)
+			for (unsigned i = 0; i < 8; i++)
+				((volatile uint64_t *)q)[i] = 0; /* not to become memset() */
+		return;
+	}
+	for (; q < end; q += 8)
+		__asm__ volatile(
+			"movnti %1, (%0); movnti %1, 8(%0); movnti %1, 16(%0); movnti %1, 24(%0)\n"
+			"movnti %1, 32(%0); movnti %1, 40(%0); movnti %1, 48(%0); movnti %1, 56(%0)"
+			:
+			: "r"(q), "r"(UINT64_C(0))
+			: "memory");
+	__asm__ volatile("sfence" : : : "memory");
 }
 
 /* ---- pages ---- */
