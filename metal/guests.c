@@ -7,10 +7,10 @@
 #include "base/str.h"
 #include "block/block.h"
 #include "board/micro.h"
-#include "engine/hw/hw.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
 #include "metal/disks.h"
+#include "metal/engine.h"
 #include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
@@ -337,6 +337,7 @@ int guest_resume(struct guest *g)
 
 bool guest_get_stats(struct guest *g, struct guest_stats *out)
 {
+	struct engine_counts counts;
 	bool there;
 
 	memset(out, 0, sizeof(*out));
@@ -349,9 +350,10 @@ bool guest_get_stats(struct guest *g, struct guest_stats *out)
 			out->cpu_ns += sched_cpu_ns(v->thread);
 			out->waited_ns = MAX(out->waited_ns, sched_waited_ns(v->thread));
 		}
-		out->entries += hw_entries(v);
+		counts = engine_count(v);
+		out->entries += counts.entries;
 		if (!i)
-			out->began = hw_began(v);
+			out->began = counts.began;
 		out->pio += atomic_load(&v->exits[EXIT_PIO]);
 		out->mmio += atomic_load(&v->exits[EXIT_MMIO]);
 		out->halts += atomic_load(&v->exits[EXIT_HLT]);
@@ -393,13 +395,18 @@ void guests_start(const struct boot_info *boot)
 {
 	const char *missing;
 
-	all.engine = hw_engine(&missing);
+	all.engine = engine_choose(&missing);
 	find_fleet(boot);
 	if (!all.engine)
 		plat_log(LOG_ERROR,
 			 "this processor cannot run VMs here: %s. Only the shell works; see "
 			 "the firmware's settings (SVM mode, VT-x), or use vigia run on Linux",
 			 missing);
+	else if (missing)
+		plat_log(
+			LOG_WARN,
+			"this processor cannot run VMs here: %s. They are translated, which is slower",
+			missing);
 	if (network_init(&all.fleet) || watch_init(&all.fleet))
 		panic("not enough memory for the fleet");
 	for (unsigned i = 0; i < all.fleet.n; i++) {

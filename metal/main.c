@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* main.c: from the entry to the first guest, in order. Reads from top to bottom. */
 #include "base/str.h"
-#include "engine/hw/hw.h"
 #include "metal/acpi.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
 #include "metal/disks.h"
+#include "metal/engine.h"
 #include "metal/guests.h"
 #include "metal/hostpci.h"
 #include "metal/ioapic.h"
@@ -93,14 +93,6 @@ static void memory(void)
 	add_ram(LOW_END, UINT64_MAX);
 }
 
-/* On each CPU. */
-static int cpu_start(void)
-{
-	const char *why;
-
-	return hw_engine(&why) ? hw_cpu_start() : 0;
-}
-
 void metal_main(enum boot_kind kind, uint64_t info)
 {
 	int err;
@@ -132,7 +124,7 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	console_init(&acpi);
 	power_init(&acpi);
 	hostpci_init(&acpi);
-	err = smp_start(&acpi, cpu_start);
+	err = smp_start(&acpi, engine_cpu_start);
 	if (err)
 		panic(err_str(err));
 	guests_start(&boot);

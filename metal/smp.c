@@ -16,6 +16,7 @@
 #define CR4_PGE        BIT64(7)
 #define CR4_OSFXSR     BIT64(9)
 #define CR4_OSXMMEXCPT BIT64(10)
+#define CR4_FSGSBASE   BIT64(16)
 #define CR4_OSXSAVE    BIT64(18)
 #define CR4_SMEP       BIT64(20)
 #define XCR0_WANTED    7u /* x87, SSE, AVX */
@@ -43,6 +44,8 @@ void smp_cpu_features(void)
 	cr4 |= CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	if (one.ecx & BIT(26))
 		cr4 |= CR4_OSXSAVE;
+	if (seven.ebx & BIT(0))
+		cr4 |= CR4_FSGSBASE;
 	if (seven.ebx & BIT(7))
 		cr4 |= CR4_SMEP;
 	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4));

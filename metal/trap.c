@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* trap.c: GDT, TSS and IDT of each CPU (APM vol. 2, chapters 4 and 8), interrupts, and the panic
- * screen: an exception in the hypervisor is its own bug, and ends everything. Handlers run with
- * interrupts off on the thread's stack; those that may come at any instruction (NMI, double fault,
- * machine check) have stacks of their own. */
+ * screen: an exception in the hypervisor is its own bug, and ends everything, but one in translated code.
+ * Handlers run with interrupts off on the thread's stack (trap.S). */
 #include "metal/trap.h"
 
 #include "base/str.h"
@@ -13,11 +12,12 @@
 #include "plat/metal/msr.h"
 #include "plat/metal/sched.h"
 
-#define MSR_GS_BASE 0xc0000101u
+#define MSR_FS_BASE 0xc0000100u
 #define SEL_CODE    0x08
 #define SEL_DATA    0x10
 #define SEL_TSS     0x18
 #define IST_STACK   (8 * KIB)
+#define IST_OTHERS  4
 
 struct trap_frame {
 	uint64_t rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
@@ -33,6 +33,10 @@ struct tss {
 	uint16_t reserved3, iomap;
 } attr_packed;
 _Static_assert(sizeof(struct tss) == 104, "TSS");
+_Static_assert(sizeof(struct trap_frame) == 176 && offsetof(struct trap_frame, vector) == 120 &&
+		       offsetof(struct trap_frame, rip) == 136 &&
+		       offsetof(struct trap_frame, rsp) == 160,
+	       "trap.S");
 
 struct cpu_tables {
 	uint64_t gdt[5];
@@ -61,13 +65,15 @@ static void (*irq_handler[256])(uint8_t vector);
 
 static void idt_build(void)
 {
-	static const uint8_t own_stack[][2] = {{2, 1}, {8, 2}, {18, 3}}; /* vector, IST */
+	/* Vector, IST: what may come while the others' is in use */
+	static const uint8_t own_stack[][2] = {{2, 1}, {8, 2}, {18, 3}};
 
 	for (unsigned v = 0; v < 256; v++) {
 		uint64_t at = (uint64_t)(trap_entries + 16 * v);
 
 		idt[v] = (struct gate){.offset_low = (uint16_t)at,
 				       .sel = SEL_CODE,
+				       .ist = IST_OTHERS,
 				       .type = 0x8e,
 				       .offset_mid = (uint16_t)(at >> 16),
 				       .offset_high = (uint32_t)(at >> 32)};
@@ -83,7 +89,7 @@ static int tables_create(struct pcpu *cpu)
 
 	if (!t)
 		return err_here(ERR_NOMEM);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < IST_OTHERS; i++) {
 		uint64_t pa = phys_alloc(IST_STACK, PAGE_SIZE);
 		uint8_t *stack = pa ? paging_map(pa, IST_STACK, MAP_W) : NULL;
 
@@ -116,6 +122,8 @@ int trap_init_cpu(struct pcpu *cpu)
 			return err;
 	}
 	t = cpu->tables;
+	cpu->self = cpu;
+	msr_write(MSR_FS_BASE, (uint64_t)cpu);
 	t->gdt[3] &= ~BIT64(41); /* not busy */
 	gdtr = (struct table_ptr){sizeof(t->gdt) - 1, (uint64_t)t->gdt};
 	__asm__ volatile("lgdt %0; lidt %1; mov %w2, %%ss; mov %w2, %%ds; mov %w2, %%es\n"
@@ -123,8 +131,6 @@ int trap_init_cpu(struct pcpu *cpu)
 			 :
 			 : "m"(gdtr), "m"(idtr), "r"(SEL_DATA), "i"(SEL_CODE), "r"(SEL_TSS)
 			 : "rax", "memory");
-	cpu->self = cpu;
-	msr_write(MSR_GS_BASE, (uint64_t)cpu);
 	return 0;
 }
 
@@ -221,9 +227,41 @@ attr_noreturn static void panic_trap(const struct trap_frame *f)
 	halt();
 }
 
+/* In the order of enum x86_gpr, where the frame has its RSP elsewhere */
+static uint64_t *frame_reg(struct trap_frame *f, unsigned i)
+{
+	return i == 4 ? &f->rsp : &f->rax + i - (i > 4);
+}
+
+/* NMI, double fault and machine check are nobody's but ours. */
+static bool is_code_fault(const struct trap_frame *f)
+{
+	return paging_is_code(f->rip) && f->vector < 32 && f->vector != 2 && f->vector != 8 &&
+	       f->vector != 18;
+}
+
+static bool code_fault(struct trap_frame *f)
+{
+	struct plat_fault p = {.pc = f->rip, .flags = f->rflags};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(p.gpr); i++)
+		p.gpr[i] = *frame_reg(f, i);
+	if (f->vector == 14)
+		__asm__ volatile("mov %%cr2, %0" : "=r"(p.addr));
+	if (!sched_fault(&p))
+		return false;
+	f->rip = p.pc;
+	f->rflags = p.flags;
+	for (unsigned i = 0; i < ARRAY_SIZE(p.gpr); i++)
+		*frame_reg(f, i) = p.gpr[i];
+	return true;
+}
+
 void trap(struct trap_frame *f);
 void trap(struct trap_frame *f)
 {
+	if (is_code_fault(f) && code_fault(f))
+		return;
 	if (f->vector < 32)
 		panic_trap(f);
 	if (f->vector == IRQ_HALT)

@@ -152,7 +152,7 @@ static void write_cpu(void)
 	vmcs_write(VMCS_HOST_TR_BASE, (lo >> 16 & 0xffffff) | (lo >> 32 & 0xff000000) | hi << 32);
 	vmcs_write(VMCS_HOST_GDTR_BASE, gdt.base);
 	vmcs_write(VMCS_HOST_IDTR_BASE, idt.base);
-	vmcs_write(VMCS_HOST_GS_BASE, rdmsr(0xc0000101));
+	vmcs_write(VMCS_HOST_FS_BASE, rdmsr(0xc0000100));
 }
 
 /* Interrupts are out. The thread has got a CPU, or is about to lose it. */
@@ -205,7 +205,7 @@ static void write_host(void)
 		VMCS_PF_MASK,           VMCS_PF_MATCH,          VMCS_CR3_TARGETS,
 		VMCS_EXIT_MSR_LOAD_N,   VMCS_ENTRY_MSR_LOAD_N,  VMCS_ENTRY_EVENT,
 		VMCS_ACTIVITY,          VMCS_BLOCKED,           VMCS_HOST_FS_SEL,
-		VMCS_HOST_GS_SEL,       VMCS_HOST_FS_BASE,      VMCS_HOST_SYSENTER_CS,
+		VMCS_HOST_GS_SEL,       VMCS_HOST_GS_BASE,      VMCS_HOST_SYSENTER_CS,
 		VMCS_HOST_SYSENTER_ESP, VMCS_HOST_SYSENTER_EIP,
 	};
 	uint64_t cr0, cr3, cr4;

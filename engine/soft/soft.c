@@ -29,13 +29,14 @@ static bool host_has_bmi2(void)
 	return id.ebx & BIT(8);
 }
 
-static int soft_vm_init(struct vm *vm)
+int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg)
 {
 	struct soft_vm *sv = plat_alloc(sizeof(*sv));
 
 	if (!sv)
 		return err_here(ERR_NOMEM);
 	sv->vm = vm;
+	sv->cfg = *cfg;
 	sv->bmi2 = host_has_bmi2();
 	sv->flags_computed = flags_ask_host();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
@@ -48,6 +49,11 @@ static int soft_vm_init(struct vm *vm)
 	}
 	vm->engine_data = sv;
 	return 0;
+}
+
+static int soft_vm_init(struct vm *vm)
+{
+	return soft_vm_init_with(vm, &(struct soft_config){0});
 }
 
 static void soft_vm_fini(struct vm *vm)

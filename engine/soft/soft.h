@@ -47,6 +47,9 @@ struct soft_config {
 /* Between vm_create() and vm_start(). The environment's wishes are the caller's to read. */
 int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check;
 
+/* For an engine's vm_init(): as engine_soft's, but for the configuration, whose profile is ignored. */
+int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg) attr_must_check;
+
 /* Counters. Read at any time; not exact across vCPUs. */
 #define SOFT_STATS(S)                                                            \
 	S(blocks, "blocks translated")                                           \

@@ -319,13 +319,14 @@ static struct {
 int plat_code_alloc(size_t size, struct plat_code *out)
 {
 	uint64_t flags = spin_lock(&codes.lock);
-	struct code_page *c = codes.free;
+	struct code_page **link = &codes.free, *c;
 
-	/* Mappings stay for ever, and are used again: all are one page here. */
-	if (c && c->code.size == size)
-		codes.free = c->next;
-	else
-		c = NULL;
+	/* Mappings stay for ever, and are used again. */
+	while (*link && (*link)->code.size != size)
+		link = &(*link)->next;
+	c = *link;
+	if (c)
+		*link = c->next;
 	spin_unlock(&codes.lock, flags);
 	if (c) {
 		*out = c->code;
@@ -350,6 +351,7 @@ void plat_code_free(struct plat_code *code)
 
 	if (!c) /* lost: it must not become other memory while it is executable */
 		return;
+	zero(code->rw, code->size); /* it tells of its guest */
 	c->code = *code;
 	code->rw = code->rx = NULL;
 	flags = spin_lock(&codes.lock);

@@ -8,10 +8,12 @@
 
 /* The upper half:
  *	DIRECT_BASE	all RAM, read and write, never executable
- *	MAP_BASE	stacks, device registers, code pages: each between unmapped guard pages
+ *	MAP_BASE	stacks, device registers: each between unmapped guard pages
+ *	CODE_BASE	code pages, likewise: trap.S knows the upper 20 bits
  *	IMAGE_BASE	the image: code read and execute, constants read, data read and write */
 #define DIRECT_BASE UINT64_C(0xffff800000000000)
 #define MAP_BASE    UINT64_C(0xffffc00000000000)
+#define CODE_BASE   UINT64_C(0xffffe00000000000)
 #define IMAGE_BASE  UINT64_C(0xffffffff80000000)
 
 /* ---- physical pages (mem.c) ---- */
@@ -40,6 +42,13 @@ int paging_init(const struct ram_range *ram, unsigned n) attr_must_check;
 void paging_load(void); /* on each further CPU */
 /* Maps size bytes from pa at a fresh address between guard pages; NULL: no memory. Never undone. */
 void *paging_map(uint64_t pa, uint64_t size, unsigned flags);
+/* Likewise n whole ranges of pages, one behind the other. */
+void *paging_map_parts(const struct ram_range *part, unsigned n, unsigned flags);
+/* Whether an address is one of CODE_BASE's. */
+static inline bool paging_is_code(uint64_t va)
+{
+	return va >> 44 == CODE_BASE >> 44;
+}
 /* Whether the page at va is there, and may be written and executed: for the self-test. */
 bool paging_query(uint64_t va, bool *writable, bool *executable);
 

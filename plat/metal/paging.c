@@ -21,8 +21,8 @@ extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 
 static struct {
 	struct spin lock;
-	uint64_t root; /* physical */
-	uint64_t next; /* first free address from MAP_BASE */
+	uint64_t root;            /* physical */
+	uint64_t next, next_code; /* first free addresses from MAP_BASE, CODE_BASE */
 } space;
 
 static uint64_t leaf_bits(unsigned flags)
@@ -84,6 +84,7 @@ int paging_init(const struct ram_range *ram, unsigned n)
 	int err = 0;
 
 	space.next = MAP_BASE;
+	space.next_code = CODE_BASE;
 	space.root = phys_alloc(PAGE_SIZE, PAGE_SIZE);
 	if (!space.root)
 		return err_here(ERR_NOMEM);
@@ -106,18 +107,29 @@ int paging_init(const struct ram_range *ram, unsigned n)
 	return 0;
 }
 
+void *paging_map_parts(const struct ram_range *part, unsigned n, unsigned flags)
+{
+	uint64_t irq = spin_lock(&space.lock),
+		 *next = flags & MAP_X ? &space.next_code : &space.next;
+	uint64_t va = *next + PAGE_SIZE, at;
+	int err = 0;
+
+	if (part[0].end - part[0].pa >= 2 * MIB) /* by large pages where pa permits */
+		va = ALIGN_UP(va, 2 * MIB) + (part[0].pa & (2 * MIB - 1));
+	at = va;
+	for (unsigned i = 0; i < n && !err; at += part[i].end - part[i].pa, i++)
+		err = map(at, part[i].pa, part[i].end - part[i].pa, flags);
+	*next = at;
+	spin_unlock(&space.lock, irq);
+	return err ? NULL : (void *)va;
+}
+
 void *paging_map(uint64_t pa, uint64_t size, unsigned flags)
 {
-	uint64_t off = pa & PAGE_MASK, whole = ALIGN_UP(size + off, PAGE_SIZE);
-	uint64_t irq = spin_lock(&space.lock), va = space.next + PAGE_SIZE;
-	int err;
+	const struct ram_range pages = {ALIGN_DOWN(pa, PAGE_SIZE), ALIGN_UP(pa + size, PAGE_SIZE)};
+	uint8_t *p = paging_map_parts(&pages, 1, flags);
 
-	if (whole >= 2 * MIB) /* by large pages where pa permits */
-		va = ALIGN_UP(va, 2 * MIB) + ((pa - off) & (2 * MIB - 1));
-	space.next = va + whole;
-	err = map(va, pa - off, whole, flags);
-	spin_unlock(&space.lock, irq);
-	return err ? NULL : (void *)(va + off);
+	return p ? p + (pa - pages.pa) : NULL;
 }
 
 bool paging_query(uint64_t va, bool *writable, bool *executable)

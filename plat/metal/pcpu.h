@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* pcpu.h: what each CPU has of its own; GS leads there. */
+/* pcpu.h: what each CPU has of its own; FS leads there. GS is the running thread's: translated code's. */
 #ifndef PLAT_METAL_PCPU_H
 #define PLAT_METAL_PCPU_H
 
@@ -10,10 +10,13 @@
 struct plat_thread;
 
 struct pcpu {
-	struct pcpu *self; /* first: read through GS */
+	struct pcpu *self; /* first: read through FS */
 	unsigned index;
 	uint32_t apic_id;
-	struct plat_thread *current, *idle;
+	struct plat_thread *current;
+	uint64_t
+		code_stack; /* current's: the end of its stack for what interrupts translated code; 0: none */
+	struct plat_thread *idle;
 	uint64_t guest_owner; /* serial number of the thread that last ran a guest here */
 	void *tables;         /* GDT and TSS: metal's */
 };
@@ -22,17 +25,18 @@ static inline struct pcpu *pcpu(void)
 {
 	struct pcpu *p;
 
-	__asm__ volatile("mov %%gs:0, %0" : "=r"(p));
+	__asm__ volatile("mov %%fs:0, %0" : "=r"(p));
 	return p;
 }
 
 _Static_assert(offsetof(struct pcpu, current) == 16, "current_thread()");
+_Static_assert(offsetof(struct pcpu, code_stack) == 24, "trap.S");
 /* In one instruction: between two the caller may move to another CPU. */
 static inline struct plat_thread *current_thread(void)
 {
 	struct plat_thread *t;
 
-	__asm__ volatile("mov %%gs:16, %0" : "=r"(t));
+	__asm__ volatile("mov %%fs:16, %0" : "=r"(t));
 	return t;
 }
 

@@ -11,10 +11,12 @@
 #include "plat/metal/apic.h"
 #include "plat/metal/fair.h"
 #include "plat/metal/mem.h"
+#include "plat/metal/msr.h"
 #include "plat/metal/spin.h"
 
-#define STACK_SIZE (64 * KIB)
-#define FPU_SIZE   1024 /* XSAVE's image of x87, SSE and AVX, which is what smp.c switches on */
+#define STACK_SIZE      (64 * KIB)
+#define CODE_STACK_SIZE (16 * KIB)
+#define FPU_SIZE        1024 /* XSAVE's image of x87, SSE and AVX, which is what smp.c switches on */
 
 struct plat_thread {
 	uint64_t rsp; /* first: thread_switch() knows it */
@@ -28,6 +30,10 @@ struct plat_thread {
 	_Atomic uint32_t ended;
 	void (*fn)(void *);
 	void *arg;
+	void *gs;                                       /* base of GS; NULL: whatever it is */
+	bool (*fault)(void *ctx, struct plat_fault *f); /* of translated code; NULL: runs none */
+	void *fault_ctx;
+	uint8_t *code_stack;             /* its end, see struct pcpu; NULL: never needed */
 	void (*on_switch)(void *, bool); /* NULL: nobody wants to know */
 	void *on_switch_arg;
 	char name[16];
@@ -39,7 +45,7 @@ static struct {
 	struct fair fair;
 	struct plat_thread *stacks; /* ended threads, kept with their stacks */
 	struct pcpu *cpu[PCPU_MAX];
-	bool xsave;
+	bool xsave, gs_by_insn;
 	uint64_t serial;
 } sched;
 _Static_assert(PCPU_MAX <= FAIR_CPUS, "a bit for each");
@@ -77,6 +83,14 @@ static void fpu_restore(struct plat_thread *t)
 		__asm__ volatile("fxrstor64 %0" : : "m"(t->fpu) : "memory");
 }
 
+static void gs_load(void *base)
+{
+	if (sched.gs_by_insn)
+		__asm__ volatile("wrgsbase %0" : : "r"(base) : "memory");
+	else
+		msr_write(0xc0000101, (uint64_t)base);
+}
+
 /* ---- choosing ---- */
 
 static void wake(struct plat_thread *t)
@@ -110,11 +124,14 @@ static void schedule(void)
 	if (to == from)
 		return;
 	cpu->current = to;
+	cpu->code_stack = (uint64_t)to->code_stack;
 	if (from->on_switch)
 		from->on_switch(from->on_switch_arg, false);
 	fpu_save(from);
 	thread_switch(&from->rsp, to->rsp);
 	fpu_restore(from); /* from runs again */
+	if (from->gs)
+		gs_load(from->gs);
 	if (from->on_switch)
 		from->on_switch(from->on_switch_arg, true);
 }
@@ -178,13 +195,15 @@ static void enlist(struct plat_thread *t, const char *name)
 int sched_init(struct pcpu *cpu)
 {
 	struct plat_thread *t = plat_alloc(sizeof(*t)), *idle;
-	uint64_t flags;
+	uint64_t flags, cr4;
 	bool first = !sched.fair.n_cpus;
 	struct plat_cpuid id;
 	int err = 0;
 
 	plat_cpuid(1, 0, &id);
 	sched.xsave = id.ecx & BIT(27);
+	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	sched.gs_by_insn = cr4 & BIT64(16);
 	if (!t)
 		return err_here(ERR_NOMEM);
 	flags = spin_lock(&sched.lock);
@@ -239,15 +258,17 @@ static struct plat_thread *thread_get(void)
 {
 	uint64_t flags = spin_lock(&sched.lock), pa;
 	struct plat_thread *t = sched.stacks;
-	uint8_t *stack;
+	uint8_t *stack, *code_stack;
 
 	if (t)
 		sched.stacks = t->next;
 	spin_unlock(&sched.lock, flags);
 	if (t) {
 		stack = t->stack;
+		code_stack = t->code_stack;
 		memset(t, 0, sizeof(*t));
 		t->stack = stack;
+		t->code_stack = code_stack;
 		return t;
 	}
 	t = plat_alloc(sizeof(*t));
@@ -329,6 +350,46 @@ void plat_thread_poke(struct plat_thread *t)
 	if (t->task.state == FAIR_RUNNING && t->task.cpu != pcpu()->index)
 		apic_ipi(sched.cpu[t->task.cpu]->apic_id, IRQ_RESCHED);
 	spin_unlock(&sched.lock, flags);
+}
+
+/* ---- translated code ---- */
+
+int plat_guest_thread(bool (*fn)(void *ctx, struct plat_fault *f), void *ctx, void *gs_base,
+		      bool first)
+{
+	struct plat_thread *t = current_thread();
+	uint64_t pa, flags;
+	uint8_t *stack;
+
+	if (!first && t->fault == fn && t->fault_ctx == ctx)
+		return 0;
+	if (!t->code_stack) {
+		pa = phys_alloc(CODE_STACK_SIZE, PAGE_SIZE);
+		stack = pa ? paging_map(pa, CODE_STACK_SIZE, MAP_W) : NULL;
+		if (!stack)
+			return err_here(ERR_NOMEM);
+		flags = irq_off(); /* this CPU's, as long as it is */
+		t->code_stack = stack + CODE_STACK_SIZE;
+		pcpu()->code_stack = (uint64_t)t->code_stack;
+		irq_restore(flags);
+	}
+	t->fault = fn;
+	t->fault_ctx = ctx;
+	plat_gs_set(gs_base);
+	return 0;
+}
+
+void plat_gs_set(void *base)
+{
+	current_thread()->gs = base; /* first: from here on each switch loads it */
+	gs_load(base);
+}
+
+bool sched_fault(struct plat_fault *f)
+{
+	struct plat_thread *t = current_thread();
+
+	return t->fault && t->fault(t->fault_ctx, f);
 }
 
 /* ---- looking on ---- */

@@ -15,6 +15,9 @@ attr_noreturn void sched_idle(void);
 /* At the end of an interrupt handler, interrupts off: lets another thread run where one should. */
 void sched_interrupt(void);
 
+/* An exception in translated code: true if the running thread has a way on, and f is it. */
+bool sched_fault(struct plat_fault *f);
+
 /* Sleeps while *word is expect, until sched_wake() or the deadline; false: the deadline passed. */
 bool sched_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t deadline);
 void sched_wake(_Atomic uint32_t *word, unsigned n); /* interrupt handlers may, too */
