@@ -147,7 +147,8 @@ static void take_mcfg(struct acpi_info *a, const struct table *t)
 
 static void take_dmar(struct acpi_info *a, const struct table *t)
 {
-	a->dmar = true;
+	a->has_dmar = true;
+	a->dmar_err = dmar_parse((const uint8_t *)t, t->len, &a->dmar);
 }
 
 static void take_ivrs(struct acpi_info *a, const struct table *t)

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "block/volume.h"
 #include "metal/hostdisk_drivers.h"
+#include "metal/iommu.h"
 #include "metal/part.h"
 
 #define NAME_MAX 64
@@ -45,6 +46,7 @@ void hostdisk_refused(const struct hostpci *f, int err)
 /* ---- reading tables ---- */
 
 struct reader {
+	const struct hostdisk *disk;
 	struct block *b; /* the whole disk, shared */
 	uint8_t *page;   /* devices write there */
 	struct part_source source;
@@ -62,8 +64,8 @@ static int read_sector(void *ctx, uint64_t sector, void *buf)
 
 static void reader_close(struct reader *r)
 {
+	iommu_pages_free(r->disk->pci, r->page, PAGE_SIZE);
 	block_close(r->b);
-	plat_pages_free(r->page, PAGE_SIZE);
 }
 
 static int reader_open(struct hostdisk *d, struct reader *r)
@@ -71,12 +73,13 @@ static int reader_open(struct hostdisk *d, struct reader *r)
 	const struct hostdisk_extent whole = {0, d->sectors};
 
 	r->source = (struct part_source){read_sector, r, d->sectors};
-	r->page = plat_pages_alloc(PAGE_SIZE);
+	r->disk = d;
+	r->page = iommu_pages_alloc(d->pci, PAGE_SIZE);
 	if (!r->page)
 		return err_here(ERR_NOMEM);
 	if (!hostdisk_slice(d, &whole, 1, true, true, &r->b))
 		return 0;
-	plat_pages_free(r->page, PAGE_SIZE);
+	iommu_pages_free(d->pci, r->page, PAGE_SIZE);
 	return err_here(ERR_NOMEM);
 }
 
@@ -149,7 +152,7 @@ static int read_directory(struct reader *r, const struct hostdisk_extent *part, 
 static int find_image(struct reader *r, const struct hostdisk_extent *part, const char *name,
 		      struct volume_image *image)
 {
-	uint8_t *room = plat_pages_alloc(2 * (size_t)VOLUME_DIR);
+	uint8_t *room = iommu_pages_alloc(r->disk->pci, 2 * (size_t)VOLUME_DIR);
 	int err;
 
 	if (!room)
@@ -157,7 +160,7 @@ static int find_image(struct reader *r, const struct hostdisk_extent *part, cons
 	err = read_directory(r, part, room, room + VOLUME_DIR);
 	if (!err && !volume_find(room, name, image))
 		err = ERR_NOENT;
-	plat_pages_free(room, 2 * (size_t)VOLUME_DIR);
+	iommu_pages_free(r->disk->pci, room, 2 * (size_t)VOLUME_DIR);
 	for (unsigned i = 0; i < image->n && !err; i++)
 		image->extent[i].sector += part->sector;
 	return err;
@@ -209,4 +212,29 @@ int disks_open(const char *spec, bool read_only, struct block **out, char *err, 
 	e = open_part(&w, d, &r, out);
 	reader_close(&r);
 	return e;
+}
+
+int disks_check_iommu(struct hostdisk *d)
+{
+	const struct hostdisk_extent whole = {0, d->sectors};
+	uint8_t *page = plat_pages_alloc(PAGE_SIZE);
+	struct block *b;
+	bool touched = false;
+	int err;
+
+	if (!page)
+		return err_here(ERR_NOMEM);
+	memset(page, 0xa5, PAGE_SIZE);
+	err = hostdisk_slice(d, &whole, 1, true, true, &b);
+	if (!err) {
+		err = block_rw_sync(b, BLOCK_READ, 0, page, BLOCK_SECTOR);
+		plat_log(LOG_INFO, "%s: the read of the check: %s", d->name,
+			 err ? err_str(err) : "done");
+		block_close(b);
+		err = 0;
+	}
+	for (unsigned i = 0; i < PAGE_SIZE; i++)
+		touched |= *(volatile uint8_t *)&page[i] != 0xa5;
+	plat_pages_free(page, PAGE_SIZE);
+	return touched ? err_here(ERR_ACCES) : err;
 }

@@ -21,4 +21,8 @@ int disks_open(const char *spec, bool read_only, struct block **out, char *err,
 int disks_parts(struct hostdisk *d, bool (*each)(void *ctx, const struct part *p),
 		void *ctx) attr_must_check;
 
+/* Reads a sector into a page that the disk must not reach. 0: the IOMMU has refused it; ERR_ACCES: the page has changed. The
+ * disk may be cut off afterwards. */
+int disks_check_iommu(struct hostdisk *d) attr_must_check;
+
 #endif

@@ -11,6 +11,7 @@
 #include "metal/console.h"
 #include "metal/disks.h"
 #include "metal/engine.h"
+#include "metal/hostdisk.h"
 #include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
@@ -31,6 +32,7 @@ struct guest {
 	struct plat_thread *keeper; /* the shell's; joined before the next start */
 	_Atomic bool busy;          /* the keeper lives */
 	struct block *disk[FLEET_MAX_DISKS];
+	struct plat_ram ram; /* that the disks reach */
 };
 
 static struct {
@@ -60,7 +62,9 @@ static int open_disk(struct guest *g, unsigned i, char *err, size_t err_size)
 			      d->disk[i].image.size, d->disk[i].read_only, &g->disk[i]);
 }
 
-static int open_disks(struct guest *g, struct micro_config *cfg, char *msg, size_t size)
+/* The machine's disks reach the VM's memory: from here to close_disks(), by when it is gone already. */
+static int open_disks(struct guest *g, struct micro_config *cfg, const struct plat_ram *ram,
+		      char *msg, size_t size)
 {
 	const struct fleet_vm *d = g->def;
 	int err = 0;
@@ -71,6 +75,8 @@ static int open_disks(struct guest *g, struct micro_config *cfg, char *msg, size
 		if (!watch_device(number(g), "disk", i))
 			continue;
 		err = open_disk(g, i, msg, size);
+		if (!err)
+			err = hostdisk_allow(g->disk[i], ram->hva, ram->size);
 		if (err)
 			break;
 		cfg->disk[n].block = g->disk[i];
@@ -84,8 +90,10 @@ static int open_disks(struct guest *g, struct micro_config *cfg, char *msg, size
 static void close_disks(struct guest *g)
 {
 	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
-		if (g->disk[i])
+		if (g->disk[i]) {
+			hostdisk_deny(g->disk[i], g->ram.hva, g->ram.size);
 			g->disk[i]->ops->close(g->disk[i]);
+		}
 	memset(g->disk, 0, sizeof(g->disk));
 }
 
@@ -151,7 +159,8 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 		return r;
 	watch_attach(number(g), *out);
 	plug_in(g, &micro);
-	r = open_disks(g, &micro, err, err_size);
+	g->ram = (*out)->ram;
+	r = open_disks(g, &micro, &g->ram, err, err_size);
 	if (!r)
 		r = load(*out, &micro, err, err_size);
 	if (r)

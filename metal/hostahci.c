@@ -4,6 +4,7 @@
  * what they then say of which command: all are issued again, one by one, and the one that fails alone has failed. Entered through hostdisk.c, under the disk's lock. */
 #include "base/str.h"
 #include "metal/hostdisk_drivers.h"
+#include "metal/iommu.h"
 
 enum hba_reg { H_CAP = 0x00, H_GHC = 0x04, H_IS = 0x08, H_PI = 0x0c, H_CAP2 = 0x24, H_BOHC = 0x28 };
 #define CAP_SLOTS(cap) (((cap) >> 8 & 31) + 1)
@@ -346,19 +347,20 @@ static void port_drop(struct ahci_port *p)
 	if (!wait_for(reg32(p->reg, P_CMD), CMD_FR | CMD_CR, 0, STOP_WAIT))
 		return;
 	if (p->header)
-		plat_pages_free(p->header, PAGE_SIZE);
+		iommu_pages_free(p->d.pci, p->header, PAGE_SIZE);
 	if (p->table)
-		plat_pages_free(p->table, TABLES);
+		iommu_pages_free(p->d.pci, p->table, TABLES);
 	plat_free(p);
 }
 
 static int port_add(struct ahci *a, struct ahci_port *p)
 {
-	uint8_t *page = plat_pages_alloc(PAGE_SIZE);
+	uint8_t *page = iommu_pages_alloc(a->pci, PAGE_SIZE);
 	int err;
 
+	p->d.pci = a->pci;
 	p->header = (void *)page;
-	p->table = plat_pages_alloc(TABLES);
+	p->table = iommu_pages_alloc(a->pci, TABLES);
 	if (!page || !p->table)
 		return err_here(ERR_NOMEM);
 	limits(a, &p->d);

@@ -8,6 +8,7 @@
  * by its interrupt (or, without one, every millisecond while commands are under way). A disk that leaves a command
  * for its timeout is cut off: its DMA is stopped, and all of its requests fail. */
 #include "metal/hostdisk.h"
+#include "metal/iommu.h"
 
 #include "base/str.h"
 
@@ -290,8 +291,10 @@ int hostdisk_add(struct hostdisk *d)
 		all.zeros = plat_pages_alloc(PAGE_SIZE);
 	if (n == DISKS || !all.zeros)
 		return err_here(ERR_NOMEM);
+	if (iommu_allow(d->pci, all.zeros, PAGE_SIZE))
+		return err_here(ERR_NOMEM);
 	for (unsigned i = 0; i < d->tags; i++) {
-		d->flight[i].bounce = plat_pages_alloc(BOUNCE);
+		d->flight[i].bounce = iommu_pages_alloc(d->pci, BOUNCE);
 		if (!d->flight[i].bounce)
 			return err_here(ERR_NOMEM);
 	}
@@ -435,4 +438,21 @@ int hostdisk_slice(struct hostdisk *d, const struct hostdisk_extent *e, unsigned
 	else
 		*out = &s->b;
 	return err;
+}
+
+static const struct hostpci *disk_of(const struct block *b)
+{
+	return b->ops == &slice_ops ? container_of(b, const struct hostdisk_slice, b)->disk->pci
+				    : NULL;
+}
+
+int hostdisk_allow(const struct block *b, const void *p, size_t size)
+{
+	return disk_of(b) ? iommu_allow(disk_of(b), p, size) : 0;
+}
+
+void hostdisk_deny(const struct block *b, const void *p, size_t size)
+{
+	if (disk_of(b))
+		iommu_deny(disk_of(b), p, size);
 }

@@ -97,4 +97,9 @@ struct hostdisk_extent {
 int hostdisk_slice(struct hostdisk *d, const struct hostdisk_extent *e, unsigned n, bool read_only,
 		   bool shared, struct block **out) attr_must_check;
 
+/* Requests of a slice may use these pages from now on, until they are denied; others they may not, if the machine has an
+ * IOMMU. Nothing happens for what is no slice. */
+int hostdisk_allow(const struct block *b, const void *p, size_t size) attr_must_check;
+void hostdisk_deny(const struct block *b, const void *p, size_t size);
+
 #endif

@@ -4,6 +4,7 @@
  * INTx alone. Receiving is the card's thread's, sending under the lock of hostnic.c. */
 #include "base/str.h"
 #include "metal/hostnic.h"
+#include "metal/iommu.h"
 
 enum reg {
 	CTRL = 0x0000,
@@ -116,13 +117,13 @@ bool hoste1000_is(const struct hostpci *f)
 	return false;
 }
 
-static int make_ring(const struct e1000 *k, unsigned base, volatile struct desc **out,
-		     uint8_t **buf)
+static int make_ring(const struct hostpci *f, const struct e1000 *k, unsigned base,
+		     volatile struct desc **out, uint8_t **buf)
 {
-	struct desc *d = plat_pages_alloc(PAGE_SIZE);
+	struct desc *d = iommu_pages_alloc(f, PAGE_SIZE);
 	uint64_t pa;
 
-	*buf = plat_pages_alloc((size_t)BUFFERS * BUFFER);
+	*buf = iommu_pages_alloc(f, (size_t)BUFFERS * BUFFER);
 	if (!d || !*buf)
 		return err_here(ERR_NOMEM);
 	for (unsigned i = 0; i < BUFFERS; i++)
@@ -175,8 +176,8 @@ int hoste1000_open(struct hostpci *f, struct hostnic **out)
 		k->n.mac[i] = (uint8_t)(i < 4 ? low >> 8 * i : high >> 8 * (i - 4));
 	for (unsigned i = 0; i < 128; i++)
 		put(k, MTA + 4 * i, 0);
-	err = make_ring(k, RDBAL, &k->rx, &k->in);
-	return err ? err : make_ring(k, TDBAL, &k->tx, &k->out);
+	err = make_ring(f, k, RDBAL, &k->rx, &k->in);
+	return err ? err : make_ring(f, k, TDBAL, &k->tx, &k->out);
 }
 
 void hoste1000_start(struct hostnic *n)

@@ -4,6 +4,7 @@
  * looking for disks only, and polled. Entered through hostdisk.c, under the disk's lock. */
 #include "base/str.h"
 #include "metal/hostdisk_drivers.h"
+#include "metal/iommu.h"
 
 enum reg {
 	R_CAP = 0x00,
@@ -97,7 +98,8 @@ static void put64(const struct nvme *c, unsigned reg, uint64_t v)
 
 static int queue_init(const struct nvme *c, struct nvme_queue *q, unsigned id)
 {
-	uint8_t *sq = plat_pages_alloc(PAGE_SIZE), *cq = plat_pages_alloc(PAGE_SIZE);
+	uint8_t *sq = iommu_pages_alloc(c->pci, PAGE_SIZE),
+		*cq = iommu_pages_alloc(c->pci, PAGE_SIZE);
 
 	if (!sq || !cq)
 		return err_here(ERR_NOMEM);
@@ -334,7 +336,7 @@ static int namespace_add(struct nvme *c, struct nvme_ns *ns)
 	if (c->page[ID_LBAF + 4 * format + 2] != 9)
 		return err_here(ERR_NOSYS);
 	for (unsigned i = 0; i < HOSTDISK_TAGS; i++) {
-		ns->list[i] = plat_pages_alloc(PAGE_SIZE);
+		ns->list[i] = iommu_pages_alloc(c->pci, PAGE_SIZE);
 		if (!ns->list[i])
 			return err_here(ERR_NOMEM);
 	}
@@ -392,7 +394,7 @@ void hostnvme_probe(struct hostpci *f, unsigned *n)
 		return;
 	c->pci = f;
 	c->reg = hostpci_map(f, 0, 0, 0);
-	c->page = plat_pages_alloc(PAGE_SIZE);
+	c->page = iommu_pages_alloc(f, PAGE_SIZE);
 	hostpci_enable(f);
 	c->irq = !hostpci_irq(f, on_irq, c);
 	err = c->reg && c->page ? controller_start(c) : err_here(ERR_NOMEM);

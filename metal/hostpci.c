@@ -6,6 +6,7 @@
 #include "metal/hostpci.h"
 
 #include "metal/acpi.h"
+#include "metal/iommu.h"
 #include "metal/trap.h"
 #include "plat/metal/apic.h"
 #include "plat/metal/mem.h"
@@ -139,8 +140,22 @@ unsigned hostpci_cap(const struct hostpci *f, unsigned id, unsigned after)
 
 /* ---- registers and interrupts of a function ---- */
 
+bool hostpci_buses(const struct hostpci *f, uint8_t *first, uint8_t *last)
+{
+	uint32_t v = hostpci_read(f, REG_BUSES, 4);
+
+	*first = (uint8_t)(v >> 8);
+	*last = (uint8_t)(v >> 16);
+	return (hostpci_read(f, REG_HEADER, 1) & 0x7f) == 1;
+}
+
 void hostpci_enable(const struct hostpci *f)
 {
+	if (iommu_attach(f)) {
+		plat_log(LOG_WARN, "iommu: %02x:%02x.%x is not driven: it has no IOMMU",
+			 f->bdf >> 8, f->bdf >> 3 & 31, f->bdf & 7);
+		return;
+	}
 	hostpci_write(f, REG_COMMAND, 2,
 		      hostpci_read(f, REG_COMMAND, 2) | CMD_MEM | CMD_MASTER | CMD_INTX_OFF);
 }

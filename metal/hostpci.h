@@ -35,7 +35,10 @@ unsigned hostpci_cap(const struct hostpci *f, unsigned id, unsigned after);
 /* The registers behind memory BAR bar (0 to 5) from offset on, never undone; size 0: to its end. NULL: a BAR of ports,
  * without an address, too small, or no memory for page tables. One thread a function. */
 volatile void *hostpci_map(const struct hostpci *f, unsigned bar, uint64_t offset, uint64_t size);
-/* Memory and bus-master accesses on, INTx off. */
+/* The buses behind a bridge; false: it is none. */
+bool hostpci_buses(const struct hostpci *f, uint8_t *first, uint8_t *last);
+
+/* Memory and bus-master accesses on, INTx off. With an IOMMU it reaches what iommu.h has been told. */
 void hostpci_enable(const struct hostpci *f);
 /* No bus-master accesses any more: it can neither read nor write memory. */
 void hostpci_disable(const struct hostpci *f);

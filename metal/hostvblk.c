@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "metal/hostdisk_drivers.h"
 #include "metal/hostvirtio.h"
+#include "metal/iommu.h"
 
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8 };
 enum { F_SIZE_MAX = 1, F_SEG_MAX = 2, F_RO = 5, F_BLK_SIZE = 6, F_FLUSH = 9 };
@@ -156,7 +157,7 @@ static int open(struct vblk *k)
 	if (err)
 		return err;
 	limits(k);
-	k->talk = plat_pages_alloc(PAGE_SIZE);
+	k->talk = iommu_pages_alloc(k->d.pci, PAGE_SIZE);
 	if (!k->talk)
 		return err_here(ERR_NOMEM);
 	if (k->q.size < 4 || k->d.max_seg < PAGE_SIZE ||

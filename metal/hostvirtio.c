@@ -2,6 +2,7 @@
 /* hostvirtio.c: see hostvirtio.h. Queues are three areas in pages of their own. Event indices are not negotiated:
  * with a message each interrupt costs the device's side more than ours. */
 #include "metal/hostvirtio.h"
+#include "metal/iommu.h"
 
 #include "plat/plat.h"
 
@@ -125,6 +126,11 @@ int hostvirtio_open(struct hostvirtio *v, struct hostpci *f, uint64_t wanted, bo
 	add_status(v, ST_ACK);
 	add_status(v, ST_DRIVER);
 	v->features = offered(v) & (wanted | F_VERSION_1 | F_PLATFORM);
+	if (iommu_works() && !(v->features & F_PLATFORM))
+		plat_log(
+			LOG_WARN,
+			"iommu: the virtio device %02x:%02x.%x goes past it, and reaches all memory",
+			f->bdf >> 8, f->bdf >> 3 & 31, f->bdf & 7);
 	for (uint32_t i = 0; i < 2; i++) {
 		put32(v, C_ACCEPT_SELECT, i);
 		put32(v, C_ACCEPT, (uint32_t)(v->features >> 32 * i));
@@ -146,7 +152,8 @@ int hostvq_open(const struct hostvirtio *v, unsigned index, unsigned max, struct
 	if (!q->size || q->size & (q->size - 1))
 		return err_here(ERR_NOENT);
 	for (unsigned i = 0; i < ARRAY_SIZE(area); i++) {
-		area[i] = plat_pages_alloc(ALIGN_UP((size_t)q->size * 16, (size_t)PAGE_SIZE));
+		area[i] = iommu_pages_alloc(v->pci,
+					    ALIGN_UP((size_t)q->size * 16, (size_t)PAGE_SIZE));
 		if (!area[i])
 			return err_here(
 				ERR_NOMEM); /* what it has is lost: at the start there is more */

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "metal/hostnic.h"
 #include "metal/hostvirtio.h"
+#include "metal/iommu.h"
 
 enum { RX_QUEUE, TX_QUEUE };
 
@@ -68,11 +69,11 @@ static bool vnet_transmit(struct hostnic *n, const void *frame, size_t len)
 
 /* ---- set-up --------------------------------------------------------------------------------------- */
 
-static int buffers(struct hostvq *q, uint8_t **out, uint16_t flags)
+static int buffers(const struct hostvirtio *v, struct hostvq *q, uint8_t **out, uint16_t flags)
 {
 	if (q->size < BUFFERS)
 		return err_here(ERR_NOSYS);
-	*out = plat_pages_alloc((size_t)BUFFERS * BUFFER);
+	*out = iommu_pages_alloc(v->pci, (size_t)BUFFERS * BUFFER);
 	if (!*out)
 		return err_here(ERR_NOMEM);
 	for (unsigned i = 0; i < BUFFERS; i++)
@@ -102,9 +103,9 @@ int hostvnet_open(struct hostpci *f, struct hostnic **out)
 	if (!err)
 		err = hostvq_open(&k->v, TX_QUEUE, 256, &k->tx);
 	if (!err)
-		err = buffers(&k->rx, &k->in, VQ_WRITE);
+		err = buffers(&k->v, &k->rx, &k->in, VQ_WRITE);
 	if (!err)
-		err = buffers(&k->tx, &k->out, 0);
+		err = buffers(&k->v, &k->tx, &k->out, 0);
 	for (unsigned i = 0; i < 6 && !err; i++)
 		k->n.mac[i] = k->v.features & F_MAC ? (uint8_t)hostvirtio_config(&k->v, i, 1) : 0;
 	return err;

@@ -9,6 +9,7 @@
 #include "metal/guests.h"
 #include "metal/hostpci.h"
 #include "metal/ioapic.h"
+#include "metal/iommu.h"
 #include "metal/power.h"
 #include "metal/screen.h"
 #include "metal/serial.h"
@@ -124,6 +125,7 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	console_init(&acpi);
 	power_init(&acpi);
 	hostpci_init(&acpi);
+	iommu_init(&acpi);
 	err = smp_start(&acpi, engine_cpu_start);
 	if (err)
 		panic(err_str(err));

@@ -8,6 +8,7 @@
 #include "metal/guests.h"
 #include "metal/hostdisk.h"
 #include "metal/hostpci.h"
+#include "metal/iommu.h"
 #include "metal/network.h"
 #include "metal/part.h"
 #include "metal/power.h"
@@ -69,6 +70,44 @@ static void cmd_pci(char *arg)
 		console_print("%02x:%02x.%x %04x:%04x class %06x %s", f->bdf >> 8, f->bdf >> 3 & 31,
 			      f->bdf & 7, f->vendor, f->device, f->cls,
 			      f->driver ? f->driver : "-");
+}
+
+static void check_iommu(const char *name)
+{
+	struct hostdisk *d = hostdisk_find(name);
+	uint64_t before = iommu_faults();
+	int err;
+
+	if (!d || !iommu_works()) {
+		console_print(d ? "there is no IOMMU" : "no disk %s: see disks", name);
+		return;
+	}
+	err = disks_check_iommu(d);
+	/* the fault is told by a thread of its own */
+	for (unsigned i = 0; i < 100 && iommu_faults() == before; i++)
+		plat_event_wait(&(struct plat_event){0}, plat_now() + NS_PER_SEC / 100);
+	console_print("%s: %s, %llu refused", name,
+		      err ? err_str(err) : "what is not its own it does not reach",
+		      (unsigned long long)(iommu_faults() - before));
+}
+
+static void cmd_iommu(char *arg)
+{
+	static const char check[] = "check ";
+	size_t n = sizeof(check) - 1;
+	uint64_t bytes, faults;
+	uint16_t bdf;
+
+	if (str_len(arg) > n && !memcmp(arg, check, n)) {
+		check_iommu(arg + n);
+		return;
+	}
+	console_print("%u units, %llu accesses refused", iommu_units(),
+		      (unsigned long long)iommu_faults());
+	for (unsigned i = 0; iommu_at(i, &bdf, &bytes, &faults); i++)
+		console_print("%02x:%02x.%x reaches %llu KiB, %llu refused", bdf >> 8,
+			      bdf >> 3 & 31, bdf & 7, (unsigned long long)(bytes / KIB),
+			      (unsigned long long)faults);
 }
 
 static void print_port(const char *name, unsigned net, const struct net *port)
@@ -242,6 +281,9 @@ static const struct {
 	{"stats", "", "what the VMs and the machine have done", cmd_stats},
 	{"disks", "", "the machine's disks and their partitions", cmd_disks},
 	{"pci", "", "the machine's PCI functions, and who drives them", cmd_pci},
+	{"iommu", "",
+	 "what devices may reach; iommu check DISK: whether that holds (may cut it off)",
+	 cmd_iommu},
 	{"net", "", "the VMs' network cards, and what went through them", cmd_net},
 	{"history", "", "what happened last; history NAME: in one VM", cmd_history},
 	{"policy", "", "the VMs' rules, and what they decided", cmd_policy},

@@ -10,13 +10,28 @@
 #include <cmocka.h>
 
 #include "metal/hostdisk.h"
+#include "metal/iommu.h"
 
 #define SECTORS 4096u
 
-/* Bare metal has these two; here memory is at its own address. */
+/* Bare metal has these; here memory is at its own address, and devices reach all of it. */
 uint64_t plat_phys(const void *p)
 {
 	return (uint64_t)p;
+}
+
+int iommu_allow(const struct hostpci *f, const void *p, size_t size)
+{
+	return 0;
+}
+
+void iommu_deny(const struct hostpci *f, const void *p, size_t size)
+{
+}
+
+void *iommu_pages_alloc(const struct hostpci *f, size_t size)
+{
+	return plat_pages_alloc(size);
 }
 
 struct fake {

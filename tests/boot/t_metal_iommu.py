@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The bare-metal hypervisor with Intel's IOMMU, as QEMU emulates it: guests use disks behind each of the drivers, no access is
+refused meanwhile; a disk that is told to write elsewhere is refused, which is said; without an IOMMU there is none."""
+import os
+import shutil
+import subprocess
+import time
+
+import vigia_test as vt
+
+QEMU = "qemu-system-x86_64"
+ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+DISKS = {
+    "virtio0": "virtio-blk-pci,drive=virtio0,iommu_platform=on,disable-legacy=on",
+    "ahci0": "ide-hd,drive=ahci0,bus=ide.1",
+    "nvme0": "nvme,drive=nvme0,serial=SN-nvme0",
+}
+
+for program in (QEMU, "grub-mkrescue", "xorriso"):
+    if not shutil.which(program):
+        vt.skip(f"{program} is missing: tools/packages test")
+if not os.path.exists(ELF):
+    vt.skip(f"no {ELF}: builds with sanitizers have none")
+
+
+def machine(image, *args):
+    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "1G", "-smp", "2", "-display", "none",
+                          "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d", "-cdrom", image, *args])
+
+
+with vt.Workdir() as work:
+    text = "".join(f"""
+- name: on-{name}
+  kernel: {vt.kernel()}
+  initrd: {vt.initramfs()}
+  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
+  memory: 96M
+  net: [none]
+  disk: ["host:{name}"]
+""" for name in DISKS)
+    image = work.file("fleet.iso")
+    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
+    disks = []
+    for name, device in DISKS.items():
+        disks += ["-drive", f"if=none,id={name},format=raw,file={work.file(name, size=16 << 20)}", "-device", device]
+    # One that is not told to use the IOMMU goes past it
+    disks += ["-drive", f"if=none,id=past,format=raw,file={work.file('past', size=1 << 20)}", "-device", "virtio-blk-pci,drive=past"]
+    with machine(image, "-device", "intel-iommu,intremap=off", *disks) as vm:
+        def said(pattern, timeout):
+            vm.position = 0
+            return vm.expect(pattern, timeout)
+
+        said(r"iommu: devices reach only what is meant for them \(1 units\)", 120)
+        said(r"goes past it, and reaches all memory", 60)
+        for name in DISKS:
+            said(rf"on-{name}\| VIGIA disk ok", 400)
+        vm.send("iommu\n")
+        vm.expect(r"1 units, 0 accesses refused\s", 60)
+        vt.check(b"may not" not in vm.output, "guests use their disks, and nothing is refused")
+        reach = {}
+        for _ in range(4):  # with the disk that goes past
+            m = vm.expect(r"([0-9a-f:.]{7}) reaches (\d+) KiB, 0 refused\s", 30)
+            reach[m[1]] = int(m[2])
+        vt.check(sum(96 << 10 < kib < 98 << 10 for kib in reach.values()) == 3, f"each reaches one VM and its driver's memory: {reach}")
+        vm.send("kill on-nvme0\n")
+        said(r"on-nvme0: killed", 60)
+        vm.send("iommu check nvme0\n")
+        vm.expect(r"may not write memory at 0x[0-9a-f]+ ", 60)
+        refused = int(vm.expect(r"nvme0: what is not its own it does not reach, (\d+) refused\s", 60)[1])
+        vt.check(refused, f"what is not the disk's it cannot write: {refused} accesses refused, and said")
+        limit = time.monotonic() + 60 * vt.PATIENCE
+        held = 3
+        while held > 2 and time.monotonic() < limit:  # its memory is cleared first
+            vm.send("iommu\n")
+            vm.expect(r"1 units, \d+ accesses refused\s", 60)
+            held = sum(int(vm.expect(r" reaches (\d+) KiB, \d+ refused\s", 30)[1]) > 96 << 10 for _ in range(4))
+        vt.check(held == 2, "the memory of a VM that has ended is no disk's")
+        vm.send("console on-ahci0\n\n")
+        status, _ = vm.shell("dd if=/dev/vda of=/dev/null bs=64k count=16", 60)
+        vt.check(status == 0, "the others go on")
+    with machine(image) as vm:
+        vm.expect(r"on-nvme0: not found: disk nvme0", 120)
+        vm.send("iommu check nvme0\niommu\n")
+        vm.expect(r"0 units, 0 accesses refused\s", 60)
+        print("ok: a machine without an IOMMU works as before")
