@@ -37,6 +37,7 @@
 #include "dev/usb/uhci.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/gpu.h"
 #include "dev/virtio/input.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
@@ -468,9 +469,14 @@ static int wire_screen(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 			       .slot = VGA_SLOT,
 			       .display = cfg->display,
 			       .linear = cfg->vars ? 0 : VGA_FRAME};
+	struct virtio_gpu_wiring gpu_w = {.display = cfg->display, .slot = VGA_SLOT};
+	struct virtio_dev *vd;
 	struct vga *vga;
 
-	return cfg->display ? vga_create(vm, &w, &vga) : 0;
+	if (!cfg->display)
+		return 0;
+	return cfg->virtio_gpu ? virtio_gpu_create(vm, pc->pci, &gpu_w, &vd)
+			       : vga_create(vm, &w, &vga);
 }
 
 static int wire_input(struct vm *vm, struct pc *pc, const struct pc_config *cfg)

@@ -33,7 +33,8 @@ struct pc_config {
 	bool boot_menu;
 	bool serial_text;        /* no screen: the BIOS's text goes to COM1 */
 	struct display *display; /* of a VGA; NULL: none. Kept by the caller, as the next */
-	const void *vga_bios;    /* for it; NULL where the firmware brings its own */
+	bool virtio_gpu;         /* a virtio graphics device in its place */
+	const void *vga_bios;    /* for the VGA; NULL where the firmware brings its own */
 	size_t vga_bios_size;
 	struct input *input; /* PS/2 keyboard and mouse; NULL: none. Kept by the caller */
 	bool virtio_legacy;  /* virtio devices are transitional */

@@ -274,7 +274,7 @@ static int open_pc(struct backends *be, const struct vm_def *def, struct msg *ms
 {
 	int err = open_firmware(be, def, msg);
 
-	if (!err && def->screen && !be->vars)
+	if (!err && def->screen && !def->virtio_gpu && !be->vars)
 		err = map_file("VGA BIOS", VGA_BIOS, &be->vga_bios, msg);
 	for (unsigned i = 0; i < MAX(def->n_nets, def->net_given ? 0u : 1u) && !err; i++)
 		if ((!be->vars || def->nic[i] != NIC_VIRTIO) && strchr(def->boot, 'n'))
@@ -550,9 +550,10 @@ void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_c
 		.firmware_size = be->firmware.size,
 		.vars = be->vars,
 		.boot_menu = def->boot_menu,
-		.serial_text = !def->screen,
+		.serial_text = !def->screen || def->virtio_gpu,
 		.display =
 			def->screen && watch_device(be->watch, "screen", 0) ? &be->display : NULL,
+		.virtio_gpu = def->virtio_gpu,
 		.vga_bios = be->vga_bios.data,
 		.vga_bios_size = be->vga_bios.size,
 		.input = &be->input,

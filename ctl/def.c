@@ -275,6 +275,12 @@ static int set_virtio(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_graphics(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->virtio_gpu = !strcmp(value, "virtio");
+	return 0;
+}
+
 static int set_paravirt(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->hyperv = !strcmp(value, "hyper-v");
@@ -547,6 +553,8 @@ static const struct opt run_opts[] = {
 	{"display", "none|vga|vnc:…", "a screen, which needs the PC: vga for vigia screenshot only, "
 	 "vnc:ADDRESS[:PORT] or vnc:unix:SOCKET for viewers too, with [,password=FILE][,cert=FILE[,key=FILE]] (none)",
 	 NULL, OPT_DEF, set_display},
+	{"graphics", "vga|virtio", "what is behind the screen: a VGA for all systems, or a virtio graphics device, which UEFI "
+	 "and Linux have drivers for; a BIOS's text then goes to the serial port (vga)", "vga|virtio", OPT_DEF, set_graphics},
 	{"input", "ps2|usb|virtio", "the PC's keyboard and mouse; usb: a USB tablet too, virtio: a virtio "
 	 "keyboard and tablet, which a guest with drivers for them uses (ps2)", "ps2|usb|virtio", OPT_DEF,
 	 set_input},
@@ -701,6 +709,8 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 	if (def->virtio_input || def->usb_tablet)
 		return msg_fail(msg, ERR_INVAL, "--input %s needs a PC: add --board pc",
 				def->usb_tablet ? "usb" : "virtio");
+	if (def->virtio_gpu)
+		return msg_fail(msg, ERR_INVAL, "--graphics virtio needs a PC: add --board pc");
 	if (def->virtio_legacy)
 		return msg_fail(msg, ERR_INVAL, "--virtio transitional needs a PC: add --board pc");
 	if (def->hyperv)

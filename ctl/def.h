@@ -62,7 +62,8 @@ struct vm_def {
 	bool profile;   /* sample where the time goes */
 	bool no_rng;
 	bool no_unpack;
-	bool screen;        /* a VGA */
+	bool screen; /* a VGA, or: */
+	bool virtio_gpu;
 	char *vnc;          /* where viewers connect, for vnc_open(); NULL: nowhere */
 	bool virtio_input;  /* keyboard and tablet */
 	bool virtio_legacy; /* transitional devices */

@@ -3,6 +3,7 @@
 #ifndef DEV_PC_VGA_IMPL_H
 #define DEV_PC_VGA_IMPL_H
 
+#include "dev/edid.h"
 #include "dev/pc/vga.h"
 #include "dev/pci/pci.h"
 #include "plat/plat.h"
@@ -88,7 +89,7 @@ struct vga {
 	struct display *display;
 	struct plat_ram vram; /* planar: 32 bits an address, a byte a plane */
 	struct vga_chunk chunk[VGA_CHUNKS];
-	uint8_t edid[128];
+	uint8_t edid[EDID_SIZE];
 
 	struct plat_mutex lock; /* RANK_DEVICE */
 	struct vga_regs r;

@@ -27,6 +27,7 @@ enum virtio_id {
 	VIRTIO_ID_CONSOLE = 3,
 	VIRTIO_ID_RNG = 4,
 	VIRTIO_ID_BALLOON = 5,
+	VIRTIO_ID_GPU = 16,
 	VIRTIO_ID_INPUT = 18,
 };
 

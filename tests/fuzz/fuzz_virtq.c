@@ -9,11 +9,13 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/gpu.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/input.h"
 #include "dev/virtio/rng.h"
 #include "net/net.h"
 #include "tests/unit/virtio_rig.h"
+#include "ui/display.h"
 #include "ui/input.h"
 
 #define DISK_SIZE (64 * 1024)
@@ -113,14 +115,16 @@ static const struct chr_ops tty_ops = {.name = "tty", .write = tty_write, .rx_re
 static struct net wire;
 static struct chr tty;
 static struct input people;
+static struct display display;
 
 /* ---- the guest ------------------------------------------------------------------------------------ */
 
-#define N_DEVS 7
+#define N_DEVS 8
 
 static const struct {
 	unsigned id, nth, queues;
-} kind[N_DEVS] = {{2, 0, 1}, {1, 0, 3}, {3, 0, 2}, {4, 0, 1}, {5, 0, 3}, {18, 0, 2}, {18, 1, 2}};
+} kind[N_DEVS] = {{2, 0, 1}, {1, 0, 3},  {3, 0, 2},  {4, 0, 1},
+		  {5, 0, 3}, {18, 0, 2}, {18, 1, 2}, {16, 0, 2}};
 
 /* One machine with all of them, for all inputs: each starts with a reset and empty memory. */
 static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
@@ -132,10 +136,12 @@ static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
 	struct virtio_rng_wiring rng = {.slot = -1, .transitional = true};
 	struct virtio_balloon_wiring bal = {.slot = -1, .transitional = true};
 	struct virtio_input_wiring kbd = {.input = &people, .slot = -1};
+	struct virtio_gpu_wiring gpu = {.display = &display, .slot = -1};
 	struct virtio_input_wiring tab = {.input = &people, .tablet = true, .slot = -1};
 
 	rig_init(r, true);
 	input_init(&people);
+	display_init(&display);
 	disk.b = (struct block){.ops = &disk_ops, .size = DISK_SIZE};
 	wire = (struct net){.ops = &wire_ops};
 	tty = (struct chr){.ops = &tty_ops};
@@ -145,7 +151,8 @@ static void make(struct rig *r, struct virtio_dev **vd, struct drv *d)
 	    virtio_rng_create(r->vm, r->host, &rng, &vd[3]) ||
 	    virtio_balloon_create(r->vm, r->host, &bal, &vd[4]) ||
 	    virtio_input_create(r->vm, r->host, &kbd, &vd[5]) ||
-	    virtio_input_create(r->vm, r->host, &tab, &vd[6]))
+	    virtio_input_create(r->vm, r->host, &tab, &vd[6]) ||
+	    virtio_gpu_create(r->vm, r->host, &gpu, &vd[7]))
 		abort();
 	for (unsigned i = 0; i < N_DEVS; i++)
 		if (!drv_find(&d[i], r, kind[i].id, kind[i].nth))
@@ -201,6 +208,25 @@ static void legacy(struct drv *d, uint64_t a, uint64_t v)
 		bus_write(&d->r->vm->pio, 0, base + 18, 1, a & 7);
 }
 
+/* A command of the graphics device: any number, few resources, small rectangles, an answer. */
+static void graphics(struct drv *d, struct drv_queue *q, unsigned qi, uint64_t a, struct bytes *in)
+{
+	static const uint16_t numbers[] = {0x100, 0x101, 0x101, 0x102, 0x103, 0x104, 0x105,
+					   0x105, 0x106, 0x107, 0x10a, 0x300, 0x301};
+	const struct drv_seg seg[] = {{0x88000, 24 + 32 + 16, false}, {0x89000, 1200, true}};
+
+	rig_put(d->r, 0x88000, 4, numbers[a % ARRAY_SIZE(numbers)]);
+	for (unsigned i = 0; i < 12; i++) {
+		uint64_t v = take(in, 1);
+
+		rig_put(d->r, 0x88018 + 4 * i, 4, v & 0x80 ? (v & 0x7f) << 6 : v);
+	}
+	if (q->n_free < 2)
+		drv_queue_reset(q, d->r);
+	drv_add(d, q, seg, 2, false, NULL);
+	drv_kick(d, qi);
+}
+
 static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, struct bytes *in)
 {
 	static uint8_t frame[2048];
@@ -252,12 +278,19 @@ static void operation(struct drv *d, struct virtio_dev *vd, unsigned queues, str
 			tty.client.receive(tty.client.dev, frame, v);
 		input_key(&people, (unsigned)v, a & 1);
 		input_point(&people, (unsigned)a, (unsigned)v, (int)v - 128, (unsigned)a);
+		if (display_begin(&display)) {
+			display_take(&display);
+			display_done(&display);
+		}
 		break;
 	case 12:
 		bring_up(d, queues, a & 1 ? 0 : VIRTIO_F_EVENT_IDX, a & 2);
 		break;
 	case 13:
-		legacy(d, a, take(in, 4));
+		if (vd->ops->id == VIRTIO_ID_GPU)
+			graphics(d, q, qi, a, in);
+		else
+			legacy(d, a, take(in, 4));
 		break;
 	default:
 		for (unsigned i = 0; i < 16; i += 8)

@@ -96,6 +96,12 @@ static inline void rig_fini(struct rig *r)
 	struct dev *dev, *next;
 
 	plat_loop_destroy(r->vm->loop);
+	/* as vm_destroy() does: the last one first */
+	for (dev = r->vm->devs, r->vm->devs = NULL; dev; dev = next) {
+		next = dev->next;
+		dev->next = r->vm->devs;
+		r->vm->devs = dev;
+	}
 	for (dev = r->vm->devs; dev; dev = next) {
 		next = dev->next;
 		dev->cls->destroy(dev);
