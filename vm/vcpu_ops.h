@@ -65,6 +65,9 @@ struct engine_ops {
 	/* These pages have PGF_RO now, so that no vCPU may write to them directly any more, or have
 	 * lost it. Any thread, a vCPU's own in the middle of an instruction too. NULL: not needed. */
 	void (*memory_protected)(struct vm *vm, gpa_t gpa, uint64_t len);
+	/* The vCPU has had next to nothing to do for a while, and waits: memory that only makes it faster
+	 * may go. On its own thread. NULL: there is none. */
+	void (*idle)(struct vcpu *vcpu);
 	/* vm->debug_set has changed, all vCPUs are parked: breaks have come, watches have changed.
 	 * vcpu->debug says how each runs next. NULL: this engine cannot be debugged. */
 	void (*debug_changed)(struct vm *vm, bool breaks, bool watches);

@@ -172,27 +172,59 @@ static void next_part(struct soft_cache *c)
 	}
 }
 
-/* The same for the part after the current one, which becomes current. */
-static void empty_next(struct soft_vm *sv)
+/* The same for one part; note: which blocks it had. */
+static void empty_part(struct soft_vm *sv, struct soft_part *p, bool note)
 {
 	struct soft_cache *c = sv->cache;
-	struct soft_part *p;
-	uint32_t n;
+	uint32_t n = atomic_load(&p->n_blocks);
 
-	next_part(c);
-	p = soft_cur(c);
-	n = atomic_load(&p->n_blocks);
-	for (uint32_t i = p->block; i < p->block + n; i++)
-		if (!c->block[i].dead) {
+	for (uint32_t i = p->block; i < p->block + n; i++) {
+		if (c->block[i].dead)
+			continue;
+		if (note) {
 			bit_set(c->ghost, ghost_of(&c->block[i]));
 			c->n_ghosts++;
-			soft_block_kill(sv, &c->block[i]);
-			soft_pages_remove(sv, &c->block[i]);
 		}
+		soft_block_kill(sv, &c->block[i]);
+		soft_pages_remove(sv, &c->block[i]);
+	}
 	for (unsigned i = 0; i < sv->n_vcpus && n; i++)
 		if (sv->vcpu[i])
 			soft_jumps_evict(sv->vcpu[i], p->start, p->end);
 	part_reset(p);
+}
+
+/* The part after the current one, which becomes current */
+static void empty_next(struct soft_vm *sv)
+{
+	next_part(sv->cache);
+	empty_part(sv, soft_cur(sv->cache), true);
+}
+
+/* The whole pages between from and to */
+static void give_back(void *from, void *to)
+{
+	uint8_t *p = (uint8_t *)ALIGN_UP((uintptr_t)from, (uintptr_t)PAGE_SIZE);
+	uint8_t *end = (uint8_t *)ALIGN_DOWN((uintptr_t)to, (uintptr_t)PAGE_SIZE);
+
+	if (p < end)
+		plat_pages_discard(p, (size_t)(end - p));
+}
+
+/* The older half of the parts, whose memory goes back. What comes back of it is no sign that the cache is too small. */
+static void empty_old(struct soft_vm *sv)
+{
+	struct soft_cache *c = sv->cache;
+
+	for (uint32_t i = 1; i <= c->used_parts / 2; i++) {
+		struct soft_part *p = &c->part[(c->cur + i) % c->used_parts];
+
+		empty_part(sv, p, false);
+		give_back(c->code.rw + p->start, c->code.rw + p->end);
+		give_back(c->block + p->block, c->block + p->block + c->part_blocks);
+		give_back(c->exit + p->exit, c->exit + p->exit + c->part_exits);
+		give_back(c->site + p->site, c->site + p->site + c->part_sites);
+	}
 }
 
 void soft_cache_forget(struct soft_vm *sv)
@@ -204,36 +236,44 @@ void soft_cache_forget(struct soft_vm *sv)
 	plat_mutex_unlock(&sv->lock);
 }
 
-void soft_cache_flush(struct soft_vcpu *v, bool all)
+/* Empties some of the cache with all vCPUs out of the code; or another vCPU just does. */
+static void empty(struct soft_vcpu *v, void (*what)(struct soft_vm *sv))
 {
 	struct soft_vm *sv = v->sv;
 
 	atomic_store(&v->in_code, false);
-	if (atomic_exchange(&sv->flushing, true)) { /* another vCPU does it */
+	if (atomic_exchange(&sv->flushing, true)) {
 		while (atomic_load(&sv->flushing))
 			plat_yield();
-	} else {
-		for (unsigned i = 0; i < sv->n_vcpus; i++) {
-			struct soft_vcpu *o = sv->vcpu[i];
-
-			if (!o || o == v)
-				continue;
-			atomic_store(&o->poll, 1);
-			while (atomic_load(&o->in_code))
-				plat_yield();
-		}
-		plat_mutex_lock(&sv->lock);
-		if (all || sv->cfg.flush_every)
-			empty_all(sv);
-		else
-			empty_next(sv);
-		sv->cache->translations = 0;
-		sv->cache->generation++;
-		plat_mutex_unlock(&sv->lock);
-		v->stats.flushes++;
-		atomic_store(&sv->flushing, false);
+		return;
 	}
+	for (unsigned i = 0; i < sv->n_vcpus; i++) {
+		struct soft_vcpu *o = sv->vcpu[i];
+
+		if (!o || o == v)
+			continue;
+		atomic_store(&o->poll, 1);
+		while (atomic_load(&o->in_code))
+			plat_yield();
+	}
+	plat_mutex_lock(&sv->lock);
+	what(sv);
+	sv->cache->translations = 0;
+	sv->cache->generation++;
+	plat_mutex_unlock(&sv->lock);
+	v->stats.flushes++;
+	atomic_store(&sv->flushing, false);
+}
+
+void soft_cache_flush(struct soft_vcpu *v, bool all)
+{
+	empty(v, all || v->sv->cfg.flush_every ? empty_all : empty_next);
 	soft_come_in(v);
+}
+
+void soft_cache_rest(struct soft_vcpu *v)
+{
+	empty(v, empty_old);
 }
 
 void soft_come_in(struct soft_vcpu *v)

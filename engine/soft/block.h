@@ -184,6 +184,8 @@ bool soft_cache_has_pc(const struct soft_vm *sv, uint64_t pc);
 /* Makes room: empties the next part of the cache, or all of it; waits until all vCPUs are out. Without
  * the lock. */
 void soft_cache_flush(struct soft_vcpu *v, bool all);
+/* Gives the memory of what was translated long ago back. Outside of the code, without the lock. */
+void soft_cache_rest(struct soft_vcpu *v);
 void soft_cache_forget(struct soft_vm *sv); /* all of it, while all vCPUs are parked */
 
 /* Host code for the vCPU's RIP and mode, translated now if need be. NULL: cpu_step(). Without the

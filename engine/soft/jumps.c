@@ -85,6 +85,20 @@ void soft_jumps_init(struct soft_vcpu *v)
 		init_view(v, &v->views[i]);
 }
 
+void soft_jumps_rest(struct soft_vcpu *v)
+{
+	plat_mutex_lock(&v->sv->lock);
+	plat_pages_discard((uint8_t *)v + GS_JC0, GS_TGT - GS_JC0);
+	memset(v->jc_mode, 0, sizeof(v->jc_mode));
+	init_shared_caches(v);
+	for (unsigned i = 0; i < VIEWS; i++) {
+		plat_pages_discard(v->views[i].gs + GS_JC1, 2u * JC_BYTES);
+		v->views[i].jc_mode = 0;
+		init_view(v, &v->views[i]);
+	}
+	plat_mutex_unlock(&v->sv->lock);
+}
+
 /* Where jcode of a log's entry is; first: GS_JCODE of the first set that is in the log */
 static uint32_t jcode_at(uint32_t first, uint32_t entry)
 {

@@ -152,6 +152,11 @@ struct soft_span {
 	uint64_t neg_start, end, addend;
 };
 
+static inline size_t rev_bytes(void)
+{
+	return ALIGN_UP((size_t)REV_BYTES, (size_t)PAGE_SIZE);
+}
+
 /* Guest pages mapped once more, in the guest's order, or that may come to be (span.c) */
 #define MIRRORS      32u
 #define MIRROR_PAGES 33u /* 128 KiB, wherever they begin */

@@ -82,11 +82,6 @@ int soft_configure(struct vm *vm, const struct soft_config *cfg)
 
 /* ---- the vCPU's part ----------------------------------------------------------------------- */
 
-static size_t rev_bytes(void)
-{
-	return ALIGN_UP((size_t)REV_BYTES, (size_t)PAGE_SIZE);
-}
-
 static void vcpu_free(struct soft_vcpu *v)
 {
 	uint8_t *window[VIEWS];
@@ -290,6 +285,19 @@ static void soft_debug_changed(struct vm *vm, bool breaks, bool watches)
 			soft_tlb_flush(&sv->vcpu[i]->cpu, FLUSH_ALL, 0, 0);
 }
 
+static void soft_idle(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = vcpu->engine_data;
+	struct vm *vm = vcpu->vm;
+
+	v->stats.rests++;
+	soft_views_rest(v);
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		if (!atomic_load(&vm->vcpu[i]->idle))
+			return;
+	soft_cache_rest(v);
+}
+
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.pins = true,
@@ -305,5 +313,6 @@ const struct engine_ops engine_soft = {
 	.memory_changed = soft_memory_changed,
 	.memory_replaced = soft_memory_replaced,
 	.memory_protected = soft_memory_protected,
+	.idle = soft_idle,
 	.debug_changed = soft_debug_changed,
 };

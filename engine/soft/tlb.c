@@ -222,6 +222,13 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 	}
 }
 
+void soft_tlb_rest(struct soft_vcpu *v)
+{
+	soft_memos_end_all(v, true);
+	soft_tlb_init(v);
+	plat_pages_discard(v->rev, rev_bytes());
+}
+
 /* ---- fills ----------------------------------------------------------------------------- */
 
 static void log_entry(struct soft_vcpu *v, bool global, uint32_t table, uint32_t index)

@@ -95,6 +95,13 @@ static void flush_all(struct soft_vcpu *v)
 	memset(v->large1g, 0, sizeof(v->large1g));
 }
 
+void soft_views_rest(struct soft_vcpu *v)
+{
+	soft_tlb_rest(v);
+	soft_jumps_rest(v);
+	v->mode_dirty = true; /* the jump caches are filled anew */
+}
+
 static bool in_large_page(const struct soft_vcpu *v, gva_t gva)
 {
 	return bit_get(v->large2m, gva >> 21 & 0xffff) || bit_get(v->large1g, gva >> 30 & 0xffff);

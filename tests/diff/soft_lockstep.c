@@ -21,6 +21,7 @@
 #define PTE_A      BIT(5)
 #define PTE_D      BIT(6)
 #define ALL_EVERY  64u /* programs, after which all of memory is compared */
+#define IDLE_EVERY 32u /* after which the processor is idle */
 
 static uint64_t rng;
 
@@ -534,6 +535,10 @@ int main(int argc, char **argv)
 				show(&p);
 				return 1;
 			}
+		}
+		if (i % IDLE_EVERY == 0) {
+			a.vcpu->idle = i % (IDLE_EVERY * 2); /* then part of the code goes, too */
+			a.vm->engine->idle(a.vcpu);
 		}
 	}
 	soft_stats_read(a.vm, &st);

@@ -669,7 +669,7 @@ static void empty_memos(void **state)
 }
 
 /* Code for which the cache is too small at first, run again and again: in the end all of it is there. With a bound
- * of its own the cache stays as it is. */
+ * of its own the cache stays as it is. When the processor has been idle half of it is gone. */
 static void growth(void **state)
 {
 	enum { LOADS = 300000 };
@@ -707,8 +707,77 @@ static void growth(void **state)
 			assert_int_equal(st.blocks, was.blocks);
 		else
 			assert_true(st.blocks > was.blocks);
+		r.vcpu->idle = true;
+		r.vm->engine->idle(r.vcpu);
+		rig_reset(&r, false);
+		r.s->rip = 0x400000;
+		r.s->gpr[RSI] = RIG_DATA;
+		r.s->gpr[RCX] = 3;
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		assert_int_equal(r.s->gpr[RCX], 0);
+		assert_int_equal(r.s->gpr[RSI], RIG_DATA);
+		soft_stats_read(r.vm, &was);
+		assert_true(was.blocks > st.blocks);
 		rig_close(&r);
 	}
+}
+
+/* Pages of this process in memory */
+static long resident(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	long size, pages;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%ld %ld", &size, &pages), 2);
+	fclose(f);
+	return pages;
+}
+
+/* An idle processor gives memory back, and goes on as if nothing had been: a long way through one page after
+ * another, with a store, a call and a return in each. */
+static void idle(void **state)
+{
+	enum { PAGES = 2000, FROM = 0x400000 };
+	static const struct soft_config cfg[] = {{.cache_bytes = 0}, {.hot = SOFT_HOT_ALWAYS}};
+	static const uint8_t body[] = {
+		0x48, 0xff, 0x06,                   /* inc qword [rsi] */
+		0x48, 0x81, 0xc6, 0x00, 0x10, 0, 0, /* add rsi, 4096 */
+		0xe8, 0x05, 0x00, 0x00, 0x00,       /* call 1f */
+		0xe9, 0xec, 0x0f, 0x00, 0x00,       /* jmp to the next page */
+		0xc3,                               /* 1: ret */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cfg); i++)
+		for (unsigned user = 0; user < 2; user++) {
+			struct soft_stats st;
+			struct rig r;
+			long was;
+
+			assert_int_equal(rig_open(&r, &cfg[i]), 0);
+			for (unsigned n = 0; n < PAGES; n++)
+				code(&r, FROM + n * 4096, body, sizeof(body));
+			code(&r, FROM + PAGES * 4096, (const uint8_t[]){0xcc}, 1);
+			for (unsigned run = 1; run < 6; run++) {
+				rig_reset(&r, user);
+				r.s->rip = FROM;
+				r.s->gpr[RSI] = FROM + 2048;
+				assert_int_equal(rig_run(&r), EXIT_HLT);
+				assert_int_equal(r.s->rip, RIG_HANDLER + VEC_BP * 16 + 1);
+				for (unsigned n = 0; n < PAGES; n++)
+					assert_int_equal(r.ram[FROM + 2048 + n * 4096], run);
+				was = resident();
+				r.vcpu->idle = run > 2;
+				if (run > 1)
+					r.vm->engine->idle(r.vcpu);
+				if (run == 3)
+					assert_true(resident() < was - 100);
+			}
+			soft_stats_read(r.vm, &st);
+			assert_int_equal(st.rests, 4);
+			assert_int_equal(st.faults, 0);
+			rig_close(&r);
+		}
 }
 
 /* A block of the most instructions there are, all of the kind with the longest code */
@@ -800,6 +869,7 @@ int main(void)
 		cmocka_unit_test(many_memos),
 		cmocka_unit_test(empty_memos),
 		cmocka_unit_test(growth),
+		cmocka_unit_test(idle),
 		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
 	};
