@@ -9,7 +9,7 @@ Workloads:
   size      the program, stripped, MiB
   start     process start to the guest's first instruction, ms
   init      process start to /init of a busybox initramfs, seconds
-  memory    memory beyond guest RAM after the boot, 512 MiB and 1 CPU, MiB
+  memory    memory beyond guest RAM a second after the boot, 512 MiB and 1 CPU, MiB
   compute   kernels of computation (tests/bench/compute.c), ns an iteration
   events    what a kernel does for programs (tests/bench/events.c), ns an event
   programs  Debian's programs in a Debian guest (tests/bench/programs.sh), seconds of a run or time for a piece
