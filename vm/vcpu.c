@@ -92,6 +92,7 @@ static void vcpu_park(struct vcpu *vcpu)
 	atomic_fetch_sub(&vm->n_parked, 1);
 	atomic_store(&vcpu->is_parked, false);
 	plat_mutex_unlock(&vm->lock);
+	idle_skip(&vcpu->idle);
 	if (vcpu->ring.since)
 		vcpu_ring_go(vcpu);
 }
@@ -158,58 +159,39 @@ static bool vcpu_has_work(struct vcpu *vcpu)
 	return (s->rflags & FL_IF) && vcpu->intc && vcpu->intc->pending(vcpu->intc_chip) >= 0;
 }
 
-/* ---- idleness -------------------------------------------------------------------------------- */
-
-#define IDLE_LOOK_NS  (NS_PER_SEC / 2)
-#define IDLE_AGAIN_NS (60 * NS_PER_SEC) /* what the engine gives up has to be made again */
-
-/* From begun to now it has waited. One that waited for 49 parts in 50 is idle. */
-static void vcpu_waited(struct vcpu *vcpu, uint64_t begun, uint64_t now)
+/* Waits for a request or an interrupt, at most until then; true when the time is up. */
+static bool vcpu_sleep(struct vcpu *vcpu, uint64_t until)
 {
-	const struct engine_ops *engine = vcpu->vm->engine;
-	uint64_t span = now - vcpu->looked;
-	bool idle;
+	bool up;
 
-	vcpu->waited += now - begun;
-	if (span < IDLE_LOOK_NS)
-		return;
-	idle = vcpu->waited >= span / 50 * 49;
-	atomic_store(&vcpu->idle, idle);
-	vcpu->looked = now;
-	vcpu->waited = 0;
-	vcpu->worked |= !idle;
-	if (idle && vcpu->worked && now >= vcpu->tell_idle && engine->idle) {
-		engine->idle(vcpu);
-		vcpu->worked = false;
-		vcpu->tell_idle = now + IDLE_AGAIN_NS;
-	}
-}
-
-/* Until when it waits in one go, so that it is seen to be idle */
-static uint64_t idle_until(const struct vcpu *vcpu, uint64_t now, uint64_t deadline)
-{
-	return atomic_load(&vcpu->idle) ? deadline : MIN(deadline, now + IDLE_LOOK_NS);
+	plat_event_clear(&vcpu->wake);
+	atomic_store(&vcpu->halted, true);
+	up = !atomic_load(&vcpu->requests) && !plat_event_wait(&vcpu->wake, until);
+	atomic_store(&vcpu->halted, false);
+	return up;
 }
 
 /* Waits in HLT or for a SIPI, at most to the local APIC timer's deadline: the thread expires its
  * own timer, which saves a wake-up across host CPUs. */
 static void vcpu_wait(struct vcpu *vcpu)
 {
+	const struct engine_ops *engine = vcpu->vm->engine;
 	const struct intc_ops *intc = vcpu->intc;
+	bool looks = engine->idle && vcpu->state->activity == ACT_HLT, up;
 	uint64_t deadline = PLAT_FOREVER, begun = plat_now(), until;
 
 	if (intc && intc->deadline)
 		deadline = intc->deadline(vcpu->intc_chip);
-	until = idle_until(vcpu, begun, deadline);
+	until = looks ? idle_wait(&vcpu->idle, begun, deadline) : deadline;
 	if (vcpu->ring.since)
 		vcpu_ring_stop(vcpu);
-	plat_event_clear(&vcpu->wake);
-	atomic_store(&vcpu->halted, true);
-	if (!atomic_load(&vcpu->requests) && !plat_event_wait(&vcpu->wake, until) &&
-	    until == deadline && intc && intc->expire)
+	up = vcpu_sleep(vcpu, until);
+	if (up && until == deadline && intc && intc->expire)
 		intc->expire(vcpu->intc_chip);
-	atomic_store(&vcpu->halted, false);
-	vcpu_waited(vcpu, begun, plat_now());
+	if (looks && idle_waited(&vcpu->idle, begun, plat_now()) && up && until < deadline) {
+		engine->idle(vcpu);
+		idle_told(&vcpu->idle, plat_now());
+	}
 	if (vcpu->ring.since)
 		vcpu_ring_go(vcpu);
 }
@@ -312,11 +294,8 @@ static void quota_rest(struct vcpu *vcpu)
 {
 	if (vcpu->ring.since)
 		vcpu_ring_stop(vcpu);
-	plat_event_clear(&vcpu->wake);
-	atomic_store(&vcpu->halted, true);
-	if (!atomic_load(&vcpu->requests))
-		plat_event_wait(&vcpu->wake, vcpu->period + QUOTA_PERIOD_NS);
-	atomic_store(&vcpu->halted, false);
+	atomic_store(&vcpu->idle.idle, false);
+	vcpu_sleep(vcpu, vcpu->period + QUOTA_PERIOD_NS);
 	if (vcpu->ring.since)
 		vcpu_ring_go(vcpu);
 }

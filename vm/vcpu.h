@@ -6,6 +6,7 @@
 #include "base/def.h"
 #include "plat/plat.h"
 #include "vm/debug.h"
+#include "vm/idle.h"
 #include "vm/irq.h"
 #include "vm/vcpu_ops.h"
 #include "x86/state.h"
@@ -69,11 +70,7 @@ struct vcpu {
 
 	/* with vm->cpu_percent, by its own thread: the present period, and what it has run in it */
 	uint64_t period, busy;
-	/* by its own thread, in ns: when it was looked whether it is idle, what it has waited since, and when the
-	 * engine may be told next */
-	uint64_t looked, waited, tell_idle;
-	bool worked;       /* since the engine was told */
-	_Atomic bool idle; /* it was at the last look; others read it */
+	struct idle idle;
 	struct vcpu_ring ring;
 
 	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */

@@ -43,12 +43,13 @@ uint64_t evex_elements(struct cpu *cpu, const struct insn *in, const struct insn
 
 void touch_masked(struct cpu *cpu, const struct insn *in, unsigned size, enum cpu_access acc)
 {
+	uint64_t ea = cpu_ea(cpu, in);
 	struct cpu_exc exc = cpu->exc;
 	gva_t gva;
 
-	if (!insn_touches_all(in, cpu->i.amd))
+	if (!insn_touches_all(in, cpu->i.amd) || ea + size - 1 > size_mask(in->mem.addr_size))
 		return;
-	if (cpu_linear(cpu, in->mem.seg, cpu_ea(cpu, in), size, acc, &gva))
+	if (cpu_linear(cpu, in->mem.seg, ea, size, acc, &gva))
 		cpu->exc = exc;
 	else
 		lin_touch(cpu, gva, size, acc, at_user(cpu));

@@ -159,13 +159,26 @@ static uint32_t ghost_of(const struct soft_block *b)
 	return (uint32_t)(key >> 32) % GHOST_BITS;
 }
 
+/* But for the current one; used: of those with blocks. n_parts: there is none. */
+static uint32_t oldest_part(const struct soft_cache *c, bool used)
+{
+	uint32_t best = c->n_parts;
+
+	for (uint32_t i = 0; i < c->used_parts; i++)
+		if (i != c->cur && (!used || atomic_load(&c->part[i].n_blocks)) &&
+		    (best == c->n_parts || c->part[i].begun < c->part[best].begun))
+			best = i;
+	return best == c->n_parts && !used ? c->cur : best;
+}
+
 static void next_part(struct soft_cache *c)
 {
 	bool grow =
 		c->returned > atomic_load(&soft_cur(c)->n_blocks) / 2 && c->used_parts < c->n_parts;
 
 	c->returned = 0;
-	c->cur = grow ? c->used_parts++ : (c->cur + 1) % c->used_parts;
+	c->cur = grow ? c->used_parts++ : oldest_part(c, false);
+	soft_cur(c)->begun = ++c->n_begun;
 	if (c->n_ghosts > GHOST_BITS / 8) { /* else too many seem to have been there */
 		memset(c->ghost, 0, GHOST_BITS / 8);
 		c->n_ghosts = 0;
@@ -202,28 +215,32 @@ static void empty_next(struct soft_vm *sv)
 }
 
 /* The whole pages between from and to */
-static void give_back(void *from, void *to)
+static void give_back(void *from, void *to, void (*discard)(void *p, size_t size))
 {
 	uint8_t *p = (uint8_t *)ALIGN_UP((uintptr_t)from, (uintptr_t)PAGE_SIZE);
 	uint8_t *end = (uint8_t *)ALIGN_DOWN((uintptr_t)to, (uintptr_t)PAGE_SIZE);
 
 	if (p < end)
-		plat_pages_discard(p, (size_t)(end - p));
+		discard(p, (size_t)(end - p));
 }
 
 /* The older half of the parts, whose memory goes back. What comes back of it is no sign that the cache is too small. */
 static void empty_old(struct soft_vm *sv)
 {
 	struct soft_cache *c = sv->cache;
+	uint32_t n = 0, k;
 
-	for (uint32_t i = 1; i <= c->used_parts / 2; i++) {
-		struct soft_part *p = &c->part[(c->cur + i) % c->used_parts];
+	for (uint32_t i = 0; i < c->used_parts; i++)
+		n += atomic_load(&c->part[i].n_blocks) != 0;
+	for (n /= 2; n && (k = oldest_part(c, true)) < c->n_parts; n--) {
+		struct soft_part *p = &c->part[k];
 
 		empty_part(sv, p, false);
-		give_back(c->code.rw + p->start, c->code.rw + p->end);
-		give_back(c->block + p->block, c->block + p->block + c->part_blocks);
-		give_back(c->exit + p->exit, c->exit + p->exit + c->part_exits);
-		give_back(c->site + p->site, c->site + p->site + c->part_sites);
+		give_back(c->code.rw + p->start, c->code.rw + p->end, plat_shared_discard);
+		give_back(c->block + p->block, c->block + p->block + c->part_blocks,
+			  plat_pages_discard);
+		give_back(c->exit + p->exit, c->exit + p->exit + c->part_exits, plat_pages_discard);
+		give_back(c->site + p->site, c->site + p->site + c->part_sites, plat_pages_discard);
 	}
 }
 

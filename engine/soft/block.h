@@ -113,6 +113,7 @@ struct soft_tgt {
 struct soft_part {
 	uint32_t start, end, used;  /* code: offsets in the cache */
 	uint32_t block, exit, site; /* first records */
+	uint64_t begun;             /* the how manieth to be filled; 0: not yet */
 	_Atomic uint32_t n_blocks;  /* read by fault handlers without the lock */
 	uint32_t n_exits, n_sites;
 };
@@ -126,6 +127,7 @@ struct soft_cache {
 	uint32_t translations; /* since then */
 	struct soft_part part[MAX_PARTS];
 	uint32_t n_parts, used_parts, cur;
+	uint64_t n_begun;
 	uint8_t *ghost; /* blocks that were emptied out, by a hash */
 	uint32_t n_ghosts;
 	uint32_t returned; /* of these, translated again into the current part */

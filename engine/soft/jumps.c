@@ -88,7 +88,7 @@ void soft_jumps_init(struct soft_vcpu *v)
 void soft_jumps_rest(struct soft_vcpu *v)
 {
 	plat_mutex_lock(&v->sv->lock);
-	plat_pages_discard((uint8_t *)v + GS_JC0, GS_TGT - GS_JC0);
+	plat_shared_discard((uint8_t *)v + GS_JC0, GS_TGT - GS_JC0);
 	memset(v->jc_mode, 0, sizeof(v->jc_mode));
 	init_shared_caches(v);
 	for (unsigned i = 0; i < VIEWS; i++) {

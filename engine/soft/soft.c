@@ -292,9 +292,12 @@ static void soft_idle(struct vcpu *vcpu)
 
 	v->stats.rests++;
 	soft_views_rest(v);
-	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		if (!atomic_load(&vm->vcpu[i]->idle))
+	for (unsigned i = 0; i < vm->n_vcpus; i++) {
+		struct vcpu *o = vm->vcpu[i];
+
+		if (o != vcpu && !(atomic_load(&o->idle.idle) && atomic_load(&o->halted)))
 			return;
+	}
 	soft_cache_rest(v);
 }
 

@@ -58,7 +58,7 @@ static void init_tables(uint8_t *gs, bool own)
 
 static void init_shared(struct soft_vcpu *v)
 {
-	plat_pages_discard((uint8_t *)v + GS_TLB0, GS_JC0 - GS_TLB0);
+	plat_shared_discard((uint8_t *)v + GS_TLB0, GS_JC0 - GS_TLB0);
 	init_tables((uint8_t *)v, false);
 	memset(v->in_tlb, 0, sizeof(v->in_tlb));
 	v->log_tlb[0].n = v->log_tlb[1].n = 0;

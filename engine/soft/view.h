@@ -40,7 +40,7 @@ static inline void log_add(struct soft_log *log, uint8_t *in, uint32_t e)
 		log->n++;
 }
 
-/* Empties all that a vCPU keeps of mappings, and gives its memory back: tlb.c's part, jumps.c's, all. */
+/* Empties a vCPU's TLBs and jump caches, and gives their memory back: tlb.c's part, jumps.c's, both. */
 void soft_tlb_rest(struct soft_vcpu *v);
 void soft_jumps_rest(struct soft_vcpu *v);
 void soft_views_rest(struct soft_vcpu *v);

@@ -84,6 +84,11 @@ void plat_pages_free(void *p, size_t size)
 	plat_free(p);
 }
 
+void plat_shared_discard(void *p, size_t size)
+{
+	memset(p, 0, size);
+}
+
 void plat_pages_discard(void *p, size_t size)
 {
 	memset(p, 0, size);

@@ -56,6 +56,12 @@ void plat_pages_discard(void *p, size_t size)
 	madvise(p, size, MADV_NOHUGEPAGE); /* as in plat_pages_alloc() */
 }
 
+void plat_shared_discard(void *p, size_t size)
+{
+	if (madvise(p, size, MADV_REMOVE))
+		memset(p, 0, size);
+}
+
 static int memfd(const char *name, size_t size)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC);

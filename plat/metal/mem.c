@@ -197,6 +197,11 @@ void plat_pages_discard(void *p, size_t size)
 	zero(p, size);
 }
 
+void plat_shared_discard(void *p, size_t size)
+{
+	zero(p, size);
+}
+
 int plat_ram_alloc(size_t size, struct plat_ram *out)
 {
 	/* Aligned for large pages in the nested tables */

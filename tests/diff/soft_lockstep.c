@@ -537,7 +537,8 @@ int main(int argc, char **argv)
 			}
 		}
 		if (i % IDLE_EVERY == 0) {
-			a.vcpu->idle = i % (IDLE_EVERY * 2); /* then part of the code goes, too */
+			a.vcpu->idle.idle =
+				i % (IDLE_EVERY * 2); /* then part of the code goes, too */
 			a.vm->engine->idle(a.vcpu);
 		}
 	}

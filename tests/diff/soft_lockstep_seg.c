@@ -7,7 +7,8 @@
  *
  *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot [live]]]]]]
  *
- * hot: user code is translated for its address, and memos get more than a page after so many stubs. */
+ * hot: user code is translated for its address, and memos get more than a page after so many stubs. live: no flags
+ * are given up, and those in frames are compared. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"

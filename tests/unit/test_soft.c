@@ -707,7 +707,7 @@ static void growth(void **state)
 			assert_int_equal(st.blocks, was.blocks);
 		else
 			assert_true(st.blocks > was.blocks);
-		r.vcpu->idle = true;
+		r.vcpu->idle.idle = true;
 		r.vm->engine->idle(r.vcpu);
 		rig_reset(&r, false);
 		r.s->rip = 0x400000;
@@ -767,7 +767,7 @@ static void idle(void **state)
 				for (unsigned n = 0; n < PAGES; n++)
 					assert_int_equal(r.ram[FROM + 2048 + n * 4096], run);
 				was = resident();
-				r.vcpu->idle = run > 2;
+				r.vcpu->idle.idle = run > 2;
 				if (run > 1)
 					r.vm->engine->idle(r.vcpu);
 				if (run == 3)
