@@ -27,7 +27,7 @@
 /* Beyond so many, nothing more is pressed; there is always room to let go all keys and buttons that viewers hold. */
 #define KEYS_WAITING (TYPIST_MAX - 2 * VNC_VIEWERS * (KEY_COUNT + 3))
 #define NS_PER_MS    UINT64_C(1000000)
-#define FRAME_NS     (16 * NS_PER_MS)   /* from one look to the next, while something moves */
+#define FRAME_NS     (15 * NS_PER_MS)   /* between looks while something moves: 60 a second */
 #define IDLE_NS      (100 * NS_PER_MS)  /* … and when nothing has for a while */
 #define HELLO_NS     (2000 * NS_PER_MS) /* for a client's first bytes */
 #define WAIT_MS      2000 /* for the rest of a message, and for a client that does not read */

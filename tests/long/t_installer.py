@@ -5,8 +5,8 @@ packages from the mirror that the host's apt uses, GRUB. The machine starts agai
 works. The installer is Debian itself, started from a CD by BIOS or UEFI, with debootstrap; --netboot runs
 Debian's own netboot installer instead, to where it has asked the mirror for its components.
 
-    t_installer.py [--firmware bios|uefi] [--disk ide|ahci|nvme|virtio] [--kernel PACKAGE] [--netboot]
-                   [--keep IMAGE] [--log FILE]"""
+    t_installer.py [--firmware bios|uefi] [--disk ide|ahci|nvme|virtio] [--arch amd64|i386] [--kernel PACKAGE]
+                   [--netboot] [--keep IMAGE] [--log FILE]"""
 import argparse
 import http.server
 import os
@@ -21,9 +21,10 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import vigia_test as vt  # noqa: E402
 
-NETBOOT = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+NETBOOT = "/usr/lib/debian-installer/images/12/{arch}/text/debian-installer/{arch}"
 CODENAME = "bookworm"
-COMPONENTS = f"/dists/{CODENAME}/main/debian-installer/binary-amd64/Packages"
+COMPONENTS = f"/dists/{CODENAME}/main/debian-installer/binary-"
+KERNELS = {"amd64": "linux-image-amd64", "i386": "linux-image-686-pae"}
 CACHE = os.path.join(vt.GUEST, "mirror")
 DISKS = {"ide": "/dev/sda", "ahci": "/dev/sda", "nvme": "/dev/nvme0n1", "virtio": "/dev/vda"}
 NAME = "installed"
@@ -61,8 +62,8 @@ if [ {firmware} = uefi ]; then mkfs.vfat -F 32 ${{p}}1 >/dev/null; root=${{p}}2;
 mkfs.ext4 -q $root
 mount $root /mnt
 echo step: the base system
-debootstrap --variant=minbase --include=systemd-sysv,udev,dbus,kmod,login,iproute2,initramfs-tools,zstd {codename} /mnt \
-    http://10.0.2.2:{port}/debian
+debootstrap --arch={arch} --variant=minbase \
+    --include=systemd-sysv,udev,dbus,kmod,login,iproute2,initramfs-tools,zstd {codename} /mnt http://10.0.2.2:{port}/debian
 for d in dev proc sys run; do mount --bind /$d /mnt/$d; done
 echo {name} >/mnt/etc/hostname
 echo "UUID=$(blkid -o value -s UUID $root) / ext4 errors=remount-ro 0 1" >/mnt/etc/fstab
@@ -104,7 +105,7 @@ class Mirror:
     def __init__(self, uri):
         self.uri = uri
         self.texts = {}
-        self.asked = []
+        self.asked, self.lost = [], []
         self.fetched = self.kept = 0
         outer = self
 
@@ -143,10 +144,9 @@ class Mirror:
         try:
             with urllib.request.urlopen(self.uri + path, timeout=120) as r:
                 body = r.read()
-        except urllib.error.HTTPError as e:
-            return e.code, b""
-        except OSError:
-            return 502, b""
+        except OSError as e:
+            self.lost.append(path)
+            return getattr(e, "code", 502), b""
         self.fetched += 1
         if kept:
             os.makedirs(os.path.dirname(kept), exist_ok=True)
@@ -192,11 +192,27 @@ class Logged(vt.VM):
         return m
 
 
+def udebs(vm, server):
+    """Which of the installer's components the mirror has: all that it asks for until it asks for no more."""
+    before, quiet = -1, time.monotonic()
+    while time.monotonic() < quiet + 60 * vt.PATIENCE:
+        if len(server.asked) != before:
+            before, quiet = len(server.asked), time.monotonic()
+        vm.drain()
+        time.sleep(1)
+    asked = {os.path.basename(path) for path in server.asked if path.endswith(".udeb")}
+    lost = {os.path.basename(path) for path in server.lost if path.endswith(".udeb")}
+    print(f"{len(asked)} components asked for, of which the mirror does not have {len(lost)}: {' '.join(sorted(lost))}")
+    if not lost and asked:
+        vm.stage("its first question about disks, or the base system", r"(partition|base system)", 1200)
+
+
 def netboot(w, args, server):
-    if not os.path.exists(NETBOOT):
-        vt.skip("needs the package debian-installer-12-netboot-amd64")
+    images = NETBOOT.format(arch=args.arch)
+    if not os.path.exists(images):
+        vt.skip(f"needs the package debian-installer-12-netboot-{args.arch}")
     server.texts["/preseed"] = PRESEED.format(name=NAME, port=server.port, codename=CODENAME).encode()
-    cd = boot_cd(w, os.path.join(NETBOOT, "linux"), os.path.join(NETBOOT, "initrd.gz"),
+    cd = boot_cd(w, os.path.join(images, "linux"), os.path.join(images, "initrd.gz"),
                  f"auto=true priority=critical preseed/url=http://10.0.2.2:{server.port}/preseed DEBIAN_FRONTEND=text")
     with Logged(args.log, "--firmware", args.firmware, "--memory", "1024M", "--net", "user", "--cdrom", cd) as vm:
         vm.stage("GRUB on the CD", r"from the CD", 120)
@@ -205,12 +221,13 @@ def netboot(w, args, server):
         vm.stage("the mirror", r"Checking the Debian archive mirror", 1200)
         vm.stage("its components", r"Loading additional components", 1200)
         deadline = time.monotonic() + 600 * vt.PATIENCE
-        while not any(path.startswith("/debian" + COMPONENTS) for path in server.asked):
+        while not any(path.startswith("/debian" + COMPONENTS + args.arch) for path in server.asked):
             if time.monotonic() > deadline:
                 vm.give_up("the installer does not ask for its components")
             vm.drain()
             time.sleep(1)
         vt.check("/preseed" in server.asked, "the installer has its answers and the list of its components")
+        udebs(vm, server)
 
 
 def installed(vm, args):
@@ -235,8 +252,8 @@ def install(w, args, server):
     package, command = GRUB[args.firmware]
     device = DISKS[args.disk]
     script = INSTALL.format(device=device, partitions=PARTITIONS[args.firmware], firmware=args.firmware, name=NAME,
-                            codename=CODENAME, port=server.port, kernel=args.kernel, grub_package=package,
-                            grub_install=command.format(device=device))
+                            codename=CODENAME, port=server.port, arch=args.arch, kernel=args.kernel or KERNELS[args.arch],
+                            grub_package=package, grub_install=command.format(device=device))
     server.texts["/install"] = script.encode()
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "4G"], check=True)
     options = ["--firmware", args.firmware, "--memory", "1024M", "--net", "user", "--boot", "disk,cdrom", "--cdrom",
@@ -272,11 +289,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--firmware", choices=("bios", "uefi"), default="bios")
     parser.add_argument("--disk", choices=sorted(DISKS), default="ide")
-    parser.add_argument("--kernel", default="linux-image-amd64", help="its package")
+    parser.add_argument("--arch", choices=sorted(KERNELS), default="amd64")
+    parser.add_argument("--kernel", help="its package")
     parser.add_argument("--netboot", action="store_true", help="Debian's netboot installer, up to its components")
     parser.add_argument("--keep", help="where the installed disk stays (qcow2)")
     parser.add_argument("--log", help="where the console's output goes")
     args = parser.parse_args()
+    if args.arch == "i386" and args.firmware == "uefi":
+        parser.error("Debian's i386 has no GRUB for 64-bit UEFI")
     if not all(map(shutil.which, ("grub-mkrescue", "xorriso", "qemu-img", "mformat"))):
         vt.skip("needs the packages grub-common, grub-pc-bin, grub-efi-amd64-bin, xorriso, mtools, qemu-utils")
     server = Mirror(mirror())
