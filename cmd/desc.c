@@ -88,6 +88,19 @@ static int set_uplink(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_history_area(void *target, const char *value, struct msg *msg)
+{
+	if (strncmp(value, "host:", 5) || strlen(value) <= 5 || strlen(value) > 68 ||
+	    strchr(value, '\n'))
+		return msg_fail(
+			msg, ERR_INVAL,
+			"--history %s: give a disk of the machine, a partition or an image on it: "
+			"host:nvme0/2, host:nvme0//history",
+			value);
+	((struct pack_opts *)target)->history = value;
+	return 0;
+}
+
 static int set_poweroff(void *target, const char *value, struct msg *msg)
 {
 	((struct pack_opts *)target)->poweroff = true;
@@ -185,6 +198,7 @@ static const struct opt pack_opts[] = {
 	 OPT_FILE, set_hypervisor},
 	{"uplink", "NETWORK", "the machine's first network card (again: the next one) leads out of that network", NULL,
 	 OPT_MULTI, set_uplink},
+	{"history", "host:DISK", "the history goes to this area of the machine's disk, too, which is that alone's", NULL, 0, set_history_area},
 	{"poweroff", NULL, "the machine switches itself off once no VM runs any more", NULL, 0, set_poweroff},
 };
 const struct command cmd_pack = {

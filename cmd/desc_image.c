@@ -67,9 +67,10 @@ static const struct opt volume_opts[] = {
 	{"force", NULL, "format: though there is a volume already", NULL, 0, set_volume_force},
 };
 const struct command cmd_volume = {
-	"volume", "format|list|add|remove FILE …", "keep several disk images on one disk, for bare machines",
+	"volume", "format|list|history|add|remove FILE …", "keep several disk images on one disk, for bare machines",
 	"format FILE             make FILE, a raw image, disk or partition, an empty volume\n"
 	"list FILE [NAME]        the images in it, and where they are\n"
+	"history FILE [NAME]     what the hypervisor has written there (vigia pack --history)\n"
 	"add FILE NAME [SIZE]    one more, of zeros, or (--from) with what another image has\n"
 	"remove FILE NAME        its room is free again\n"
 	"VMs of vigia pack have them as host:DISK/PARTITION/NAME. SIZE is as 512M, 20G; without a suffix MiB.",

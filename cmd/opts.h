@@ -16,6 +16,7 @@ struct cmd_opts {
 struct pack_opts {
 	const char *output, *hypervisor; /* of argv; NULL: not given */
 	bool poweroff;
+	const char *history;    /* "host:…"; NULL: in memory alone */
 	const char *uplink[16]; /* networks */
 	unsigned n_uplinks;
 };

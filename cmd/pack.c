@@ -170,6 +170,10 @@ static int refuse(struct pack *p, const struct vm_def *d)
 				"%s: disk %s: host:DISK[/PARTITION[/IMAGE]][,ro], at most 63 "
 				"characters, without snapshot",
 				d->name, d->disk[i].path);
+	for (unsigned i = 0; i < d->n_disks; i++)
+		if (p->opts->history && !strcmp(d->disk[i].path, p->opts->history))
+			return msg_fail(p->msg, ERR_BUSY, "%s: disk %s is the history's", d->name,
+					d->disk[i].path);
 	return 0;
 }
 
@@ -282,6 +286,8 @@ static int write_module(struct pack *p, const char *path)
 		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
 	if (p->opts->poweroff)
 		err = conf(p, "poweroff-when-idle\n");
+	if (p->opts->history && !err)
+		err = conf(p, "history %s\n", p->opts->history);
 	for (unsigned i = 0; i < p->opts->n_uplinks && !err; i++)
 		err = conf(p, "uplink %s\n", p->opts->uplink[i]);
 	for (unsigned i = 0; i < p->n && !err; i++)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block/block.h"
+#include "block/journal.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "ctl/runner.h"
@@ -258,15 +259,68 @@ static int do_remove(struct volume *v, const struct volume_job *j)
 	return write_copy(v);
 }
 
+/* The history's area: the image, or the whole of what was opened. */
+struct area {
+	struct volume *v;
+	const struct volume_image *m; /* NULL: the whole */
+	uint64_t sectors;
+};
+
+/* A valid sector of it; false: it is none. */
+static bool read_sector(const struct area *a, uint64_t index, uint64_t *number, uint32_t *len,
+			int *err)
+{
+	uint64_t at = index;
+	unsigned i = 0;
+
+	if (a->m) {
+		while (at >= a->m->extent[i].sectors)
+			at -= a->m->extent[i++].sectors;
+		at += a->m->extent[i].sector;
+	}
+	*err = block_rw_sync(a->v->b, BLOCK_READ, at * JOURNAL_SECTOR, a->v->buf, JOURNAL_SECTOR);
+	return !*err && journal_check(a->v->buf, index, a->sectors, number, len);
+}
+
+/* What guests have said stands there. */
+static void print_text(const uint8_t *text, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		putchar(text[i] == '\n' || (text[i] >= ' ' && text[i] != 0x7f) ? text[i] : '?');
+}
+
+static int do_history(struct volume *v, const struct volume_job *j)
+{
+	struct area a = {.v = v, .sectors = v->b->size / JOURNAL_SECTOR};
+	uint64_t last = 0, number;
+	uint32_t len;
+	int err = j->name ? read_copies(v) : 0;
+
+	if (err)
+		return err;
+	a.m = j->name ? find(v, j->name) : NULL;
+	if (j->name && !a.m)
+		return msg_fail(v->msg, ERR_NOENT, "%s has no image %s", v->file, j->name);
+	if (a.m)
+		a.sectors = a.m->sectors;
+	for (uint64_t i = 0; i < a.sectors && !err; i++)
+		if (read_sector(&a, i, &number, &len, &err))
+			last = MAX(last, number);
+	if (!err && !last)
+		return msg_fail(v->msg, ERR_NOENT, "there is no history in it");
+	for (uint64_t n = last > a.sectors ? last - a.sectors + 1 : 1; n <= last && !err; n++)
+		if (read_sector(&a, (n - 1) % a.sectors, &number, &len, &err) && number == n)
+			print_text(v->buf + JOURNAL_HEAD, len);
+	return err ? msg_fail(v->msg, err, "%s cannot be read", v->file) : 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct volume *v, const struct volume_job *j);
 	bool reads;
 } verbs[] = {
-	{"format", do_format},
-	{"list", do_list, true},
-	{"add", do_add},
-	{"remove", do_remove},
+	{"format", do_format}, {"list", do_list, true}, {"history", do_history, true},
+	{"add", do_add},       {"remove", do_remove},
 };
 
 static int run(const char *verb, const char *file, const struct volume_job *j, struct msg *msg)
@@ -282,7 +336,8 @@ static int run(const char *verb, const char *file, const struct volume_job *j, s
 	while (i < ARRAY_SIZE(verbs) && strcmp(verb, verbs[i].name))
 		i++;
 	if (i == ARRAY_SIZE(verbs))
-		return msg_fail(msg, ERR_INVAL, "%s: expected format, list, add or remove", verb);
+		return msg_fail(msg, ERR_INVAL, "%s: expected format, list, history, add or remove",
+				verb);
 	o.read_only = verbs[i].reads;
 	err = block_open(NULL, &o, &v.b, text, sizeof(text));
 	if (err)

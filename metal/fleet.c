@@ -281,12 +281,21 @@ static int take_poweroff(struct parse *p, char *value)
 	return 0;
 }
 
+static int take_history(struct parse *p, char *value)
+{
+	if (memcmp(value, "host:", MIN(str_len(value), (size_t)5)) || str_len(value) <= 5 ||
+	    !str_copy(p->fleet->history, sizeof(p->fleet->history), value + 5))
+		return wrong(p, "not a disk of the machine", value);
+	return 0;
+}
+
 static const struct {
 	const char *key;
 	int (*take)(struct parse *p, char *value);
 	bool global;
 } keys[] = {
 	{"poweroff-when-idle", take_poweroff, true},
+	{"history", take_history, true},
 	{"uplink", take_uplink, true},
 	{"vm", take_vm, true},
 	{"memory", take_memory},

@@ -47,7 +47,8 @@ struct fleet {
 	unsigned uplink
 		[FLEET_MAX_NETS]; /* networks that the machine's cards are for, in their order */
 	unsigned n_uplinks;
-	bool poweroff; /* once no VM runs any more */
+	char history[64]; /* a disk area for it, for disks_open(); "": none */
+	bool poweroff;    /* once no VM runs any more */
 };
 
 /* module: a cpio archive ("newc") whose file fleet.conf names its other files. Nothing is copied. On

@@ -12,6 +12,7 @@
 #include "metal/disks.h"
 #include "metal/engine.h"
 #include "metal/hostdisk.h"
+#include "metal/journal.h"
 #include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
@@ -225,6 +226,7 @@ static void keeper(void *arg)
 	atomic_store(&g->busy, false);
 	if (atomic_fetch_sub(&all.running, 1) == 1 && all.fleet.poweroff && !all.quiet) {
 		plat_log(LOG_INFO, "no VM runs any more: powering off");
+		journal_sync();
 		power_off();
 	}
 }
@@ -416,7 +418,7 @@ void guests_start(const struct boot_info *boot)
 			LOG_WARN,
 			"this processor cannot run VMs here: %s. They are translated, which is slower",
 			missing);
-	if (network_init(&all.fleet) || watch_init(&all.fleet))
+	if (network_init(&all.fleet) || watch_init(&all.fleet) || journal_start(all.fleet.history))
 		panic("not enough memory for the fleet");
 	for (unsigned i = 0; i < all.fleet.n; i++) {
 		struct guest *g = &all.guest[i];

@@ -9,6 +9,7 @@
 #include "metal/hostdisk.h"
 #include "metal/hostpci.h"
 #include "metal/iommu.h"
+#include "metal/journal.h"
 #include "metal/network.h"
 #include "metal/part.h"
 #include "metal/power.h"
@@ -252,6 +253,7 @@ static void cmd_resume(char *arg)
 static void cmd_poweroff(char *arg)
 {
 	guests_kill_all();
+	journal_sync();
 	console_print("powering off");
 	power_off();
 	console_print("the machine does not power off: switch it off");
@@ -260,6 +262,7 @@ static void cmd_poweroff(char *arg)
 static void cmd_reboot(char *arg)
 {
 	guests_kill_all();
+	journal_sync();
 	console_print("rebooting");
 	power_reboot();
 }

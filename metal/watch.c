@@ -198,31 +198,48 @@ int watch_init(const struct fleet *fleet)
 
 /* ---- for the shell -------------------------------------------------------------------------------- */
 
+bool watch_next(struct watch_at *at, unsigned n, uint64_t *t, const char **name,
+		char line[RECENT_LINE])
+{
+	struct recent_record rec, best = {0};
+	int from = -1;
+
+	for (unsigned i = 0; i < all.n; i++)
+		if ((n >= all.n || n == i) &&
+		    recent_peek(&all.vm[i].recent, &at->vm[i], &rec, false) &&
+		    (from < 0 || rec.t < best.t)) {
+			best = rec;
+			from = (int)i;
+		}
+	if (from < 0)
+		return false;
+	recent_peek(&all.vm[from].recent, &at->vm[from], &rec, true);
+	recent_format(&best, line);
+	*t = best.t;
+	*name = all.vm[from].def->name;
+	return true;
+}
+
+uint64_t watch_lost(const struct watch_at *at)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < all.n; i++)
+		n += at->vm[i].lost;
+	return n;
+}
+
 void watch_print_history(unsigned n)
 {
-	static struct recent_at at[FLEET_MAX_VMS];
-	struct recent_record rec, best = {0};
+	static struct watch_at at;
 	char line[RECENT_LINE];
-	int from;
+	const char *name;
+	uint64_t t;
 
-	memset(at, 0, sizeof(at));
-	do {
-		from = -1;
-		for (unsigned i = 0; i < all.n; i++)
-			if ((n >= all.n || n == i) &&
-			    recent_peek(&all.vm[i].recent, &at[i], &rec, false) &&
-			    (from < 0 || rec.t < best.t)) {
-				best = rec;
-				from = (int)i;
-			}
-		if (from < 0)
-			break;
-		recent_peek(&all.vm[from].recent, &at[from], &rec, true);
-		recent_format(&best, line);
-		console_print("%6llu.%03llu %-10s %s", (unsigned long long)(best.t / NS_PER_SEC),
-			      (unsigned long long)(best.t / 1000000 % 1000), all.vm[from].def->name,
-			      line);
-	} while (true);
+	memset(&at, 0, sizeof(at));
+	while (watch_next(&at, n, &t, &name, line))
+		console_print("%6llu.%03llu %-10s %s", (unsigned long long)(t / NS_PER_SEC),
+			      (unsigned long long)(t / 1000000 % 1000), name, line);
 }
 
 void watch_print_policy(unsigned n)

@@ -5,6 +5,7 @@
 
 #include "metal/fleet.h"
 #include "monitor/monitor.h"
+#include "monitor/recent.h"
 
 struct vm;
 
@@ -21,6 +22,15 @@ bool watch_operator(unsigned n, enum mon_request what);
 attr_printf(4, 5) void watch_note(unsigned n, enum mon_class cls, uint8_t op, const char *fmt, ...);
 /* What its console says: bytes, by one thread at a time. */
 void watch_console(unsigned n, const char *buf, size_t len);
+/* To go through the records of all VMs by time, and on as there are more: zeroed at first. */
+struct watch_at {
+	struct recent_at vm[FLEET_MAX_VMS];
+};
+/* The next one, when it was (ns, plat_now()) and whose; false: no more so far. n: of this VM alone; UINT_MAX: of all. */
+bool watch_next(struct watch_at *at, unsigned n, uint64_t *t, const char **name,
+		char line[RECENT_LINE]);
+uint64_t watch_lost(
+	const struct watch_at *at); /* records that were pushed out before they were looked at */
 /* Of all, one printed line each, oldest first; n: UINT_MAX for all VMs. */
 void watch_print_history(unsigned n);
 void watch_print_policy(unsigned n);

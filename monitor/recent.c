@@ -87,8 +87,10 @@ bool recent_peek(struct recent *r, struct recent_at *pos, struct recent_record *
 	for (int i = 0; i < 2; i++) {
 		struct recent_ring *g = &r->ring[i];
 
-		if (g->end > RECENT_MAX)
-			pos->at[i] = MAX(pos->at[i], g->end - RECENT_MAX);
+		if (g->end > pos->at[i] + RECENT_MAX) {
+			pos->lost += g->end - RECENT_MAX - pos->at[i];
+			pos->at[i] = g->end - RECENT_MAX;
+		}
 		if (pos->at[i] < g->end && (best < 0 || at(g, pos->at[i])->t < out->t)) {
 			*out = *at(g, pos->at[i]);
 			best = i;

@@ -35,6 +35,7 @@ bool recent_put(struct recent *r, const struct mon_event *ev);
 /* To go through them by time: zeroed at first. */
 struct recent_at {
 	uint64_t at[2];
+	uint64_t lost; /* that came and went between two looks */
 };
 /* The oldest that is left; false: none. next: it is not looked at again. */
 bool recent_peek(struct recent *r, struct recent_at *at, struct recent_record *out, bool next);

@@ -55,6 +55,25 @@ static void test_order(void **state)
 	assert_string_equal(line[3], "console   a?[2Jb");
 }
 
+/* Who looks on now and then is told what came and went in between. */
+static void test_lost(void **state)
+{
+	struct recent_at at = {0};
+	struct recent_record rec;
+
+	recent_init(&recent);
+	put(MON_PORT, 0, NULL);
+	assert_true(recent_peek(&recent, &at, &rec, true));
+	for (unsigned i = 1; i <= RECENT_MAX + 5; i++)
+		put(MON_PORT, i, NULL);
+	assert_true(recent_peek(&recent, &at, &rec, false));
+	assert_true(recent_peek(&recent, &at, &rec, true));
+	assert_true(rec.addr == 6 && at.lost == 5);
+	while (recent_peek(&recent, &at, &rec, true))
+		;
+	assert_true(rec.addr == RECENT_MAX + 5 && at.lost == 5);
+}
+
 /* A guest that does many things pushes out only what it did itself. */
 static void test_flood(void **state)
 {
@@ -169,9 +188,8 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_image),
+		cmocka_unit_test(test_order),   cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_flood),   cmocka_unit_test(test_image),
 		cmocka_unit_test(test_refused),
 	};
 
