@@ -153,7 +153,8 @@ static void take_dmar(struct acpi_info *a, const struct table *t)
 
 static void take_ivrs(struct acpi_info *a, const struct table *t)
 {
-	a->ivrs = true;
+	a->has_ivrs = true;
+	a->ivrs_err = ivrs_parse((const uint8_t *)t, t->len, &a->ivrs);
 }
 
 static const struct {

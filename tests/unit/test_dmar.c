@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* test_dmar.c: firmware's table of IOMMUs: who is whose, and that one which contradicts itself is refused; page tables
+/* test_dmar.c: firmware's tables of IOMMUs, Intel's and AMD's: who is whose, and that one which contradicts itself is refused; page tables
  * for devices: they reach what was mapped, and nothing else. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include "metal/dmar.h"
 #include "metal/iopt.h"
+#include "metal/ivrs.h"
 
 static uint8_t table[512];
 static size_t size;
@@ -144,6 +145,129 @@ static void test_broken(void **state)
 	assert_int_equal(dmar_parse(table, size, &d), ERR_NOENT);
 }
 
+/* ---- AMD's ---- */
+
+static size_t ivhd(unsigned type, uint64_t base)
+{
+	size_t at = size;
+
+	put(1, type);
+	put(1, 0);
+	put(2, 0);
+	put(2, 2); /* its own function */
+	put(2, 0x40);
+	put(8, base);
+	put(2, 0); /* segment */
+	put(2, 0);
+	put(4, 0);
+	if (type != 0x10) {
+		put(8, 0);
+		put(8, 0);
+	}
+	return at;
+}
+
+static void device(unsigned type, unsigned bdf, unsigned source)
+{
+	put(1, type);
+	put(2, bdf);
+	put(1, 0);
+	if (type >= 0x40) {
+		put(1, 0);
+		put(2, source);
+		put(1, 0);
+	}
+}
+
+static void amd_good(struct ivrs *v)
+{
+	size_t at;
+
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	device(3, 8, 0); /* a range */
+	device(4, 0xffff, 0);
+	device(0x42, 0x100, 0xa5);
+	device(0x43, 0x200, 0x2ff);
+	device(4, 0x2fe, 0);
+	device(0x48, 0, 0xa0); /* an I/O APIC */
+	end(at);
+	at = ivhd(0x11, 0xfed80000); /* the same once more */
+	device(0x42, 0x108, 0xa6);
+	end(at);
+	at = ivhd(0x40, 0xfed90000);
+	put(1, 0xf0); /* by name, with an identity of two bytes */
+	for (unsigned i = 0; i < 20; i++)
+		put(1, 0);
+	put(1, 2);
+	put(2, 0);
+	end(at);
+	at = size;
+	put(1, 0x22);
+	put(1, 0);
+	put(2, 32);
+	put(2, 0x10);
+	put(2, 0x17);
+	put(8, 0);
+	put(8, 0x7c000000);
+	put(8, 0x100000);
+	end(at);
+	assert_int_equal(ivrs_parse(table, size, v), 0);
+}
+
+static void test_amd_good(void **state)
+{
+	struct ivrs v;
+
+	amd_good(&v);
+	assert_int_equal(v.n_units, 2);
+	assert_true(v.unit[0].base == 0xfed80000 && v.unit[0].bdf == 2 &&
+		    v.unit[1].base == 0xfed90000);
+	assert_int_equal(v.n_aliases, 2);
+	assert_int_equal(ivrs_source(&v, 0x100), 0xa5);
+	assert_int_equal(ivrs_source(&v, 0x200), 0x2ff);
+	assert_int_equal(ivrs_source(&v, 0x2fe), 0x2ff);
+	assert_int_equal(ivrs_source(&v, 0x108), 0x108);
+	assert_int_equal(v.n_regions, 1);
+	assert_true(v.region[0].pa == 0x7c000000 && v.region[0].end == 0x7c100000);
+	assert_true(v.region[0].first == 0x10 && v.region[0].last == 0x17);
+}
+
+static void test_amd_broken(void **state)
+{
+	struct ivrs v;
+	size_t whole, at;
+
+	amd_good(&v);
+	whole = size;
+	for (size_t n = 49; n < whole; n++) {
+		int err = ivrs_parse(table, n, &v);
+
+		assert_true(!err || err == ERR_FORMAT);
+	}
+	assert_int_equal(ivrs_parse(table, 48, &v), ERR_NOENT);
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	device(0x43, 0x200, 0x2ff); /* a range without an end */
+	end(at);
+	assert_int_equal(ivrs_parse(table, size, &v), ERR_FORMAT);
+	begin();
+	at = ivhd(0x10, 0xfed80000);
+	device(0x43, 0x200, 0x2ff); /* one that ends before it begins */
+	device(4, 0x1ff, 0);
+	end(at);
+	assert_int_equal(ivrs_parse(table, size, &v), ERR_FORMAT);
+	begin();
+	at = ivhd(0x10, 0xfed80800);
+	end(at);
+	assert_int_equal(ivrs_parse(table, size, &v), ERR_FORMAT);
+	begin();
+	at = ivhd(0x11, 0xfed80000);
+	put(1, 0xf0); /* by name, cut */
+	end(at);
+	assert_int_equal(ivrs_parse(table, size, &v), ERR_FORMAT);
+}
+
 static void reaches(const struct iopt *t, uint64_t from, uint64_t to)
 {
 	assert_true(iopt_reaches(t, from) && iopt_reaches(t, to - 1));
@@ -153,11 +277,11 @@ static void reaches(const struct iopt *t, uint64_t from, uint64_t to)
 
 static void test_tables(void **state)
 {
-	for (unsigned large = 0; large < 2; large++)
+	for (unsigned large = 0; large < 4; large++)
 		for (unsigned levels = 3; levels <= 4; levels++) {
-			struct iopt t = {.format = &iopt_intel,
+			struct iopt t = {.format = large & 2 ? &iopt_amd : &iopt_intel,
 					 .levels = levels,
-					 .large = large,
+					 .large = large & 1,
 					 .flush = levels == 3};
 			uint64_t a = 5 * GIB + 0x3000, b = 6 * GIB;
 
@@ -188,8 +312,8 @@ static void test_tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_good),     cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_amd_good), cmocka_unit_test(test_amd_broken),
 		cmocka_unit_test(test_tables),
 	};
 
