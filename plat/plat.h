@@ -19,6 +19,8 @@ void *plat_pages_alloc(size_t size);
 void plat_pages_free(void *p, size_t size);
 /* Gives the pages back to the host; they read as zeros afterwards. Page-aligned. */
 void plat_pages_discard(void *p, size_t size);
+/* Has anybody else use for them? Where not, discarding only clears them. */
+bool plat_takes_back(void);
 /* The same of what is mapped more than once: windows' first parts, code. */
 void plat_shared_discard(void *p, size_t size);
 

@@ -177,7 +177,7 @@ static void vcpu_wait(struct vcpu *vcpu)
 {
 	const struct engine_ops *engine = vcpu->vm->engine;
 	const struct intc_ops *intc = vcpu->intc;
-	bool looks = engine->idle && vcpu->state->activity == ACT_HLT, up;
+	bool looks = engine->idle && plat_takes_back() && vcpu->state->activity == ACT_HLT, up;
 	uint64_t deadline = PLAT_FOREVER, begun = plat_now(), until;
 
 	if (intc && intc->deadline)

@@ -84,6 +84,11 @@ void plat_pages_free(void *p, size_t size)
 	plat_free(p);
 }
 
+bool plat_takes_back(void)
+{
+	return false;
+}
+
 void plat_shared_discard(void *p, size_t size)
 {
 	memset(p, 0, size);

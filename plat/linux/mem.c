@@ -56,6 +56,11 @@ void plat_pages_discard(void *p, size_t size)
 	madvise(p, size, MADV_NOHUGEPAGE); /* as in plat_pages_alloc() */
 }
 
+bool plat_takes_back(void)
+{
+	return true;
+}
+
 void plat_shared_discard(void *p, size_t size)
 {
 	if (madvise(p, size, MADV_REMOVE))

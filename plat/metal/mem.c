@@ -197,6 +197,11 @@ void plat_pages_discard(void *p, size_t size)
 	zero(p, size);
 }
 
+bool plat_takes_back(void)
+{
+	return false;
+}
+
 void plat_shared_discard(void *p, size_t size)
 {
 	zero(p, size);
