@@ -201,9 +201,11 @@ void soft_jumps_mode(struct soft_vcpu *v)
 
 static void note_pages(uint8_t *map, const struct soft_block *b, uint64_t rip)
 {
-	bit_set(map, TLB_INDEX(rip));
-	if (block_crosses(b))
-		bit_set(map, TLB_INDEX(rip + b->len - 1));
+	uint64_t last = rip + b->len - 1;
+
+	code_page_note(map, rip);
+	if (block_crosses(b)) /* 4 GiB are round */
+		code_page_note(map, b->mode & MODE_LEGACY ? (uint32_t)last : last);
 }
 
 /* Where indirect jumps enter it */

@@ -79,6 +79,10 @@ enum soft_ctx {
 
 #define TGT_MAX 65536u
 
+/* A set of pages, by two hashes: of a page that is not in it, it may say that it is */
+#define CODE_BITS 65536u
+#define CODE_MAP  (2u * CODE_BITS / 8u)
+
 /* What a probe's page was last: minus its linear address, less memo.c's bias, the addend, and the offset below
  * which an access fits. All zeroes: nothing. The first one's ntag says whether there is any. */
 struct soft_memo {
@@ -143,7 +147,7 @@ struct soft_view {
 	struct soft_log log_tlb, log_jc;     /* kind << 16 | index; index */
 	uint8_t in_tlb[2 * TLB_ENTRIES / 8]; /* what is in the logs */
 	uint8_t in_jc[JC_ENTRIES / 8];
-	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that the jump cache leads to */
+	uint8_t code_page[CODE_MAP]; /* pages that the jump cache leads to (code_page_note()) */
 };
 
 /* What translated code may run a REP over: [-neg_start, end), at its address plus addend (with TLB_BIAS). All
@@ -258,7 +262,7 @@ struct soft_vcpu {
 	_Atomic bool storing;
 	uint32_t refused; /* translations that had to wait */
 	uint32_t pauses;
-	uint8_t code_page[TLB_ENTRIES / 8]; /* pages that jump caches or slots lead to */
+	uint8_t code_page[CODE_MAP]; /* pages that jump caches or slots lead to */
 	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
 
 	struct soft_stats stats;

@@ -59,6 +59,7 @@ int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg) attr_must_ch
 	S(alone, "atomic accesses over a line's end")                            \
 	S(invalidated, "blocks dropped by writes to their code")                 \
 	S(code_writes, "slow stores to pages with code")                         \
+	S(flush_code, "pages flushed that kernel code had, as far as known")     \
 	S(rests, "times that an idle processor's tables were given back")        \
 	S(links, "jumps patched")                                                \
 	S(slow, "slow memory accesses")                                          \

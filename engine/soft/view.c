@@ -118,13 +118,14 @@ static void flush_page(struct soft_vcpu *v, struct soft_view *view, gva_t gva)
 		return;
 	}
 	soft_tlb_clear(v, index);
-	if (bit_get(v->code_page, index)) {
+	if (code_page_has(v->code_page, gva)) {
+		v->stats.flush_code++;
 		soft_jumps_flush_shared(v, false);
 		soft_jumps_flush_shared(v, true);
 	}
 	for (unsigned i = 0; i < VIEWS; i++)
 		if ((&v->views[i] == view || v->views[i].global_code) &&
-		    bit_get(v->views[i].code_page, index))
+		    code_page_has(v->views[i].code_page, gva))
 			soft_jumps_flush_view(v, &v->views[i]);
 }
 

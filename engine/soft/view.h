@@ -28,6 +28,24 @@ static inline void bit_set(uint8_t *map, uint32_t n)
 	map[n / 8] |= (uint8_t)(1u << (n % 8));
 }
 
+static inline uint32_t code_page_hash(gva_t va)
+{
+	return CODE_BITS + (uint32_t)((va >> PAGE_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 48);
+}
+
+static inline void code_page_note(uint8_t *map, gva_t va)
+{
+	bit_set(map, TLB_INDEX(va));
+	bit_set(map, code_page_hash(va));
+}
+
+/* Where the kernel lies is random: by one hash alone, in one boot of ten some busy page that is no code seems to be, and each INVLPG
+ * of it empties the jump caches. */
+static inline bool code_page_has(const uint8_t *map, gva_t va)
+{
+	return bit_get(map, TLB_INDEX(va)) && bit_get(map, code_page_hash(va));
+}
+
 /* Notes an entry once; in: what is in the log. */
 static inline void log_add(struct soft_log *log, uint8_t *in, uint32_t e)
 {

@@ -722,6 +722,26 @@ static void growth(void **state)
 	}
 }
 
+/* INVLPG of a page with code, and of one that is none but has the same place in the TLB */
+static void invlpg(void **state)
+{
+	static const struct soft_config cfg = {0};
+	static const uint8_t prog[] = {0x0f, 0x01, 0x3b, 0xf4}; /* invlpg [rbx]; hlt */
+	struct soft_stats st;
+	struct rig r;
+
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	code(&r, RIG_CODE, prog, sizeof(prog));
+	for (unsigned i = 0; i < 4; i++) {
+		rig_reset(&r, false);
+		r.s->gpr[RBX] = i < 2 ? RIG_CODE + (UINT64_C(1) << 28) : RIG_CODE;
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		soft_stats_read(r.vm, &st);
+		assert_int_equal(st.flush_code, i < 2 ? 0 : i - 1);
+	}
+	rig_close(&r);
+}
+
 /* Pages of this process in memory */
 static long resident(void)
 {
@@ -869,6 +889,7 @@ int main(void)
 		cmocka_unit_test(many_memos),
 		cmocka_unit_test(empty_memos),
 		cmocka_unit_test(growth),
+		cmocka_unit_test(invlpg),
 		cmocka_unit_test(idle),
 		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
