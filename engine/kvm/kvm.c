@@ -295,6 +295,10 @@ static void do_msr(struct kvm_vcpu *v, bool write)
 
 	if (index == 0x11 || index == 0x12)
 		index = MSR_PV_FIRST + (index == 0x12);
+	/* The guest may have set its TSC since; and where the host calls its own TSC unstable, KVM moves the
+	 * offset at each entry. With an old one deadlines would be over when they are set, for ever. */
+	if (index == MSR_TSC_DEADLINE)
+		kvm_tsc_get(v, &vcpu->state->tsc_offset);
 	/* The pages of the paravirtual clock need the offset in state; KVM keeps it constant. */
 	if (vcpu->intc)
 		err = write ? vcpu->intc->msr_write(vcpu->intc_chip, index, value)

@@ -67,6 +67,8 @@ struct kvm_vcpu {
 /* state.c */
 int kvm_get_state(struct vcpu *vcpu);
 int kvm_set_state(struct vcpu *vcpu);
+/* What the guest's TSC is ahead of the host's just now. On the vCPU's thread. */
+void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset);
 /* cpuid.c */
 int kvm_set_cpuid(struct kvm_vcpu *v);
 int kvm_cpuid_ask(struct kvm_vm *kv); /* fills kv->host */

@@ -119,7 +119,7 @@ static void tsc_set(struct kvm_vcpu *v, uint64_t offset)
 		msr_set(v, MSR_TSC, host_tsc() + offset);
 }
 
-static void tsc_get(struct kvm_vcpu *v, uint64_t *offset)
+void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset)
 {
 	struct kvm_device_attr attr = {
 		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)offset};
@@ -385,7 +385,7 @@ int kvm_get_state(struct vcpu *vcpu)
 		s->dr[i] = debug.db[i];
 	s->dr[6] = debug.dr6;
 	s->dr[7] = debug.dr7;
-	tsc_get(v, &s->tsc_offset);
+	kvm_tsc_get(v, &s->tsc_offset);
 	msrs_get(v);
 	v->wants_state = false;
 	return kvm_deliver(v, &events);

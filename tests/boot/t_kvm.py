@@ -26,6 +26,7 @@ dmesg -n 1
 vm a20 --board pc --disk /g/a20.img,if=ide,format=raw
 vm smm --board pc --disk /g/smm.img,if=ide,format=raw
 vm mb1 --kernel /g/mb1.elf --append 'vigia test'
+vm deadline32 --kernel /g/deadline32.elf --append 'vigia test'
 """
 
 
@@ -63,8 +64,9 @@ def main():
         _, text = run(smm, "soft")
         rows = re.search(r"\d+ rows, 0 failed, 0 skipped", text)
         vt.check(rows, "the suite of system management mode on soft")
-        assemble(w, f"{GUESTS}/mb1.asm", "mb1.elf")
-        r = rig.Rig([a20, smm, w.file("mb1.elf")], SCRIPT)
+        for suite in ("mb1", "deadline32"):
+            assemble(w, f"{GUESTS}/{suite}.asm", f"{suite}.elf")
+        r = rig.Rig([a20, smm, w.file("mb1.elf"), w.file("deadline32.elf")], SCRIPT)
         r.files.update({BIOS: BIOS, VGA_BIOS: VGA_BIOS})
         text = r.run(180)
         print("\n".join(line for line in text.splitlines() if "RIG" in line))
@@ -73,6 +75,7 @@ def main():
         vt.check(f"RIG a20: status {GOOD}" in text, "A20 where KVM executes")
         vt.check(f"RIG smm: status 1 {rows.group()}" in text, "system management mode where KVM executes, row by row as on soft")
         vt.check("RIG mb1: status 1 16 rows, 0 failed" in text, "a multiboot kernel where KVM executes")
+        vt.check("RIG deadline32: status 1 7 rows, 0 failed" in text, "deadlines of a guest that has set its TSC")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 and Debian's kernel with kvm-amd runs on it from an initramfs that holds vigia, its libraries and a guest.
 
   Rig(files, script).run(timeout) gives what the console showed. script: lines for its shell; the guest's files
-are in /g. Needs qemu-system-x86_64; about 5 s to start."""
+are in /g. append: more for the command line of its kernel. Needs qemu-system-x86_64; about 5 s to start."""
 import os
 import shutil
 import subprocess
@@ -36,13 +36,14 @@ def libraries(program):
 
 
 class Rig:
-    def __init__(self, files, script, memory=1500):
+    def __init__(self, files, script, memory=1500, append=""):
         if not shutil.which("qemu-system-x86_64"):
             vt.skip("qemu-system-x86_64 is not there")
         self.kernel = vt.kernel()
         self.files = {"/g/" + os.path.basename(f): f for f in files}
         self.script = script
         self.memory = memory
+        self.append = "console=ttyS0 quiet panic=-1 mitigations=off " + append
 
     def pack(self, work):
         """The initramfs, as cpio."""
@@ -79,7 +80,7 @@ class Rig:
         with tempfile.TemporaryDirectory(prefix="vigia-rig-") as work:
             image = self.pack(work)
             cmd = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC", "-m", str(self.memory), "-kernel", self.kernel,
-                   "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 mitigations=off", "-nographic", "-no-reboot",
+                   "-initrd", image, "-append", self.append, "-nographic", "-no-reboot",
                    "-nic", "none", "-monitor", "none", "-serial", "stdio"]
             try:
                 r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
