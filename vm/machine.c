@@ -42,7 +42,7 @@ int vcpu_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
 }
 
 /* Each register is a request of its own: a rule may give or deny (zero) one of them. */
-static void watch_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+static void ask_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
 	struct monitor *mon = &vcpu->vm->mon;
 	struct mon_event ev = {.cls = MON_CPUID,
@@ -66,16 +66,25 @@ static void watch_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t
 		if (ev.verdict != MON_PROVIDE || ev.flags)
 			mon_tell(mon, &ev);
 	}
-	ev = (struct mon_event){
-		.cls = MON_CPUID, .size = 4, .vcpu = ev.vcpu, .addr = ev.addr, .value = r[0]};
-	mon_tell(mon, &ev);
+}
+
+void vcpu_cpuid_row(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	if (vcpu->cpuid)
+		vcpu->cpuid(vcpu, leaf, sub, r);
+	ask_cpuid(vcpu, leaf, sub, r);
 }
 
 void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-	if (vcpu->cpuid)
-		vcpu->cpuid(vcpu, leaf, sub, r);
-	watch_cpuid(vcpu, leaf, sub, r);
+	struct mon_event ev = {.cls = MON_CPUID,
+			       .size = 4,
+			       .vcpu = (int32_t)vcpu->index,
+			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf};
+
+	vcpu_cpuid_row(vcpu, leaf, sub, r);
+	ev.value = r[0];
+	mon_tell(&vcpu->vm->mon, &ev);
 }
 
 /* A read is told without its value, which is not known yet: most are of no interest, and a rule may

@@ -14,6 +14,9 @@ int vcpu_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value);
 int vcpu_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value);
 /* The board's leaves; then the monitor is told and asked. */
 void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
+/* The same for an engine that keeps all answers in a table: the guest has not asked yet, and only what rules
+ * change is told. */
+void vcpu_cpuid_row(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
 /* As cpu_ops.msr_asked and cpu_ops.told. */
 int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
 void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value);

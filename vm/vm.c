@@ -79,15 +79,15 @@ static int vm_create_vcpu(struct vm *vm, unsigned index)
 	return 0;
 }
 
-/* A vCPU that never leaves the guest would not see that its share is used up. */
+/* A vCPU that never leaves the guest would not see that its share is used up, or that rules have changed. */
 static void quota_tick(void *arg)
 {
 	struct vm *vm = arg;
 
-	if (!atomic_load(&vm->cpu_percent))
-		return;
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_request(vm->vcpu[i], REQ_SHARE);
+	if (!atomic_load(&vm->cpu_percent))
+		return;
 	plat_timer_arm(&vm->quota, plat_now() + NS_PER_SEC / 100);
 }
 

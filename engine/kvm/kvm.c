@@ -28,12 +28,7 @@
 #define TSS_ADDR      0xfffbd000u
 #define IDENTITY_ADDR UINT64_C(0xfffbc000)
 
-/* MSRs that are not KVM's business: the machine's own. x2APIC's cannot be filtered; KVM without a
- * local APIC refuses them, and they come to us that way. */
-#define MSR_APIC_BASE    0x1bu
-#define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_PV_FIRST     0x4b564d00u
-#define MSR_PV_COUNT     8
+#define MSR_APIC_BASE 0x1bu
 
 /* ---- the VM's part --------------------------------------------------------------------------- */
 
@@ -41,33 +36,6 @@ int kvm_host_err(const char *what)
 {
 	plat_log(LOG_ERROR, "kvm: %s: %s", what, strerror(errno));
 	return err_here(errno == ENOMEM ? ERR_NOMEM : errno == EACCES ? ERR_ACCES : ERR_NOSYS);
-}
-
-static int filter_msrs(struct kvm_vm *kv)
-{
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args = {KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
-			 KVM_MSR_EXIT_REASON_FILTER},
-	};
-	static uint8_t none[1]; /* a zero bit sends an MSR to us; KVM only reads it */
-	struct kvm_msr_filter f = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
-	static const struct {
-		uint32_t base, n;
-	} ours[] = {{MSR_APIC_BASE, 1},
-		    {MSR_TSC_DEADLINE, 1},
-		    {MSR_PV_FIRST, MSR_PV_COUNT},
-		    {0x11, 2}}; /* the old numbers of the same */
-
-	for (unsigned i = 0; i < ARRAY_SIZE(ours); i++)
-		f.ranges[i] = (struct kvm_msr_filter_range){.flags = KVM_MSR_FILTER_READ |
-								     KVM_MSR_FILTER_WRITE,
-							    .base = ours[i].base,
-							    .nmsrs = ours[i].n,
-							    .bitmap = none};
-	if (ioctl(kv->fd, KVM_ENABLE_CAP, &cap) || ioctl(kv->fd, KVM_X86_SET_MSR_FILTER, &f))
-		return kvm_host_err("MSRs cannot be handled here");
-	return 0;
 }
 
 static int kvm_open(struct vm *vm, struct kvm_vm *kv)
@@ -104,7 +72,7 @@ static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
 		plat_log(LOG_DEBUG, "kvm: no TSS address: %s", strerror(errno));
-	return filter_msrs(kv);
+	return kvm_msrs_init(kv);
 }
 
 static void kvm_vm_fini(struct vm *vm)
@@ -286,31 +254,6 @@ static void do_mmio(struct kvm_vcpu *v)
 	}
 }
 
-static void do_msr(struct kvm_vcpu *v, bool write)
-{
-	struct vcpu *vcpu = v->vcpu;
-	uint32_t index = v->run->msr.index;
-	uint64_t value = v->run->msr.data;
-	int err = ERR_NOENT;
-
-	if (index == 0x11 || index == 0x12)
-		index = MSR_PV_FIRST + (index == 0x12);
-	/* The guest may have set its TSC since; and where the host calls its own TSC unstable, KVM moves the
-	 * offset at each entry. With an old one deadlines would be over when they are set, for ever. */
-	if (index == MSR_TSC_DEADLINE)
-		kvm_tsc_get(v, &vcpu->state->tsc_offset);
-	/* The pages of the paravirtual clock need the offset in state; KVM keeps it constant. */
-	if (vcpu->intc)
-		err = write ? vcpu->intc->msr_write(vcpu->intc_chip, index, value)
-			    : vcpu->intc->msr_read(vcpu->intc_chip, index, &value);
-	if (err && write && vcpu->msr_write)
-		err = vcpu->msr_write(vcpu, index, value);
-	else if (err && !write && vcpu->msr_read)
-		err = vcpu->msr_read(vcpu, index, &value);
-	v->run->msr.error = err != 0;
-	v->run->msr.data = value;
-}
-
 /* False: run() has something to report. */
 static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 {
@@ -331,7 +274,7 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 		return true;
 	case KVM_EXIT_X86_RDMSR:
 	case KVM_EXIT_X86_WRMSR:
-		do_msr(v, run->exit_reason == KVM_EXIT_X86_WRMSR);
+		kvm_msr_exit(v, run->exit_reason == KVM_EXIT_X86_WRMSR);
 		v->incomplete = true;
 		return true;
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
@@ -465,7 +408,9 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 			if (exit->err)
 				break;
 		}
-		exit->err = inject(v);
+		exit->err = kvm_msrs_watch(v);
+		if (!exit->err)
+			exit->err = inject(v);
 		r = exit->err ? 0 : enter(v);
 		if (r < 0)
 			exit->err = r;

@@ -33,6 +33,7 @@ struct kvm_vm {
 	struct plat_mutex lock; /* RANK_ENGINE: all below */
 	struct kvm_slot slot[KVM_SLOTS];
 	bool slots_ready;
+	_Atomic unsigned msrs_watched; /* msr.c's, read without the lock */
 
 	union kvm_cpuid_list
 		host; /* what KVM can give; last: it ends in an array without a length */
@@ -67,8 +68,17 @@ struct kvm_vcpu {
 /* state.c */
 int kvm_get_state(struct vcpu *vcpu);
 int kvm_set_state(struct vcpu *vcpu);
-/* What the guest's TSC is ahead of the host's just now. On the vCPU's thread. */
+/* What the guest's TSC is ahead of the host's just now. */
 void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset);
+void kvm_tsc_set(struct kvm_vcpu *v, uint64_t offset);
+/* One MSR from KVM to the state and back; nothing where the state has no such field. ERR_NOENT: KVM refuses
+ * the value. */
+void kvm_msr_fetch(struct kvm_vcpu *v, uint32_t index);
+int kvm_msr_give(struct kvm_vcpu *v, uint32_t index);
+/* msr.c */
+int kvm_msrs_init(struct kvm_vm *kv);
+int kvm_msrs_watch(struct kvm_vcpu *v); /* before each entry: as the monitor wants them now */
+void kvm_msr_exit(struct kvm_vcpu *v, bool write);
 /* cpuid.c */
 int kvm_set_cpuid(struct kvm_vcpu *v);
 int kvm_cpuid_ask(struct kvm_vm *kv); /* fills kv->host */

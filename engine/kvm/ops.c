@@ -85,7 +85,10 @@ static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]
 {
 	struct kvm_vcpu *v = cpu->owner;
 
-	vcpu_cpuid(v->vcpu, leaf, sub, r);
+	if (v->cpuid_set)
+		vcpu_cpuid(v->vcpu, leaf, sub, r);
+	else
+		vcpu_cpuid_row(v->vcpu, leaf, sub, r);
 	kvm_cpuid_mask(v->kv, leaf, sub, r);
 }
 

@@ -99,6 +99,32 @@ static void msrs_get(struct kvm_vcpu *v)
 		*msr_field(&v->cpu.s, i) = v->msr[i];
 }
 
+static int msr_row(uint32_t index)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++)
+		if (msrs[i].index == index)
+			return (int)i;
+	return -1;
+}
+
+void kvm_msr_fetch(struct kvm_vcpu *v, uint32_t index)
+{
+	int row = msr_row(index);
+
+	if (row >= 0)
+		msr_get(v, index, msr_field(&v->cpu.s, (unsigned)row));
+}
+
+int kvm_msr_give(struct kvm_vcpu *v, uint32_t index)
+{
+	int row = msr_row(index);
+
+	if (row < 0)
+		return 0;
+	v->msr_known = false;
+	return msr_set(v, index, *msr_field(&v->cpu.s, (unsigned)row)) ? 0 : ERR_NOENT;
+}
+
 /* ---- time ------------------------------------------------------------------------------------------ */
 
 static uint64_t host_tsc(void)
@@ -110,7 +136,7 @@ static uint64_t host_tsc(void)
 }
 
 /* Guest TSC minus host TSC, exactly where the kernel (5.16) lets it be said. */
-static void tsc_set(struct kvm_vcpu *v, uint64_t offset)
+void kvm_tsc_set(struct kvm_vcpu *v, uint64_t offset)
 {
 	struct kvm_device_attr attr = {
 		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)&offset};
@@ -317,7 +343,7 @@ int kvm_set_state(struct vcpu *vcpu)
 	if (set_events(v, s))
 		return refused("pending events");
 	ioctl(v->fd, KVM_SET_MP_STATE, &mp); /* only with a local APIC in the kernel */
-	tsc_set(v, s->tsc_offset);
+	kvm_tsc_set(v, s->tsc_offset);
 	msrs_set(v);
 	v->run->ready_for_interrupt_injection = 0;
 	v->wants_state = v->stale = false;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The engine kvm beside soft: a PC that masks A20, and system management mode, whose suite (tests/guest/smm.asm)
+"""The engine kvm beside soft: what the history has of a guest and what rules make of CPUID; a PC that masks A20, and system management mode, whose suite (tests/guest/smm.asm)
 says the same under both; on this host's /dev/kvm, as far as it goes, and where KVM really executes: in the rig (tests/rig)."""
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ BIOS = "/usr/share/seabios/bios-256k.bin"
 VGA_BIOS = "/usr/share/seabios/vgabios-stdvga.bin"
 HERE = os.path.dirname(os.path.abspath(__file__))
 GUESTS = os.path.join(vt.ROOT, "tests/guest")
+GOLDEN = {("port", "write", 0x80): 5, ("port", "read", 0x84): 2, ("port", "write", 0xf4): 1, ("mmio", "read", 0xfee00020): 2,
+          ("msr", "write", 0x174): 1, ("msr", "read", 0x174): 2}
 GOOD = 33  # of a guest that has written 10H to its exit port
 
 SCRIPT = r"""
@@ -26,6 +29,11 @@ dmesg -n 1
 vm a20 --board pc --disk /g/a20.img,if=ide,format=raw
 vm smm --board pc --disk /g/smm.img,if=ide,format=raw
 vm mb1 --kernel /g/mb1.elf --append 'vigia test'
+printf 'redirect cpuid 1 edx -> 0x255\ndeny cpuid 7 ebx\n' >/tmp/rules
+(sleep 4; printf a) | timeout -s KILL 60 vigia run --engine kvm --sandbox off --history none --net none --memory 64M --exit-port 0xf4 \
+    --policy /tmp/rules --kernel /g/verdicts.elf 2>&1 | sed -n 's/^cpuid/RIG &/p'
+timeout -s KILL 60 vigia run --engine kvm --sandbox off --name golden --net none --memory 64M --exit-port 0xf4 --kernel /g/golden.elf </dev/null >/dev/null 2>&1
+vigia history golden --json --sql "SELECT 'RIG', class, op, addr, sum(count) AS n FROM events WHERE class IN ('port', 'mmio', 'msr', 'cpuid') GROUP BY 2, 3, 4" | cat
 vm deadline32 --kernel /g/deadline32.elf --append 'vigia test'
 """
 
@@ -64,9 +72,10 @@ def main():
         _, text = run(smm, "soft")
         rows = re.search(r"\d+ rows, 0 failed, 0 skipped", text)
         vt.check(rows, "the suite of system management mode on soft")
-        for suite in ("mb1", "deadline32"):
-            assemble(w, f"{GUESTS}/{suite}.asm", f"{suite}.elf")
-        r = rig.Rig([a20, smm, w.file("mb1.elf"), w.file("deadline32.elf")], SCRIPT)
+        elves = [f"{GUESTS}/mb1", f"{GUESTS}/deadline32", f"{HERE}/verdicts", f"{HERE}/golden"]
+        for path in elves:
+            assemble(w, f"{path}.asm", os.path.basename(path) + ".elf")
+        r = rig.Rig([a20, smm] + [w.file(os.path.basename(path) + ".elf") for path in elves], SCRIPT)
         r.files.update({BIOS: BIOS, VGA_BIOS: VGA_BIOS})
         text = r.run(180)
         print("\n".join(line for line in text.splitlines() if "RIG" in line))
@@ -75,6 +84,10 @@ def main():
         vt.check(f"RIG a20: status {GOOD}" in text, "A20 where KVM executes")
         vt.check(f"RIG smm: status 1 {rows.group()}" in text, "system management mode where KVM executes, row by row as on soft")
         vt.check("RIG mb1: status 1 16 rows, 0 failed" in text, "a multiboot kernel where KVM executes")
+        for what, value in (("redirect", "00000255"), ("deny", "00000000")):
+            vt.check(f"RIG cpuid-{what}={value}" in text, f"a rule of CPUID: {what}")
+        told = {(r["class"], r["op"], r["addr"]): r["n"] for r in map(json.loads, re.findall(r'\{"\'RIG\'.*\}', text))}
+        vt.check(told == GOLDEN, f"the history has each access that KVM hands over, and no more: {told}")
         vt.check("RIG deadline32: status 1 7 rows, 0 failed" in text, "deadlines of a guest that has set its TSC")
 
 
