@@ -281,6 +281,20 @@ static int set_graphics(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_kvm_irqchip(void *target, const char *value, struct msg *msg)
+{
+	static const char *const names[] = {
+		[CHIPS_AUTO] = "auto", [CHIPS_SPLIT] = "split", [CHIPS_OFF] = "off"};
+	struct vm_def *def = target;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		def->chips = (enum chips_def)i;
+		if (!strcmp(value, names[i]))
+			return 0;
+	}
+	return msg_fail(msg, ERR_INVAL, "--kvm-irqchip %s: expected auto, split or off", value);
+}
+
 static int set_paravirt(void *target, const char *value, struct msg *msg)
 {
 	((struct vm_def *)target)->hyperv = !strcmp(value, "hyper-v");
@@ -515,6 +529,9 @@ static const struct opt run_opts[] = {
 	 OPT_DEF, set_name},
 	{"engine", "auto|soft|kvm", "what executes the guest (auto)", "auto|soft|kvm", OPT_DEF,
 	 set_engine},
+	{"kvm-irqchip", "auto|split|off", "on the engine kvm: local APICs in the host's kernel, which is faster, but hides "
+	 "them from history and rules; auto: with --board micro, where this KVM has them (auto)", "auto|split|off", OPT_DEF,
+	 set_kvm_irqchip},
 	{"board", "micro|pc", "the machine: micro has virtio devices only and boots a kernel, pc is "
 	 "a full PC with firmware (micro with --kernel, else pc)", "micro|pc", OPT_DEF, set_board},
 	{"cpu", "MODEL", "x86-64-v1, x86-64-v2, x86-64-v3, x86-64-v4 (AVX-512), host (what the host can "
@@ -685,6 +702,11 @@ static int check_pc(const struct vm_def *def, struct msg *msg)
 		return msg_fail(msg, ERR_INVAL,
 				"--board pc starts its firmware, not a kernel: leave --kernel out, "
 				"or use --board micro");
+	if (def->chips == CHIPS_SPLIT)
+		return msg_fail(
+			msg, ERR_INVAL,
+			"--kvm-irqchip split needs --board micro: system management mode and "
+			"A20 of a PC are not KVM's");
 	for (unsigned i = 0; i < def->n_nets; i++)
 		if (strstr(def->net[i], ",tftp=") && !def->no_sandbox)
 			return msg_fail(

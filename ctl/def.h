@@ -25,6 +25,7 @@ struct vm_def {
 	char name[64];
 	char identity[64]; /* the name that was given, from which addresses come; "": none was */
 	char *engine;
+	enum chips_def { CHIPS_AUTO, CHIPS_SPLIT, CHIPS_OFF } chips; /* --kvm-irqchip */
 	char *board;
 	char *cpu; /* model; NULL: the best that the host can execute */
 	unsigned cpus;

@@ -595,6 +595,9 @@ static int open_events(struct runner *r, struct msg *msg)
 
 static int create_vm(struct runner *r, struct msg *msg)
 {
+	static const enum vm_chips chips[] = {[CHIPS_AUTO] = CHIPS_MAY_LEND,
+					      [CHIPS_SPLIT] = CHIPS_MUST_LEND,
+					      [CHIPS_OFF] = CHIPS_OURS};
 	const struct vm_def *def = r->def;
 	struct vm_config cfg = {
 		.name = def->name,
@@ -602,6 +605,8 @@ static int create_vm(struct runner *r, struct msg *msg)
 		.memory = watch_memory(&r->watch, def->memory),
 		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
 		.pc_low = vm_def_is_pc(def),
+		.chips = def->chips == CHIPS_AUTO && vm_def_is_pc(def) ? CHIPS_OURS
+								       : chips[def->chips],
 	};
 	struct x86_kind kind;
 	bool any = !def->engine || !strcmp(def->engine, "auto");

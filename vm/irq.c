@@ -26,6 +26,35 @@ struct irq_line gsi_line(struct vm *vm, unsigned gsi)
 	return (struct irq_line){gsi_line_set, vm, gsi};
 }
 
+const struct apics_ops *apics_enter(struct apics *a)
+{
+	for (;;) {
+		atomic_fetch_add(&a->senders, 1);
+		if (likely(!atomic_load(&a->closed)))
+			return atomic_load(&a->ops);
+		atomic_fetch_sub(&a->senders, 1);
+		plat_yield();
+	}
+}
+
+void apics_leave(struct apics *a)
+{
+	atomic_fetch_sub(&a->senders, 1);
+}
+
+void apics_close(struct apics *a)
+{
+	atomic_store(&a->closed, true);
+	while (atomic_load(&a->senders))
+		plat_yield();
+}
+
+void apics_open(struct apics *a, const struct apics_ops *ops)
+{
+	atomic_store(&a->ops, ops);
+	atomic_store(&a->closed, false);
+}
+
 void msi_send(struct vm *vm, uint64_t addr, uint32_t data)
 {
 	struct mon_event ev = {

@@ -4,6 +4,7 @@
 #define VM_IRQ_H
 
 #include "base/def.h"
+#include "plat/plat.h"
 
 struct vm;
 struct vcpu;
@@ -39,10 +40,44 @@ struct irq_router {
 	/* Delivers an MSI to the local APICs; installed by dev/irq. */
 	void (*msi)(void *chip, uint64_t addr, uint32_t data);
 	void *msi_chip;
+	/* The local APICs that are an engine's say that a level-triggered vector is done. */
+	void (*eoi)(void *chip, uint8_t vector);
+	void *eoi_chip;
+	/* The message of an I/O APIC's pin, masked or not; false: the pin is edge-triggered or has none. */
+	bool (*level_msg)(void *chip, unsigned pin, uint64_t *addr, uint32_t *data);
 };
 void gsi_set(struct vm *vm, unsigned gsi, bool level);
 struct irq_line gsi_line(struct vm *vm, unsigned gsi);
 void msi_send(struct vm *vm, uint64_t addr, uint32_t data);
+
+/* ---- local APICs that are an engine's (KVM's, in the host's kernel) ---- */
+
+/* One, as its registers are seen in memory (SDM vol. 3, table 11-1). */
+struct apic_regs {
+	uint64_t base;         /* IA32_APIC_BASE */
+	uint64_t tsc_deadline; /* 0: not armed */
+	uint32_t reg[64];      /* by address >> 4; 39H: what is left of the timer's count now */
+};
+
+struct apics_ops {
+	/* An MSI. false: nobody took it. Any thread, perhaps with locks up to RANK_IRQ held. */
+	bool (*send)(struct vm *vm, uint64_t addr, uint32_t data);
+	/* Messages of the I/O APIC's pins have changed. No locks held. */
+	void (*routes)(struct vm *vm);
+};
+
+/* Who has the VM's local APICs. Messages go through it, and wait while that changes. */
+struct apics {
+	const struct apics_ops *_Atomic ops; /* NULL: they are the models */
+	_Atomic uint32_t senders;
+	_Atomic bool closed;
+};
+/* Before a message is sent, and after; between them nobody else gets the local APICs. */
+const struct apics_ops *apics_enter(struct apics *a);
+void apics_leave(struct apics *a);
+/* For the engine: no message is on its way, and none starts until they are opened. */
+void apics_close(struct apics *a);
+void apics_open(struct apics *a, const struct apics_ops *ops);
 
 /* What an engine asks of a vCPU's interrupt controller; filled by dev/irq/lapic. */
 struct intc_ops {
@@ -60,6 +95,14 @@ struct intc_ops {
 	 * the expiry itself: a vCPU that halts calls them instead of waiting for the loop. */
 	uint64_t (*deadline)(void *chip);
 	void (*expire)(void *chip);
+	/* For engines that have local APICs of their own; vCPU not running. lend(): from now on the engine
+	 * has it; the model only keeps what is to be seen in a saved state, and says when it was changed
+	 * (reset, load): the engine is to take it again. look(): as it is at the engine. back(). NULL:
+	 * cannot be lent. */
+	void (*lend)(void *chip, struct apic_regs *out);
+	bool (*changed)(void *chip);
+	void (*look)(void *chip, const struct apic_regs *regs);
+	void (*back)(void *chip, const struct apic_regs *regs);
 };
 
 #endif

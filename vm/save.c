@@ -532,6 +532,14 @@ static void flags_clear(struct vm *vm)
 						  memory_order_relaxed);
 }
 
+/* With the engine that it has. */
+static int stay(struct vm *vm, int err)
+{
+	if (vm->engine->attach && vm->engine->attach(vm))
+		vm_stop(vm, VM_FAILED, 0);
+	return err;
+}
+
 int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **lacks)
 {
 	const struct engine_ops *old_engine = vm->engine;
@@ -547,19 +555,21 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **l
 		return err;
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_kicks_end(vm->vcpu[i]);
+	if (old_engine->detach)
+		old_engine->detach(vm);
 	seats_get(vm, old);
 	processor_settle(vm);
 	vm->engine = engine;
 	err = engine->vm_init(vm);
 	if (err) {
 		swap(vm, old_engine, old_data, old);
-		return err;
+		return stay(vm, err);
 	}
 	err = seats_take(vm, old, &n, lacks);
 	if (err) {
 		seats_leave(vm, n);
 		swap(vm, old_engine, old_data, old);
-		return err;
+		return stay(vm, err);
 	}
 	seats_get(vm, new);
 	new_data = vm->engine_data;
@@ -567,5 +577,8 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **l
 	seats_leave(vm, vm->n_vcpus);
 	swap(vm, engine, new_data, new);
 	flags_clear(vm);
-	return 0;
+	err = engine->attach ? engine->attach(vm) : 0;
+	if (err) /* the old one is gone */
+		vm_stop(vm, VM_FAILED, 0);
+	return err;
 }

@@ -340,7 +340,8 @@ void vcpu_thread(void *arg)
 				vm_stop(vcpu->vm, VM_FAILED, 0);
 			continue;
 		}
-		switch (vcpu_smi_waits(vcpu) ? ACT_RUN : vcpu->state->activity) {
+		switch (vcpu->vm->engine_waits || vcpu_smi_waits(vcpu) ? ACT_RUN
+								       : vcpu->state->activity) {
 		case ACT_RUN:
 			vcpu_run(vcpu);
 			break;

@@ -48,6 +48,10 @@ struct engine_ops {
 	int (*probe)(struct engine_probe *out); /* runs a small guest */
 	int (*vm_init)(struct vm *vm);          /* sets vm->engine_data */
 	void (*vm_fini)(struct vm *vm);
+	/* All vCPUs stand still, the machine is complete: the engine takes the local APICs where it has its
+	 * own and vm->chips lets it, and gives them back. NULL: not needed. */
+	int (*attach)(struct vm *vm);
+	void (*detach)(struct vm *vm);
 	int (*vcpu_init)(struct vcpu *vcpu); /* sets vcpu->engine_data, vcpu->state */
 	void (*vcpu_fini)(struct vcpu *vcpu);
 	/* Runs guest code until an exit. On the vCPU's own thread. The engine itself takes

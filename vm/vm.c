@@ -115,6 +115,7 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 		vm->kind = *cfg->kind;
 	else
 		x86_kind_of(cfg->model, &vm->kind);
+	vm->chips = cfg->chips;
 	vm->maxphy = (uint8_t)maxphy_for(cfg);
 	vm->tsc_hz = plat_tsc_hz();
 	plat_mutex_init(&vm->lock, RANK_VM);
@@ -198,7 +199,7 @@ void vm_a20(void *sink, unsigned n, bool level)
 
 int vm_start(struct vm *vm)
 {
-	int err = 0;
+	int err = vm->engine->attach ? vm->engine->attach(vm) : 0;
 
 	for (unsigned i = 0; i < vm->n_vcpus && !err; i++) {
 		char name[16];

@@ -27,6 +27,9 @@ enum vm_end {
 	VM_EXITED,   /* debug-exit port; status in exit_code */
 };
 
+/* Local APICs: the models only, or an engine's that has its own (engine_ops.attach) */
+enum vm_chips { CHIPS_OURS, CHIPS_MAY_LEND, CHIPS_MUST_LEND };
+
 struct block;
 
 struct vm {
@@ -46,6 +49,9 @@ struct vm {
 	struct memmap mem;
 	struct bus pio, mmio;
 	struct irq_router irq;
+	struct apics apics;
+	bool engine_waits; /* HLT and the wait for a SIPI are the engine's too: run() blocks */
+	enum vm_chips chips;
 	struct dev *devs;
 
 	unsigned n_vcpus;
@@ -96,6 +102,7 @@ struct vm_config {
 	/* The first MiB as on a PC: no RAM from A0000H to BFFFFH, where a screen may be; pages from
 	 * there to 1 MiB may be protected. */
 	bool pc_low;
+	enum vm_chips chips;
 };
 
 int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;

@@ -37,7 +37,7 @@ static bool send_lowest(struct apicbus *bus, const struct apic_msg *msg)
 	return best && lapic_accept(best, msg);
 }
 
-bool apicbus_send(struct apicbus *bus, const struct apic_msg *msg)
+static bool send_models(struct apicbus *bus, const struct apic_msg *msg)
 {
 	bool taken = false;
 
@@ -50,6 +50,24 @@ bool apicbus_send(struct apicbus *bus, const struct apic_msg *msg)
 	for (unsigned i = 0; i < bus->n; i++)
 		if (lapic_matches(bus->lapic[i], msg) && lapic_accept(bus->lapic[i], msg))
 			taken = true;
+	return taken;
+}
+
+static bool send_lent(struct apicbus *bus, const struct apics_ops *ops, const struct apic_msg *msg)
+{
+	uint64_t addr = MSI_ADDR << 20 | (uint64_t)(msg->dest & 0xff) << 12 |
+			(msg->logical ? MSI_LOGICAL : 0);
+	uint32_t data = msg->vector | (uint32_t)msg->mode << 8 | (msg->level ? 3u << 14 : 0);
+
+	return ops->send(bus->vm, addr, data);
+}
+
+bool apicbus_send(struct apicbus *bus, const struct apic_msg *msg)
+{
+	const struct apics_ops *ops = apics_enter(&bus->vm->apics);
+	bool taken = ops ? send_lent(bus, ops, msg) : send_models(bus, msg);
+
+	apics_leave(&bus->vm->apics);
 	return taken;
 }
 
@@ -79,8 +97,15 @@ void apicbus_eoi(struct apicbus *bus, uint8_t vector)
 		bus->eoi(bus->eoi_chip, vector);
 }
 
+void apicbus_lent_eoi(void *bus, uint8_t vector)
+{
+	apicbus_eoi(bus, vector);
+}
+
 bool apicbus_waiting(struct apicbus *bus, uint8_t vector)
 {
+	if (atomic_load_explicit(&bus->vm->apics.ops, memory_order_relaxed))
+		return false; /* nobody can look */
 	for (unsigned i = 0; i < bus->n; i++)
 		if (lapic_waiting(bus->lapic[i], vector))
 			return true;

@@ -55,6 +55,8 @@ bool apicbus_send(struct apicbus *bus, const struct apic_msg *msg);
 /* A write of data to FEExxxxxH; others are ignored. Any thread. */
 void apicbus_msi(void *bus, uint64_t addr, uint32_t data);
 void apicbus_eoi(struct apicbus *bus, uint8_t vector);
+/* The same, as vm->irq.eoi */
+void apicbus_lent_eoi(void *bus, uint8_t vector);
 /* vector waits in the IRR of some local APIC. */
 bool apicbus_waiting(struct apicbus *bus, uint8_t vector);
 

@@ -152,6 +152,9 @@ int intr_create(struct vm *vm, struct intr **out)
 		.ioapic = {ioapic_set, intr->ioapic},
 		.msi = apicbus_msi,
 		.msi_chip = &intr->bus,
+		.eoi = apicbus_lent_eoi,
+		.eoi_chip = &intr->bus,
+		.level_msg = ioapic_level_msg,
 	};
 	*out = intr;
 	return 0;

@@ -24,6 +24,8 @@ enum { REG_ID = 0, REG_VERSION = 1, REG_ARB = 2, REG_TABLE = 0x10 };
 #define RTE_MASKED   BIT64(16)
 #define RTE_WRITABLE (UINT64_C(0xff0000000001ffff) & ~(RTE_BUSY | RTE_RIRR))
 #define RTE_DEST(v)  ((uint32_t)((v) >> 56))
+#define MSI_BASE     UINT64_C(0xfee00000) /* the same as a message (SDM vol. 3, 11.11) */
+#define MSI_LOGICAL  BIT(2)
 
 struct ioapic {
 	struct dev dev;
@@ -34,6 +36,30 @@ struct ioapic {
 	uint32_t levels; /* of the pins */
 	uint64_t rte[IOAPIC_PINS];
 };
+
+/* Masked ones, too: an interrupt of theirs may still be in service. */
+bool ioapic_level_msg(void *chip, unsigned pin, uint64_t *addr, uint32_t *data)
+{
+	struct ioapic *io = chip;
+	uint64_t rte;
+
+	if (pin >= IOAPIC_PINS)
+		return false;
+	plat_mutex_lock(&io->lock);
+	rte = io->rte[pin];
+	plat_mutex_unlock(&io->lock);
+	*addr = MSI_BASE | (uint64_t)RTE_DEST(rte) << 12 | (rte & RTE_LOGICAL ? MSI_LOGICAL : 0);
+	*data = (uint32_t)(rte & (RTE_VECTOR | RTE_LEVEL | 0x700));
+	return rte & RTE_LEVEL && RTE_MODE(rte) <= APIC_LOWEST;
+}
+
+static void routes_changed(struct ioapic *io)
+{
+	const struct apics_ops *ops = atomic_load(&io->bus->vm->apics.ops);
+
+	if (ops)
+		ops->routes(io->bus->vm);
+}
 
 static bool send(struct ioapic *io, unsigned pin)
 {
@@ -179,6 +205,8 @@ static void ioapic_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	else if (off == IOWIN && size == 4)
 		window_write(io, (uint32_t)value);
 	plat_mutex_unlock(&io->lock);
+	if (off == IOWIN)
+		routes_changed(io);
 }
 
 static const struct bus_region ioapic_region = {
@@ -201,6 +229,7 @@ static void ioapic_reset(struct dev *dev)
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		io->rte[pin] = RTE_MASKED;
 	plat_mutex_unlock(&io->lock); /* the pins' levels are their devices' */
+	routes_changed(io);
 }
 
 static void ioapic_destroy(struct dev *dev)
@@ -224,6 +253,8 @@ static int ioapic_state(struct dev *dev, struct state_stream *st)
 	for (unsigned pin = 0; st->loading && pin < IOAPIC_PINS; pin++)
 		io->rte[pin] &= RTE_WRITABLE | RTE_RIRR;
 	plat_mutex_unlock(&io->lock);
+	if (st->loading)
+		routes_changed(io);
 	return st->err;
 }
 

@@ -24,5 +24,7 @@ int ioapic_create(struct vm *vm, const struct ioapic_wiring *w,
 void ioapic_set(void *ioapic, unsigned pin, bool level);
 /* An edge of this pin was sent, and no processor has taken it yet. */
 bool ioapic_waiting(struct ioapic *io, unsigned pin);
+/* As vm->irq.level_msg */
+bool ioapic_level_msg(void *chip, unsigned pin, uint64_t *addr, uint32_t *data);
 
 #endif

@@ -55,6 +55,8 @@ static int deliverable(struct lapic *l)
 	int isrv = highest(l->isr), irrv = highest_irr(l);
 	uint32_t ppr = l->tpr;
 
+	if (l->lent) /* whether LINT0 lets it through is the engine's to know */
+		return l->lint[0] ? PEND_EXTINT : PEND_NONE;
 	if (isrv >= 0 && ((uint32_t)isrv & 0xf0) > (l->tpr & 0xf0))
 		ppr = (uint32_t)isrv & 0xf0;
 	atomic_store_explicit(&l->ppr, ppr, memory_order_relaxed);
@@ -155,9 +157,11 @@ void lapic_lint(struct lapic *l, unsigned n, bool level)
 	plat_mutex_lock(&l->lock);
 	rising = level && !l->lint[n];
 	l->lint[n] = level;
-	if (rising && lapic_hw_enabled(l))
+	if (rising && l->lent && n == 1)
+		vcpu_request(l->vcpu, REQ_NMI);
+	else if (rising && !l->lent && lapic_hw_enabled(l))
 		lapic_local(l, n ? LVT_LINT1 : LVT_LINT0);
-	else if (rising && n == 1)
+	else if (rising && !l->lent && n == 1)
 		vcpu_request(l->vcpu, REQ_NMI); /* the pin is NMI then */
 	lapic_unlock(l);
 }
@@ -329,6 +333,7 @@ static void lapic_cr8_write(void *chip, uint8_t cr8)
 
 void lapic_clear(struct lapic *l)
 {
+	l->changed = true;
 	for (unsigned i = 0; i < 4; i++) {
 		atomic_store(&l->irr[i], 0);
 		l->isr[i] = l->tmr[i] = 0;
@@ -365,6 +370,7 @@ void lapic_virtual_wire(struct lapic *l, bool bsp)
 	atomic_store(&l->svr, SVR_ENABLE | 0xff);
 	l->lvt[LVT_LINT0] = APIC_EXTINT << 8 | (bsp ? 0 : LVT_MASKED);
 	l->lvt[LVT_LINT1] = APIC_NMI << 8;
+	l->changed = true;
 	lapic_unlock(l);
 }
 
@@ -388,6 +394,10 @@ static const struct intc_ops lapic_intc = {
 	.reset = lapic_reset,
 	.deadline = lapic_deadline,
 	.expire = lapic_timer_expire,
+	.lend = lapic_lend,
+	.changed = lapic_changed,
+	.look = lapic_look,
+	.back = lapic_back,
 };
 
 static void lapic_dev_reset(struct dev *dev)
@@ -414,6 +424,7 @@ static const struct st_field lapic_fields[] = {
 static int lapic_state(struct dev *dev, struct state_stream *st)
 {
 	struct lapic *l = container_of(dev, struct lapic, dev);
+	bool lent = false;
 
 	plat_mutex_lock(&l->lock);
 	ST_SYNC(st, "lapic", l->id, lapic_fields, l);
@@ -421,10 +432,14 @@ static int lapic_state(struct dev *dev, struct state_stream *st)
 		atomic_store(&l->base, (l->base & (BASE_ADDR | BASE_EXTD | BASE_EN)) |
 					       (l->id ? 0 : BASE_BSP));
 		lapic_timer_update(l);
+		l->changed = true;
+		lent = l->lent;
 	}
 	lapic_unlock(l);
 	if (st->loading && !st->err)
 		lapic_page_move(l);
+	if (lent && l->vcpu->vm->engine->set_state(l->vcpu))
+		return state_fail(st, err_here(ERR_IO), "the engine does not take it");
 	return st->err;
 }
 

@@ -14,6 +14,32 @@
 #define BASE_EN   BIT64(11)
 #define BASE_ADDR (UINT64_C(0xfffffffffffff) & ~PAGE_MASK)
 
+/* Register numbers: bits 4-11 of the address in the page, bits 0-7 of the MSR's index */
+enum {
+	REG_ID = 0x02,
+	REG_VERSION = 0x03,
+	REG_TPR = 0x08,
+	REG_APR = 0x09,
+	REG_PPR = 0x0a,
+	REG_EOI = 0x0b,
+	REG_RRD = 0x0c,
+	REG_LDR = 0x0d,
+	REG_DFR = 0x0e,
+	REG_SVR = 0x0f,
+	REG_ISR = 0x10,
+	REG_TMR = 0x18,
+	REG_IRR = 0x20,
+	REG_ESR = 0x28,
+	REG_CMCI = 0x2f,
+	REG_ICR = 0x30,
+	REG_ICR_HIGH = 0x31,
+	REG_LVT = 0x32, /* in the order of enum lapic_lvt */
+	REG_INIT_COUNT = 0x38,
+	REG_COUNT = 0x39,
+	REG_DIVIDE = 0x3e,
+	REG_SELF_IPI = 0x3f,
+};
+
 enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 #define LVT_STATUS     BIT(12)
 #define LVT_RIRR       BIT(14)
@@ -59,6 +85,8 @@ struct lapic {
 	uint64_t icr;
 	uint32_t lvt[LVT_COUNT];
 	bool lint[2]; /* levels of the pins */
+	bool lent;    /* an engine has it: only the pins and what is saved are kept here */
+	bool changed; /* … and is to take it again */
 	bool extint;  /* an ExtINT message waits for its INTA */
 
 	uint32_t init_count, divide; /* registers */
@@ -93,6 +121,12 @@ void lapic_lint_again(struct lapic *l, unsigned n);
 /* End of interrupt; takes the lock by itself. */
 void lapic_eoi(struct lapic *l);
 
+/* lapic_lend.c: as in struct intc_ops */
+void lapic_lend(void *chip, struct apic_regs *out);
+bool lapic_changed(void *chip);
+void lapic_look(void *chip, const struct apic_regs *regs);
+void lapic_back(void *chip, const struct apic_regs *regs);
+
 /* lapic_regs.c */
 extern const struct bus_region lapic_region;
 /* Maps pages where IA32_APIC_BASE has them. No lock held. */
@@ -109,6 +143,7 @@ void lapic_timer_lvt(struct lapic *l, uint32_t value); /* LVT timer written */
 void lapic_timer_start(struct lapic *l, uint32_t count);
 void lapic_timer_divide(struct lapic *l, uint32_t value);
 uint32_t lapic_timer_count(struct lapic *l);
+void lapic_timer_set(struct lapic *l, uint32_t left); /* the rest of a count; registers are there */
 void lapic_timer_deadline(struct lapic *l, uint64_t tsc);
 void lapic_timer_expire(void *l); /* takes the lock */
 

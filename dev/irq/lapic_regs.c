@@ -5,32 +5,6 @@
  * Entered by the vCPU's own thread. */
 #include "dev/irq/lapic_impl.h"
 
-/* Register numbers: bits 4-11 of the address in the page, bits 0-7 of the MSR's index */
-enum {
-	REG_ID = 0x02,
-	REG_VERSION = 0x03,
-	REG_TPR = 0x08,
-	REG_APR = 0x09,
-	REG_PPR = 0x0a,
-	REG_EOI = 0x0b,
-	REG_RRD = 0x0c,
-	REG_LDR = 0x0d,
-	REG_DFR = 0x0e,
-	REG_SVR = 0x0f,
-	REG_ISR = 0x10,
-	REG_TMR = 0x18,
-	REG_IRR = 0x20,
-	REG_ESR = 0x28,
-	REG_CMCI = 0x2f,
-	REG_ICR = 0x30,
-	REG_ICR_HIGH = 0x31,
-	REG_LVT = 0x32, /* in the order of enum lapic_lvt */
-	REG_INIT_COUNT = 0x38,
-	REG_COUNT = 0x39,
-	REG_DIVIDE = 0x3e,
-	REG_SELF_IPI = 0x3f,
-};
-
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC       0x800u
@@ -296,7 +270,7 @@ static uint64_t lapic_page_read(void *dev, int vcpu, uint64_t off, unsigned size
 	unsigned reg = (unsigned)(off >> 4);
 	uint32_t v;
 
-	if (!l)
+	if (!l || l->lent) /* which the engine's own would have answered */
 		return UINT64_MAX;
 	if (off & 0xf)
 		return 0; /* undefined (11.4.1) */
@@ -313,7 +287,7 @@ static void lapic_page_write(void *dev, int vcpu, uint64_t off, unsigned size, u
 	unsigned reg = (unsigned)(off >> 4);
 	uint64_t icr = 0;
 
-	if (!l || off & 0xf)
+	if (!l || l->lent || off & 0xf)
 		return;
 	if (reg == REG_EOI) {
 		lapic_eoi(l);
@@ -469,6 +443,8 @@ int lapic_msr_read(void *chip, uint32_t index, uint64_t *value)
 		*value = l->base;
 		return 0;
 	}
+	if (l->lent)
+		return ERR_NOENT;
 	if (index == MSR_TSC_DEADLINE) {
 		plat_mutex_lock(&l->lock);
 		lapic_timer_update(l);
@@ -485,6 +461,8 @@ int lapic_msr_write(void *chip, uint32_t index, uint64_t value)
 {
 	struct lapic *l = chip;
 
+	if (l->lent)
+		return ERR_NOENT;
 	if (index == MSR_APIC_BASE)
 		return base_write(l, value);
 	if (index == MSR_TSC_DEADLINE) {

@@ -73,6 +73,10 @@ void lapic_timer_update(struct lapic *l)
 {
 	uint64_t now = plat_now(), wait;
 
+	if (l->lent) {
+		atomic_store_explicit(&l->timer_wait, PLAT_FOREVER, memory_order_relaxed);
+		return;
+	}
 	expire_due(l, now);
 	wait = l->timer_armed && !(l->lvt[LVT_TIMER] & LVT_MASKED) ? l->timer_next : PLAT_FOREVER;
 	if (wait != PLAT_FOREVER && mode(l) == TMODE_PERIODIC)
@@ -130,6 +134,19 @@ void lapic_timer_lvt(struct lapic *l, uint32_t value)
 		l->init_count = 0;
 		l->tsc_deadline = 0;
 	}
+	lapic_timer_update(l);
+}
+
+void lapic_timer_set(struct lapic *l, uint32_t left)
+{
+	uint64_t tsc = guest_tsc(l);
+
+	l->timer_armed = mode(l) == TMODE_TSC ? l->tsc_deadline != 0 : left != 0;
+	l->timer_next = plat_now();
+	if (mode(l) != TMODE_TSC)
+		l->timer_next += ticks_ns(l, left);
+	else if (tsc < l->tsc_deadline)
+		l->timer_next += tsc_to_ns(l, l->tsc_deadline - tsc);
 	lapic_timer_update(l);
 }
 

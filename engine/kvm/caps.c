@@ -4,6 +4,8 @@
 
 #include <sys/ioctl.h>
 
+#define NO_CHIPS "each access to a local APIC, each HLT leaves the kernel"
+
 const struct kvm_cap kvm_caps[HAS_COUNT] = {
 	[HAS_USER_MEMORY] = {"user memory", KVM_CAP_USER_MEMORY, 0, true, "Linux 2.6.25 has it"},
 	[HAS_IMMEDIATE_EXIT] = {"immediate exit", KVM_CAP_IMMEDIATE_EXIT, 0, true,
@@ -24,6 +26,12 @@ const struct kvm_cap kvm_caps[HAS_COUNT] = {
 	[HAS_BLOCK_IRQ] = {"steps without interrupts", KVM_CAP_SET_GUEST_DEBUG2,
 			   KVM_GUESTDBG_BLOCKIRQ, false,
 			   "a debugger's step may end in an interrupt handler"},
+	[HAS_SPLIT_CHIPS] = {"local APICs in the kernel", KVM_CAP_SPLIT_IRQCHIP, 0, false,
+			     NO_CHIPS},
+	[HAS_SIGNAL_MSI] = {"MSIs", KVM_CAP_SIGNAL_MSI, 0, false, NO_CHIPS},
+	[HAS_IRQ_ROUTING] = {"interrupt routes", KVM_CAP_IRQ_ROUTING, 0, false, NO_CHIPS},
+	[HAS_DEADLINE_TIMER] = {"TSC deadlines", KVM_CAP_TSC_DEADLINE_TIMER, 0, false, NO_CHIPS},
+	[HAS_MP_STATE] = {"processors that wait", KVM_CAP_MP_STATE, 0, false, NO_CHIPS},
 };
 
 uint32_t kvm_caps_ask(int fd)

@@ -25,7 +25,8 @@ bool kvm_interp_wanted(const struct kvm_vcpu *v)
 
 void kvm_interp_failed(struct kvm_vcpu *v)
 {
-	v->interp_steps = FAILED_STEPS;
+	/* The kernel has the local APIC: no interrupts here, and no accesses to it. */
+	v->interp_steps = v->kv->lent ? 1 : FAILED_STEPS;
 }
 
 static bool is_prefix(const struct cpu *cpu, uint8_t b)
@@ -134,7 +135,8 @@ static bool events(struct kvm_vcpu *v, struct vcpu_exit *exit)
 		return false; /* the vCPU's loop carries it out */
 	if (s->nmi_pending && !s->nmi_blocked && !s->shadow)
 		return went(exit, cpu_nmi(&v->cpu));
-	if (!vcpu->intc || !cpu_can_interrupt(&v->cpu) || vcpu->intc->pending(vcpu->intc_chip) < 0)
+	if (v->kv->lent || !vcpu->intc || !cpu_can_interrupt(&v->cpu) ||
+	    vcpu->intc->pending(vcpu->intc_chip) < 0)
 		return true;
 	vector = vcpu->intc->ack(vcpu->intc_chip);
 	return vector < 0 || went(exit, cpu_interrupt(&v->cpu, (uint8_t)vector));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* kvm.c: guests on the processor itself, through Linux's KVM (Documentation/virt/kvm/api.rst).
  *
- * KVM gives processors and memory only. Local APICs, I/O APIC and PIC stay the device models: an
- * interrupt is injected at an entry, when the guest can take it, else KVM is asked for an exit as
- * soon as it can. So a VM's state is the same as under any other engine, at the price of an exit
- * for each access to a local APIC.
+ * KVM gives processors and memory, and local APICs where they are lent to it (chip.c). Else they are the
+ * device models, as I/O APIC and PIC always are: an interrupt is injected at an entry, when the guest
+ * can take it, else KVM is asked for an exit as soon as it can. So each access to a local APIC is seen, at
+ * the price of an exit.
  *
  * A vCPU's thread runs and converts state; kick() comes from any thread: immediate_exit keeps KVM_RUN
  * from entering, and a signal ends the one that has. */
@@ -72,7 +72,8 @@ static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
 		plat_log(LOG_DEBUG, "kvm: no TSS address: %s", strerror(errno));
-	return kvm_msrs_init(kv);
+	err = vm->chips == CHIPS_OURS ? 0 : kvm_chips_init(vm, kv);
+	return err ? err : kvm_msrs_init(kv);
 }
 
 static void kvm_vm_fini(struct vm *vm)
@@ -85,6 +86,7 @@ static void kvm_vm_fini(struct vm *vm)
 		close(kv->fd);
 	if (kv->dev_fd >= 0)
 		close(kv->dev_fd);
+	plat_free(kv->routes);
 	plat_free(kv);
 	vm->engine_data = NULL;
 }
@@ -103,6 +105,7 @@ static int kvm_vm_init(struct vm *vm)
 		return err_here(ERR_NOMEM);
 	kv->fd = kv->dev_fd = -1;
 	plat_mutex_init(&kv->lock, RANK_ENGINE);
+	plat_mutex_init(&kv->route_lock, RANK_ROUTER);
 	vm->engine_data = kv;
 	err = sigaction(KICK_SIGNAL, &sa, NULL) ? kvm_host_err("sigaction") : kvm_open(vm, kv);
 	if (err)
@@ -281,6 +284,10 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 	case KVM_EXIT_SET_TPR:
 	case KVM_EXIT_INTR:
 		return true;
+	case KVM_EXIT_IOAPIC_EOI:
+		if (vcpu->vm->irq.eoi)
+			vcpu->vm->irq.eoi(vcpu->vm->irq.eoi_chip, run->eoi.vector);
+		return true;
 	case KVM_EXIT_HLT:
 		vcpu->state->activity = ACT_HLT;
 		exit->kind = EXIT_HLT;
@@ -355,17 +362,18 @@ static int enter(struct kvm_vcpu *v)
 {
 	struct vcpu *vcpu = v->vcpu;
 	struct kvm_run *run = v->run;
-	uint8_t cr8 = vcpu->intc ? vcpu->intc->cr8_read(vcpu->intc_chip) : 0;
+	bool ours = vcpu->intc && !v->kv->lent;
+	uint8_t cr8 = ours ? vcpu->intc->cr8_read(vcpu->intc_chip) : 0;
 	uint64_t base;
 	int r;
 
 	run->cr8 = cr8;
-	if (vcpu->intc && !vcpu->intc->msr_read(vcpu->intc_chip, MSR_APIC_BASE, &base))
+	if (ours && !vcpu->intc->msr_read(vcpu->intc_chip, MSR_APIC_BASE, &base))
 		run->apic_base = base;
 	v->wants_state = true;
 	v->msr_known = false;
 	r = ioctl(v->fd, KVM_RUN, 0);
-	if (vcpu->intc && run->cr8 != cr8)
+	if (ours && run->cr8 != cr8)
 		vcpu->intc->cr8_write(vcpu->intc_chip, (uint8_t)run->cr8);
 	/* What vcpu.c looks at between two runs */
 	if (run->if_flag)
@@ -426,6 +434,8 @@ const struct engine_ops engine_kvm = {
 	.probe = kvm_probe,
 	.vm_init = kvm_vm_init,
 	.vm_fini = kvm_vm_fini,
+	.attach = kvm_attach,
+	.detach = kvm_detach,
 	.vcpu_init = kvm_vcpu_init,
 	.vcpu_fini = kvm_vcpu_fini,
 	.run = kvm_run,

@@ -24,11 +24,23 @@ union kvm_cpuid_list {
 	uint8_t room[sizeof(struct kvm_cpuid2) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2)];
 };
 
+/* Each pin of the I/O APIC may have a message. */
+union kvm_routes {
+	struct kvm_irq_routing head;
+	uint8_t room[sizeof(struct kvm_irq_routing) +
+		     GSI_COUNT * sizeof(struct kvm_irq_routing_entry)];
+};
+
 struct kvm_vm {
 	int dev_fd; /* /dev/kvm */
 	int fd;
 	size_t run_size;
 	uint32_t has; /* bits by enum kvm_has */
+	bool split;   /* local APICs are in the kernel; chip.c */
+	bool lent;    /* … and it has what the models had */
+
+	struct plat_mutex route_lock; /* RANK_ROUTER: */
+	union kvm_routes *routes;     /* as KVM has them */
 
 	struct plat_mutex lock; /* RANK_ENGINE: all below */
 	struct kvm_slot slot[KVM_SLOTS];
@@ -75,6 +87,17 @@ void kvm_tsc_set(struct kvm_vcpu *v, uint64_t offset);
  * the value. */
 void kvm_msr_fetch(struct kvm_vcpu *v, uint32_t index);
 int kvm_msr_give(struct kvm_vcpu *v, uint32_t index);
+bool kvm_msr_get(struct kvm_vcpu *v, uint32_t index, uint64_t *value);
+bool kvm_msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value);
+/* chip.c: nothing where local APICs are not KVM's */
+int kvm_chips_init(const struct vm *vm,
+		   struct kvm_vm *kv); /* as vm->chips says; before there are vCPUs */
+int kvm_chip_get(struct kvm_vcpu *v);
+int kvm_chip_set(struct kvm_vcpu *v); /* if the model has been changed */
+int kvm_activity_get(struct kvm_vcpu *v);
+int kvm_activity_set(struct kvm_vcpu *v);
+int kvm_attach(struct vm *vm);
+void kvm_detach(struct vm *vm);
 /* msr.c */
 int kvm_msrs_init(struct kvm_vm *kv);
 int kvm_msrs_watch(struct kvm_vcpu *v); /* before each entry: as the monitor wants them now */

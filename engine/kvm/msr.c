@@ -45,8 +45,12 @@ static const struct {
 };
 
 static const struct {
-	uint32_t base, n;
-} own[] = {{MSR_PV_OLD, 2}, {MSR_APIC_BASE, 1}, {MSR_TSC_DEADLINE, 1}};
+	uint32_t index;
+	bool apic; /* KVM's where it has the local APICs */
+} own[] = {{MSR_PV_OLD, false},
+	   {MSR_PV_OLD + 1, false},
+	   {MSR_APIC_BASE, true},
+	   {MSR_TSC_DEADLINE, true}};
 
 /* ---- the filter ------------------------------------------------------------------------------- */
 
@@ -59,7 +63,7 @@ static enum watch watch_wanted(struct monitor *mon)
 }
 
 /* A set bit leaves the MSR to KVM. */
-static void fill(uint8_t *bits, uint32_t base, enum watch watch)
+static void fill(uint8_t *bits, uint32_t base, enum watch watch, bool split)
 {
 	memset(bits, watch == WATCH_OWN ? 0xff : 0, RANGE_MSRS / 8);
 	for (unsigned i = 0; i < ARRAY_SIZE(left_alone); i++) {
@@ -68,9 +72,14 @@ static void fill(uint8_t *bits, uint32_t base, enum watch watch)
 		if (n < RANGE_MSRS && watch < left_alone[i].until)
 			bits[n / 8] |= (uint8_t)BIT(n % 8);
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(own) && !base; i++)
-		for (uint32_t n = own[i].base; n < own[i].base + own[i].n; n++)
+	for (unsigned i = 0; i < ARRAY_SIZE(own) && !base; i++) {
+		uint32_t n = own[i].index;
+
+		if (own[i].apic && split)
+			bits[n / 8] |= (uint8_t)BIT(n % 8);
+		else
 			bits[n / 8] &= (uint8_t)~BIT(n % 8);
+	}
 }
 
 static int filter(struct kvm_vm *kv, enum watch watch)
@@ -80,7 +89,7 @@ static int filter(struct kvm_vm *kv, enum watch watch)
 	unsigned n = 0;
 
 	for (; n < ARRAY_SIZE(ranges); n++) {
-		fill(bits[n], ranges[n], watch);
+		fill(bits[n], ranges[n], watch, kv->split);
 		f.ranges[n] = (struct kvm_msr_filter_range){
 			.base = ranges[n], .nmsrs = RANGE_MSRS, .bitmap = bits[n]};
 	}

@@ -44,7 +44,7 @@ union one_msr {
 };
 
 /* One by one: a processor that lacks one of them does not keep the others from being moved. */
-static bool msr_get(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
+bool kvm_msr_get(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
 	union one_msr m = {.head.nmsrs = 1};
 
@@ -55,7 +55,7 @@ static bool msr_get(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 	return true;
 }
 
-static bool msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value)
+bool kvm_msr_set(struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
 	union one_msr m = {.head.nmsrs = 1};
 
@@ -74,7 +74,7 @@ _Static_assert(ARRAY_SIZE(msrs) <= KVM_MSRS_MAX, "KVM_MSRS_MAX is too small");
 static void msrs_learn(struct kvm_vcpu *v)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs) && !v->msr_known; i++)
-		if (!msr_get(v, msrs[i].index, &v->msr[i]))
+		if (!kvm_msr_get(v, msrs[i].index, &v->msr[i]))
 			v->msr[i] = *msr_field(&v->cpu.s, i);
 	v->msr_known = true;
 }
@@ -87,7 +87,7 @@ static void msrs_set(struct kvm_vcpu *v)
 		uint64_t value = *msr_field(&v->cpu.s, i);
 
 		if (value != v->msr[i])
-			msr_set(v, msrs[i].index, value);
+			kvm_msr_set(v, msrs[i].index, value);
 		v->msr[i] = value;
 	}
 }
@@ -112,7 +112,7 @@ void kvm_msr_fetch(struct kvm_vcpu *v, uint32_t index)
 	int row = msr_row(index);
 
 	if (row >= 0)
-		msr_get(v, index, msr_field(&v->cpu.s, (unsigned)row));
+		kvm_msr_get(v, index, msr_field(&v->cpu.s, (unsigned)row));
 }
 
 int kvm_msr_give(struct kvm_vcpu *v, uint32_t index)
@@ -122,7 +122,7 @@ int kvm_msr_give(struct kvm_vcpu *v, uint32_t index)
 	if (row < 0)
 		return 0;
 	v->msr_known = false;
-	return msr_set(v, index, *msr_field(&v->cpu.s, (unsigned)row)) ? 0 : ERR_NOENT;
+	return kvm_msr_set(v, index, *msr_field(&v->cpu.s, (unsigned)row)) ? 0 : ERR_NOENT;
 }
 
 /* ---- time ------------------------------------------------------------------------------------------ */
@@ -142,7 +142,7 @@ void kvm_tsc_set(struct kvm_vcpu *v, uint64_t offset)
 		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)&offset};
 
 	if (ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr))
-		msr_set(v, MSR_TSC, host_tsc() + offset);
+		kvm_msr_set(v, MSR_TSC, host_tsc() + offset);
 }
 
 void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset)
@@ -151,7 +151,7 @@ void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset)
 		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)offset};
 	uint64_t tsc;
 
-	if (ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) && msr_get(v, MSR_TSC, &tsc))
+	if (ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) && kvm_msr_get(v, MSR_TSC, &tsc))
 		*offset = tsc - host_tsc();
 }
 
@@ -318,8 +318,6 @@ int kvm_set_state(struct vcpu *vcpu)
 	struct kvm_vcpu *v = vcpu->engine_data;
 	struct x86_state *s = vcpu->state;
 	struct kvm_regs regs = {.rip = s->rip, .rflags = s->rflags};
-	struct kvm_mp_state mp = {KVM_MP_STATE_RUNNABLE};
-
 	int err = kvm_set_cpuid(v); /* first: it decides which bits KVM takes */
 
 	if (err)
@@ -342,9 +340,13 @@ int kvm_set_state(struct vcpu *vcpu)
 		return refused("debug registers");
 	if (set_events(v, s))
 		return refused("pending events");
-	ioctl(v->fd, KVM_SET_MP_STATE, &mp); /* only with a local APIC in the kernel */
+	if (kvm_activity_set(v))
+		return refused("what the processor waits for");
 	kvm_tsc_set(v, s->tsc_offset);
 	msrs_set(v);
+	err = kvm_chip_set(v);
+	if (err)
+		return err;
 	v->run->ready_for_interrupt_injection = 0;
 	v->wants_state = v->stale = false;
 	return 0;
@@ -389,8 +391,12 @@ int kvm_get_state(struct vcpu *vcpu)
 	struct kvm_xcrs xcrs;
 	struct kvm_xsave xsave;
 
+	if (kvm_chip_get(v))
+		return err_here(ERR_IO);
 	if (!v->wants_state)
 		return 0;
+	if (kvm_activity_get(v))
+		return err_here(ERR_IO);
 	if (ioctl(v->fd, KVM_GET_REGS, &regs) || ioctl(v->fd, KVM_GET_SREGS, &sregs) ||
 	    ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events) || ioctl(v->fd, KVM_GET_XSAVE, &xsave) ||
 	    ioctl(v->fd, KVM_GET_DEBUGREGS, &debug)) {

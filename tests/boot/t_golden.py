@@ -33,7 +33,7 @@ def sql(name, text):
 
 def run(d, way, engine, env, golden):
     name = "golden-" + way.replace(" ", "-")
-    with vt.VM("--name", name, "--engine", engine, "--kernel", d.file("golden.elf"), "--exit-port", "0xf4", "--net", "none",
+    with vt.VM("--name", name, "--engine", engine, "--kvm-irqchip", "off", "--kernel", d.file("golden.elf"), "--exit-port", "0xf4", "--net", "none",
                "--memory", "64M", env=env) as vm:
         vm.wait(120, 1)
     got = {(r["class"], r["op"], r["addr"]): r["n"] for r in sql(

@@ -31,10 +31,13 @@ vm smm --board pc --disk /g/smm.img,if=ide,format=raw
 vm mb1 --kernel /g/mb1.elf --append 'vigia test'
 printf 'redirect cpuid 1 edx -> 0x255\ndeny cpuid 7 ebx\n' >/tmp/rules
 (sleep 4; printf a) | timeout -s KILL 60 vigia run --engine kvm --sandbox off --history none --net none --memory 64M --exit-port 0xf4 \
-    --policy /tmp/rules --kernel /g/verdicts.elf 2>&1 | sed -n 's/^cpuid/RIG &/p'
-timeout -s KILL 60 vigia run --engine kvm --sandbox off --name golden --net none --memory 64M --exit-port 0xf4 --kernel /g/golden.elf </dev/null >/dev/null 2>&1
+    --kvm-irqchip off --policy /tmp/rules --kernel /g/verdicts.elf 2>&1 | sed -n 's/^cpuid/RIG &/p'
+timeout -s KILL 60 vigia run --engine kvm --sandbox off --kvm-irqchip off --name golden --net none --memory 64M --exit-port 0xf4 --kernel /g/golden.elf </dev/null >/dev/null 2>&1
 vigia history golden --json --sql "SELECT 'RIG', class, op, addr, sum(count) AS n FROM events WHERE class IN ('port', 'mmio', 'msr', 'cpuid') GROUP BY 2, 3, 4" | cat
 vm deadline32 --kernel /g/deadline32.elf --append 'vigia test'
+vm deadline32off --kvm-irqchip off --kernel /g/deadline32.elf --append 'vigia test'
+vm level32 --kvm-irqchip split --cpus 2 --kernel /g/level32.elf
+vm split --kvm-irqchip split --kernel /g/deadline32.elf --append 'vigia test'
 """
 
 
@@ -59,6 +62,16 @@ def run(disk, engine):
     return r.returncode, r.stdout.decode(errors="replace") + r.stderr.decode(errors="replace")
 
 
+def chips(w):
+    """Local APICs in the kernel, and here: interrupts between 32 processors."""
+    r = subprocess.run([sys.executable, f"{GUESTS}/guest.py", "--cpus", "32", "--ways", "kvm,kvm off", vt.VIGIA, f"{GUESTS}/x2apic32.asm"],
+                       capture_output=True, text=True, timeout=300 * vt.PATIENCE, check=False)
+    vt.check(r.returncode == 0 and r.stdout.count("25 rows, 0 failed") == 2, f"x2APICs in the kernel and here{r.stdout if r.returncode else ''}")
+    for board, chip, what in (("pc", "split", "needs --board micro"), ("micro", "full", "there is only auto|split|off")):
+        status, _, err = vt.vigia("run", "--board", board, "--engine", "kvm", "--kvm-irqchip", chip, "--disk", w.file("none.img", size=512) + ",format=raw")
+        vt.check(status == 1 and what in err, f"--kvm-irqchip {chip} on the board {board} is refused: {err.strip()}")
+
+
 def main():
     if not shutil.which("nasm") or not os.path.exists(BIOS):
         vt.skip("needs the packages nasm and seabios")
@@ -69,10 +82,12 @@ def main():
         for engine in engines:
             status, text = run(a20, engine)
             vt.check(status == GOOD, f"A20 on the engine {engine} {'' if status == GOOD else text[-2000:]}")
+        if "kvm" in engines:
+            chips(w)
         _, text = run(smm, "soft")
         rows = re.search(r"\d+ rows, 0 failed, 0 skipped", text)
         vt.check(rows, "the suite of system management mode on soft")
-        elves = [f"{GUESTS}/mb1", f"{GUESTS}/deadline32", f"{HERE}/verdicts", f"{HERE}/golden"]
+        elves = [f"{GUESTS}/mb1", f"{GUESTS}/deadline32", f"{GUESTS}/level32", f"{HERE}/verdicts", f"{HERE}/golden"]
         for path in elves:
             assemble(w, f"{path}.asm", os.path.basename(path) + ".elf")
         r = rig.Rig([a20, smm] + [w.file(os.path.basename(path) + ".elf") for path in elves], SCRIPT)
@@ -88,7 +103,9 @@ def main():
             vt.check(f"RIG cpuid-{what}={value}" in text, f"a rule of CPUID: {what}")
         told = {(r["class"], r["op"], r["addr"]): r["n"] for r in map(json.loads, re.findall(r'\{"\'RIG\'.*\}', text))}
         vt.check(told == GOLDEN, f"the history has each access that KVM hands over, and no more: {told}")
-        vt.check("RIG deadline32: status 1 7 rows, 0 failed" in text, "deadlines of a guest that has set its TSC")
+        vt.check("RIG level32: status 1 16 rows, 0 failed" in text, "level-triggered interrupts, local APICs in the kernel")
+        for name, where in (("deadline32", "chosen by itself"), ("deadline32off", "here"), ("split", "in the kernel")):
+            vt.check(f"RIG {name}: status 1 7 rows, 0 failed" in text, f"deadlines of a guest that has set its TSC, local APICs {where}")
 
 
 if __name__ == "__main__":

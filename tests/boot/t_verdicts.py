@@ -54,7 +54,7 @@ def sql(name, text):
 
 def run(d, name, engine, env, rules):
     with vt.VM("--name", name, "--policy", rules, "--kernel", d.file("verdicts.elf"), "--exit-port", "0xf4", "--net", "none",
-               "--memory", "64M", "--engine", engine, env=env) as vm:
+               "--memory", "64M", "--engine", engine, "--kvm-irqchip", "off", env=env) as vm:
         vm.expect(r"type\r?\n", 60)
         vm.send("a")
         vm.wait(60, 1)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 WAYS = {"soft": {}, "interp": {"VIGIA_SOFT_INTERP": "1"}, "tiny cache": {"VIGIA_SOFT_CACHE": "131072"}}
-KVM = "kvm"  # asked for by name only: where /dev/kvm emulates it takes long
+KVM = {"kvm": "auto", "kvm off": "off"}  # --kvm-irqchip; asked for by name only: where /dev/kvm emulates it takes long
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("vigia")
@@ -24,7 +24,7 @@ p.add_argument("--status", type=int, default=1)
 p.add_argument("--cpus", default="1")
 p.add_argument("--cpu", help="the model")
 p.add_argument("--pc", action="store_true")
-p.add_argument("--ways", default=",".join(WAYS), help="kvm, too")
+p.add_argument("--ways", default=",".join(WAYS), help="kvm, kvm off, too")
 p.add_argument("--qemu", action="store_true")
 args = p.parse_args()
 here = os.path.dirname(os.path.abspath(args.suite))
@@ -76,7 +76,7 @@ with tempfile.TemporaryDirectory() as d:
         start = ["--board", "pc", "--disk", f"{bootable(image, d)},if=ide,format=raw"]
     for way in args.ways.split(","):
         env = WAYS.get(way, {})
-        r = subprocess.run([args.vigia, "run", *start, "--engine", KVM if way == KVM else "soft", "--exit-port", "0xf4", "--serial", "stdio", "--net",
+        r = subprocess.run([args.vigia, "run", *start, "--engine", "kvm" if way in KVM else "soft", "--kvm-irqchip", KVM.get(way, "auto"), "--exit-port", "0xf4", "--serial", "stdio", "--net",
                             "none", "--memory", "64M", "--cpus", args.cpus], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=300, check=False)
         text = r.stdout.decode(errors="replace")

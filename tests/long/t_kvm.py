@@ -16,7 +16,7 @@ import rig  # noqa: E402
 SCRIPT = r"""
 mkfifo /tmp/in /tmp/in2 /tmp/in3
 sleep 1000 >/tmp/in & sleep 1000 >/tmp/in2 & sleep 1000 >/tmp/in3 &
-wait_for() { i=0; while [ $i -lt 90 ] && ! grep -q "$1" $2; do sleep 1; i=$((i+1)); done; grep -q "$1" $2 && echo "RIG $3" || { echo "RIG failed: $3"; tail -5 $2; }; }
+wait_for() { i=0; while [ $i -lt WAIT ] && ! grep -q "$1" $2; do sleep 1; i=$((i+1)); done; grep -q "$1" $2 && echo "RIG $3" || { echo "RIG failed: $3"; tail -5 $2; }; }
 vigia doctor | grep kvm
 vigia run --engine kvm --sandbox off --name k --net none --memory 128M --kernel /g/vmlinuz --initrd /g/initramfs.cpio --append 'console=ttyS0 quiet vigia.end=shell' </tmp/in >/tmp/out 2>&1 &
 wait_for 'VIGIA shell' /tmp/out 'booted on kvm'
@@ -52,15 +52,16 @@ vigia kill k
 UNSTABLE = r"""
 mkfifo /tmp/in; sleep 1000 >/tmp/in &
 vigia run --engine kvm --sandbox off --name k --net none --memory 128M --kernel /g/vmlinuz --initrd /g/initramfs.cpio --append 'console=ttyS0 quiet vigia.end=shell' </tmp/in >/tmp/out 2>&1 &
-i=0; while [ $i -lt 180 ] && ! grep -q 'VIGIA shell' /tmp/out; do sleep 1; i=$((i+1)); done
+i=0; while [ $i -lt WAIT ] && ! grep -q 'VIGIA shell' /tmp/out; do sleep 1; i=$((i+1)); done
 grep -q 'VIGIA shell' /tmp/out && echo "RIG booted" || tail -5 /tmp/out
 vigia stats k | grep exits
 vigia kill k
 """
 
 ROUNDS = int(os.environ.get("VIGIA_KVM_ROUNDS", "10"))
+WAIT = int(120 * vt.PATIENCE)  # on a busy machine
 FILES = [vt.kernel(), vt.initramfs()]
-text = rig.Rig(FILES, SCRIPT.replace("ROUNDS", str(ROUNDS))).run(240 + 15 * ROUNDS)
+text = rig.Rig(FILES, SCRIPT.replace("ROUNDS", str(ROUNDS)).replace("WAIT", str(WAIT))).run(240 + 15 * ROUNDS)
 print("\n".join(line for line in text.splitlines() if "warning: TCG" not in line)[-4000:])
 if "RIG kvm" not in text:
     vt.skip("this host's QEMU gives no nested virtualization")
@@ -70,7 +71,7 @@ for what in ("booted on kvm", "shell on kvm", "shell on soft", "shell on kvm aga
 vt.check(text.count("RIG moved") == 2, "moved twice")
 vt.check(text.count("RIG round") == ROUNDS and "RIG still works" in text, f"{ROUNDS} rounds of moves and restores under load")
 vt.check(not re.search("WRONG[SC]", text) and "BUG:" not in text and "Call Trace" not in text, "no kernel complains")
-text = rig.Rig(FILES, UNSTABLE, append="tsc=unstable").run(300)
+text = rig.Rig(FILES, UNSTABLE.replace("WAIT", str(WAIT)), append="tsc=unstable").run(300)
 print("\n".join(line for line in text.splitlines() if "exits" in line))
 kicks = re.search(r"kick (\d+)", text)
 vt.check("RIG booted" in text and kicks and int(kicks.group(1)) < 20000, "booted where the TSC is unstable, without a storm of kicks")
