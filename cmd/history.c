@@ -142,15 +142,16 @@ static void print_json(void *arg, const struct history_row *r)
 
 	o->last = MAX(o->last, r->seq);
 	print_time(r->t, when_text, sizeof(when_text));
-	j = json_pack("{s:I,s:I,s:s,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I}",
-		      "seq", (json_int_t)r->seq, "t", (json_int_t)r->t, "time", when_text, "run",
-		      (json_int_t)r->run, "class", mon_class_name((uint8_t)r->cls), "op",
-		      history_op_name(r->cls, r->op), "vcpu", (json_int_t)r->vcpu, "rip",
-		      (json_int_t)r->rip, "root", (json_int_t)r->root, "addr", (json_int_t)r->addr,
-		      "value", (json_int_t)r->value, "size", (json_int_t)r->size, "count",
-		      (json_int_t)r->count, "sum", (json_int_t)r->sum, "result",
-		      (json_int_t)r->result, "verdict", (json_int_t)(r->verdict & 3), "counted",
-		      (int)(r->verdict >> 6 & 1), "rule", (json_int_t)r->rule);
+	j = json_pack(
+		"{s:I,s:I,s:s,s:I,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:I,s:I}",
+		"seq", (json_int_t)r->seq, "t", (json_int_t)r->t, "time", when_text, "run",
+		(json_int_t)r->run, "class", mon_class_name((uint8_t)r->cls), "op",
+		history_op_name(r->cls, r->op), "vcpu", (json_int_t)r->vcpu, "rip",
+		(json_int_t)r->rip, "root", (json_int_t)r->root, "addr", (json_int_t)r->addr,
+		"value", (json_int_t)r->value, "size", (json_int_t)r->size, "count",
+		(json_int_t)r->count, "sum", (json_int_t)r->sum, "result", (json_int_t)r->result,
+		"verdict", (json_int_t)(r->verdict & 3), "counted", (int)(r->verdict >> 6 & 1),
+		"rule", (json_int_t)r->rule, "tsc", (json_int_t)r->tsc);
 	if (!j)
 		return;
 	if (r->text && !r->frame)

@@ -125,8 +125,13 @@ static void client_console(struct control *c, struct control_client *cl, const c
 			   size_t len)
 {
 	static const char yes[] = "{\"ok\":true}\n";
+	struct msg msg = {""};
 	int fd = cl->fd;
 
+	if (c->ops->may_console && c->ops->may_console(c->ctx, &msg)) {
+		client_error(cl, msg.text);
+		return;
+	}
 	/* An empty socket takes a line; a client that fills it before is not worth waiting for. */
 	if (cl->out_len || send(fd, yes, sizeof(yes) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ||
 	    c->ops->take_console(c->ctx, fd, rest, len)) {

@@ -31,6 +31,8 @@ struct control_client {
 struct control_ops {
 	/* Fills answer (an object that holds "ok": true) or returns ERR_* with msg. */
 	int (*request)(void *ctx, const char *what, json_t *args, json_t *answer, struct msg *msg);
+	/* Before the other end is told that it has the console; NULL: it may. ERR_* with msg. */
+	int (*may_console)(void *ctx, struct msg *msg);
 	/* Takes over the descriptor of a console client, and what it has sent already. */
 	int (*take_console)(void *ctx, int fd, const char *early, size_t len);
 };

@@ -505,17 +505,27 @@ static int on_request(void *ctx, const char *what, json_t *args, json_t *answer,
 		"save, snapshot, move, screenshot, type, key, mouse, insert, eject or console");
 }
 
-static int on_console(void *ctx, int fd, const char *early, size_t len)
+static int may_console(void *ctx, struct msg *msg)
 {
-	struct msg msg = {"the policy of this VM denies it"};
 	uint32_t line = denied(ctx, "console");
-	int err = line ? ERR_ACCES : backends_console(&((struct runner *)ctx)->be, fd, early, len);
+	int err = line ? msg_fail(msg, ERR_ACCES, "the policy of this VM denies it (line %u)", line)
+		       : 0;
 
-	note_request(ctx, "console", NULL, line, err, &msg);
+	if (err)
+		note_request(ctx, "console", NULL, line, err, msg);
 	return err;
 }
 
-static const struct control_ops control_ops = {on_request, on_console};
+static int on_console(void *ctx, int fd, const char *early, size_t len)
+{
+	struct msg msg = {"no more terminals than these"};
+	int err = backends_console(&((struct runner *)ctx)->be, fd, early, len);
+
+	note_request(ctx, "console", NULL, 0, err, &msg);
+	return err;
+}
+
+static const struct control_ops control_ops = {on_request, may_console, on_console};
 
 static int open_control(struct runner *r, struct msg *msg)
 {

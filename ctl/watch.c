@@ -480,7 +480,7 @@ void watch_places(struct watch *w)
 {
 	for (unsigned i = 0; i < w->vm->n_vcpus; i++)
 		mon_core_place(&w->core, i, &w->vm->vcpu[i]->state->rip,
-			       &w->vm->vcpu[i]->state->cr3);
+			       &w->vm->vcpu[i]->state->cr3, &w->vm->vcpu[i]->state->tsc_offset);
 }
 
 int watch_open(struct watch *w, struct vm *vm, const struct vm_def *def, struct chr *mux,

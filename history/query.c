@@ -104,6 +104,8 @@ int history_attach(sqlite3 *db, char *err, size_t size)
 	schema_harden(db);
 	sqlite3_exec(db, "PRAGMA cache_size=-16384;", NULL, NULL, NULL);
 	e = schema_check(db, err, size);
+	if (!e)
+		e = schema_modern(db, err, size);
 	if (!e && sqlite3_create_function(db, "net_match", 2,
 					  SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
 					  NULL, net_match, NULL, NULL) != SQLITE_OK)
@@ -147,10 +149,8 @@ static void add(struct where *w, const char *fmt, ...)
 	w->n = strlen(w->sql);
 }
 
-static int build(sqlite3 *db, const struct history_filter *f, struct where *w, char *err,
-		 size_t size)
+static int build(const struct history_filter *f, struct where *w, char *err, size_t size)
 {
-	int64_t version = schema_version(db);
 	int cls = f->cls ? mon_class_find(f->cls, strlen(f->cls)) : 0;
 	struct frame_addr net;
 	unsigned bits;
@@ -167,7 +167,7 @@ static int build(sqlite3 *db, const struct history_filter *f, struct where *w, c
 			 f->net);
 		return ERR_INVAL;
 	}
-	add(w, "SELECT %s FROM event WHERE seq>%lld", schema_columns(version), (long long)f->after);
+	add(w, "SELECT " HISTORY_COLUMNS " FROM event WHERE seq>%lld", (long long)f->after);
 	if (f->cls)
 		add(w, " AND cls=%d", cls);
 	if (f->since)
@@ -178,8 +178,8 @@ static int build(sqlite3 *db, const struct history_filter *f, struct where *w, c
 		add(w, " AND cls IN (2,3,4,5) AND addr BETWEEN %lld AND %lld", (long long)f->device,
 		    (long long)f->device_end);
 	if (f->space >= 0)
-		add(w, " AND (%s=%lld OR (cls=1 AND op IN (3,5) AND addr=%lld))",
-		    version < 3 ? "NULL" : "root", (long long)f->space, (long long)f->space);
+		add(w, " AND (root=%lld OR (cls=1 AND op IN (3,5) AND addr=%lld))",
+		    (long long)f->space, (long long)f->space);
 	if (f->run)
 		add(w, " AND run=%lld", (long long)f->run);
 	if (f->text)
@@ -205,7 +205,7 @@ int history_each(sqlite3 *db, const struct history_filter *f,
 	struct where w = {.n = 0};
 	sqlite3_stmt *st = NULL;
 	char *sql = NULL;
-	int e = build(db, f, &w, err, size), rc = SQLITE_ROW;
+	int e = build(f, &w, err, size), rc = SQLITE_ROW;
 
 	if (e)
 		return e;
@@ -460,18 +460,18 @@ int history_verify(sqlite3 *db, struct history_check *out)
 {
 	sqlite3_stmt *st = NULL, *rows = NULL;
 	int64_t next = 1;
-	char sql[300];
 	int e = 0, rc;
 
 	*out = (struct history_check){.batches = 0};
 	/* one view of the file, whatever is written meanwhile */
 	sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
-	snprintf(sql, sizeof(sql), "SELECT %s FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
-		 schema_columns(schema_version(db)));
 	if (sqlite3_prepare_v2(db,
 			       "SELECT id,first,last,t,dropped,prev,hash FROM batch ORDER BY id",
 			       -1, &st, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, sql, -1, &rows, NULL) != SQLITE_OK)
+	    sqlite3_prepare_v2(db,
+			       "SELECT " HISTORY_COLUMNS
+			       " FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
+			       -1, &rows, NULL) != SQLITE_OK)
 		e = ERR_IO;
 	while (!e && (rc = sqlite3_step(st)) != SQLITE_DONE)
 		e = rc == SQLITE_ROW ? check_batch(st, rows, out, &next) : ERR_IO;

@@ -11,48 +11,55 @@
 static const char tables[] =
 	"PRAGMA application_id=0x56494741;"
 	"CREATE TABLE run(id INTEGER PRIMARY KEY, name TEXT, started INTEGER, tsc_hz INTEGER,"
-	" pid INTEGER, engine TEXT, cpu TEXT, cpus INTEGER, memory INTEGER, version TEXT);"
+	" pid INTEGER, engine TEXT, cpu TEXT, cpus INTEGER, memory INTEGER, version TEXT,"
+	" tsc INTEGER);"
 	"CREATE TABLE event(seq INTEGER PRIMARY KEY, t INTEGER, run INTEGER, cls INTEGER,"
 	" op INTEGER, vcpu INTEGER, rip INTEGER, addr INTEGER, value INTEGER, size INTEGER,"
 	" count INTEGER, sum INTEGER, result INTEGER, verdict INTEGER, rule INTEGER, text TEXT,"
-	" root INTEGER);"
+	" root INTEGER, tsc INTEGER);"
 	"CREATE INDEX event_cls_t ON event(cls, t);"
 	"CREATE TABLE batch(id INTEGER PRIMARY KEY, first INTEGER, last INTEGER, t INTEGER,"
 	" dropped INTEGER, prev BLOB, hash BLOB);"
 	"CREATE TABLE class(id INTEGER PRIMARY KEY, name TEXT);"
 	"CREATE TABLE op(cls INTEGER, op INTEGER, name TEXT, PRIMARY KEY(cls, op)) WITHOUT ROWID;";
 
-static const char views[] =
-	"CREATE VIEW events AS SELECT seq, t, strftime('%Y-%m-%d %H:%M:%f', t/1e9, 'unixepoch')"
-	" AS time, (t-run.started)/1e9 AS uptime, run, class.name AS class,"
-	" coalesce(op.name, event.op) AS op, vcpu, rip, root, addr, value, size, count, sum, result,"
-	" verdict&3 AS verdict, (verdict>>6)&1 AS counted, rule, text"
-	" FROM event LEFT JOIN class ON class.id=event.cls LEFT JOIN op ON op.cls=event.cls AND"
-	" op.op=event.op LEFT JOIN run ON run.id=run;"
-	"CREATE VIEW disk_requests AS SELECT seq, time, uptime, run, size AS disk, op,"
-	" addr/512 AS sector, value AS bytes, sum/1e3 AS us, count, result, verdict, rule"
-	" FROM events WHERE class='disk';"
-	"CREATE VIEW net_flows AS SELECT e.seq, time, uptime, run, addr AS flow, text,"
-	" value AS bytes_out, sum AS bytes_in, count AS packets FROM events e"
-	" WHERE class='net' AND op='flow end';"
-	"CREATE VIEW dns AS SELECT seq, time, uptime, run, text, verdict, rule FROM events"
-	" WHERE class='net' AND op='dns';"
-	"CREATE VIEW console AS SELECT seq, time, uptime, run, text FROM events"
-	" WHERE class='console' AND op!='screen' AND text IS NOT NULL;"
-	"CREATE VIEW screens AS SELECT seq, time, uptime, run, value>>32 AS width,"
-	" value&0xffffffff AS height, text AS png FROM events WHERE class='console' AND op='screen';"
-	"CREATE VIEW counters AS SELECT class, op, addr, sum(count) AS n, sum(sum) AS total,"
-	" min(t) AS first_t, max(t) AS last_t FROM events GROUP BY class, op, addr;"
-	"CREATE VIEW operator AS SELECT seq, time, uptime, run, op, text, result FROM events"
-	" WHERE class='operator';"
-	"CREATE VIEW verdicts AS SELECT seq, time, uptime, run, class, op, addr, value, count,"
-	" CASE verdict WHEN 1 THEN 'redirect' WHEN 2 THEN 'deny' ELSE 'provide' END AS verdict,"
-	" rule, text FROM events WHERE verdict!=0 OR rule!=0;"
-	"CREATE VIEW spaces AS SELECT run, vcpu, addr AS cr3, sum(count*(op=3)) AS switches,"
-	" sum(sum*(op=3))/1e9 AS seconds, sum(sum*(op=5))/1e9 AS user_seconds, max(t) AS last_t"
-	" FROM event WHERE cls=1 AND op IN (3,5) AND (verdict>>6)&1 GROUP BY run, vcpu, addr;"
-	"CREATE VIEW exceptions AS SELECT run, vcpu, op, sum(count) AS n, min(t) AS first_t,"
-	" max(t) AS last_t FROM events WHERE class='cpu' AND op LIKE '#%' GROUP BY run, vcpu, op;";
+/* clang-format off */
+#define VIEWS(MAKE) \
+	MAKE " events AS SELECT seq, t, strftime('%Y-%m-%d %H:%M:%f', t/1e9, 'unixepoch')" \
+	" AS time, (t-run.started)/1e9 AS uptime, run, class.name AS class," \
+	" coalesce(op.name, event.op) AS op, vcpu, rip, root, addr, value, size, count, sum, result," \
+	" verdict&3 AS verdict, (verdict>>6)&1 AS counted, rule, text," \
+	" nullif(event.tsc,0) AS tsc, (nullif(event.tsc,0)-run.tsc)*1.0/nullif(run.tsc_hz,0) AS guest" \
+	" FROM event LEFT JOIN class ON class.id=event.cls LEFT JOIN op ON op.cls=event.cls AND" \
+	" op.op=event.op LEFT JOIN run ON run.id=run;" \
+	MAKE " disk_requests AS SELECT seq, time, uptime, run, size AS disk, op," \
+	" addr/512 AS sector, value AS bytes, sum/1e3 AS us, count, result, verdict, rule" \
+	" FROM events WHERE class='disk';" \
+	MAKE " net_flows AS SELECT e.seq, time, uptime, run, addr AS flow, text," \
+	" value AS bytes_out, sum AS bytes_in, count AS packets FROM events e" \
+	" WHERE class='net' AND op='flow end';" \
+	MAKE " dns AS SELECT seq, time, uptime, run, text, verdict, rule FROM events" \
+	" WHERE class='net' AND op='dns';" \
+	MAKE " console AS SELECT seq, time, uptime, run, text FROM events" \
+	" WHERE class='console' AND op!='screen' AND text IS NOT NULL;" \
+	MAKE " screens AS SELECT seq, time, uptime, run, value>>32 AS width," \
+	" value&0xffffffff AS height, text AS png FROM events WHERE class='console' AND op='screen';" \
+	MAKE " counters AS SELECT class, op, addr, sum(count) AS n, sum(sum) AS total," \
+	" min(t) AS first_t, max(t) AS last_t FROM events GROUP BY class, op, addr;" \
+	MAKE " operator AS SELECT seq, time, uptime, run, op, text, result FROM events" \
+	" WHERE class='operator';" \
+	MAKE " verdicts AS SELECT seq, time, uptime, run, class, op, addr, value, count," \
+	" CASE verdict WHEN 1 THEN 'redirect' WHEN 2 THEN 'deny' ELSE 'provide' END AS verdict," \
+	" rule, text FROM events WHERE verdict!=0 OR rule!=0;" \
+	MAKE " spaces AS SELECT run, vcpu, addr AS cr3, sum(count*(op=3)) AS switches," \
+	" sum(sum*(op=3))/1e9 AS seconds, sum(sum*(op=5))/1e9 AS user_seconds, max(t) AS last_t" \
+	" FROM event WHERE cls=1 AND op IN (3,5) AND (verdict>>6)&1 GROUP BY run, vcpu, addr;" \
+	MAKE " exceptions AS SELECT run, vcpu, op, sum(count) AS n, min(t) AS first_t," \
+	" max(t) AS last_t FROM events WHERE class='cpu' AND op LIKE '#%' GROUP BY run, vcpu, op;"
+/* clang-format on */
+static const char views[] = VIEWS("CREATE VIEW");
+/* For readers of older files, which they may not change: before their own */
+static const char reader_views[] = VIEWS("CREATE TEMP VIEW");
 
 static const struct {
 	uint8_t cls, op;
@@ -149,11 +156,14 @@ static int run_sql(sqlite3 *db, const char *sql, char *err, size_t size)
 	return (rc & 0xff) == SQLITE_FULL ? ERR_NOSPC : ERR_IO;
 }
 
-const char *schema_columns(int64_t version)
+/* What is selected of a file of that version */
+static const char *columns(int64_t version)
 {
-	return version < 3 ? "seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,"
-			     "rule,text,NULL AS root"
-			   : HISTORY_COLUMNS;
+#define OLD "seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text,"
+	return version < 3   ? OLD "NULL AS root,NULL AS tsc"
+	       : version < 4 ? OLD "root,NULL AS tsc"
+			     : HISTORY_COLUMNS;
+#undef OLD
 }
 
 bool schema_has_bytes(int64_t cls, int64_t op)
@@ -173,6 +183,22 @@ static int64_t pragma(sqlite3 *db, const char *sql)
 		v = sqlite3_column_int64(st, 0);
 	sqlite3_finalize(st);
 	return v;
+}
+
+int schema_modern(sqlite3 *db, char *err, size_t size)
+{
+	int64_t version = schema_version(db);
+	char sql[400];
+	int e;
+
+	if (version == HISTORY_SCHEMA)
+		return 0;
+	snprintf(sql, sizeof(sql),
+		 "CREATE TEMP VIEW event AS SELECT %s FROM main.event;"
+		 "CREATE TEMP VIEW run AS SELECT *,NULL AS tsc FROM main.run",
+		 columns(version));
+	e = run_sql(db, sql, err, size);
+	return e ? e : run_sql(db, reader_views, err, size);
 }
 
 int64_t schema_version(sqlite3 *db)
@@ -237,13 +263,20 @@ int schema_create(sqlite3 *db, char *err, size_t size)
 {
 	bool made = pragma(db, "SELECT count(*) FROM sqlite_master") > 0;
 	int e = made ? schema_check(db, err, size) : 0;
+	int64_t version = schema_version(db);
 
-	if (e || (made && schema_version(db) == HISTORY_SCHEMA))
+	if (e || (made && version == HISTORY_SCHEMA))
 		return e;
 	e = run_sql(db, "BEGIN IMMEDIATE", err, size);
-	if (!e)
-		e = run_sql(db, made ? "ALTER TABLE event ADD COLUMN root INTEGER" : tables, err,
-			    size);
+	if (!e && !made)
+		e = run_sql(db, tables, err, size);
+	if (!e && made && version < 3)
+		e = run_sql(db, "ALTER TABLE event ADD COLUMN root INTEGER", err, size);
+	if (!e && made && version < 4)
+		e = run_sql(db,
+			    "ALTER TABLE event ADD COLUMN tsc INTEGER;"
+			    "ALTER TABLE run ADD COLUMN tsc INTEGER",
+			    err, size);
 	if (!e)
 		e = make_views(db, err, size);
 	return e ? e : run_sql(db, "COMMIT", err, size);
@@ -279,6 +312,9 @@ void chain_row(struct sha256 *s, const struct history_row *r)
 	put64(buf, r->root);
 	if (r->rooted)
 		sha256_update(s, buf, 8);
+	put64(buf, r->tsc);
+	if (r->timed)
+		sha256_update(s, buf, 8);
 }
 
 void chain_end(struct sha256 *s, int64_t first, int64_t last, int64_t t, int64_t dropped,
@@ -304,6 +340,8 @@ void schema_read_row(sqlite3_stmt *st, struct history_row *r)
 		*v[i] = sqlite3_column_int64(st, i);
 	r->rooted = sqlite3_column_type(st, n + 1) != SQLITE_NULL;
 	r->root = sqlite3_column_int64(st, n + 1);
+	r->timed = sqlite3_column_type(st, n + 2) != SQLITE_NULL;
+	r->tsc = sqlite3_column_int64(st, n + 2);
 	/* whatever the file has there, what is read as a text ends with a zero */
 	r->frame = schema_has_bytes(r->cls, r->op);
 	r->text = r->frame ? sqlite3_column_blob(st, n) : (const char *)sqlite3_column_text(st, n);

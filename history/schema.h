@@ -9,24 +9,25 @@
 #include "base/err.h"
 #include "history/sha256.h"
 
-#define HISTORY_SCHEMA      3          /* PRAGMA user_version; 1 and 2 have no column root */
+#define HISTORY_SCHEMA      4 /* PRAGMA user_version; 1 and 2 have no column root, 3 no tsc */
 #define HISTORY_APPLICATION 0x56494741 /* PRAGMA application_id: "VIGA" */
 
 /* One row of the table event. Signed as SQLite has it. */
 struct history_row {
 	int64_t seq, t, run, cls, op, vcpu, rip, addr, value, size, count, sum, result, verdict,
 		rule;
-	int64_t root;
+	int64_t root, tsc;
 	bool rooted;      /* root is there: rows of earlier versions have none */
+	bool timed;       /* likewise tsc */
 	bool frame;       /* text is bytes: a frame, a picture */
 	const char *text; /* NULL: none */
 	size_t len;
 };
 #define HISTORY_COLUMNS \
-	"seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text,root"
-/* What is selected of a file of that version. */
-const char *schema_columns(int64_t version);
+	"seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text,root,tsc"
 int64_t schema_version(sqlite3 *db);
+/* For a reader: a file of an older version looks like one of today's, with NULL in what it has not. */
+int schema_modern(sqlite3 *db, char *err, size_t size) attr_must_check;
 /* Is the text of such a row bytes? */
 bool schema_has_bytes(int64_t cls, int64_t op);
 

@@ -39,11 +39,12 @@ struct history {
 	int lock_fd;
 	sqlite3 *db;
 	sqlite3_stmt *insert, *insert_batch, *begin, *commit, *rollback, *pages, *free_pages,
-		*page_size, *oldest, *prune_events, *prune_batches;
+		*page_size, *oldest, *origin, *prune_events, *prune_batches;
 	struct plat_thread *thread;
 	struct plat_event wake; /* only for stopping: the core has its own */
 	_Atomic bool stop;
 	bool failing;
+	bool timed; /* the run has its tsc */
 	int64_t run, seq;
 	uint64_t wall; /* what makes plat_now() the time since 1970 */
 	uint64_t dropped_told;
@@ -87,6 +88,7 @@ static void take_record(void *arg, const struct mon_record *rec, const char *tex
 void history_add(struct history *h, const struct mon_event *ev)
 {
 	const struct mon_record rec = {.t = plat_now(),
+				       .tsc = mon_core_tsc(h->core),
 				       .value = ev->value,
 				       .count = 1,
 				       .cls = ev->cls,
@@ -124,6 +126,8 @@ static void row_of(const struct history *h, const struct item *it, int64_t seq,
 		.rule = m->rule,
 		.root = (int64_t)m->root,
 		.rooted = true,
+		.tsc = (int64_t)m->tsc,
+		.timed = true,
 		.frame = is_frame(m),
 		.text = it->len ? h->texts + it->text : NULL,
 		.len = it->len,
@@ -154,6 +158,7 @@ static int insert_row(struct history *h, const struct history_row *r)
 	else
 		sqlite3_bind_null(h->insert, n + 1);
 	sqlite3_bind_int64(h->insert, n + 2, r->root);
+	sqlite3_bind_int64(h->insert, n + 3, r->tsc);
 	return step(h->insert);
 }
 
@@ -212,6 +217,19 @@ static int write_rows(struct history *h, int64_t dropped, uint8_t hash[SHA256_SI
 	return err;
 }
 
+/* What the guest's time counts from */
+static void note_origin(struct history *h)
+{
+	for (unsigned i = 0; i < h->n && !h->timed; i++) {
+		if (!h->item[i].rec.tsc)
+			continue;
+		sqlite3_bind_int64(h->origin, 1, (int64_t)h->item[i].rec.tsc);
+		sqlite3_bind_int64(h->origin, 2, h->run);
+		h->timed = !step(h->origin);
+		break;
+	}
+}
+
 static void write_batch(struct history *h)
 {
 	uint64_t dropped = mon_core_dropped(h->core);
@@ -220,6 +238,7 @@ static void write_batch(struct history *h)
 	if (!h->n && dropped == h->dropped_told)
 		return;
 	clean_texts(h);
+	note_origin(h);
 	if (write_rows(h, (int64_t)(dropped - h->dropped_told), hash)) {
 		if (!h->failing)
 			plat_log(LOG_WARN, "the history cannot be written: %s; the guest goes on",
@@ -354,7 +373,7 @@ static const struct {
 	const char *sql;
 } statements[] = {
 	{offsetof(struct history, insert),
-	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
 	{offsetof(struct history, insert_batch),
 	 "INSERT INTO batch(first,last,t,dropped,prev,hash) VALUES(?,?,?,?,?,?)"},
 	{offsetof(struct history, begin), "BEGIN IMMEDIATE"},
@@ -364,6 +383,7 @@ static const struct {
 	{offsetof(struct history, free_pages), "PRAGMA freelist_count"},
 	{offsetof(struct history, page_size), "PRAGMA page_size"},
 	{offsetof(struct history, oldest), "SELECT last,t FROM batch ORDER BY id LIMIT 1"},
+	{offsetof(struct history, origin), "UPDATE run SET tsc=? WHERE id=?"},
 	{offsetof(struct history, prune_events),
 	 "DELETE FROM event WHERE seq<=(SELECT max(last) FROM batch WHERE last<=?)"},
 	{offsetof(struct history, prune_batches), "DELETE FROM batch WHERE last<=?"},

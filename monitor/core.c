@@ -86,19 +86,42 @@ static void push(struct mon_core *c, struct mon_producer *p, const struct mon_re
 		plat_event_set(&c->wake);
 }
 
-static struct mon_place place_of(const struct mon_producer *p)
+/* By the clock of the first vCPU, as it was when that last told something: it may have ended. */
+uint64_t mon_core_tsc(const struct mon_core *c)
 {
-	struct mon_place at = {0};
+	return c->timed ? __builtin_ia32_rdtsc() +
+				  atomic_load_explicit(&c->tsc_offset, memory_order_relaxed)
+			: 0;
+}
 
-	if (p->rip)
-		at = (struct mon_place){__atomic_load_n(p->rip, __ATOMIC_RELAXED),
-					__atomic_load_n(p->root, __ATOMIC_RELAXED)};
+static uint64_t tsc_of(struct mon_core *c, const struct mon_producer *p)
+{
+	uint64_t offset;
+
+	if (!p->tsc)
+		return mon_core_tsc(c);
+	offset = __atomic_load_n(p->tsc, __ATOMIC_RELAXED);
+	if (p == &c->producer[1] &&
+	    offset != atomic_load_explicit(&c->tsc_offset, memory_order_relaxed))
+		atomic_store_explicit(&c->tsc_offset, offset, memory_order_relaxed);
+	return __builtin_ia32_rdtsc() + offset;
+}
+
+static struct mon_place place_of(struct mon_core *c, const struct mon_producer *p)
+{
+	struct mon_place at = {.tsc = tsc_of(c, p)};
+
+	if (p->rip) {
+		at.rip = __atomic_load_n(p->rip, __ATOMIC_RELAXED);
+		at.root = __atomic_load_n(p->root, __ATOMIC_RELAXED);
+	}
 	return at;
 }
 
 static void push_text(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
 	struct mon_record rec = {.t = plat_now(),
+				 .tsc = tsc_of(c, p),
 				 .value = ev->value,
 				 .count = 1,
 				 .cls = ev->cls,
@@ -110,11 +133,12 @@ static void push_text(struct mon_core *c, struct mon_producer *p, const struct m
 
 static void push_event(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
-	const struct mon_place at = place_of(p);
+	const struct mon_place at = place_of(c, p);
 	struct mon_record rec = {
 		.t = plat_now(),
 		.rip = at.rip,
 		.root = at.root,
+		.tsc = at.tsc,
 		.addr = ev->addr,
 		.value = ev->value,
 		.sum = ev->lasted,
@@ -144,7 +168,7 @@ static void tell_space(struct mon_core *c, struct mon_producer *p, const struct 
 {
 	struct mon_event old = {.cls = MON_CPU, .op = CPU_SPACE, .vcpu = ev->vcpu};
 	uint64_t now = plat_now(), kernel = ev->addr, user = ev->lasted;
-	struct mon_place at = place_of(p);
+	struct mon_place at = place_of(c, p);
 
 	old.addr = at.root = p->space;
 	old.value = ev->value;
@@ -171,6 +195,7 @@ static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdi
 	const struct teller *t = arg;
 	struct mon_core *c = t->c;
 	struct mon_record rec = {.t = plat_now(),
+				 .tsc = mon_core_tsc(c),
 				 .count = 1,
 				 .cls = MON_NET,
 				 .op = op,
@@ -247,16 +272,22 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 
 		all.addr = UINT64_MAX;
 		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value,
-			   (struct mon_place){0});
+			   (struct mon_place){.tsc = tsc_of(c, p)});
 	} else {
-		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, place_of(p));
+		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, place_of(c, p));
 	}
 }
 
-void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root)
+void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root,
+		    const uint64_t *tsc_offset)
 {
 	if (vcpu + 1 >= MON_PRODUCERS)
 		return;
+	if (!vcpu) { /* what belongs to none has the time of the first one */
+		atomic_store(&c->tsc_offset, *tsc_offset);
+		c->timed = true;
+	}
+	c->producer[vcpu + 1].tsc = tsc_offset;
 	c->producer[vcpu + 1].root = root;
 	c->producer[vcpu + 1].rip = rip;
 }
@@ -264,6 +295,7 @@ void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, cons
 void mon_core_note(struct mon_core *c, const struct mon_event *ev)
 {
 	struct mon_record rec = {.t = plat_now(),
+				 .tsc = mon_core_tsc(c),
 				 .value = ev->value,
 				 .count = 1,
 				 .rule = ev->rule,

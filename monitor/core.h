@@ -27,6 +27,7 @@ struct mon_producer {
 	struct ring ring;
 	struct counts counts;
 	const uint64_t *rip, *root;           /* the vCPU's, root: CR3; NULL: not known */
+	const uint64_t *tsc;                  /* its TSC minus the host's; NULL: not known */
 	_Atomic uint32_t budget[MON_CLASSES]; /* records left in this period */
 	uint64_t space;                       /* the vCPU's present page-table root … */
 	uint64_t space_since;                 /* … and since when */
@@ -40,7 +41,9 @@ struct mon_core {
 	struct flows flows;
 	struct policy *_Atomic policy; /* NULL: everything is provided */
 	struct plat_event wake;        /* a ring fills up */
-	_Atomic uint64_t waited;       /* times that a guest waited (MON_LOSSLESS) */
+	bool timed;                    /* tsc_offset is known: of the first vCPU */
+	_Atomic uint64_t tsc_offset;
+	_Atomic uint64_t waited; /* times that a guest waited (MON_LOSSLESS) */
 	/* gets each event too, where set: the ring for crash reports */
 	void (*also)(void *arg, const struct mon_event *ev);
 	void *also_arg;
@@ -56,8 +59,12 @@ void mon_core_detach(struct mon_core *c);
 /* No producer runs any more. */
 void mon_core_fini(struct mon_core *c);
 
-/* Where a vCPU's instruction pointer and page-table root are, while it does not run. */
-void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root);
+/* Where a vCPU's instruction pointer and page-table root are, while it does not run, and what its TSC is ahead of
+ * the host's. */
+void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root,
+		    const uint64_t *tsc_offset);
+/* The guest's TSC now, of the first vCPU; 0: not known. */
+uint64_t mon_core_tsc(const struct mon_core *c);
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier);
 /* Records what no hook tells: lifecycle, operator, console, what rules say of the VM as a whole; data
  * is a text of at most RING_TEXT_MAX bytes. Any thread; never waits. */

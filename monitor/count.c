@@ -56,6 +56,7 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 						     memory_order_relaxed))
 		return old == key ? e : NULL;
 	e->t = plat_now();
+	e->tsc = at.tsc;
 	e->rip = at.rip;
 	e->root = at.root;
 	e->value = ev->value;
@@ -99,6 +100,7 @@ static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mo
 			.t = e->t,
 			.rip = e->rip,
 			.root = e->root,
+			.tsc = e->tsc,
 			.addr = addr == ADDR_MASK ? UINT64_MAX : addr,
 			.value = e->value,
 			.sum = atomic_load_explicit(&e->sum, memory_order_relaxed),

@@ -13,13 +13,13 @@ struct count_entry {
 	_Atomic uint64_t key; /* 0: free */
 	_Atomic uint64_t count;
 	_Atomic uint64_t sum;
-	uint64_t t, rip, root, value; /* the first one's; valid once ready */
+	uint64_t t, tsc, rip, root, value; /* the first one's; valid once ready */
 	uint32_t rule;
 	uint16_t size;
 	uint8_t flags;
 	_Atomic uint8_t ready;
 };
-_Static_assert(sizeof(struct count_entry) == 64, "entry");
+_Static_assert(sizeof(struct count_entry) == 72, "entry");
 
 /* Two tables: producers fill one while the other, which they left a while ago, is read. */
 struct counts {
@@ -29,9 +29,9 @@ struct counts {
 
 int counts_init(struct counts *c) attr_must_check;
 void counts_fini(struct counts *c);
-/* Where a vCPU is. */
+/* Where a vCPU is, and when by its clock. */
 struct mon_place {
-	uint64_t rip, root;
+	uint64_t rip, root, tsc;
 };
 /* Any thread. sum: added up. */
 void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, struct mon_place at);

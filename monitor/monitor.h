@@ -73,7 +73,7 @@ enum mon_life_op {
 	R(key)          \
 	R(mouse)        \
 	R(console)      \
-	R(status) R(stats) R(rules) R(screenshot) R(typing) R(insert) R(eject) R(snapshot)
+	R(status) R(stats) R(rules) R(screenshot) R(typing) R(insert) R(eject) R(snapshot) R(wake)
 enum mon_request {
 #define R(name) REQUEST_##name,
 	MON_REQUESTS(R)

@@ -680,10 +680,13 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 	return rule_add(ps, r);
 }
 
-static bool tail_begins(const struct word *w)
+/* Operators ask for "record", too. */
+static bool tail_begins(const struct word *w, enum mon_class cls)
 {
-	return !w->s || is(w, "->") || is(w, "limit") || is(w, "record") || is(w, "notify") ||
-	       is(w, "during") || is(w, "weight");
+	if (is(w, "record"))
+		return cls != MON_OPERATOR || is(w + 1, "full");
+	return !w->s || is(w, "->") || is(w, "limit") || is(w, "notify") || is(w, "during") ||
+	       is(w, "weight");
 }
 
 /* One match word of net; gives the number of words, 0: none. */
@@ -793,7 +796,7 @@ static const struct {
  * prefix that stands before, or -1. */
 static int parse_match(struct parser *ps, unsigned at, struct rule r, int prefix, unsigned lists)
 {
-	while (!tail_begins(&ps->word[at]) || prefix >= 0) {
+	while (!tail_begins(&ps->word[at], r.cls) || prefix >= 0) {
 		const struct word *w = &ps->word[at];
 		int n = 0;
 
@@ -873,7 +876,7 @@ static int parse_rule(struct parser *ps)
 	if (verb == MON_DENY && (cls == MON_TIME || cls == MON_CPU || cls == MON_MEMORY))
 		return fail(ps, 0, "%s cannot be denied: %s", mon_class_name(r.cls),
 			    cls == MON_TIME ? "redirect it" : "provide it with a limit");
-	if (ps->n == 2 || tail_begins(&ps->word[2]))
+	if (ps->n == 2 || tail_begins(&ps->word[2], r.cls))
 		return fail(ps, 2, "expected any, or %s", syntax[cls].expected);
 	return parse_match(ps, 2, r, -1, 0);
 }

@@ -12,6 +12,8 @@ struct mon_record {
 	uint64_t t;    /* ns, plat_now(); the first one's where count > 1 */
 	uint64_t rip;  /* of the guest instruction; 0: not known */
 	uint64_t root; /* page-table root of the vCPU at that time; 0: not known */
+	uint64_t
+		tsc; /* of the guest at that time: the vCPU's, else the first one's; 0: not known */
 	uint64_t addr; /* as in struct mon_event */
 	uint64_t value;
 	uint64_t sum; /* ns that it lasted; where counted: bytes, or ns for MON_CPU */
@@ -24,7 +26,7 @@ struct mon_record {
 	int8_t vcpu;
 	int8_t result;
 };
-_Static_assert(sizeof(struct mon_record) == 64, "record");
+_Static_assert(sizeof(struct mon_record) == 72, "record");
 
 #define MON_R_VERDICT 0x03
 #define MON_R_COUNTED 0x40 /* count of them in the time since the last count, addr alike */
@@ -36,10 +38,10 @@ struct ring_slot {
 	_Atomic uint64_t seq;
 	union {
 		struct mon_record rec;
-		char text[64];
+		char text[72];
 	};
 };
-_Static_assert(sizeof(struct ring_slot) == 72, "slot");
+_Static_assert(sizeof(struct ring_slot) == 80, "slot");
 
 struct ring {
 	struct ring_slot *slot;

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: ISC
 """The history of a VM: what its guest and its operator do is in it, it survives kill -9 and verifies, and
 a changed one does not."""
+import glob
 import json
+import lzma
 import os
 import random
 import re
@@ -22,6 +24,7 @@ def rows(name, *args):
 with vt.VM("--name", "seen", *vt.busybox("vigia.end=shell")) as vm:
     vm.expect(r"VIGIA shell", 120)
     vm.shell("echo written-by-the-guest")
+    vm.shell("sleep 1; echo up-$(cut -d' ' -f1 /proc/uptime)")
     vt.check(vt.vigia("pause", "seen")[0] == 0 and vt.vigia("resume", "seen")[0] == 0, "pause and resume")
     vt.check(vt.vigia("history", "seen", "--record", "port=full")[0] == 0, "a class in full")
     vm.shell("echo full")
@@ -48,6 +51,13 @@ vt.check({r["class"] for r in of_one} >= {"port", "cpu"} and
          all(busiest in (r["root"], r["addr"]) for r in of_one) and len(of_one) < len(rows("seen")),
          f"what one guest process did, of {len(roots)}")
 vt.check(all(root == addr for root, addr in roots.items()), "a root's time is its own")
+status, out, err = vt.vigia("history", "seen", "--json", "--sql", "SELECT t, tsc, guest, text FROM events WHERE class='console' AND "
+                            "text LIKE 'up-%' ORDER BY seq")
+said = json.loads(out.splitlines()[0])
+up = float(said["text"].split("-")[1])
+vt.check(abs(said["guest"] - up) < 2, f"each record has the guest's time: {said['guest']:.2f} s, of which the guest says {up} s")
+status, out, err = vt.vigia("history", "seen", "--json", "--sql", "SELECT count(*) AS n FROM events WHERE vcpu>=0 AND tsc IS NULL")
+vt.check(json.loads(out)["n"] == 0, "no record of a vCPU is without")
 seqs = [r["seq"] for r in rows("seen")]
 vt.check(seqs == list(range(1, len(seqs) + 1)), "sequence numbers have no gaps")
 status, out, err = vt.vigia("history", "seen", "--verify")
@@ -96,6 +106,27 @@ with sqlite3.connect(path) as db:
     db.execute("UPDATE event SET text='nothing happened' WHERE seq=1")
 status, _, err = vt.vigia("history", "seen", "--verify")
 vt.check(status == 1 and "changed" in err, f"a change shows: {err.strip()}")
+
+# Histories of older versions are read and verified as they are, and gone on with.
+for packed in sorted(glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "histories/*.xz"))):
+    version = int(re.search(r"v(\d+)\.history", packed).group(1))
+    path = os.path.join(os.environ["XDG_STATE_HOME"], "vigia", f"old{version}.history")
+    with lzma.open(packed) as src, open(path, "wb") as dst:
+        dst.write(src.read())
+    for round in ("as it is", "gone on with"):
+        with sqlite3.connect(path) as db:
+            now = db.execute("PRAGMA user_version").fetchone()[0]
+        vt.check((now == version) == (round == "as it is"), f"a history of version {version}, {round}: version {now}")
+        status, out, err = vt.vigia("history", f"old{version}", "--verify")
+        vt.check(status == 0 and out.startswith("intact"), f"it verifies: {out.strip()} {err}")
+        seen = rows(f"old{version}")
+        vt.check(seen[0]["op"] == "start" and any("ready" in r.get("text", "") for r in seen), "it can be read")
+        for args in (("--summary",), ("--process", "0x1000"), ("--sql", "SELECT * FROM events LIMIT 3"),
+                     ("--class", "cpuid"), ("--html", path + ".html")):
+            vt.check(vt.vigia("history", f"old{version}", *args)[0] == 0, f"and asked: {args[0]}")
+        if round == "as it is":
+            with vt.VM("--name", f"old{version}", "--net", "none", *vt.busybox()) as vm:
+                vm.wait(60)
 
 # Without, and with a file that cannot be.
 with vt.VM("--name", "silent", "--history", "none", "--net", "none", *vt.busybox()) as vm:

@@ -55,8 +55,10 @@ with vt.Workdir() as work:
         output = b""
         for _ in range(ROUNDS):
             time.sleep(rnd.uniform(0.3, 0.9))
-            if not os.path.exists(os.path.join(os.environ["XDG_RUNTIME_DIR"], "vigia", "boot.sock")):
-                time.sleep(1)
+            for _ in range(100):  # on a busy machine it takes a while until it can be reached
+                if vt.vigia("stats", "boot")[0] == 0:
+                    break
+                time.sleep(0.1)
             save("boot", state)
             vt.check(vm.process.wait(20) == 0, "the saved VM has ended")
             vm._read(0.1)

@@ -28,7 +28,7 @@ static int take_console(void *ctx, int fd, const char *early, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct control_ops ops = {on_request, take_console};
+	static const struct control_ops ops = {.request = on_request, .take_console = take_console};
 	struct control *c = calloc(1, sizeof(*c));
 	struct pollfd pfd[CONTROL_POLL_MAX];
 	size_t done = 0;

@@ -50,7 +50,7 @@ static int take_console(void *ctx, int fd, const char *early, size_t len)
 	return 0;
 }
 
-static const struct control_ops ops = {on_request, take_console};
+static const struct control_ops ops = {.request = on_request, .take_console = take_console};
 
 static int set_up(void **state)
 {

@@ -190,6 +190,8 @@ static void test_tampering(void **state)
 		{"UPDATE event SET value=value+1 WHERE seq=100", "changed"},
 		{"DELETE FROM event WHERE seq=100", "missing"},
 		{"UPDATE event SET text='bye' WHERE seq=1", "changed"},
+		{"UPDATE event SET tsc=tsc+1 WHERE seq=100", "changed"},
+		{"UPDATE event SET tsc=NULL WHERE seq=100", "changed"},
 		{"UPDATE batch SET dropped=7 WHERE id=1", "changed"},
 		{"DELETE FROM batch WHERE id=2", ""},
 		{"INSERT INTO event(seq,t,cls) VALUES(9999999,1,1)", "no batch"},
@@ -208,34 +210,42 @@ static void test_tampering(void **state)
 	"DROP VIEW disk_requests; DROP VIEW net_flows; DROP VIEW dns; DROP VIEW console;" \
 	"DROP VIEW screens; DROP VIEW counters; DROP VIEW operator; DROP VIEW verdicts;"  \
 	"DROP VIEW exceptions; DROP VIEW spaces; DROP VIEW events;"
-#define NO_ROOTS "ALTER TABLE event DROP COLUMN root; PRAGMA user_version=2"
+#define NO_TIMES \
+	"ALTER TABLE event DROP COLUMN tsc; ALTER TABLE run DROP COLUMN tsc; PRAGMA user_version=3;"
+#define NO_ROOTS "ALTER TABLE event DROP COLUMN root; PRAGMA user_version=2;"
 
-/* What version 2 has written stays what it was, hash and all, and goes on. */
+/* What older versions have written stays what it was, hash and all, and goes on. */
 static void test_old_version(void **state)
 {
-	struct history_filter f = {.cls = "port", .device = -1, .space = 4096};
-	struct count c = {0};
-	char err[200];
-	sqlite3 *db;
+	static const char *const older[] = {NO_VIEWS NO_TIMES, NO_VIEWS NO_TIMES NO_ROOTS};
 
-	forget();
-	run(1, 0);
-	change(NO_VIEWS NO_ROOTS);
-	check(false, "changed"); /* these rows were hashed with a root */
-	forget();
-	run(0, 0);
-	/* what a writer of version 2 made of no rows at all */
-	change("DELETE FROM event; DELETE FROM batch;" NO_VIEWS NO_ROOTS);
-	check(true, "");
-	run(100, 0);
-	check(true, "");
-	db = db_open(false);
-	assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
-	assert_int_equal(c.n, 0);
-	f.space = 0;
-	assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
-	assert_int_equal(c.n, 100);
-	sqlite3_close(db);
+	for (unsigned i = 0; i < ARRAY_SIZE(older); i++) {
+		struct history_filter f = {.cls = "port", .device = -1, .space = 4096};
+		struct count c = {0};
+		char err[200];
+		sqlite3 *db;
+
+		forget();
+		run(1, 0);
+		change(older[i]);
+		check(false, "changed"); /* these rows were hashed with a time and a root */
+		forget();
+		run(0, 0);
+		/* what an older writer made of no rows at all */
+		change("DELETE FROM event; DELETE FROM batch;");
+		change(older[i]);
+		check(true, "");
+		run(100, 0);
+		check(true, "");
+		db = db_open(false);
+		assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
+		assert_int_equal(c.n, 0);
+		f.space = 0;
+		assert_int_equal(history_each(db, &f, count_row, &c, err, sizeof(err)), 0);
+		assert_int_equal(c.n, 100);
+		assert_int_equal(schema_version(db), HISTORY_SCHEMA);
+		sqlite3_close(db);
+	}
 }
 
 static void see_row(void *arg, const struct history_row *r)

@@ -163,9 +163,9 @@ static void collect(struct rig *g)
 static void test_counted(void **state)
 {
 	struct rig *g = rig_make();
-	uint64_t rip = 0x1234, root = 0x5000;
+	uint64_t rip = 0x1234, root = 0x5000, tsc = 0;
 
-	mon_core_place(&g->core, 0, &rip, &root);
+	mon_core_place(&g->core, 0, &rip, &root, &tsc);
 	for (unsigned i = 0; i < 1000; i++) {
 		struct mon_event ev = {
 			.cls = MON_PORT, .op = 1, .size = 1, .vcpu = 0, .addr = 0x3f8, .value = i};
@@ -182,6 +182,39 @@ static void test_counted(void **state)
 	assert_int_equal(g->seen.rec[0].vcpu, 0);
 	collect(g);
 	assert_int_equal(g->seen.n, 0);
+	rig_end(g);
+}
+
+/* Each record has the guest's time: its vCPU's TSC, of what belongs to none the first one's. */
+static void test_guest_time(void **state)
+{
+	struct rig *g = rig_make();
+	uint64_t rip = 0, root = 0, second = UINT64_C(1) << 62;
+	uint64_t start = __builtin_ia32_rdtsc(), first = 1000 - start, most;
+	struct mon_event ev = {.cls = MON_DISK, .vcpu = -1, .addr = 512, .value = 4096};
+
+	mon_tell(&g->mon, &ev); /* nobody knows yet */
+	mon_core_place(&g->core, 0, &rip, &root, &first);
+	mon_core_place(&g->core, 1, &rip, &root, &second);
+	mon_tell(&g->mon, &ev);
+	ev.vcpu = 0;
+	mon_tell(&g->mon, &ev);
+	first += UINT64_C(1) << 60; /* the guest sets it */
+	mon_tell(&g->mon, &ev);
+	ev.vcpu = -1;
+	mon_core_note(&g->core, &(struct mon_event){.cls = MON_OPERATOR, .data = "x", .len = 1});
+	ev = (struct mon_event){.cls = MON_PORT, .vcpu = 1, .addr = 0x80};
+	mon_tell(&g->mon, &ev); /* counted */
+	most = 1000 + __builtin_ia32_rdtsc() - start;
+	collect(g);
+	assert_int_equal(g->seen.n, 6);
+	/* what is counted comes first */
+	assert_in_range(g->seen.rec[0].tsc - second - start, 0, most);
+	assert_int_equal(g->seen.rec[1].tsc, 0);
+	for (unsigned i = 2; i < 4; i++)
+		assert_in_range(g->seen.rec[i].tsc, 1000, most);
+	for (unsigned i = 4; i < 6; i++)
+		assert_in_range(g->seen.rec[i].tsc - (UINT64_C(1) << 60), 1000, most);
 	rig_end(g);
 }
 
@@ -417,11 +450,12 @@ static void test_frames_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ring_order),   cmocka_unit_test(test_ring_full),
-		cmocka_unit_test(test_ring_threads), cmocka_unit_test(test_counted),
-		cmocka_unit_test(test_flood),        cmocka_unit_test(test_budget_and_full),
-		cmocka_unit_test(test_spaces),       cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_flow),         cmocka_unit_test(test_frames_hostile),
+		cmocka_unit_test(test_ring_order),      cmocka_unit_test(test_ring_full),
+		cmocka_unit_test(test_ring_threads),    cmocka_unit_test(test_counted),
+		cmocka_unit_test(test_guest_time),      cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_budget_and_full), cmocka_unit_test(test_spaces),
+		cmocka_unit_test(test_threads),         cmocka_unit_test(test_flow),
+		cmocka_unit_test(test_frames_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,27 @@ static void test_limits(void **state)
 }
 
 /* What a redirection carries, and where a disk request is cut for it. */
+/* "record" is what an operator asks for, and how a rule ends. */
+static void test_requests(void **state)
+{
+	struct policy *p = make("deny operator record\n"
+				"deny operator { wake, record } uid 7 record full\n"
+				"provide operator any record full\n");
+	struct mon_event ev = {.cls = MON_OPERATOR, .op = REQUEST_record, .addr = 9};
+
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	assert_int_equal(ev.rule, 1);
+	assert_false(ev.flags & MON_F_FULL);
+	ev = (struct mon_event){.cls = MON_OPERATOR, .op = REQUEST_wake, .addr = 7};
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	assert_int_equal(ev.rule, 2);
+	assert_true(ev.flags & MON_F_FULL);
+	ev = (struct mon_event){.cls = MON_OPERATOR, .op = REQUEST_stop, .addr = 9};
+	assert_int_equal(policy_decide(p, &ev), MON_PROVIDE);
+	assert_int_equal(ev.rule, 3);
+	policy_free(p);
+}
+
 static void test_targets(void **state)
 {
 	struct policy *p = make("redirect disk write sectors 8-15 -> scratch\n"
@@ -359,7 +380,8 @@ int main(void)
 		cmocka_unit_test(test_disk),      cmocka_unit_test(test_net),
 		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
 		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
-		cmocka_unit_test(test_unplug),    cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_requests),  cmocka_unit_test(test_unplug),
+		cmocka_unit_test(test_windows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
