@@ -5,7 +5,10 @@
  * are functions of time (i8254_counter.c); only edges of counter 0's OUT need the host's timer.
  *
  * Lost ticks: when the host or the guest is late by some periods, the ticks are kept, at most a
- * second's worth, and given at four times the programmed rate until the guest has caught up. */
+ * second's worth, and given at four times the programmed rate until the guest has caught up; at sixteen times
+ * while it is far behind. A vCPU that a busy host lets run for a millisecond now and then would get too few
+ * otherwise: Linux without paravirtual clocks panics ("IO-APIC + timer doesn't work") where less than 5
+ * come in what its TSC says are 40e9 / HZ ticks. */
 #include "dev/pc/i8254.h"
 
 #include "dev/pc/i8254_counter.h"
@@ -15,6 +18,7 @@
 
 /* No two ticks closer than this, whatever the guest programs */
 #define MIN_GAP_NS 100000
+#define FAR_BEHIND 4 /* ticks */
 
 struct i8254 {
 	struct dev dev;
@@ -52,7 +56,9 @@ static void line_set(struct i8254 *pit, bool level)
 
 static uint64_t tick_gap(const struct i8254 *pit)
 {
-	return MAX(pulses_ns(ctr_period(&pit->ctr[0])) / 4, (uint64_t)MIN_GAP_NS);
+	unsigned rate = pit->backlog > FAR_BEHIND ? 16 : 4;
+
+	return MAX(pulses_ns(ctr_period(&pit->ctr[0])) / rate, (uint64_t)MIN_GAP_NS);
 }
 
 /* Notes the rises that have happened. */
