@@ -79,7 +79,8 @@ with vt.Workdir() as work:
             said(rf"(?s)(small: triple fault.*){{{n + 2}}}small: crashed", 240)
             vm.send("stats\n")
             own.append(int(vm.expect(r"own (\d+) KiB", 60)[1]))
-        vt.check(own[2] <= own[0], f"what a VM's engine has needed the next one uses: {own} KiB")
+        # An engine's memory is tens of MiB; what of the VMs' threads is still there, some
+        vt.check(own[2] < own[0] + 12 * 1024, f"what a VM's engine has needed the next one uses: {own} KiB")
         vt.check(b"BUG:" not in vm.output and b"panic" not in vm.output, "no trouble meanwhile")
     with machine("EPYC", "-initrd", fleet(work, ("small", small, "16M", "")), smp=1) as vm:
         vm.expect(r"small: triple fault of vCPU 0", 120)

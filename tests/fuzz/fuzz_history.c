@@ -47,7 +47,7 @@ static uint8_t *sound(size_t *len)
 	if (sqlite3_open(":memory:", &db) != SQLITE_OK || schema_create(db, err, sizeof(err)))
 		abort();
 	must(db,
-	     "INSERT INTO run VALUES(1,'vm',1700000000000000000,2000000000,7,'soft','',1,1,'')");
+	     "INSERT INTO run VALUES(1,'vm',1700000000000000000,2000000000,7,'soft','',1,1,'',900)");
 	for (int64_t batch = 0; batch < 2; batch++) {
 		int64_t first = batch * ROWS + 1;
 		struct sha256 s;
@@ -63,14 +63,16 @@ static uint8_t *sound(size_t *len)
 						.addr = 0x3f8,
 						.text = i % 3 ? "tcp 10.0.2.15:1 > 1.2.3.4:80"
 							      : NULL,
-						.rooted = true};
+						.rooted = true,
+						.tsc = 1000,
+						.timed = true};
 
 			r.len = r.text ? strlen(r.text) : 0;
 			chain_row(&s, &r);
 			sqlite3_snprintf(
 				sizeof(sql), sql,
 				"INSERT INTO event VALUES(%lld,%lld,1,%lld,%lld,0,0,1016,0,"
-				"0,1,0,0,0,0,%Q,0)",
+				"0,1,0,0,0,0,%Q,0,1000)",
 				(long long)r.seq, (long long)r.t, (long long)r.cls, (long long)r.op,
 				r.text);
 			must(db, sql);
