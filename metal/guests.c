@@ -32,6 +32,7 @@ struct guest {
 	const char *why;            /* how it ended the last time; "" never ran */
 	struct plat_thread *keeper; /* the shell's; joined before the next start */
 	_Atomic bool busy;          /* the keeper lives */
+	_Atomic bool ending;        /* ... but its VM has ended */
 	struct block *disk[FLEET_MAX_DISKS];
 	struct plat_ram ram; /* that the disks reach */
 };
@@ -212,6 +213,7 @@ static void keeper(void *arg)
 		vm_set_cpu_limit(vm, g->def->cap);
 		r = vm_start(vm);
 		end = vm_wait(vm);
+		atomic_store(&g->ending, true);
 		set_vm(g, NULL, end_text[end]);
 		say_end(number(g), vm, end);
 		vm_destroy(vm);
@@ -260,11 +262,13 @@ int guest_start(struct guest *g)
 {
 	int err;
 
-	if (atomic_load(&g->busy))
+	/* One that has ended is started again, as soon as its keeper is through. */
+	if (atomic_load(&g->busy) && !atomic_load(&g->ending))
 		return err_here(ERR_BUSY);
 	if (g->keeper)
 		plat_thread_join(g->keeper);
 	g->keeper = NULL;
+	atomic_store(&g->ending, false);
 	atomic_store(&g->busy, true);
 	atomic_fetch_add(&all.running, 1);
 	err = plat_thread_create(g->def->name, keeper, g, &g->keeper);
