@@ -470,9 +470,16 @@ static void xrstor_compact(void)
 	rig_put64(r, DATA + XS_COMP, UINT64_C(1) << 63 | 1);
 }
 
+/* On a host that has it not, too */
+static void with(unsigned feature)
+{
+	r->cpu.i.feat[feature >> 6] |= BIT64(feature & 63);
+}
+
 static void msr_write_only(void)
 {
 	long0();
+	with(X_FEAT_SPEC_CTRL);
 	s->gpr[RCX] = 0x49;
 }
 
@@ -507,11 +514,13 @@ static void wrmsr(uint32_t index, uint64_t value)
 static void msr_read_only(void)
 {
 	wrmsr(0x10a, 0);
+	with(X_FEAT_ARCH_CAPS);
 }
 
 static void msr_command(void)
 {
 	wrmsr(0x49, 2);
+	with(X_FEAT_SPEC_CTRL);
 }
 
 static void msr_smbase(void)
@@ -676,6 +685,7 @@ static const struct row {
 	{"SYSEXIT in ring 3", long3, {0x0f, 0x35}, VEC_GP, 0},
 	/* SDM vol. 3, 18.2.6: no check */
 	{"MOV to DR0, not canonical", dr_far, {0x0f, 0x23, 0xc0}, NONE, ANY},
+	{"BOUND below the lower bound, Intel", pointer, {0x62, 0x07}, VEC_BR, ANY},
 	{"LES", pointer, {0xc4, 0x07}, NONE, 0x12345678},
 	{"LFS", pointer, {0x0f, 0xb4, 0x07}, NONE, 0x12345678},
 	{"LGS", pointer, {0x0f, 0xb5, 0x07}, NONE, 0x12345678},

@@ -50,6 +50,7 @@ static void copy(void)
 	vm->engine->memory_changed(vm, 0, RIG_RAM);
 	soft->s = r->cpu.s;
 	soft->i.amd = r->cpu.i.amd;
+	memcpy(soft->i.feat, r->cpu.i.feat, sizeof(soft->i.feat));
 	ops = *engine_ops;
 	if (r->cpu.ops->msr_asked)
 		ops.msr_asked = r->cpu.ops->msr_asked;
