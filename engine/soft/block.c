@@ -159,16 +159,16 @@ static uint32_t ghost_of(const struct soft_block *b)
 	return (uint32_t)(key >> 32) % GHOST_BITS;
 }
 
-/* But for the current one; used: of those with blocks. n_parts: there is none. */
-static uint32_t oldest_part(const struct soft_cache *c, bool used)
+/* But for the current one. with_blocks: of those that have any; there is one. */
+static uint32_t oldest_part(const struct soft_cache *c, bool with_blocks)
 {
-	uint32_t best = c->n_parts;
+	uint32_t best = c->cur;
 
 	for (uint32_t i = 0; i < c->used_parts; i++)
-		if (i != c->cur && (!used || atomic_load(&c->part[i].n_blocks)) &&
-		    (best == c->n_parts || c->part[i].begun < c->part[best].begun))
+		if (i != c->cur && (!with_blocks || atomic_load(&c->part[i].n_blocks)) &&
+		    (best == c->cur || c->part[i].begun < c->part[best].begun))
 			best = i;
-	return best == c->n_parts && !used ? c->cur : best;
+	return best;
 }
 
 static void next_part(struct soft_cache *c)
@@ -207,7 +207,7 @@ static void empty_part(struct soft_vm *sv, struct soft_part *p, bool note)
 	part_reset(p);
 }
 
-/* The part after the current one, which becomes current */
+/* The one that was filled first, or a new one, which becomes current */
 static void empty_next(struct soft_vm *sv)
 {
 	next_part(sv->cache);
@@ -228,12 +228,12 @@ static void give_back(void *from, void *to, void (*discard)(void *p, size_t size
 static void empty_old(struct soft_vm *sv)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t n = 0, k;
+	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < c->used_parts; i++)
 		n += atomic_load(&c->part[i].n_blocks) != 0;
-	for (n /= 2; n && (k = oldest_part(c, true)) < c->n_parts; n--) {
-		struct soft_part *p = &c->part[k];
+	for (n /= 2; n; n--) {
+		struct soft_part *p = &c->part[oldest_part(c, true)];
 
 		empty_part(sv, p, false);
 		give_back(c->code.rw + p->start, c->code.rw + p->end, plat_shared_discard);

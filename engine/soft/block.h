@@ -113,7 +113,7 @@ struct soft_tgt {
 struct soft_part {
 	uint32_t start, end, used;  /* code: offsets in the cache */
 	uint32_t block, exit, site; /* first records */
-	uint64_t begun;             /* the how manieth to be filled; 0: not yet */
+	uint64_t begun;             /* grows from one to be filled to the next */
 	_Atomic uint32_t n_blocks;  /* read by fault handlers without the lock */
 	uint32_t n_exits, n_sites;
 };
