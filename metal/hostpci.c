@@ -33,7 +33,6 @@ enum {
 #define STATUS_CAPS  BIT(4)
 #define ID_NONE      0xffffffffu
 
-#define MSI_ADDRESS   0xfee00000u /* APIC id << 12 */
 #define MSI_ENABLE    BIT(0)
 #define MSI_COUNT     (7u << 4) /* messages in use, as power of two */
 #define MSI_64        BIT(7)

@@ -5,6 +5,7 @@
 #include "metal/vtd.h"
 
 #include "metal/iommu_kind.h"
+#include "plat/metal/apic.h"
 #include "plat/metal/mem.h"
 #include "plat/plat.h"
 
@@ -42,7 +43,6 @@ enum {
 #define RECORD_VALID  BIT(31) /* of its last word */
 #define RECORD_READ   BIT(30)
 #define CTX_PRESENT   BIT64(0)
-#define MSI_ADDRESS   0xfee00000u
 #define ANSWER_MAX    NS_PER_SEC
 
 static uint32_t get32(const struct vtd *v, unsigned reg)

@@ -7,8 +7,6 @@
 
 #include "dev/irq/lapic.h"
 
-#define MSI_ADDR     UINT64_C(0xfee)
-#define MSI_LOGICAL  BIT(2) /* destination mode */
 #define MSI_REDIRECT BIT(3) /* redirection hint: any one of the destinations */
 
 void apicbus_init(struct apicbus *bus, struct vm *vm)
@@ -55,8 +53,7 @@ static bool send_models(struct apicbus *bus, const struct apic_msg *msg)
 
 static bool send_lent(struct apicbus *bus, const struct apics_ops *ops, const struct apic_msg *msg)
 {
-	uint64_t addr = MSI_ADDR << 20 | (uint64_t)(msg->dest & 0xff) << 12 |
-			(msg->logical ? MSI_LOGICAL : 0);
+	uint64_t addr = msi_addr(msg->dest, msg->logical);
 	uint32_t data = msg->vector | (uint32_t)msg->mode << 8 | (msg->level ? 3u << 14 : 0);
 
 	return ops->send(bus->vm, addr, data);
@@ -82,7 +79,7 @@ void apicbus_msi(void *arg, uint64_t addr, uint32_t data)
 		.level = data & BIT(15),
 	};
 
-	if (addr >> 20 != MSI_ADDR || msg.mode == APIC_SIPI)
+	if (addr >> 20 != MSI_BASE >> 20 || msg.mode == APIC_SIPI)
 		return;
 	if (msg.level && !(data & BIT(14)))
 		return; /* deassertion of a level: nothing to withdraw */

@@ -21,6 +21,14 @@ enum apic_mode {
 	APIC_EXTINT,
 };
 
+/* Where a message signalled interrupt is written to (SDM vol. 3, 11.11.1) */
+#define MSI_BASE    UINT64_C(0xfee00000)
+#define MSI_LOGICAL BIT(2) /* destination mode */
+static inline uint64_t msi_addr(uint32_t dest, bool logical)
+{
+	return MSI_BASE | (uint64_t)(dest & 0xff) << 12 | (logical ? MSI_LOGICAL : 0);
+}
+
 struct apic_msg {
 	uint32_t dest;
 	uint8_t mode; /* enum apic_mode */

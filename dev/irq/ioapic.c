@@ -24,8 +24,6 @@ enum { REG_ID = 0, REG_VERSION = 1, REG_ARB = 2, REG_TABLE = 0x10 };
 #define RTE_MASKED   BIT64(16)
 #define RTE_WRITABLE (UINT64_C(0xff0000000001ffff) & ~(RTE_BUSY | RTE_RIRR))
 #define RTE_DEST(v)  ((uint32_t)((v) >> 56))
-#define MSI_BASE     UINT64_C(0xfee00000) /* the same as a message (SDM vol. 3, 11.11) */
-#define MSI_LOGICAL  BIT(2)
 
 struct ioapic {
 	struct dev dev;
@@ -48,7 +46,7 @@ bool ioapic_level_msg(void *chip, unsigned pin, uint64_t *addr, uint32_t *data)
 	plat_mutex_lock(&io->lock);
 	rte = io->rte[pin];
 	plat_mutex_unlock(&io->lock);
-	*addr = MSI_BASE | (uint64_t)RTE_DEST(rte) << 12 | (rte & RTE_LOGICAL ? MSI_LOGICAL : 0);
+	*addr = msi_addr(RTE_DEST(rte), rte & RTE_LOGICAL);
 	*data = (uint32_t)(rte & (RTE_VECTOR | RTE_LEVEL | 0x700));
 	return rte & RTE_LEVEL && RTE_MODE(rte) <= APIC_LOWEST;
 }

@@ -13,10 +13,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define MSR_APIC_BASE    0x1bu
-#define MSR_TSC_DEADLINE 0x6e0u
-#define REG_LVT_TIMER    0x32
-#define TIMER_DEADLINE   (2u << 17)
+#define REG_LVT_TIMER  0x32
+#define TIMER_DEADLINE (2u << 17)
 
 static const enum kvm_has needed[] = {HAS_SPLIT_CHIPS, HAS_SIGNAL_MSI, HAS_IRQ_ROUTING,
 				      HAS_DEADLINE_TIMER, HAS_MP_STATE};

@@ -28,8 +28,6 @@
 #define TSS_ADDR      0xfffbd000u
 #define IDENTITY_ADDR UINT64_C(0xfffbc000)
 
-#define MSR_APIC_BASE 0x1bu
-
 /* ---- the VM's part --------------------------------------------------------------------------- */
 
 int kvm_host_err(const char *what)

@@ -9,6 +9,11 @@
 #include "vm/vm.h"
 #include "x86/cpu.h"
 
+#define MSR_TSC          0x10u
+#define MSR_APIC_BASE    0x1bu
+#define MSR_TSC_ADJUST   0x3bu
+#define MSR_TSC_DEADLINE 0x6e0u
+
 #define KVM_SLOTS 64u /* each area of a PC's shadow memory may have its own */
 struct kvm_slot {
 	gpa_t gpa;

@@ -14,13 +14,9 @@
 
 #include "vm/vm.h"
 
-#define MSR_TSC          0x10u
-#define MSR_APIC_BASE    0x1bu
-#define MSR_TSC_ADJUST   0x3bu
-#define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_PV_OLD       0x11u /* the same clocks under their old numbers */
-#define MSR_PV_FIRST     0x4b564d00u
-#define MSR_PV_COUNT     8u
+#define MSR_PV_OLD   0x11u /* the same clocks under their old numbers */
+#define MSR_PV_FIRST 0x4b564d00u
+#define MSR_PV_COUNT 8u
 
 #define RANGE_MSRS 0x2000u
 

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define MSR_TSC   0x10u
 #define XSTATE_BV 512
 
 /* ---- MSRs: a row each ------------------------------------------------------------------------- */

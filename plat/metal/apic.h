@@ -18,6 +18,8 @@ enum {
 	IRQ_SPURIOUS = 0xff,
 };
 
+#define MSI_ADDRESS 0xfee00000u /* of messages to an APIC, id << 12 */
+
 /* base: physical. On the bootstrap processor. Sends INIT to all others, and lets the timer count, */
 int apic_init(uint64_t base) attr_must_check;
 int apic_measure(void)
