@@ -5,6 +5,7 @@
 #include "metal/acpi.h"
 
 #include "base/str.h"
+#include "metal/table.h"
 
 struct table {
 	char sig[4];
@@ -12,14 +13,6 @@ struct table {
 	uint8_t rest[28];
 };
 _Static_assert(sizeof(struct table) == 36, "header");
-
-static uint64_t field(const void *at, unsigned off, unsigned size)
-{
-	uint64_t v = 0;
-
-	memcpy(&v, (const uint8_t *)at + off, size);
-	return v;
-}
 
 static bool sum_ok(const void *p, size_t len)
 {
@@ -46,30 +39,30 @@ static void add_cpu(struct acpi_info *a, uint32_t id, uint32_t flags)
 
 static void take_madt(struct acpi_info *a, const struct table *t)
 {
-	a->lapic = field(t, 36, 4);
+	a->lapic = table_field(t, 36, 4);
 	for (uint32_t at = 44; at + 2 <= t->len;) {
 		const uint8_t *e = (const uint8_t *)t + at;
 
 		switch (e[0]) {
 		case MADT_CPU:
-			add_cpu(a, e[3], (uint32_t)field(e, 4, 4));
+			add_cpu(a, e[3], (uint32_t)table_field(e, 4, 4));
 			break;
 		case MADT_X2APIC:
-			add_cpu(a, (uint32_t)field(e, 4, 4), (uint32_t)field(e, 8, 4));
+			add_cpu(a, (uint32_t)table_field(e, 4, 4), (uint32_t)table_field(e, 8, 4));
 			break;
 		case MADT_IOAPIC:
-			if (!field(e, 8, 4)) /* the one that has the ISA interrupts */
-				a->ioapic = field(e, 4, 4);
+			if (!table_field(e, 8, 4)) /* the one that has the ISA interrupts */
+				a->ioapic = table_field(e, 4, 4);
 			break;
 		case MADT_OVERRIDE:
 			if (e[3] == 4) {
-				a->com1_gsi = (uint32_t)field(e, 4, 4);
+				a->com1_gsi = (uint32_t)table_field(e, 4, 4);
 				a->com1_low = (e[8] & 3) == 3;
 				a->com1_level = (e[8] & 12) == 12;
 			}
 			break;
 		case MADT_LAPIC64:
-			a->lapic = field(e, 4, 8);
+			a->lapic = table_field(e, 4, 8);
 			break;
 		default:
 			break;
@@ -111,19 +104,19 @@ static void take_dsdt(struct acpi_info *a, const struct table *t)
 
 static void take_fadt(struct acpi_info *a, const struct table *t)
 {
-	uint64_t dsdt = field(t, 40, 4);
+	uint64_t dsdt = table_field(t, 40, 4);
 
-	if (t->len >= 148 && field(t, 140, 8))
-		dsdt = field(t, 140, 8);
-	a->smi_cmd = (uint16_t)field(t, 48, 4);
-	a->acpi_enable = (uint8_t)field(t, 52, 1);
-	a->pm1a_cnt = (uint16_t)field(t, 64, 4);
-	a->pm1b_cnt = (uint16_t)field(t, 68, 4);
-	a->pm_timer = (uint16_t)field(t, 76, 4);
-	if (t->len >= 129 && field(t, 112, 4) & BIT(10)) {
-		a->reset_space = (uint8_t)field(t, 116, 1);
-		a->reset_at = field(t, 120, 8);
-		a->reset_value = (uint8_t)field(t, 128, 1);
+	if (t->len >= 148 && table_field(t, 140, 8))
+		dsdt = table_field(t, 140, 8);
+	a->smi_cmd = (uint16_t)table_field(t, 48, 4);
+	a->acpi_enable = (uint8_t)table_field(t, 52, 1);
+	a->pm1a_cnt = (uint16_t)table_field(t, 64, 4);
+	a->pm1b_cnt = (uint16_t)table_field(t, 68, 4);
+	a->pm_timer = (uint16_t)table_field(t, 76, 4);
+	if (t->len >= 129 && table_field(t, 112, 4) & BIT(10)) {
+		a->reset_space = (uint8_t)table_field(t, 116, 1);
+		a->reset_at = table_field(t, 120, 8);
+		a->reset_value = (uint8_t)table_field(t, 128, 1);
 	}
 	if (dsdt && dsdt < 4 * GIB)
 		take_dsdt(a, (const void *)dsdt);
@@ -131,17 +124,17 @@ static void take_fadt(struct acpi_info *a, const struct table *t)
 
 static void take_hpet(struct acpi_info *a, const struct table *t)
 {
-	a->hpet = field(t, 44, 8);
+	a->hpet = table_field(t, 44, 8);
 }
 
 static void take_mcfg(struct acpi_info *a, const struct table *t)
 {
 	/* Of segment 0 from bus 0 on: the base is that of bus 0 wherever the range starts. */
 	for (uint32_t at = 44; at + 16 <= t->len; at += 16) {
-		if (field(t, at + 8, 2) || field(t, at + 10, 1))
+		if (table_field(t, at + 8, 2) || table_field(t, at + 10, 1))
 			continue;
-		a->ecam = field(t, at, 8);
-		a->ecam_buses = (unsigned)field(t, at + 11, 1) + 1;
+		a->ecam = table_field(t, at, 8);
+		a->ecam_buses = (unsigned)table_field(t, at + 11, 1) + 1;
 	}
 }
 
@@ -186,11 +179,11 @@ int acpi_parse(const uint8_t *rsdp, struct acpi_info *out)
 		rsdp = find_rsdp();
 	if (!rsdp)
 		return err_here(ERR_NOENT);
-	size = rsdp[15] >= 2 && field(rsdp, 24, 8) ? 8 : 4;
-	root = (const void *)(size == 8 ? field(rsdp, 24, 8) : field(rsdp, 16, 4));
+	size = rsdp[15] >= 2 && table_field(rsdp, 24, 8) ? 8 : 4;
+	root = (const void *)(size == 8 ? table_field(rsdp, 24, 8) : table_field(rsdp, 16, 4));
 	if (!root || (uint64_t)root >= 4 * GIB)
 		return err_here(ERR_NOENT);
 	for (uint32_t at = sizeof(*root); at + size <= root->len; at += size)
-		take(out, field(root, at, size));
+		take(out, table_field(root, at, size));
 	return out->lapic && out->n_cpus ? 0 : err_here(ERR_NOENT);
 }

@@ -3,6 +3,7 @@
 #include "metal/dmar.h"
 
 #include "base/str.h"
+#include "metal/table.h"
 
 #define HEADER      48u /* ACPI's, then address width and flags */
 #define SCOPE_MIN   6u
@@ -12,14 +13,6 @@
 #define REGION_PAGE 4096u
 
 enum { TYPE_DRHD = 0, TYPE_RMRR = 1 };
-
-static uint64_t field(const uint8_t *at, unsigned off, unsigned size)
-{
-	uint64_t v = 0;
-
-	memcpy(&v, at + off, size);
-	return v;
-}
 
 /* The device scopes in [at, end). */
 static int scopes(struct dmar *d, const uint8_t *at, const uint8_t *end, bool region,
@@ -54,11 +47,11 @@ static int take_unit(struct dmar *d, const uint8_t *at, unsigned len)
 
 	if (len < 16)
 		return ERR_FORMAT;
-	if (field(at, 6, 2)) /* another segment's */
+	if (table_field(at, 6, 2)) /* another segment's */
 		return 0;
 	if (n == DMAR_UNITS)
 		return ERR_RANGE;
-	d->unit[n].base = field(at, 8, 8);
+	d->unit[n].base = table_field(at, 8, 8);
 	d->unit[n].rest = at[4] & FLAG_REST;
 	if (!d->unit[n].base || d->unit[n].base % REGION_PAGE)
 		return ERR_FORMAT;
@@ -72,12 +65,12 @@ static int take_region(struct dmar *d, const uint8_t *at, unsigned len)
 
 	if (len < 24)
 		return ERR_FORMAT;
-	if (field(at, 6, 2))
+	if (table_field(at, 6, 2))
 		return 0;
 	if (n == DMAR_REGIONS)
 		return ERR_RANGE;
-	d->region[n].pa = field(at, 8, 8);
-	d->region[n].end = field(at, 16, 8) + 1;
+	d->region[n].pa = table_field(at, 8, 8);
+	d->region[n].end = table_field(at, 16, 8) + 1;
 	if (d->region[n].pa % REGION_PAGE || d->region[n].end % REGION_PAGE ||
 	    d->region[n].end <= d->region[n].pa)
 		return ERR_FORMAT;
@@ -94,12 +87,12 @@ int dmar_parse(const uint8_t *table, size_t size, struct dmar *out)
 		const uint8_t *e = table + at;
 		int err = 0;
 
-		len = size - at < 4 ? 0 : (size_t)field(e, 2, 2);
+		len = size - at < 4 ? 0 : (size_t)table_field(e, 2, 2);
 		if (len < 4 || len > size - at)
 			return err_here(ERR_FORMAT);
-		if (field(e, 0, 2) == TYPE_DRHD)
+		if (table_field(e, 0, 2) == TYPE_DRHD)
 			err = take_unit(out, e, (unsigned)len);
-		else if (field(e, 0, 2) == TYPE_RMRR)
+		else if (table_field(e, 0, 2) == TYPE_RMRR)
 			err = take_region(out, e, (unsigned)len);
 		if (err)
 			return err_here(err);

@@ -3,6 +3,7 @@
 #include "metal/ivrs.h"
 
 #include "base/str.h"
+#include "metal/table.h"
 
 #define HEADER      48u
 #define REGION_PAGE 4096u
@@ -16,14 +17,6 @@ enum {
 	IVMD_RANGE = 0x22
 };
 enum { DEV_ALIAS = 0x42, DEV_ALIAS_FROM = 0x43, DEV_END = 4, DEV_HID = 0xf0 };
-
-static uint64_t field(const uint8_t *at, unsigned off, unsigned size)
-{
-	uint64_t v = 0;
-
-	memcpy(&v, at + off, size);
-	return v;
-}
 
 /* Bytes of an entry for devices, of which left are there; 0: not even its length. */
 static size_t entry_size(const uint8_t *at, size_t left)
@@ -56,15 +49,16 @@ static int take_devices(struct ivrs *v, const uint8_t *at, const uint8_t *end)
 		if (!n || n > (size_t)(end - at))
 			return ERR_FORMAT;
 		if (at[0] == DEV_ALIAS) {
-			err = add_alias(v, (uint16_t)field(at, 1, 2), (uint16_t)field(at, 1, 2),
-					(uint16_t)field(at, 5, 2));
+			err = add_alias(v, (uint16_t)table_field(at, 1, 2),
+					(uint16_t)table_field(at, 1, 2),
+					(uint16_t)table_field(at, 5, 2));
 		} else if (at[0] == DEV_ALIAS_FROM) {
 			range = true;
-			first = (uint16_t)field(at, 1, 2);
-			source = (uint16_t)field(at, 5, 2);
+			first = (uint16_t)table_field(at, 1, 2);
+			source = (uint16_t)table_field(at, 5, 2);
 		} else if (at[0] == DEV_END && range) {
 			range = false;
-			err = add_alias(v, first, (uint16_t)field(at, 1, 2), source);
+			err = add_alias(v, first, (uint16_t)table_field(at, 1, 2), source);
 		}
 	}
 	return err ? err : range ? ERR_FORMAT : 0;
@@ -78,32 +72,32 @@ static int take_unit(struct ivrs *v, const uint8_t *at, size_t len)
 
 	if (len < head)
 		return ERR_FORMAT;
-	base = field(at, 8, 8);
+	base = table_field(at, 8, 8);
 	for (unsigned i = 0; i < v->n_units; i++)
 		if (v->unit[i].base == base)
 			return 0;
-	if (field(at, 16, 2)) /* another segment's */
+	if (table_field(at, 16, 2)) /* another segment's */
 		return 0;
 	if (v->n_units == IVRS_UNITS)
 		return ERR_RANGE;
 	if (!base || base % REGION_PAGE)
 		return ERR_FORMAT;
 	v->unit[v->n_units].base = base;
-	v->unit[v->n_units++].bdf = (uint16_t)field(at, 4, 2);
+	v->unit[v->n_units++].bdf = (uint16_t)table_field(at, 4, 2);
 	return take_devices(v, at + head, at + len);
 }
 
 static int take_region(struct ivrs *v, const uint8_t *at, size_t len)
 {
-	uint16_t first = (uint16_t)field(at, 4, 2);
+	uint16_t first = (uint16_t)table_field(at, 4, 2);
 	uint64_t pa, size;
 
 	if (len < 32)
 		return ERR_FORMAT;
 	if (v->n_regions == IVRS_REGIONS)
 		return ERR_RANGE;
-	pa = field(at, 16, 8);
-	size = field(at, 24, 8);
+	pa = table_field(at, 16, 8);
+	size = table_field(at, 24, 8);
 	if (!size || (pa | size) % REGION_PAGE || pa + size < pa)
 		return ERR_FORMAT;
 	v->region[v->n_regions].pa = pa;
@@ -111,7 +105,7 @@ static int take_region(struct ivrs *v, const uint8_t *at, size_t len)
 	v->region[v->n_regions].first = at[0] == IVMD_ALL ? 0 : first;
 	v->region[v->n_regions++].last = at[0] == IVMD_ALL   ? 0xffff
 					 : at[0] == IVMD_ONE ? first
-							     : (uint16_t)field(at, 6, 2);
+							     : (uint16_t)table_field(at, 6, 2);
 	return 0;
 }
 
@@ -124,7 +118,7 @@ int ivrs_parse(const uint8_t *table, size_t size, struct ivrs *out)
 		const uint8_t *e = table + at;
 		int err = 0;
 
-		len = size - at < 8 ? 0 : (size_t)field(e, 2, 2);
+		len = size - at < 8 ? 0 : (size_t)table_field(e, 2, 2);
 		if (len < 8 || len > size - at)
 			return err_here(ERR_FORMAT);
 		if (e[0] == IVHD_10 || e[0] == IVHD_11 || e[0] == IVHD_40)
