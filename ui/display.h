@@ -31,6 +31,16 @@ static inline void display_init(struct display *d)
 	plat_mutex_init(&d->lock, RANK_BUS);
 }
 
+/* A device that goes takes its picture along. */
+static inline void display_leave(struct display *d)
+{
+	plat_mutex_lock(&d->lock);
+	d->refresh = NULL;
+	d->pixels = NULL;
+	d->width = d->height = 0;
+	plat_mutex_unlock(&d->lock);
+}
+
 /* Locks and brings it up to date; pixels are steady until display_done(). False: there is no
  * picture, and nothing is locked. */
 static inline bool display_begin(struct display *d)

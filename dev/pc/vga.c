@@ -191,15 +191,9 @@ static void vga_reset(struct dev *dev)
 static void vga_destroy(struct dev *dev)
 {
 	struct vga *vga = container_of(dev, struct vga, dev);
-	struct display *d = vga->display;
 
-	if (d) {
-		plat_mutex_lock(&d->lock);
-		d->refresh = NULL;
-		d->pixels = NULL;
-		d->width = d->height = 0;
-		plat_mutex_unlock(&d->lock);
-	}
+	if (vga->display)
+		display_leave(vga->display);
 	if (vga->pixels)
 		plat_pages_free(vga->pixels, DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*vga->pixels));
 	if (vga->vram.hva)

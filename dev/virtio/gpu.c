@@ -294,15 +294,9 @@ static void gpu_reset(struct virtio_dev *vd)
 static void gpu_destroy(struct virtio_dev *vd)
 {
 	struct gpu *g = to_gpu(vd);
-	struct display *d = g->display;
 
-	if (d) {
-		plat_mutex_lock(&d->lock);
-		d->refresh = NULL;
-		d->pixels = NULL;
-		d->width = d->height = 0;
-		plat_mutex_unlock(&d->lock);
-	}
+	if (g->display)
+		display_leave(g->display);
 	if (g->memory)
 		plat_pages_free(g->memory, GPU_MEMORY);
 	if (g->entry)
