@@ -19,15 +19,11 @@ const char *x86_model_name(const struct x86_model *model);
 const struct x86_model *x86_model_at(unsigned n);
 /* The host executes all that the model promises. */
 bool x86_model_usable(const struct x86_model *model);
-/* Features that the model has on this host. Executes CPUID: slow; see cpu_has(). */
-bool x86_has(const struct x86_model *model, enum x86_feature f);
 
 /* The CPUID instruction: r[0..3] = EAX EBX ECX EDX, machine-specific leaves by ops->cpuid. */
 void x86_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);
 /* Bits that XSETBV may set; XCR0.x87 at least. */
 uint64_t x86_xcr0_mask(const struct cpu *cpu);
-/* The same of a model on this host. Executes CPUID: slow. */
-uint64_t x86_model_xcr0(const struct x86_model *model);
 /* An image in this host's layout becomes one in that of saved states, which is Intel's, or (from) the
  * other way round. */
 void x86_xsave_move(struct x86_xsave *x, bool from);

@@ -343,14 +343,6 @@ void x86_kind_of(const struct x86_model *model, struct x86_kind *out)
 	kind_of(model ? model : x86_model_default(), &h, out);
 }
 
-bool x86_has(const struct x86_model *model, enum x86_feature f)
-{
-	struct x86_kind kind;
-
-	x86_kind_of(model, &kind);
-	return get_bit(kind.feat, f);
-}
-
 void x86_cpuid_init(struct cpu *cpu)
 {
 	struct x86_kind kind;
@@ -379,14 +371,6 @@ void x86_cpuid_init(struct cpu *cpu)
 uint64_t x86_xcr0_mask(const struct cpu *cpu)
 {
 	return xcr0_of(cpu->i.feat);
-}
-
-uint64_t x86_model_xcr0(const struct x86_model *model)
-{
-	struct x86_kind kind;
-
-	x86_kind_of(model, &kind);
-	return xcr0_of(kind.feat);
 }
 
 void x86_xsave_move(struct x86_xsave *x, bool from)

@@ -267,4 +267,21 @@ static inline int rig_vector(const struct rig *r)
 	return off < 256 * 16 && off % 16 == 0 ? (int)(off / 16) : -1;
 }
 
+/* What a model has on this host */
+static inline bool model_has(const struct x86_model *model, enum x86_feature f)
+{
+	struct x86_kind kind;
+
+	x86_kind_of(model, &kind);
+	return x86_kind_has(&kind, f);
+}
+
+static inline uint64_t model_xcr0(const struct x86_model *model)
+{
+	struct x86_kind kind;
+
+	x86_kind_of(model, &kind);
+	return x86_kind_xcr0(&kind);
+}
+
 #endif

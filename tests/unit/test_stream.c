@@ -391,7 +391,7 @@ static void test_components(void **state)
 	a = srig_build();
 	b = srig_build();
 	s = a->vcpu[0]->state;
-	s->xcr0 = x86_model_xcr0(NULL) & 7;
+	s->xcr0 = x86_kind_xcr0(&a->kind) & 7;
 	s->xsave.bytes[512] = (uint8_t)s->xcr0;
 	s->xcr0 &= 3;
 	save_vm(a, one);

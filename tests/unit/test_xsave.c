@@ -105,22 +105,22 @@ static void test_levels(void **state)
 		m[i] = x86_model_find(names[i]);
 		assert_non_null(m[i]);
 		for (enum x86_feature f = 1; i && f < X_FEAT_COUNT; f++)
-			assert_true(!x86_has(m[i - 1], f) || x86_has(m[i], f));
+			assert_true(!model_has(m[i - 1], f) || model_has(m[i], f));
 		if (x86_model_usable(m[i]))
 			for (enum x86_feature f = 1; f < X_FEAT_COUNT; f++)
-				assert_true(!x86_has(m[i], f) || x86_has(host, f));
+				assert_true(!model_has(m[i], f) || model_has(host, f));
 	}
 	assert_true(x86_model_usable(m[0]));
 	assert_true(x86_model_usable(host));
 	assert_true(x86_model_usable(x86_model_default()));
 	assert_int_equal(x86_model_usable(m[3]), host_has_avx512());
-	assert_int_equal(x86_has(m[3], X_FEAT_AVX512F), host_has_avx512());
-	assert_int_equal(x86_has(host, X_FEAT_AVX512VL), host_has_avx512());
-	assert_false(x86_has(m[2], X_FEAT_AVX512F));
-	assert_false(x86_has(x86_model_find("host-avx2"), X_FEAT_AVX512F));
-	assert_false(x86_has(x86_model_find("host-avx2"), X_FEAT_AVX512IFMA));
+	assert_int_equal(model_has(m[3], X_FEAT_AVX512F), host_has_avx512());
+	assert_int_equal(model_has(host, X_FEAT_AVX512VL), host_has_avx512());
+	assert_false(model_has(m[2], X_FEAT_AVX512F));
+	assert_false(model_has(x86_model_find("host-avx2"), X_FEAT_AVX512F));
+	assert_false(model_has(x86_model_find("host-avx2"), X_FEAT_AVX512IFMA));
 	assert_ptr_equal(host, x86_model_find("host"));
-	assert_false(x86_has(m[3], X_FEAT_AVX512VNNI));
+	assert_false(model_has(m[3], X_FEAT_AVX512VNNI));
 }
 
 /* What a model says, by its own words: 7: five bits; 0DH: components, offsets, sizes */
@@ -133,16 +133,16 @@ static void check_leaves(const struct x86_model *m)
 	r->cpu.model = m;
 	cpu_init(&r->cpu);
 	x86_cpuid(&r->cpu, 7, 0, v);
-	assert_int_equal(v[1] & avx512, x86_has(m, X_FEAT_AVX512F) ? avx512 : 0);
+	assert_int_equal(v[1] & avx512, model_has(m, X_FEAT_AVX512F) ? avx512 : 0);
 	x86_cpuid(&r->cpu, 0xd, 0, v);
-	xcr0 = x86_model_xcr0(m);
-	if (!x86_has(m, X_FEAT_XSAVE)) {
+	xcr0 = model_xcr0(m);
+	if (!model_has(m, X_FEAT_XSAVE)) {
 		assert_int_equal(v[0] | v[1] | v[2] | v[3], 0);
 		return;
 	}
 	assert_int_equal(v[0], xcr0);
-	assert_int_equal(!!(xcr0 & XCR0_AVX), x86_has(m, X_FEAT_AVX));
-	assert_int_equal(xcr0 & XCR0_AVX512, x86_has(m, X_FEAT_AVX512F) ? XCR0_AVX512 : 0);
+	assert_int_equal(!!(xcr0 & XCR0_AVX), model_has(m, X_FEAT_AVX));
+	assert_int_equal(xcr0 & XCR0_AVX512, model_has(m, X_FEAT_AVX512F) ? XCR0_AVX512 : 0);
 	for (unsigned i = 2; i < 63; i++) {
 		uint32_t h[4];
 
