@@ -11,7 +11,6 @@ instructions, one a nanosecond, so that a figure is what was executed and always
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,19 +19,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 for folder in ("tests/lib", "tests/rig"):
     sys.path.insert(0, os.path.join(ROOT, folder))
 import vigia_test as vt  # noqa: E402
+from baremetal import ELF, QEMU, missing  # noqa: E402
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 ICOUNT = ["-icount", "shift=0,sleep=off"]
 MEMORY = {"small": 16, "large": 64}  # MiB of guests; large is the one that is timed
-
-
-def missing():
-    """What is not there; None: all is."""
-    for program in (QEMU, "nasm"):
-        if not shutil.which(program):
-            return f"{program}: tools/packages test"
-    return None if os.path.exists(ELF) else f"{ELF}: builds with sanitizers have none"
 
 
 def assemble(folder):
@@ -102,8 +92,9 @@ def main():
     p.add_argument("--no-kvm", action="store_true")
     p.add_argument("--icount", action="store_true")
     args = p.parse_args()
-    if missing():
-        sys.exit(f"metal.py: there is no {missing()}")
+    why = missing(QEMU, "nasm")
+    if why:
+        sys.exit(f"metal.py: {why}")
     if args.icount:
         args.no_kvm, args.rounds = True, 1
     options = ICOUNT if args.icount else ()

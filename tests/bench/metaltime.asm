@@ -135,33 +135,23 @@ do_calls:
 .leaf:	add eax, edx
 	ret
 
-; 1000 loads and stores in 64 KiB
-do_memory:
-	mov edx, 1000
+; name, stride: 1000 loads and stores so many bytes apart
+%macro LOADS_STORES 2
+%1:	mov edx, 1000
 	mov edi, AREA
 .again:	mov eax, [edi]
 	add eax, edx
 	mov [edi + 8], eax
-	add edi, 64
+	add edi, %2
 	dec edx
 	jnz .again
 	dec ecx
-	jnz do_memory
+	jnz %1
 	ret
+%endmacro
 
-; 1000 loads and stores, each in a page of its own of the 4 MiB
-do_pages:
-	mov edx, 1000
-	mov edi, AREA
-.again:	mov eax, [edi]
-	add eax, edx
-	mov [edi + 8], eax
-	add edi, 4096
-	dec edx
-	jnz .again
-	dec ecx
-	jnz do_pages
-	ret
+LOADS_STORES do_memory, 64	; in 64 KiB
+LOADS_STORES do_pages, 4096	; each in a page of its own of the 4 MiB
 
 ; 64 pages after the TLB has been emptied
 do_flush:

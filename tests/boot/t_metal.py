@@ -8,9 +8,7 @@ import shutil
 import subprocess
 
 import vigia_test as vt
-
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
+from baremetal import ELF, QEMU, need
 
 
 def machine(*args, smp=1):
@@ -35,11 +33,7 @@ def assemble(work, source):
     return out
 
 
-for program in (QEMU, "nasm"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "nasm")
 
 with vt.Workdir() as work:
     small = assemble(work, "metal.asm")

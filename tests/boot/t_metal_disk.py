@@ -2,15 +2,12 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor's drivers for the machine's disks, virtio, AHCI and NVMe: guests read and write partitions, and
 images in a volume, and the files behind have it afterwards, each only where it should."""
-import os
-import shutil
 import struct
 import subprocess
 
 import vigia_test as vt
+from baremetal import QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 MIB = 1 << 20
 BAD = 10000  # of a guest's partition, behind what it writes
 DISKS = {  # name, and on what
@@ -85,12 +82,7 @@ def changed(before, after):
     return {i for i in range(len(before) // 512) if before[i * 512:i * 512 + 512] != after[i * 512:i * 512 + 512]}
 
 
-if not shutil.which(QEMU):
-    vt.skip(f"{QEMU} is missing: tools/packages test")
-if not shutil.which("grub-mkrescue") or not shutil.which("xorriso"):
-    vt.skip("grub-mkrescue is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "grub-mkrescue", "xorriso")
 with vt.Workdir() as work:
     # Two partitions: a guest writes to the second, another one cannot have it, and reads the first
     first, second = (2048, 8192), (16384, 12288)

@@ -2,26 +2,18 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor with Intel's IOMMU and with AMD's, as QEMU emulates them: guests use disks behind each of the drivers,
 no access is refused meanwhile; a disk that is told to write elsewhere is refused, which is said; without an IOMMU there is none."""
-import os
-import shutil
-import subprocess
 import time
 
 import vigia_test as vt
+from baremetal import QEMU, need, on_disks
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 DISKS = {
     "virtio0": "virtio-blk-pci,drive=virtio0,iommu_platform=on,disable-legacy=on",
     "ahci0": "ide-hd,drive=ahci0,bus=ide.1",
     "nvme0": "nvme,drive=nvme0,serial=SN-nvme0",
 }
 
-for program in (QEMU, "grub-mkrescue", "xorriso"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "grub-mkrescue", "xorriso")
 
 
 def machine(image, *args):
@@ -67,17 +59,7 @@ def try_iommu(image, iommu, told, disks):
 
 
 with vt.Workdir() as work:
-    text = "".join(f"""
-- name: on-{name}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
-  memory: 96M
-  net: [none]
-  disk: ["host:{name}"]
-""" for name in DISKS)
-    image = work.file("fleet.iso")
-    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
+    image = on_disks(work, DISKS)
     disks = []
     for name, device in DISKS.items():
         disks += ["-drive", f"if=none,id={name},format=raw,file={work.file(name, size=16 << 20)}", "-device", device]

@@ -2,21 +2,15 @@
 # SPDX-License-Identifier: ISC
 """Networks between VMs of the bare-metal hypervisor, under QEMU's SVM: two Debian kernels reach each other and copy
 a file; one on another network hears nothing; one that floods theirs, and is killed meanwhile, does not stop them."""
-import os
 import re
-import shutil
 import subprocess
 import time
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 
-if not shutil.which(QEMU):
-    vt.skip(f"{QEMU} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU)
 
 GUESTS = (("alpha", "lan", 1, "lan"), ("bravo", "lan,mac=52:54:00:00:00:0b", 2, "lan,serve"), ("carol", "dmz", 3, "lan"),
           ("mallory", "lan", 4, "lan"))

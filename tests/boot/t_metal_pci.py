@@ -2,13 +2,10 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor finds the machine's PCI functions: through ECAM on a q35, behind a bridge and below a second
 root too, and through ports on an i440FX."""
-import os
-import shutil
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 MACHINES = {
     "q35": (["-device", "pcie-root-port,id=rp,chassis=1,slot=1", "-device", "virtio-rng-pci,bus=rp,disable-legacy=on",
              "-device", "pxb-pcie,id=px,bus_nr=64,bus=pcie.0", "-device", "ioh3420,id=rp2,bus=px,chassis=2,slot=2",
@@ -19,10 +16,7 @@ MACHINES = {
            [r"00:00\.0 8086:1237 class 060000", r"00:01\.1 8086:7010", r"00:05\.0 8086:100e class 020000"]),
 }
 
-if not shutil.which(QEMU):
-    vt.skip(f"{QEMU} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU)
 for machine, (args, lines) in MACHINES.items():
     with vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", machine, "-m", "128", "-display", "none",
                         "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nodefaults", "-kernel", ELF, *args]) as vm:

@@ -3,19 +3,13 @@
 """Rules and history on the bare-metal hypervisor, under QEMU's SVM: what a Debian kernel is denied it does not get
 (devices, CPUID, packets), the operator neither; the shell shows verdicts and what happened; broken rules start nothing."""
 import os
-import shutil
 import subprocess
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 
-for program in (QEMU, "nasm"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "nasm")
 
 RULES = b"""deny device disk1
 redirect cpuid 0x80000002 eax -> 0x41474956

@@ -5,20 +5,14 @@ the instructions (QEMU's -icount), so that what else this machine does is no par
 leaves its CPU idle, and pinned ones stay where they are."""
 import os
 import re
-import shutil
 import subprocess
 import time
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 
-for program in (QEMU, "nasm"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "nasm")
 
 
 def assemble(work, name, *options):

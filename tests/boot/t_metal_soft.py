@@ -6,28 +6,22 @@ the suites of protected and long mode run; all on two processors. Where there is
   tests/boot/t_metal_soft.py --linux    also Debian's kernel, to its shell: some minutes, as QEMU translates the translator"""
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import vigia_test as vt
+from baremetal import QEMU, SOFT_ELF, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia-soft.elf")
 # The translator has the processor itself raise exceptions of FP instructions, and TCG raises none of SSE's and not all of
 # x87's; without XSAVE, XSETBV is #UD before it is anything else.
 TCG = ("#MF not at FNSTSW", "#MF at an MMX instruction", "#XM", "#UD instead of #XM without OSXMMEXCPT", "XSETBV, ring 3")
 
-for program in (QEMU, "nasm"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none, nor those with -Dmetal_soft=false")
+need(QEMU, "nasm", elf=SOFT_ELF)
 
 
 def machine(cpu, *args, smp=2):
     return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", cpu, "-M", "q35", "-m", "640", "-smp", str(smp), "-display",
-                          "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", ELF, *args])
+                          "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", SOFT_ELF, *args])
 
 
 def assemble(work, source):

@@ -5,21 +5,15 @@ by itself: what fails under the hypervisor must fail on the bare machine, too. A
 refused VMRUN where MOV to CR3 sets reserved bits (alone, it stops for good there): the guest gets its #GP and goes on."""
 import os
 import re
-import shutil
 import subprocess
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 MACHINE = [QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-display", "none", "-serial", "stdio", "-monitor", "none",
            "-no-reboot"]
 
-for program in (QEMU, "nasm"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "nasm")
 
 
 def assemble(work, name):

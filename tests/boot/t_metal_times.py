@@ -6,12 +6,12 @@ import os
 import sys
 
 import vigia_test as vt
+from baremetal import QEMU, need
 
 sys.path.insert(0, os.path.join(vt.ROOT, "tests/bench"))
 import metal  # noqa: E402
 
-if metal.missing():
-    vt.skip(f"there is no {metal.missing()}")
+need(QEMU, "nasm")
 
 # Instructions from the guest's CPUID or OUT to its next one: what was measured, and a tenth
 EXITS = {"cpuid": 2900, "port": 550}

@@ -4,19 +4,14 @@
 outside and fetches a file, another on a network without uplink gets none; without a card the hypervisor says so."""
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 
 import vigia_test as vt
+from baremetal import ELF, QEMU, need
 
-QEMU = "qemu-system-x86_64"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 
-if not shutil.which(QEMU):
-    vt.skip(f"{QEMU} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU)
 
 # QEMU's names; all of them with --all, else one of each driver
 CARDS = ("virtio-net-pci", "e1000e", "e1000") if "--all" in sys.argv else ("virtio-net-pci", "e1000e")

@@ -8,24 +8,18 @@ debug registers). A minute on an idle machine.
                                        two minutes more"""
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import vigia_test as vt
+from baremetal import need
 
 sys.path.insert(0, os.path.join(vt.ROOT, "tests/rig"))
 import bochs  # noqa: E402
 
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
-
-for program in ("nasm", "grub-mkrescue", "xorriso"):
-    if not shutil.which(program):
-        vt.skip(f"{program} is missing: tools/packages test")
+need("nasm", "grub-mkrescue", "xorriso")
 if bochs.missing():
     vt.skip(f"{bochs.missing()} is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
 
 
 def assemble(work, source):

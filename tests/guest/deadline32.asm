@@ -5,16 +5,12 @@ CPUS	equ 1
 %include "smp32.inc"
 %include "verdict32.inc"
 VEC	equ 0x40
+%include "idt32.inc"
 PMTMR	equ 0x608
 LONGEST	equ 3579545 * 2			; two seconds of the PM timer
 MOMENT	equ 200000000			; cycles, more than some exits of an emulator that stands in for KVM
 
-main:	mov eax, on_timer
-	mov [idt + VEC * 8], ax
-	mov word [idt + VEC * 8 + 2], 8
-	mov word [idt + VEC * 8 + 4], 0x8e00
-	shr eax, 16
-	mov [idt + VEC * 8 + 6], ax
+main:	HANDLER VEC, on_timer
 	lidt [idtr]
 	mov dword [LAPIC + 0x320], 0x40000 + VEC
 	mov esi, s_first
@@ -111,11 +107,6 @@ on_timer:
 	iretd
 
 section .data
-	dw 0
-idtr:	dw (VEC + 1) * 8 - 1
-	dd idt
-	align 8
-idt:	times VEC + 1 dq 0
 until:	dq 0
 came:	dq 0
 hits:	dd 0

@@ -8,6 +8,7 @@ CPUS	equ 2
 IOAPIC	equ 0xfec00000
 PIN	equ 4
 VEC	equ 0x50
+%include "idt32.inc"
 LEVEL	equ 0x8000
 MASKED	equ 0x10000
 
@@ -23,12 +24,7 @@ MASKED	equ 0x10000
 	section .text
 %endmacro
 
-main:	mov eax, on_serial
-	mov [idt + VEC * 8], ax
-	mov word [idt + VEC * 8 + 2], 8
-	mov word [idt + VEC * 8 + 4], 0x8e00
-	shr eax, 16
-	mov [idt + VEC * 8 + 6], ax
+main:	HANDLER VEC, on_serial
 	lidt [idtr]
 	mov dx, 0x3fc			; OUT2 lets its interrupts out
 	mov al, 8
@@ -150,11 +146,6 @@ on_serial:
 	iretd
 
 section .data
-	dw 0
-idtr:	dw (VEC + 1) * 8 - 1
-	dd idt
-	align 8
-idt:	times VEC + 1 dq 0
 go:	dd 0
 hits:	dd 0
 spare:	dd 0

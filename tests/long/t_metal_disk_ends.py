@@ -3,15 +3,12 @@
 """Disks of the bare-metal hypervisor: guests are killed while slow disks have their requests, and start again. Started by
 UEFI, which has used the disks before."""
 import os
-import shutil
-import subprocess
 import time
 
 import vigia_test as vt
+from baremetal import QEMU, need, on_disks
 
-QEMU = "qemu-system-x86_64"
 OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 DISKS = {
     "virtio0": "virtio-blk-pci,drive=%s",
     "ahci0": "ide-hd,drive=%s,bus=ide.1",
@@ -30,22 +27,11 @@ def machine(work, image, rate, *args):
                           "-cdrom", image, *args])
 
 
-if not shutil.which(QEMU) or not os.path.exists(OVMF) or not shutil.which("grub-mkrescue"):
-    vt.skip(f"{QEMU}, OVMF or grub-mkrescue is missing: tools/packages test")
-if not os.path.exists(ELF):
-    vt.skip(f"no {ELF}: builds with sanitizers have none")
+need(QEMU, "grub-mkrescue")
+if not os.path.exists(OVMF):
+    vt.skip(f"{OVMF} is missing: tools/packages test")
 with vt.Workdir() as work:
-    text = "".join(f"""
-- name: on-{name}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
-  memory: 96M
-  net: [none]
-  disk: ["host:{name}"]
-""" for name in DISKS)
-    image = work.file("fleet.iso")
-    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, capture_output=True)
+    image = on_disks(work, DISKS)
     with machine(work, image, 1000000, "-bios", OVMF) as vm:
         for _ in DISKS:
             vm.expect(r"on-\w+\| VIGIA init", 300)

@@ -10,8 +10,8 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import vigia_test as vt  # noqa: E402
+from baremetal import ELF  # noqa: E402
 
-ELF = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal/vigia.elf")
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 threads = sys.argv[2] if len(sys.argv) > 2 else "single"
 
