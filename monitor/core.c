@@ -86,30 +86,34 @@ static void push(struct mon_core *c, struct mon_producer *p, const struct mon_re
 		plat_event_set(&c->wake);
 }
 
-/* By the clock of the first vCPU, as it was when that last told something: it may have ended. */
-uint64_t mon_core_tsc(const struct mon_core *c)
+/* That of the first vCPU, as it was when that last told something: it may have ended. */
+static struct mon_clock first_clock(const struct mon_core *c)
 {
-	return c->timed ? __builtin_ia32_rdtsc() +
-				  atomic_load_explicit(&c->tsc_offset, memory_order_relaxed)
-			: 0;
+	return (struct mon_clock){atomic_load_explicit(&c->tsc_offset, memory_order_relaxed),
+				  c->timed};
 }
 
-static uint64_t tsc_of(struct mon_core *c, const struct mon_producer *p)
+uint64_t mon_core_tsc(const struct mon_core *c)
+{
+	return mon_clock_now(first_clock(c));
+}
+
+static struct mon_clock clock_of(struct mon_core *c, const struct mon_producer *p)
 {
 	uint64_t offset;
 
 	if (!p->tsc)
-		return mon_core_tsc(c);
+		return first_clock(c);
 	offset = __atomic_load_n(p->tsc, __ATOMIC_RELAXED);
 	if (p == &c->producer[1] &&
 	    offset != atomic_load_explicit(&c->tsc_offset, memory_order_relaxed))
 		atomic_store_explicit(&c->tsc_offset, offset, memory_order_relaxed);
-	return __builtin_ia32_rdtsc() + offset;
+	return (struct mon_clock){offset, true};
 }
 
 static struct mon_place place_of(struct mon_core *c, const struct mon_producer *p)
 {
-	struct mon_place at = {.tsc = tsc_of(c, p)};
+	struct mon_place at = {.clock = clock_of(c, p)};
 
 	if (p->rip) {
 		at.rip = __atomic_load_n(p->rip, __ATOMIC_RELAXED);
@@ -121,7 +125,7 @@ static struct mon_place place_of(struct mon_core *c, const struct mon_producer *
 static void push_text(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
 	struct mon_record rec = {.t = plat_now(),
-				 .tsc = tsc_of(c, p),
+				 .tsc = mon_clock_now(clock_of(c, p)),
 				 .value = ev->value,
 				 .count = 1,
 				 .cls = ev->cls,
@@ -138,7 +142,7 @@ static void push_event(struct mon_core *c, struct mon_producer *p, const struct 
 		.t = plat_now(),
 		.rip = at.rip,
 		.root = at.root,
-		.tsc = at.tsc,
+		.tsc = mon_clock_now(at.clock),
 		.addr = ev->addr,
 		.value = ev->value,
 		.sum = ev->lasted,
@@ -272,7 +276,7 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 
 		all.addr = UINT64_MAX;
 		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value,
-			   (struct mon_place){.tsc = tsc_of(c, p)});
+			   (struct mon_place){.clock = clock_of(c, p)});
 	} else {
 		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, place_of(c, p));
 	}

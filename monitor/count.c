@@ -56,7 +56,7 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 						     memory_order_relaxed))
 		return old == key ? e : NULL;
 	e->t = plat_now();
-	e->tsc = at.tsc;
+	e->tsc = mon_clock_now(at.clock);
 	e->rip = at.rip;
 	e->root = at.root;
 	e->value = ev->value;

@@ -29,9 +29,20 @@ struct counts {
 
 int counts_init(struct counts *c) attr_must_check;
 void counts_fini(struct counts *c);
-/* Where a vCPU is, and when by its clock. */
+/* A guest's TSC: the host's plus ahead, if that is known. */
+struct mon_clock {
+	uint64_t ahead;
+	bool known;
+};
+/* 0: not known. Reads the TSC, which takes as long as counting an event does: only for what is kept. */
+static inline uint64_t mon_clock_now(struct mon_clock c)
+{
+	return c.known ? __builtin_ia32_rdtsc() + c.ahead : 0;
+}
+/* Where a vCPU is, and its clock. */
 struct mon_place {
-	uint64_t rip, root, tsc;
+	uint64_t rip, root;
+	struct mon_clock clock;
 };
 /* Any thread. sum: added up. */
 void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, struct mon_place at);
