@@ -32,9 +32,10 @@ struct soft_exit {
 	uint16_t stub;    /* where it leads while not linked, offset in from's code */
 	int16_t target;   /* RIP relative to from's */
 	uint16_t
-		span; /* of a group's head: bytes, EXIT_WRITE; then it leads to a MODE_PLAIN block */
+		span; /* of a group's head: bytes, EXIT_WRITE, EXIT_ALIGN; then it leads to a MODE_PLAIN block */
 };
 #define EXIT_WRITE BIT(15)
+#define EXIT_ALIGN BIT(14)    /* … which must be aligned */
 #define EXIT_LOOP  EXIT_WRITE /* no bytes: a loop's, likewise */
 
 #define NO_PAGE UINT32_MAX

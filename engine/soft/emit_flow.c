@@ -538,8 +538,11 @@ static void emit_plain_exit(struct tr *t, unsigned insn, uint32_t span)
 static void emit_group_exit(struct tr *t, uint32_t n)
 {
 	const struct tr_group *g = &t->groups.group[n];
+	uint32_t span = (uint32_t)(g->max - g->min);
 
-	emit_plain_exit(t, g->head, (uint32_t)(g->max - g->min) | (g->write ? EXIT_WRITE : 0));
+	if (g->write)
+		span |= EXIT_WRITE | (t->insn[g->head].row->attr & AT_ALIGN ? EXIT_ALIGN : 0);
+	emit_plain_exit(t, g->head, span);
 }
 
 /* All checks of a loop share one exit. */

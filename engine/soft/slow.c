@@ -133,6 +133,15 @@ static bool accesses_nothing(struct soft_vcpu *v, const struct soft_block *b, ui
 	return !evex_elements(&v->cpu, in, insn_mem_opnd(in));
 }
 
+/* Does the instruction fault for where its operand is? Then it must not set D. */
+static bool astray(struct soft_vcpu *v, const struct soft_block *b, uint32_t site, uint64_t ea)
+{
+	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
+	const struct insn *in = decoded(v, b, site, s->guest);
+
+	return in && insn_aligns(in, v->cpu.i.amd) && ea & (insn_mem_opnd(in)->size - 1u);
+}
+
 const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 {
 	struct soft_block *b = block_of(v, site);
@@ -145,6 +154,7 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 		v->store_size = MAX(size, 8u);
 	}
 	if (!(unlikely(b->masked) && accesses_nothing(v, b, site)) &&
+	    !(size >= 16 && ea & (size - 1) && astray(v, b, site, ea)) &&
 	    refill(v, ea, size, site & SITE_WRITE, site == v->last_retry && ea == v->last_ea) &&
 	    !b->dead) {
 		soft_fpu_load(v);
@@ -160,16 +170,34 @@ const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return code;
 }
 
-/* The instruction that a group's exit stands for: its code */
-static const uint8_t *head_code(struct soft_vcpu *v, const struct soft_exit *e)
+/* The instruction that a group's exit stands for: its site; its code */
+static uint32_t head_site(const struct soft_cache *c, const struct soft_exit *e)
+{
+	const struct soft_site *s = &c->site[c->block[e->from].sites];
+	unsigned n = 0;
+
+	while (s[n].guest != e->target)
+		n++;
+	return e->from | n << SITE_INSN_SHIFT;
+}
+
+static const uint8_t *head_code(const struct soft_cache *c, const struct soft_exit *e)
+{
+	const struct soft_block *b = &c->block[e->from];
+
+	return soft_rx(c, b->code + c->site[b->sites + site_insn(head_site(c, e))].host);
+}
+
+static bool head_astray(struct soft_vcpu *v, const struct soft_exit *e)
 {
 	const struct soft_cache *c = v->sv->cache;
 	const struct soft_block *b = &c->block[e->from];
-	const struct soft_site *s = &c->site[b->sites];
+	uint32_t site = head_site(c, e);
+	const struct insn *in = decoded(v, b, site, c->site[b->sites + site_insn(site)].guest);
+	unsigned seg = in ? in->mem.seg : DS;
+	uint64_t base = seg == FS || seg == GS ? v->cpu.s.seg[seg].base : 0;
 
-	while (s->guest != e->target)
-		s++;
-	return soft_rx(c, b->code + s->host);
+	return in && astray(v, b, site, base + cpu_ea(&v->cpu, in));
 }
 
 /* The probe of a group's head has failed; ea: the span's start. Tries again when the page could be
@@ -181,14 +209,16 @@ const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	struct soft_exit *e = &c->exit[exit];
 	struct soft_block *from = &c->block[e->from], *to;
 	bool write = e->span & EXIT_WRITE, global;
-	uint32_t size = e->span & ~(uint32_t)EXIT_WRITE, generation = c->generation;
+	uint32_t size = e->span & ~(uint32_t)(EXIT_WRITE | EXIT_ALIGN), generation = c->generation;
 	bool again = v->last_group == exit && v->last_ea == ea;
 
 	v->stats.slow++;
+	if (unlikely(e->span & EXIT_ALIGN) && head_astray(v, e))
+		return soft_exec_site(v, head_site(c, e));
 	if (size && refill(v, ea, size, write, again) && !from->dead) {
 		v->last_group = exit;
 		v->last_ea = ea;
-		return head_code(v, e);
+		return head_code(c, e);
 	}
 	v->last_ea = ~ea;
 	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, from) + (uint64_t)(int64_t)e->target);

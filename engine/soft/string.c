@@ -60,6 +60,15 @@ static uint64_t seg_linear(const struct soft_vcpu *v, unsigned sreg, uint64_t of
 	return (uint32_t)(v->cpu.s.seg[sreg].base + off);
 }
 
+/* Where the next element is and where it goes. What faults at its source gets no D at its destination. */
+static bool find_both(struct soft_vcpu *v, bool movs, uint64_t from, uint64_t to, hva_t *s,
+		      hva_t *d)
+{
+	*s = movs ? soft_tlb_host(v, from, false) : NULL;
+	*d = movs && !*s ? NULL : soft_tlb_host(v, to, true);
+	return *d;
+}
+
 /* A write of a register of 4 or 2 bytes */
 static void set_reg(uint64_t *g, uint64_t mask, uint64_t value)
 {
@@ -86,9 +95,7 @@ static const uint8_t *legacy_string(struct soft_vcpu *v, struct soft_block *b,
 			want = MIN(want, seg_room(v, DS, false, si, mask));
 		if (unlikely(!(want >> log)))
 			return soft_exec_site(v, where);
-		d = soft_tlb_host(v, to, true);
-		s = movs && d ? soft_tlb_host(v, from, false) : d;
-		if (unlikely(!s))
+		if (unlikely(!find_both(v, movs, from, to, &s, &d)))
 			return soft_exec_site(v, where);
 		bytes = soft_span(v, to, true, want, &d);
 		if (movs)
@@ -131,11 +138,10 @@ const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea)
 	if (arg & (STRING_ADDR4 | STRING_ADDR2))
 		return legacy_string(v, b, site, arg);
 	while (count) {
-		hva_t d = soft_tlb_host(v, g[RDI], true);
-		hva_t s = movs && d ? soft_tlb_host(v, g[RSI], false) : d;
 		uint64_t want = MIN(count, RUN_MAX) << log, bytes, n;
+		hva_t s, d;
 
-		if (unlikely(!s))
+		if (unlikely(!find_both(v, movs, g[RSI], g[RDI], &s, &d)))
 			return soft_exec_site(v, where);
 		bytes = soft_span(v, g[RDI], true, want, &d);
 		if (movs)

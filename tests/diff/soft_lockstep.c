@@ -421,28 +421,27 @@ static void resync(struct rig *a, struct rig *b)
 	a->vm->engine->memory_changed(a->vm, 0, RIG_RAM);
 }
 
-/* Marks the pages with D, which must be as the other has them, unless there was a fault: translated code has D set before
- * it finds that an operand is not aligned. A may come of an access that was begun (SDM vol. 3, 4.8): it
- * is set for all. */
-static void note_written(const struct rig *r, bool fault, bool *written)
+/* Marks the pages with D, which must be as the other has them. A may come of an access that was begun (SDM
+ * vol. 3, 4.8): it is set for all. */
+static void note_written(const struct rig *r, bool *written)
 {
 	for (gva_t va = 0; va < RIG_RAM; va += PAGE_SIZE) {
 		uint64_t *pte = rig_pte((struct rig *)(uintptr_t)r, va);
 
 		if (*pte & PTE_D)
 			written[(*pte & (RIG_RAM - 1)) >> PAGE_SHIFT] = true;
-		*pte |= PTE_A | (fault ? PTE_D : 0);
+		*pte |= PTE_A;
 	}
 }
 
 /* Tables and frames of exceptions, and what was written; all: every page */
-static int compare_memory(const struct rig *a, const struct rig *b, bool fault, bool all)
+static int compare_memory(const struct rig *a, const struct rig *b, bool all)
 {
 	static bool written[RIG_RAM / PAGE_SIZE];
 
 	memset(written, all, sizeof(written));
-	note_written(a, fault, written);
-	note_written(b, fault, written);
+	note_written(a, written);
+	note_written(b, written);
 	for (gpa_t at = 0; at < RIG_RAM; at += PAGE_SIZE) {
 		if (at >= RIG_CODE && !written[at >> PAGE_SHIFT])
 			continue;
@@ -484,7 +483,7 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 		memset(a->ram + RIG_IST - 24, 0, 2);
 		memset(b->ram + RIG_IST - 24, 0, 2);
 	}
-	return bad ? bad : compare_memory(a, b, fault, all);
+	return bad ? bad : compare_memory(a, b, all);
 }
 
 int main(int argc, char **argv)

@@ -411,6 +411,33 @@ static void base_unseen_8(void)
 	s->gpr[RDI] += 8;
 }
 
+/* A page that nothing has written to: D is to stay clear, which test_faults_soft compares with the interpreter. */
+static void store_astray(void)
+{
+	long0();
+	rig_put64(r, RIG_PT + (DATA >> PAGE_SHIFT) * 8, DATA | 7);
+	s->gpr[RDI] = DATA + 8;
+}
+
+/* Behind it stores that it shares a probe with */
+static void store_astray_first(void)
+{
+	static const uint8_t code[] = {0x0f, 0x29, 0x07, 0x0f, 0x29, 0x4f,
+				       0x10, 0x0f, 0x29, 0x57, 0x20, 0xf4};
+
+	store_astray();
+	s->rip = CODE + 0x100;
+	memcpy(r->ram + s->rip, code, sizeof(code));
+}
+
+static void copy_from_nowhere(void)
+{
+	store_astray();
+	rig_put64(r, RIG_PT + ((DATA >> PAGE_SHIFT) + 1) * 8, 0);
+	s->gpr[RSI] = DATA + PAGE_SIZE;
+	s->gpr[RCX] = 3;
+}
+
 static void cs_end(void)
 {
 	prot0();
@@ -657,6 +684,24 @@ static const struct row {
 	{"SYSEXIT in long mode, AMD", amd_long0, {0x0f, 0x35}, VEC_UD, ANY},
 	{"MOVAPS aligned, DS.base 8", base_unseen, {0x0f, 0x28, 0x07}, NONE, ANY},
 	{"MOVAPS aligned but for DS.base", base_unseen_8, {0x0f, 0x28, 0x07}, VEC_GP, 0},
+	{"MOVAPS to a clean page, misaligned", store_astray, {0x0f, 0x29, 0x07}, VEC_GP, 0},
+	{"VMOVDQA of 32 bytes to a clean page, misaligned",
+	 store_astray,
+	 {0xc5, 0xfd, 0x7f, 0x47, 8},
+	 VEC_GP,
+	 0},
+	{"MOVUPS to a clean page, misaligned", store_astray, {0x0f, 0x11, 0x07}, NONE, ANY},
+	{"MOVAPS to a clean page, misaligned, the first of three",
+	 store_astray_first,
+	 {0x90},
+	 VEC_GP,
+	 0},
+	{"MOVSQ from an absent page to a clean one", copy_from_nowhere, {0x48, 0xa5}, VEC_PF, 0},
+	{"REP MOVSB from an absent page to a clean one",
+	 copy_from_nowhere,
+	 {0xf3, 0xa4},
+	 VEC_PF,
+	 0},
 	{"MOVAPS under an opmask, DS.base 8",
 	 base_unseen,
 	 {0x62, 0xf1, 0x7c, 0x09, 0x28, 0x07},
