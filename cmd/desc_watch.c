@@ -44,7 +44,8 @@ static const struct opt history_opts[] = {
 	{"class", "CLASS", "lifecycle, operator, cpu, port, mmio, msr, cpuid, irq, disk, net, console, "
 	 "entropy", NULL, 0, set_cls},
 	{"op", "NAME", "only that operation: read, write, flush, dns, 'flow end' …", NULL, 0, set_op},
-	{"device", "ADDR[-ADDR]", "only that port, address, MSR or CPUID leaf", NULL, 0, set_device},
+	{"device", "ADDR[-ADDR]|NAME", "only that port, address, MSR or CPUID leaf, or of disk, disk0, net, rng, "
+	 "console, screen, serial", NULL, 0, set_device},
 	{"process", "CR3", "only that page-table root (--summary shows them): its time, and what it did", NULL, 0, set_process},
 	{"net", "NET", "only flows and names of an address or net: 10.0.0.0/8", NULL, 0, set_net},
 	{"text", "TEXT", "only what has this text", NULL, 0, set_text},

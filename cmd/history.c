@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* history.c: reads what a VM has done: timeline, JSON, SQL, summary, check. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,8 +23,11 @@ struct history_cmd {
 	struct watch_opts o;
 	struct history_filter f;
 	/* while printing */
+	sqlite3 *db;
 	bool colour;
 	int64_t last;
+	/* the next place where records were lost */
+	int64_t gap, lost, gap_from;
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -76,7 +80,9 @@ static int read_filter(const struct watch_opts *o, struct history_filter *f, str
 		err = read_when(o->since, "--since", &f->since, msg);
 	if (!err && o->until)
 		err = read_when(o->until, "--until", &f->until, msg);
-	if (!err && o->device)
+	if (!err && o->device && !isdigit((unsigned char)o->device[0]))
+		f->device_name = o->device;
+	else if (!err && o->device)
 		err = read_device(o->device, f, msg);
 	if (!err && o->process)
 		err = read_number(o->process, "--process", &f->space, msg);
@@ -119,11 +125,45 @@ static const char *colour_of(const struct history_row *r)
 	}
 }
 
+/* Behind which record, of those from gap_from on, something is missing */
+static void find_gap(struct history_cmd *o)
+{
+	sqlite3_stmt *st;
+
+	o->gap = INT64_MAX;
+	if (sqlite3_prepare_v2(
+		    o->db,
+		    "SELECT last, dropped FROM batch WHERE dropped>0 AND last>=? ORDER BY id LIMIT 1",
+		    -1, &st, NULL) != SQLITE_OK)
+		return;
+	sqlite3_bind_int64(st, 1, o->gap_from);
+	if (sqlite3_step(st) == SQLITE_ROW) {
+		o->gap = sqlite3_column_int64(st, 0);
+		o->lost = sqlite3_column_int64(st, 1);
+	}
+	sqlite3_finalize(st);
+}
+
+static void print_gaps(struct history_cmd *o, int64_t upto)
+{
+	while (o->gap < upto) {
+		printf("%s%29s %" PRId64 " records were lost about here%s\n",
+		       o->colour ? "\033[31m" : "", "-", o->lost, o->colour ? "\033[0m" : "");
+		o->gap_from = o->gap + 1;
+		find_gap(o);
+	}
+}
+
 static void print_row(void *arg, const struct history_row *r)
 {
 	struct history_cmd *o = arg;
 	char when_text[64], text[700], vcpu[8] = "-";
 
+	if (!o->last) {
+		o->gap_from = r->seq;
+		find_gap(o);
+	}
+	print_gaps(o, r->seq);
 	o->last = MAX(o->last, r->seq);
 	print_time(r->t, when_text, sizeof(when_text));
 	history_describe(r, text, sizeof(text));
@@ -172,6 +212,11 @@ static int timeline(struct history_cmd *o, sqlite3 *db, struct msg *msg)
 		if (e)
 			return msg_fail(msg, e, "%s", err);
 		fflush(stdout);
+		if (!o->o.json && o->last) {
+			find_gap(o);
+			print_gaps(o, INT64_MAX);
+			fflush(stdout);
+		}
 		o->f.after = MAX(o->f.after, o->last);
 		o->f.limit = 0;
 	} while (o->o.follow && !ferror(stdout) && !usleep(FOLLOW_US));
@@ -383,8 +428,28 @@ static FILE *pager(const struct history_cmd *o)
 	return popen(cmd && *cmd ? cmd : "less", "we");
 }
 
+/* The filters hold for summaries, reports and SQL, too. */
+static int narrow(const struct history_cmd *o, sqlite3 *db, struct msg *msg)
+{
+	const struct watch_opts *w = &o->o;
+	char err[300];
+	int e;
+
+	if (!w->html && !w->sql && !w->summary)
+		return 0;
+	if (!w->since && !w->until && !w->cls && !w->op && !w->device && !w->process && !w->net &&
+	    !w->text && !w->run)
+		return 0;
+	e = history_narrow(db, &o->f, err, sizeof(err));
+	return e ? msg_fail(msg, e, "%s", err) : 0;
+}
+
 static int answer(struct history_cmd *o, sqlite3 *db, const char *name, struct msg *msg)
 {
+	int err = narrow(o, db, msg);
+
+	if (err)
+		return err;
 	if (o->o.html)
 		return report_html(db, name, o->o.html, msg);
 	if (o->o.pcap)
@@ -410,6 +475,7 @@ static int show(struct history_cmd *o, const char *name, struct msg *msg)
 	if (history_read(path, &db, err, sizeof(err)))
 		return msg_fail(msg, ERR_NOENT, "no history of %s: %s: %s", name, path, err);
 	p = pager(o);
+	o->db = db;
 	o->colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	if (p)
 		dup2(fileno(p), STDOUT_FILENO);

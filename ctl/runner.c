@@ -478,15 +478,20 @@ static void say_screen(struct runner *r)
 
 static int start_and_run(struct runner *r, struct msg *msg)
 {
+	const char *kernel = r->def->kernel;
 	struct plat_thread *waiter;
 	int err = plat_thread_create("wait", wait_thread, r, &waiter);
 
 	if (err)
 		return msg_fail(msg, err, "cannot start a thread: %s", err_str(err));
 	watch_note(&r->watch, MON_LIFECYCLE, LIFE_START, 0,
-		   "%s: engine %s, %u CPUs, %llu MiB, kernel %s, %s", r->def->name,
-		   r->vm->engine->name, r->vm->n_vcpus, (unsigned long long)(r->vm->ram.size / MIB),
-		   r->def->kernel ? r->def->kernel : "none", r->def->append ? r->def->append : "");
+		   "%s: engine %s, %u CPUs of model %s, %llu MiB, %s %s%s%s", r->def->name,
+		   r->vm->engine->name, r->vm->n_vcpus, x86_model_name(r->vm->model),
+		   (unsigned long long)(r->vm->ram.size / MIB), kernel ? "kernel" : "firmware",
+		   kernel             ? kernel
+		   : r->def->firmware ? r->def->firmware
+				      : "bios",
+		   r->def->append ? ", " : "", r->def->append ? r->def->append : "");
 	if (r->def->gdb_wait)
 		gdb_hold(&r->gdb);
 	err = vm_start(r->vm);

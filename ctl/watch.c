@@ -109,7 +109,32 @@ struct includes {
 	const char *file; /* that began it all */
 	char *text[INCLUDES];
 	unsigned n;
+	char *flat; /* all in one, NULL: not wanted, or no memory */
+	size_t flat_len, flat_room;
 };
+
+static void add_line(void *arg, const char *text, size_t len)
+{
+	struct includes *inc = arg;
+
+	if (!inc->flat)
+		return;
+	if (inc->flat_len + len + 2 > inc->flat_room) {
+		size_t room = 2 * (inc->flat_room + len + 2);
+		char *more = realloc(inc->flat, room);
+
+		if (!more)
+			free(inc->flat);
+		inc->flat = more;
+		if (!more)
+			return;
+		inc->flat_room = room;
+	}
+	memcpy(inc->flat + inc->flat_len, text, len);
+	inc->flat_len += len;
+	inc->flat[inc->flat_len++] = '\n';
+	inc->flat[inc->flat_len] = 0;
+}
 
 /* Names are relative to the first file's folder. */
 static int include(void *arg, const char *from, const char *name, const char **text, size_t *len)
@@ -152,15 +177,24 @@ int watch_compile(const char *file, struct policy **out, char **text, struct msg
 		return msg_fail(msg, ERR_NOENT, "cannot read the rules %s: %s", file,
 				strerror(errno ? errno : EFBIG));
 	src.text = all;
+	if (text) {
+		inc.flat = calloc(1, 1);
+		inc.flat_room = 1;
+		src.line = add_line;
+	}
 	err = compile(&src, out, msg);
 	while (inc.n)
 		free(inc.text[--inc.n]);
+	free(all);
+	if (!err && text && !inc.flat) {
+		policy_free(*out);
+		err = msg_fail(msg, ERR_NOMEM, "out of memory");
+	}
 	if (err || !text) {
-		free(all);
+		free(inc.flat);
 		return err;
 	}
-	all[src.len] = 0;
-	*text = all;
+	*text = inc.flat;
 	return 0;
 }
 
@@ -216,6 +250,31 @@ static void note_policy(struct watch *w, const struct policy *p)
 						    .value = memory,
 						    .rule = policy_line(p, MON_MEMORY)},
 				"at most %" PRIu64 " MiB", memory / MIB);
+}
+
+/* The rules themselves, several lines a record: what later verdicts mean by a line. */
+static void note_rules(struct watch *w)
+{
+	const char *s = w->policy_text ? w->policy_text : "";
+	uint64_t line = 1;
+
+	while (*s) {
+		struct mon_event ev = {.cls = MON_LIFECYCLE, .op = LIFE_RULES, .value = line};
+		size_t n = 0, next;
+
+		do {
+			next = strcspn(s + n, "\n");
+			next += s[n + next] == '\n';
+			if (n && n + next > RING_TEXT_MAX)
+				break;
+			n += next;
+			line++;
+		} while (s[n] && n < RING_TEXT_MAX);
+		ev.data = s;
+		ev.len = (uint32_t)MIN(n, (size_t)RING_TEXT_MAX);
+		mon_core_note(&w->core, &ev);
+		s += n;
+	}
 }
 
 /* The host's scheduler gives a thread 1.25 times less for each step of its nice value. Threads that are made
@@ -288,6 +347,7 @@ static void put_in_force(struct watch *w, struct policy *take_p, char *take_text
 	w->retired = old;
 	free(w->policy_text);
 	w->policy_text = take_text;
+	note_rules(w);
 }
 
 int watch_policy_part(struct watch *w, const char *text, bool last, struct msg *msg)
@@ -447,7 +507,7 @@ static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def
 		.path = w->path,
 		.name = vm->name,
 		.engine = vm->engine->name,
-		.cpu = def->cpu ? def->cpu : "",
+		.cpu = x86_model_name(vm->model),
 		.version = "0.1",
 		.cpus = vm->n_vcpus,
 		.memory = vm->ram.size,
@@ -533,7 +593,6 @@ void watch_devices(struct watch *w, struct net *const *net, unsigned n_nets, uns
 int watch_start(struct watch *w, struct msg *msg)
 {
 	watch_cables(w);
-	note_policy(w, atomic_load(&w->core.policy));
 	for (unsigned i = 0; i < w->n_denied; i++)
 		watch_note_rule(w,
 				&(struct mon_event){.cls = MON_DEVICE,

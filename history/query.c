@@ -149,7 +149,51 @@ static void add(struct where *w, const char *fmt, ...)
 	w->n = strlen(w->sql);
 }
 
-static int build(const struct history_filter *f, struct where *w, char *err, size_t size)
+/* Devices by the names that rules have for them, and a few more. With a number behind it, one of them. */
+static const struct {
+	const char *name, *where;
+	const char
+		*numbered; /* with that number; NULL: there is one, or records do not say which */
+} devices[] = {
+	{"disk", "cls=7", "cls=7 AND size=%u"},
+	{"net", "cls=8", NULL},
+	{"rng", "cls=11", NULL},
+	{"console", "cls=9", NULL},
+	{"screen", "cls=9 AND op=2", NULL},
+	{"serial", "cls=2 AND addr BETWEEN 0x3f8 AND 0x3ff", NULL},
+};
+
+static int add_device(struct where *w, const char *name, char *err, size_t size)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++) {
+		size_t n = strlen(devices[i].name);
+		unsigned unit;
+		int used = 0;
+
+		if (strncmp(name, devices[i].name, n))
+			continue;
+		if (!name[n]) {
+			add(w, " AND (%s OR (cls=14 AND text LIKE '%s%%'))", devices[i].where,
+			    devices[i].name);
+			return 0;
+		}
+		if (!devices[i].numbered || sscanf(name + n, "%3u%n", &unit, &used) != 1 ||
+		    name[n + (size_t)used])
+			continue;
+		add(w, " AND (");
+		add(w, devices[i].numbered, unit);
+		add(w, " OR (cls=14 AND text LIKE '%s%u %%'))", devices[i].name, unit);
+		return 0;
+	}
+	snprintf(
+		err, size,
+		"no device is called %s: disk, disk0, net, rng, console, screen, serial, or a port, "
+		"address or MSR such as 0x3f8 or 0x3f8-0x3ff",
+		name);
+	return ERR_INVAL;
+}
+
+static int add_filters(const struct history_filter *f, struct where *w, char *err, size_t size)
 {
 	int cls = f->cls ? mon_class_find(f->cls, strlen(f->cls)) : 0;
 	struct frame_addr net;
@@ -167,7 +211,7 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 			 f->net);
 		return ERR_INVAL;
 	}
-	add(w, "SELECT " HISTORY_COLUMNS " FROM event WHERE seq>%lld", (long long)f->after);
+	add(w, " FROM event WHERE seq>%lld", (long long)f->after);
 	if (f->cls)
 		add(w, " AND cls=%d", cls);
 	if (f->since)
@@ -191,11 +235,28 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 		    " AND EXISTS(SELECT 1 FROM op WHERE op.cls=event.cls AND op.op=event.op AND "
 		    "op.name=%.40Q)",
 		    f->op);
+	return f->device_name ? add_device(w, f->device_name, err, size) : 0;
+}
+
+static int build(const struct history_filter *f, struct where *w, char *err, size_t size)
+{
+	int e;
+
+	add(w, "SELECT " HISTORY_COLUMNS);
+	e = add_filters(f, w, err, size);
 	if (f->limit)
 		add(w, " ORDER BY %s DESC LIMIT %lld", f->cls ? "t" : "seq", (long long)f->limit);
 	else
 		add(w, " ORDER BY seq");
-	return 0;
+	return e;
+}
+
+int history_narrow(sqlite3 *db, const struct history_filter *f, char *err, size_t size)
+{
+	struct where w = {.n = 0};
+	int e = add_filters(f, &w, err, size);
+
+	return e ? e : schema_narrow(db, w.sql, err, size);
 }
 
 int history_each(sqlite3 *db, const struct history_filter *f,
@@ -271,6 +332,27 @@ static int describe_cpu(const struct history_row *r, char *s, size_t n)
 	return k;
 }
 
+static int describe_life(const struct history_row *r, char *s, size_t n)
+{
+	static const char *const modes[] = {"real mode", "protected mode without paging",
+					    "protected mode with paging", "long mode"};
+
+	if (r->op == LIFE_MODE)
+		return r->count == 1 ? snprintf(s, n, "%s", modes[r->addr & 3])
+				     : snprintf(s, n, "%s  (%" PRId64 " times)", modes[r->addr & 3],
+						r->count);
+	if (r->op == LIFE_RULES)
+		return snprintf(s, n, "from line %" PRId64 ": %.*s", r->value, (int)MIN(r->len, n),
+				r->text ? r->text : "");
+	return snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text ? r->text : "");
+}
+
+static int describe_bytes(const struct history_row *r, char *s, size_t n)
+{
+	return snprintf(s, n, "%" PRId64 " bytes%s", r->verdict & MON_R_COUNTED ? r->sum : r->value,
+			r->count > 1 ? " in all" : "");
+}
+
 static int describe_console(const struct history_row *r, char *s, size_t n)
 {
 	if (r->frame)
@@ -321,6 +403,11 @@ void history_describe(const struct history_row *r, char *s, size_t n)
 		k = describe_console(r, s, n);
 		break;
 	case MON_LIFECYCLE:
+		k = describe_life(r, s, n);
+		break;
+	case MON_ENTROPY:
+		k = describe_bytes(r, s, n);
+		break;
 	case MON_OPERATOR:
 	case MON_TIME:
 	case MON_MEMORY:

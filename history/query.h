@@ -18,6 +18,7 @@ struct history_filter {
 	const char *cls;      /* NULL: all */
 	int64_t device;       /* first address; -1: any */
 	int64_t device_end;
+	const char *device_name;     /* "disk0"; NULL: any */
 	const char *text, *net, *op; /* NULL: any */
 	int64_t space;               /* a page-table root; -1: any */
 	int64_t run;                 /* 0: all */
@@ -29,6 +30,10 @@ struct history_filter {
 int history_each(sqlite3 *db, const struct history_filter *f,
 		 void (*fn)(void *arg, const struct history_row *r), void *arg, char *err,
 		 size_t size) attr_must_check;
+
+/* From now on all that is asked of this connection, views too, sees only what passes (but for the limit). */
+int history_narrow(sqlite3 *db, const struct history_filter *f, char *err,
+		   size_t size) attr_must_check;
 
 /* One line about a row, without time. */
 void history_describe(const struct history_row *r, char *text, size_t size);

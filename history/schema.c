@@ -72,6 +72,9 @@ static const struct {
 	{MON_LIFECYCLE, LIFE_RESET, "reset"},
 	{MON_LIFECYCLE, LIFE_CRASH, "crash"},
 	{MON_LIFECYCLE, LIFE_NOTE, "note"},
+	{MON_LIFECYCLE, LIFE_FIRMWARE, "firmware"},
+	{MON_LIFECYCLE, LIFE_MODE, "mode"},
+	{MON_LIFECYCLE, LIFE_RULES, "rules"},
 	{MON_OPERATOR, OPERATOR_REQUEST, "request"},
 	{MON_OPERATOR, OPERATOR_SIGNAL, "signal"},
 	{MON_OPERATOR, OPERATOR_KEY, "key"},
@@ -119,6 +122,7 @@ static const struct {
 	{MON_CPUID, 3, "edx"},
 	{MON_IRQ, IRQ_MSI, "msi"},
 	{MON_IRQ, IRQ_IPI, "ipi"},
+	{MON_IRQ, IRQ_LINE, "line"},
 	{MON_DISK, 0, "read"},
 	{MON_DISK, 1, "write"},
 	{MON_DISK, 2, "flush"},
@@ -199,6 +203,21 @@ int schema_modern(sqlite3 *db, char *err, size_t size)
 		 columns(version));
 	e = run_sql(db, sql, err, size);
 	return e ? e : run_sql(db, reader_views, err, size);
+}
+
+int schema_narrow(sqlite3 *db, const char *filter, char *err, size_t size)
+{
+	int64_t version = schema_version(db);
+	char *sql = sqlite3_mprintf(
+		"DROP VIEW IF EXISTS temp.event; CREATE TEMP VIEW event AS SELECT * FROM "
+		"(WITH event AS (SELECT %s FROM main.event) SELECT *%s)",
+		columns(version), filter);
+	int e = sql ? run_sql(db, sql, err, size) : ERR_NOMEM;
+
+	sqlite3_free(sql);
+	if (e || version != HISTORY_SCHEMA) /* which has views of its own already */
+		return e;
+	return run_sql(db, reader_views, err, size);
 }
 
 int64_t schema_version(sqlite3 *db)

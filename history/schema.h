@@ -25,6 +25,9 @@ struct history_row {
 };
 #define HISTORY_COLUMNS \
 	"seq,t,run,cls,op,vcpu,rip,addr,value,size,count,sum,result,verdict,rule,text,root,tsc"
+/* After schema_modern(): from now on queries and views of this connection see only what the filter,
+ * " FROM event WHERE …", lets through. */
+int schema_narrow(sqlite3 *db, const char *filter, char *err, size_t size) attr_must_check;
 int64_t schema_version(sqlite3 *db);
 /* For a reader: a file of an older version looks like one of today's, with NULL in what it has not. */
 int schema_modern(sqlite3 *db, char *err, size_t size) attr_must_check;

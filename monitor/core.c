@@ -23,7 +23,7 @@ struct class_row {
 };
 
 static const struct class_row rows[MON_CLASSES] = {
-	[MON_LIFECYCLE] = {"lifecycle", false, false, 1000},
+	[MON_LIFECYCLE] = {"lifecycle", false, false, 16}, /* modes; texts as they come */
 	[MON_CPU] = {"cpu", false, false, 64},
 	[MON_PORT] = {"port", true, false, 0},
 	[MON_MMIO] = {"mmio", true, false, 0},
@@ -253,7 +253,12 @@ static void core_tell(struct monitor *mon, const struct mon_event *ev)
 	if (!c->draining || (tier == MON_OFF && !ev->flags))
 		return;
 	if (ev->cls == MON_LIFECYCLE) {
-		push_text(c, p, ev);
+		if (ev->data)
+			push_text(c, p, ev);
+		else if (within_budget(p, ev->cls))
+			push_event(c, p, ev);
+		else
+			counts_add(&p->counts, ev, 0, place_of(c, p));
 		return;
 	}
 	if (ev->cls == MON_NET && ev->data) {

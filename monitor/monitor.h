@@ -39,7 +39,7 @@ enum mon_verdict { MON_PROVIDE, MON_REDIRECT, MON_DENY };
 #define CPU_SHARE 6    /* a rule's: of each CPU */
 #define CPU_HOT   0x30 /* counted from here on */
 /* Ops of MON_IRQ */
-enum mon_irq_op { IRQ_MSI = 1, IRQ_IPI };
+enum mon_irq_op { IRQ_MSI = 1, IRQ_IPI, IRQ_LINE };
 /* Ops of MON_NET. Frames are seen by flow tables, the others are what they find. */
 enum mon_net_op {
 	NET_RECEIVE,
@@ -57,8 +57,12 @@ enum mon_life_op {
 	LIFE_RESUME,
 	LIFE_RESET,
 	LIFE_CRASH,
-	LIFE_NOTE
+	LIFE_NOTE,
+	LIFE_FIRMWARE, /* what it says of itself */
+	LIFE_MODE,     /* addr: enum mon_mode */
+	LIFE_RULES     /* in force from now on; value: the first one's line */
 };
+enum mon_mode { MODE_REAL, MODE_PROTECTED, MODE_PAGED, MODE_LONG };
 /* What an operator may ask for; rules of the class operator are about these (value of the event). */
 #define MON_REQUESTS(R) \
 	R(policy)       \
@@ -95,6 +99,7 @@ enum mon_console_op { CONSOLE_IN, CONSOLE_OUT, CONSOLE_SCREEN };
  *	cpu	enum cpu_told	root: ns kernel	value
  *	irq	enum mon_irq_op	MSI address	MSI data
  *				destination	ICR, low half
+ *				line
  *	disk	enum block_op	offset, bytes	length, bytes	device
  *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
  *	console	enum mon_console_op -		bytes (screen: its width << 32 | height)

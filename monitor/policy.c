@@ -115,6 +115,19 @@ int64_t policy_time_offset(const struct policy *p)
 	return r && r->verb == MON_REDIRECT ? (int64_t)r->target : 0;
 }
 
+void policy_set_time(struct policy *p, uint64_t ns)
+{
+	p->past = ns;
+}
+
+bool policy_limits(const struct policy *p, enum mon_class cls)
+{
+	for (uint32_t i = p->first[cls]; i; i = p->rule[i - 1].next)
+		if (p->rule[i - 1].limited)
+			return true;
+	return false;
+}
+
 bool policy_device(const struct policy *p, const char *name, uint32_t *line)
 {
 	*line = 0;
@@ -147,55 +160,67 @@ void policy_unplug(struct policy *p)
 #define MINUTE_NS (60 * NS_PER_SEC)
 
 /* Is it the time of the rule? From 22:00 to 06:00 goes over midnight. */
-static bool in_window(const struct rule *r)
+static bool in_window(const struct policy *p, const struct rule *r)
 {
 	unsigned m;
 
 	if (!r->windowed)
 		return true;
-	m = (unsigned)(plat_realtime() / MINUTE_NS % (24 * 60));
+	m = (unsigned)((p->past ? p->past : plat_realtime()) / MINUTE_NS % (24 * 60));
 	return r->from <= r->until ? m >= r->from && m < r->until : m >= r->from || m < r->until;
 }
 
 /* ---- limits --------------------------------------------------------------------------------------- */
 
-/* Lock held. True where cost is within the rule's limit, and taken from it. */
-static bool bucket_take(struct rule *r, uint64_t cost)
+/* Lock held. To the last millionth, so that whoever asks often gets no less and no more. */
+static void bucket_fill(struct rule *r, uint64_t now)
 {
-	uint64_t now, room;
+	uint64_t us;
 
-	if (!r->per_bytes)
-		cost = 1;
-	if (r->quota) {
-		if (cost > r->rate - r->tokens)
-			return false;
-		r->tokens += cost;
-		return true;
-	}
-	now = plat_now();
 	if (!r->refilled) {
 		r->tokens = r->burst;
 		r->refilled = now;
 	}
-	/* Whole milliseconds, so that the remainder is not lost; at most a second at once. */
-	room = MIN((now - r->refilled) / 1000000, (uint64_t)1000);
-	if (room && r->rate * room / 1000) {
-		r->tokens = MIN(r->tokens + r->rate * room / 1000, r->burst);
-		r->refilled = now;
+	if (now <= r->refilled) /* records of the past are not quite in order */
+		return;
+	us = (now - r->refilled) / 1000;
+	r->refilled += us * 1000;
+	/* what fills it in any case is not counted out */
+	if (!r->rate || us / 1000000 > r->burst / r->rate) {
+		r->tokens = r->rate ? r->burst : r->tokens;
+		return;
 	}
-	if (cost > r->tokens)
+	r->tokens += us / 1000000 * r->rate;
+	r->part += us % 1000000 * r->rate;
+	r->tokens += r->part / 1000000;
+	r->part %= 1000000;
+	if (r->tokens >= r->burst) {
+		r->tokens = r->burst;
+		r->part = 0;
+	}
+}
+
+/* Lock held. True where cost is within the rule's limit, and taken from it. */
+static bool bucket_take(struct rule *r, uint64_t cost, uint64_t now)
+{
+	if (!r->per_bytes)
+		cost = 1;
+	if (!r->quota)
+		bucket_fill(r, now);
+	if (cost > (r->quota ? r->rate - r->tokens : r->tokens))
 		return false;
-	r->tokens -= cost;
+	r->tokens += r->quota ? cost : 0 - cost;
 	return true;
 }
 
 /* What a rule says of this request; a limit that is used up denies. Lock held where limited. */
-static enum mon_verdict apply(struct rule *r, struct mon_event *ev, uint64_t cost)
+static enum mon_verdict apply(const struct policy *p, struct rule *r, struct mon_event *ev,
+			      uint64_t cost)
 {
 	ev->rule = r->line;
 	ev->flags = r->flags;
 	ev->verdict = r->verb;
-	if (r->limited && !bucket_take(r, cost))
+	if (r->limited && !bucket_take(r, cost, p->past ? p->past : plat_now()))
 		ev->verdict = MON_DENY;
 	else if (r->verb == MON_REDIRECT && r->to.kind == TARGET_VALUE)
 		ev->value = r->target;
@@ -208,11 +233,11 @@ static enum mon_verdict apply_locking(struct policy *p, struct rule *r, struct m
 {
 	if (r->limited) {
 		plat_mutex_lock(&p->lock);
-		apply(r, ev, cost);
+		apply(p, r, ev, cost);
 		plat_mutex_unlock(&p->lock);
 		return ev->verdict;
 	}
-	return apply(r, ev, cost);
+	return apply(p, r, ev, cost);
 }
 
 /* ---- names ----------------------------------------------------------------------------------------- */
@@ -263,7 +288,7 @@ static uint32_t match_flow(const struct policy *p, const struct policy_flow *f)
 
 		if (r->proto && r->proto != f->proto)
 			continue;
-		if (!in_window(r))
+		if (!in_window(p, r))
 			continue;
 		if (f->proto == PROTO_ARP && r->proto != PROTO_ARP)
 			continue;
@@ -375,20 +400,28 @@ static enum mon_verdict decide_frame(struct policy *p, struct mon_event *ev)
 	plat_mutex_lock(&p->lock);
 	i = frame_rule(p, &fi, ev->op == NET_SEND);
 	if (i)
-		apply(&p->rule[i - 1], ev, ev->size);
+		apply(p, &p->rule[i - 1], ev, ev->size);
 	plat_mutex_unlock(&p->lock);
 	return ev->verdict;
 }
 
 enum mon_verdict policy_decide_flow(struct policy *p, const struct policy_flow *f, uint32_t *line)
 {
+	enum mon_verdict v = MON_PROVIDE;
+	struct rule *r;
 	uint32_t i;
 
 	plat_mutex_lock(&p->lock);
 	i = match_flow(p, f);
+	r = i ? &p->rule[i - 1] : NULL;
+	*line = r ? r->line : 0;
+	v = r ? r->verb : MON_PROVIDE;
+	/* of what has passed in it: a quota, but no rate, as nobody knows when it passed */
+	for (uint64_t n = r && r->limited && r->quota ? f->packets : 0; n && v != MON_DENY; n--)
+		if (!bucket_take(r, f->bytes / f->packets, p->past))
+			v = MON_DENY;
 	plat_mutex_unlock(&p->lock);
-	*line = i ? p->rule[i - 1].line : 0;
-	return i ? p->rule[i - 1].verb : MON_PROVIDE;
+	return v;
 }
 
 /* ---- the others --------------------------------------------------------------------------------------- */
@@ -449,7 +482,7 @@ enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 		struct rule *r = &p->rule[i - 1];
 
 		if (ev->op < 32 && r->ops & BIT(ev->op) && last >= r->lo && ev->addr <= r->hi &&
-		    in_window(r))
+		    in_window(p, r))
 			return apply_locking(
 				p, r, ev,
 				ev->cls == MON_PORT || ev->cls == MON_MMIO ? ev->size : ev->value);

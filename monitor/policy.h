@@ -26,6 +26,8 @@ struct policy_source {
 	int (*include)(void *arg, const char *from, const char *name, const char **text,
 		       size_t *len);
 	void *arg;
+	/* Gets each line with includes in their places, which is what the lines of rules count; or NULL. */
+	void (*line)(void *arg, const char *text, size_t len);
 };
 
 /* Nothing is left behind when it fails: ERR_FORMAT with *err filled, or ERR_NOMEM. */
@@ -59,6 +61,11 @@ bool policy_device(const struct policy *p, const char *name, uint32_t *line);
  * their events say which it is (unit). Before the policy is in force. */
 void policy_unplug(struct policy *p);
 
+/* From now on it is that time, in ns since 1970, for times of the day and for rates: of the past. */
+void policy_set_time(struct policy *p, uint64_t ns);
+/* Some rule of the class has a limit: alike requests may fare differently. */
+bool policy_limits(const struct policy *p, enum mon_class cls);
+
 /* First match decides. Sets ev->verdict, rule, flags and for redirections
  * value and target. Of a disk request that only begins under a rule that redirects, or ends under
  * another, value becomes the length of the part that the verdict is about. Any thread. */
@@ -71,6 +78,7 @@ struct policy_flow {
 	uint16_t port;
 	struct frame_addr remote;
 	const char *name;
+	uint64_t packets, bytes; /* that are taken from a quota; 0: of one that begins */
 };
 enum mon_verdict policy_decide_flow(struct policy *p, const struct policy_flow *f, uint32_t *line);
 

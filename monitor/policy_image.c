@@ -42,7 +42,7 @@ static bool good(const uint8_t *rule)
 	/* what the compiler takes care of: numbers that others divide by or multiply */
 	return r->cls != MON_DISK && !r->name[NAME_MAX_ - 1] && r->time_rate <= 10000 &&
 	       r->from <= 24 * 60 && r->until <= 24 * 60 && r->line &&
-	       (r->quota || (r->rate <= UINT64_C(1) << 50 && r->burst <= UINT64_C(1) << 50)) &&
+	       (r->quota || (r->rate <= RATE_MAX && r->burst <= RATE_MAX)) &&
 	       (r->cls != MON_CPU || !r->limited || (r->rate && r->rate <= 100)) &&
 	       (r->cls != MON_NET || r->verb != MON_REDIRECT);
 }
@@ -99,7 +99,7 @@ int policy_image_load(const void *data, size_t size, struct policy **out)
 			return err_here(ERR_FORMAT);
 		}
 		r->next = 0;
-		r->tokens = r->refilled = 0;
+		r->tokens = r->refilled = r->part = 0;
 		p->mask |= BIT(r->cls);
 	}
 	if (policy_finish(p)) {

@@ -156,6 +156,13 @@ static int parse_include(struct parser *ps)
 	return err;
 }
 
+static void flat_line(struct parser *ps, const char *text, size_t n)
+{
+	ps->flat++;
+	if (ps->src->line)
+		ps->src->line(ps->src->arg, text, n);
+}
+
 static int parse_text(struct parser *ps, const char *name, const char *text, size_t len)
 {
 	int err = 0;
@@ -168,6 +175,8 @@ static int parse_text(struct parser *ps, const char *name, const char *text, siz
 			n++;
 		ps->line = line;
 		err = split(ps, text, n);
+		if (err || !ps->n || !word_is(&ps->word[0], "include"))
+			flat_line(ps, text, n);
 		if (!err && ps->n)
 			err = word_is(&ps->word[0], "let")       ? parse_let(ps)
 			      : word_is(&ps->word[0], "include") ? parse_include(ps)

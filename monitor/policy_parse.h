@@ -26,6 +26,7 @@ struct parser {
 	const struct policy_source *src; /* of all */
 	const char *file;
 	unsigned line, depth;
+	unsigned flat; /* the line, were there no includes: what rules are known by */
 	struct word word[WORDS_MAX + 1];
 	unsigned n;
 	struct var var[VARS_MAX];

@@ -6,6 +6,8 @@
 #include "monitor/core.h"
 #include "monitor/policy_parse.h"
 
+/* classes about the VM, not about what it asks for */
+#define WHOLE     (BIT(MON_TIME) | BIT(MON_CPU) | BIT(MON_MEMORY) | BIT(MON_DEVICE))
 #define LISTS_MAX 4 /* in one rule */
 
 static int rule_add(struct parser *ps, const struct rule *r)
@@ -33,17 +35,38 @@ static int rule_add(struct parser *ps, const struct rule *r)
 	return 0;
 }
 
-/* "100/s", "10MB/s", "1GB", "5000": what a limit is. */
-static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
+/* "10MB/s", "100/s": *used is up to what stands behind number and unit. */
+static bool amount_part(const struct word *w, uint64_t *out, bool *bytes, uint32_t *used)
 {
 	static const struct {
 		const char *unit;
 		unsigned shift;
 	} units[] = {{"KB", 10}, {"MB", 20}, {"GB", 30}, {"TB", 40}, {"B", 0}};
+
+	*bytes = false;
+	if (!w->s || !value_part(w->s, w->len, out, used))
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(units) && !*bytes; i++) {
+		uint32_t n = (uint32_t)str_len(units[i].unit);
+
+		if (w->len - *used < n || memcmp(w->s + *used, units[i].unit, n))
+			continue;
+		if (*out >> (63 - units[i].shift))
+			return false;
+		*out <<= units[i].shift;
+		*bytes = true;
+		*used += n;
+	}
+	return true;
+}
+
+/* "100/s", "10MB/s", "1GB", "5000": what a limit is. */
+static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
+{
 	const struct word *w = &ps->word[at];
 	uint32_t used = 0;
 
-	if (!w->s || !value_part(w->s, w->len, &r->rate, &used))
+	if (!amount_part(w, &r->rate, &r->per_bytes, &used))
 		goto wrong;
 	if (r->cls == MON_CPU) {
 		if (used + 1 != w->len || w->s[used] != '%' || !r->rate || r->rate > 100)
@@ -51,23 +74,11 @@ static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
 		r->limited = true;
 		return 0;
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
-		uint32_t n = (uint32_t)str_len(units[i].unit);
-
-		if (w->len - used < n || memcmp(w->s + used, units[i].unit, n))
-			continue;
-		if (r->rate >> (63 - units[i].shift))
-			goto wrong;
-		r->rate <<= units[i].shift;
-		r->per_bytes = true;
-		used += n;
-		break;
-	}
 	r->limited = true;
 	r->quota = used == w->len;
 	if (!r->quota && (w->len - used != 2 || memcmp(w->s + used, "/s", 2)))
 		goto wrong;
-	if (!r->quota && r->rate > UINT64_C(1) << 50)
+	if (!r->quota && r->rate > RATE_MAX)
 		goto wrong;
 	r->burst = r->rate;
 	if (r->cls == MON_MEMORY && (!r->quota || !r->per_bytes || r->rate < 16 * MIB))
@@ -75,6 +86,23 @@ static int parse_amount(struct parser *ps, unsigned at, struct rule *r)
 	return 0;
 wrong:
 	return parse_fail(ps, at, "expected an amount: 100/s, 10MB/s, 1GB or 5000");
+}
+
+/* How much may come at once, in bytes where the rate is. */
+static int parse_burst(struct parser *ps, unsigned at, struct rule *r)
+{
+	const struct word *w = &ps->word[at];
+	uint32_t used = 0;
+	bool bytes;
+
+	if (r->quota)
+		return parse_fail(ps, at - 1,
+				  "a total has no burst: it is of rates, such as 100/s");
+	if (!amount_part(w, &r->burst, &bytes, &used) || used != w->len || r->burst > RATE_MAX ||
+	    (bytes && !r->per_bytes))
+		return parse_fail(ps, at, "expected how much may come at once: %s",
+				  r->per_bytes ? "20MB" : "200");
+	return 0;
 }
 
 struct op_word {
@@ -147,15 +175,17 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 		if (word_is(w, "limit")) {
 			if (r->verb == MON_DENY)
 				return parse_fail(ps, at, "what is denied has no limit");
+			if (r->cls == MON_TIME || r->cls == MON_DEVICE)
+				return parse_fail(ps, at, "%s has no limit",
+						  mon_class_name(r->cls));
 			err = parse_amount(ps, at + 1, r);
 			if (err)
 				return err;
 			at += 2;
 			if (word_is(&ps->word[at], "burst")) {
-				if (r->quota || !value_number(&ps->word[at + 1], &r->burst))
-					return parse_fail(
-						ps, at + 1,
-						"expected a number for the burst of a rate");
+				err = parse_burst(ps, at + 1, r);
+				if (err)
+					return err;
 				at += 2;
 			}
 		} else if (word_is(w, "record")) {
@@ -174,6 +204,11 @@ static int parse_tail(struct parser *ps, unsigned at, struct rule *r)
 			r->weight = (uint8_t)weight;
 			at += 2;
 		} else if (word_is(w, "during")) {
+			if (BIT(r->cls) & WHOLE)
+				return parse_fail(
+					ps, at,
+					"%s is of the VM as a whole, at all times of the day",
+					mon_class_name(r->cls));
 			if (!value_window(&ps->word[at + 1], r))
 				return parse_fail(ps, at + 1,
 						  "expected a time of the day: 09:00-17:00");
@@ -367,7 +402,7 @@ static int parse_match(struct parser *ps, unsigned at, struct rule r, int prefix
 int parse_rule(struct parser *ps)
 {
 	static const char *const verbs[] = {"provide", "redirect", "deny"};
-	struct rule r = {.hi = UINT64_MAX, .port_hi = 0xffff, .ops = UINT32_MAX, .line = ps->line};
+	struct rule r = {.hi = UINT64_MAX, .port_hi = 0xffff, .ops = UINT32_MAX, .line = ps->flat};
 	unsigned verb = 0;
 	int cls;
 

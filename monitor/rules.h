@@ -35,9 +35,11 @@ struct rule {
 	uint64_t rate, burst; /* a second; or with quota: the total in rate */
 	struct frame_addr net;
 	char name[NAME_MAX_];
-	/* under the policy's lock */
-	uint64_t tokens, refilled;
+	/* under the policy's lock; part: millionths of a token */
+	uint64_t tokens, refilled, part;
 };
+
+#define RATE_MAX (UINT64_C(1) << 43) /* a second: a millionth of it, times a second, is a number */
 
 #define PROTO_ARP 254
 
@@ -69,6 +71,7 @@ struct policy {
 	struct flow_verdict *flow; /* NULL where there are no net rules */
 	struct learnt learnt[LEARNT_MAX];
 	uint32_t n_learnt;
+	uint64_t past; /* ns since 1970 that it is taken to be; 0: it is now */
 };
 
 /* Links the rules of each class, and makes what deciding needs: once, when all are there. */

@@ -8,8 +8,13 @@ void gsi_set(struct vm *vm, unsigned gsi, bool level)
 {
 	struct irq_router *r = &vm->irq;
 
+	const struct mon_event ev = {
+		.cls = MON_IRQ, .op = IRQ_LINE, .size = 4, .vcpu = -1, .addr = gsi};
+
 	if (gsi >= GSI_COUNT)
 		return;
+	if (level)
+		mon_tell(&vm->mon, &ev);
 	if (gsi < 16 && r->pic.set)
 		r->pic.set(r->pic.chip, gsi, level);
 	if (r->ioapic.set)
@@ -58,7 +63,7 @@ void apics_open(struct apics *a, const struct apics_ops *ops)
 void msi_send(struct vm *vm, uint64_t addr, uint32_t data)
 {
 	struct mon_event ev = {
-		.cls = MON_IRQ, .op = 1, .size = 4, .vcpu = -1, .addr = addr, .value = data};
+		.cls = MON_IRQ, .op = IRQ_MSI, .size = 4, .vcpu = -1, .addr = addr, .value = data};
 
 	mon_tell(&vm->mon, &ev);
 	if (vm->irq.msi)

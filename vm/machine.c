@@ -108,6 +108,22 @@ int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value)
 	return verdict == MON_REDIRECT && !write;
 }
 
+/* A mode that this vCPU was not in, by what CR0 has now; its history begins with the first such write. */
+static void tell_mode(struct vcpu *vcpu, uint64_t cr0)
+{
+	enum mon_mode mode = !(cr0 & CR0_PE)                   ? MODE_REAL
+			     : !(cr0 & CR0_PG)                 ? MODE_PROTECTED
+			     : !(vcpu->state->efer & EFER_LME) ? MODE_PAGED
+							       : MODE_LONG;
+	const struct mon_event ev = {
+		.cls = MON_LIFECYCLE, .op = LIFE_MODE, .vcpu = (int32_t)vcpu->index, .addr = mode};
+
+	if (vcpu->mode == mode + 1u)
+		return;
+	vcpu->mode = mode + 1u;
+	mon_tell(&vcpu->vm->mon, &ev);
+}
+
 /* what: enum cpu_told. Of a page-table root (CR3) lasted and addr are the ns in user mode and in kernel
  * mode since the last one, where the engine tells rings. */
 void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value)
@@ -121,6 +137,8 @@ void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value)
 	if (what == TOLD_CR + 3)
 		vcpu_ring_take(vcpu, &ev.addr, &ev.lasted);
 	mon_tell(&vcpu->vm->mon, &ev);
+	if (what == TOLD_CR)
+		tell_mode(vcpu, value);
 }
 
 /* ---- time by ring ------------------------------------------------------------------------------ */

@@ -72,6 +72,8 @@ struct vcpu {
 	uint64_t period, busy;
 	struct idle idle;
 	struct vcpu_ring ring;
+	unsigned
+		mode; /* that the history has last, enum mon_mode, + 1; 0: none. By its own thread */
 
 	_Atomic uint64_t exits[EXIT_KINDS]; /* statistics */
 };

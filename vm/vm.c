@@ -197,6 +197,32 @@ void vm_a20(void *sink, unsigned n, bool level)
 		request_all(vm, REQ_A20);
 }
 
+/* Without vm->lock, which the monitor ranks below. */
+static void tell_life(struct vm *vm, enum mon_life_op op, const char *text)
+{
+	const struct mon_event ev = {.cls = MON_LIFECYCLE,
+				     .op = (uint8_t)op,
+				     .vcpu = -1,
+				     .data = text,
+				     .len = (uint32_t)str_len(text)};
+
+	mon_tell(&vm->mon, &ev);
+}
+
+/* Where the firmware, the kernel or a saved guest gets the machine */
+static void tell_begin(struct vm *vm)
+{
+	const struct x86_state *s = vm->vcpu[0]->state;
+	char text[80];
+
+	str_format(text, sizeof(text), "CPU 0 begins at 0x%llx in %s mode",
+		   (unsigned long long)(s->seg[CS].base + s->rip),
+		   !(s->cr0 & CR0_PE)        ? "real"
+		   : s->seg[CS].attr & SEG_L ? "64-bit"
+					     : "protected");
+	tell_life(vm, LIFE_NOTE, text);
+}
+
 int vm_start(struct vm *vm)
 {
 	int err = vm->engine->attach ? vm->engine->attach(vm) : 0;
@@ -204,6 +230,8 @@ int vm_start(struct vm *vm)
 	for (unsigned i = 0; i < vm->n_vcpus && !err; i++) {
 		char name[16];
 
+		if (!i)
+			tell_begin(vm);
 		str_format(name, sizeof(name), "vcpu%u", i);
 		err = plat_thread_create(name, vcpu_thread, vm->vcpu[i], &vm->vcpu[i]->thread);
 	}
@@ -244,6 +272,7 @@ void vm_pause(struct vm *vm, const char *reason)
 	vm->paused++;
 	str_copy(vm->pause_reason, sizeof(vm->pause_reason), reason);
 	plat_mutex_unlock(&vm->lock);
+	tell_life(vm, LIFE_PAUSE, reason);
 	request_all(vm, REQ_PAUSE);
 }
 
@@ -293,6 +322,7 @@ void vm_resume(struct vm *vm)
 		vm->pause_reason[0] = 0;
 	plat_mutex_unlock(&vm->lock);
 	if (last) {
+		tell_life(vm, LIFE_RESUME, "goes on");
 		plat_event_set(&vm->resumed);
 		plat_event_set(&vm->parked);
 	}
@@ -327,12 +357,17 @@ void vm_request_reset(struct vm *vm)
 
 void vm_sleep(struct vm *vm)
 {
+	bool fresh;
+
 	plat_mutex_lock(&vm->lock);
-	if (!vm->asleep && !vm->reset_wanted) {
+	fresh = !vm->asleep && !vm->reset_wanted;
+	if (fresh) {
 		vm->asleep = true;
 		vm->paused++;
 	}
 	plat_mutex_unlock(&vm->lock);
+	if (fresh)
+		tell_life(vm, LIFE_PAUSE, "suspended to RAM by the guest");
 	request_all(vm, REQ_PAUSE);
 }
 
@@ -386,7 +421,9 @@ void vm_do_reset(struct vm *vm)
 	reset_vcpus(vm);
 	vm->reset_wanted = false;
 	plat_mutex_unlock(&vm->lock); /* the others stay parked: still paused */
+	tell_life(vm, LIFE_RESET, vm->waking ? "wakes up" : "all devices and CPUs");
 	reset_devices(vm, true);
+	tell_begin(vm);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		if (vm->engine->set_state && vm->engine->set_state(vm->vcpu[i]))
 			vm_stop(vm, VM_FAILED, 0);

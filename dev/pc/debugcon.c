@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: ISC */
-/* debugcon.c: firmware's debug port. Lines go to the log at level debug, bounded in length and, for
- * guests that write without end, in number a second. Entered by any vCPU thread. */
+/* debugcon.c: firmware's debug port. Lines go to the history as its stages, and to the log at level debug,
+ * bounded in length and, for guests that write without end, in number a second. Entered by any vCPU thread. */
 #include "dev/pc/debugcon.h"
 
 #include "vm/dev.h"
 #include "vm/vm.h"
 
 #define LINE_MAX_LEN     120
-#define LINES_PER_SECOND 2000
+#define LINES_PER_SECOND 500
 
 struct debugcon {
 	struct dev dev;
+	struct vm *vm;
 	uint8_t ident;
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	char line[LINE_MAX_LEN + 1];
@@ -21,6 +22,11 @@ struct debugcon {
 
 static void flush(struct debugcon *d)
 {
+	const struct mon_event ev = {.cls = MON_LIFECYCLE,
+				     .op = LIFE_FIRMWARE,
+				     .vcpu = -1,
+				     .data = d->line,
+				     .len = d->len};
 	uint64_t now = plat_now();
 
 	d->line[d->len] = 0;
@@ -29,8 +35,11 @@ static void flush(struct debugcon *d)
 		d->second = now;
 		d->lines = 0;
 	}
-	if (d->lines++ < LINES_PER_SECOND)
-		plat_log(LOG_DEBUG, "firmware: %s", d->line);
+	if (d->lines++ >= LINES_PER_SECOND)
+		return;
+	if (ev.len)
+		mon_tell(&d->vm->mon, &ev);
+	plat_log(LOG_DEBUG, "firmware: %s", d->line);
 }
 
 static uint64_t debugcon_read(void *dev, uint64_t off, unsigned size)
@@ -80,6 +89,7 @@ int debugcon_create(struct vm *vm, const struct debugcon_wiring *w, struct debug
 
 	if (!d)
 		return err_here(ERR_NOMEM);
+	d->vm = vm;
 	d->ident = w->ident;
 	plat_mutex_init(&d->lock, RANK_DEVICE);
 	err = bus_map_at(&vm->pio, w->base, &debugcon_region, d);

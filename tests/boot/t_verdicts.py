@@ -61,6 +61,18 @@ def run(d, name, engine, env, rules):
     return vm.output.decode(errors="replace")
 
 
+def silent(d, way, engine, env):
+    """A guest whose console is denied writes all the same, and nobody sees it."""
+    name = f"silent-{way}"
+    with vt.VM("--name", name, "--policy", d.file("silent.rules", b"deny console out\n"), "--kernel", d.file("verdicts.elf"),
+               "--exit-port", "0xf4", "--net", "none", "--memory", "64M", "--engine", engine, "--kvm-irqchip", "off", env=env) as vm:
+        vm.wait(60, 1)
+    vt.check(not vm.output.strip(), f"{way}: 'deny console out': nothing came: {vm.output[-40:]!r}")
+    got = {(r["op"], r["v"], r["rule"]): r["n"] for r in sql(
+        name, "SELECT op, verdict AS v, rule, sum(CASE counted WHEN 1 THEN sum ELSE value END) AS n FROM events WHERE class='console' GROUP BY 1, 2, 3")}
+    vt.check(list(got) == [("out", DENY, 1)] and got["out", DENY, 1] > 6000, f"{way}: that is recorded, and no text: {got}")
+
+
 with vt.Workdir() as d:
     here = os.path.dirname(os.path.abspath(__file__))
     subprocess.run(["nasm", "-f", "bin", "-i", os.path.join(here, "../guest") + "/", "-o", d.file("verdicts.elf"),
@@ -90,3 +102,4 @@ with vt.Workdir() as d:
                 vt.check((line, cls, op, verdict) in found, f"{way}: {rule!r}: {cls} {op} {verdict} is recorded")
         vt.check(len(found) == sum(len(r) for _, _, r in table), f"{way}: and nothing else: {len(found)}")
         vt.check(0 < text.count("x") < 4000, f"{way}: of 6000 bytes {text.count('x')} came through")
+        silent(d, way, engine, env)

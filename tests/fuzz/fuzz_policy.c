@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct policy_source src = {"fuzz", (const char *)data, size, include, NULL};
+	struct policy_source src = {"fuzz", (const char *)data, size, include, NULL, NULL};
 	struct policy_error e;
 	struct policy *p;
 

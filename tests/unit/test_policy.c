@@ -19,7 +19,7 @@ static int include(void *arg, const char *from, const char *name, const char **t
 
 static struct policy *make(const char *text)
 {
-	struct policy_source src = {"rules", text, strlen(text), include, NULL};
+	struct policy_source src = {"rules", text, strlen(text), include, NULL, NULL};
 	struct policy_error e;
 	struct policy *p = NULL;
 
@@ -148,6 +148,68 @@ static void test_limits(void **state)
 	assert_in_range(passed, 5, 20);
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(ask(p, MON_DISK, 0, 0, NULL), i < 3 ? MON_PROVIDE : MON_DENY);
+	policy_free(p);
+}
+
+/* How many of 1000 requests come through, that many ns apart. */
+static unsigned through(struct policy *p, enum mon_class cls, uint64_t *now, uint64_t apart)
+{
+	unsigned passed = 0;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		*now += apart;
+		policy_set_time(p, *now);
+		passed += ask(p, cls, 0, 0, NULL) == MON_PROVIDE;
+	}
+	return passed;
+}
+
+/* A rate is what it says, however often somebody asks; a burst comes back while nobody does. */
+static void test_rates(void **state)
+{
+	struct policy *p = make("provide port any limit 3/s burst 30\n"
+				"provide msr any limit 1500000/s\n"
+				"provide entropy any limit 1KB/s burst 4KB\n");
+	uint64_t now = NS_PER_SEC, n;
+	unsigned passed;
+
+	/* 1000 requests in 400 s at 3 a second would be 1200: all; in 200 s 600, and 29 are left */
+	assert_int_equal(through(p, MON_PORT, &now, 400000000), 1000);
+	assert_int_equal(through(p, MON_PORT, &now, 200000000), 629);
+	/* after a minute 30 at once */
+	now += 60 * NS_PER_SEC;
+	passed = through(p, MON_PORT, &now, 1);
+	assert_int_equal(passed, 30);
+	/* 1000 in half a millisecond are within 1500 a millisecond, but for the burst */
+	assert_int_equal(through(p, MON_MSR, &now, 500), 1000);
+	now += 10 * NS_PER_SEC;
+	for (unsigned i = 0; i < 5; i++) {
+		n = 1024;
+		policy_set_time(p, now);
+		assert_int_equal(ask(p, MON_ENTROPY, 0, 0, &n), i < 4 ? MON_PROVIDE : MON_DENY);
+	}
+	policy_free(p);
+}
+
+/* The past: its time of the day, and quotas of flows. */
+static void test_past(void **state)
+{
+	static const uint8_t ip[4] = {10, 1, 2, 3};
+	struct policy *p = make("deny port any during 22:00-06:00\nprovide net any limit 10KB\n");
+	struct policy_flow f = {.proto = 6, .port = 80, .packets = 10, .bytes = 6000};
+	uint32_t line;
+
+	f.remote.b[10] = f.remote.b[11] = 0xff;
+	memcpy(f.remote.b + 12, ip, 4);
+	policy_set_time(p, UINT64_C(86400) * 20000 * NS_PER_SEC + 23 * 3600 * NS_PER_SEC);
+	assert_int_equal(ask(p, MON_PORT, 0, 1, NULL), MON_DENY);
+	policy_set_time(p, UINT64_C(86400) * 20000 * NS_PER_SEC + 12 * 3600 * NS_PER_SEC);
+	assert_int_equal(ask(p, MON_PORT, 0, 1, NULL), MON_PROVIDE);
+	assert_true(policy_limits(p, MON_NET));
+	assert_false(policy_limits(p, MON_PORT));
+	assert_int_equal(policy_decide_flow(p, &f, &line), MON_PROVIDE);
+	assert_int_equal(policy_decide_flow(p, &f, &line), MON_DENY);
+	assert_int_equal(line, 2);
 	policy_free(p);
 }
 
@@ -290,16 +352,40 @@ static void test_windows(void **state)
 	policy_free(p);
 }
 
+static char flat_text[200];
+
+static void flat(void *arg, const char *text, size_t len)
+{
+	snprintf(flat_text + strlen(flat_text), sizeof(flat_text) - strlen(flat_text), "%.*s\n",
+		 (int)len, text);
+}
+
 static void test_include(void **state)
 {
-	struct policy_source src = {"main", "include other\ndeny port 2\n", 26, include,
-				    (void *)"deny port 1\n"};
+	struct mon_event ev;
+	struct policy_source src = {"main",  "include other\ndeny port 2\n", 26,
+				    include, (void *)"deny port 1\n",        NULL};
 	struct policy_error e;
 	struct policy *p;
 
 	assert_int_equal(policy_compile(&src, &p, &e), 0);
 	assert_int_equal(policy_count(p), 2);
 	policy_free(p);
+	/* lines are counted as if all were in one text, which is handed out */
+	src.text = "# first\ninclude other\ndeny port 2\n";
+	src.len = strlen(src.text);
+	src.arg = (void *)"let x = 1\ndeny port $x\n";
+	src.line = flat;
+	flat_text[0] = 0;
+	assert_int_equal(policy_compile(&src, &p, &e), 0);
+	assert_int_equal(policy_decide(p, &(struct mon_event){.cls = MON_PORT, .addr = 5}),
+			 MON_PROVIDE);
+	ev = (struct mon_event){.cls = MON_PORT, .addr = 2, .size = 1};
+	assert_int_equal(policy_decide(p, &ev), MON_DENY);
+	assert_int_equal(ev.rule, 4);
+	assert_string_equal(flat_text, "# first\nlet x = 1\ndeny port $x\ndeny port 2\n");
+	policy_free(p);
+	src.line = NULL;
 	src.text = "include loop";
 	src.len = 12;
 	assert_int_equal(policy_compile(&src, &p, &e), ERR_FORMAT);
@@ -349,6 +435,12 @@ static void test_errors(void **state)
 		{"deny port 1 during 09:00-24:01\n", 1, 20, "09:00"},
 		{"provide port 1 limit many\n", 1, 22, "amount"},
 		{"deny port 1 limit 5\n", 1, 13, "no limit"},
+		{"provide port 1 limit 5 burst 2\n", 1, 24, "no burst"},
+		{"provide port 1 limit 5/s burst 2KB\n", 1, 32, "200"},
+		{"provide disk any limit 5MB/s burst 2x\n", 1, 36, "20MB"},
+		{"provide device disk limit 5\n", 1, 21, "no limit"},
+		{"deny device net during 22:00-06:00\n", 1, 17, "as a whole"},
+		{"provide cpu any limit 50% during 09:00-17:00\n", 1, 27, "as a whole"},
 		{"deny net 1.2.3.4/33\n", 1, 10, "address"},
 		{"deny net 1.2.3\n", 1, 10, "address"},
 		{"deny net port 65536\n", 1, 15, "port"},
@@ -361,7 +453,8 @@ static void test_errors(void **state)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct policy_source src = {"f", bad[i].text, strlen(bad[i].text), include, NULL};
+		struct policy_source src = {"f",     bad[i].text, strlen(bad[i].text),
+					    include, NULL,        NULL};
 		struct policy_error e;
 		struct policy *p;
 
@@ -381,7 +474,8 @@ int main(void)
 		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
 		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_requests),  cmocka_unit_test(test_unplug),
-		cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_windows),   cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_past),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
