@@ -341,6 +341,19 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 	return TR_OK;
 }
 
+static void log_block(const struct tr *t, gpa_t gpa)
+{
+	const struct soft_block *b = t->b;
+	bool live = t->v->fpu_live;
+
+	soft_fpu_park(t->v); /* libc has its own use for these registers */
+	plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u at %x",
+		 t->id, (unsigned long long)b->rip, (unsigned long long)gpa, b->mode, t->n, b->len,
+		 b->code_size, b->code);
+	if (live)
+		soft_fpu_load(t->v);
+}
+
 enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, gpa_t gpa,
 			      gpa_t gpa2, struct soft_block **out)
 {
@@ -411,10 +424,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	c->translations++;
 	v->stats.loops += t->b->loop;
 	if (sv->cfg.log_blocks)
-		plat_log(LOG_DEBUG,
-			 "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u at %x",
-			 t->id, (unsigned long long)rip, (unsigned long long)gpa, mode, t->n,
-			 t->b->len, t->b->code_size, t->b->code);
+		log_block(t, gpa);
 	atomic_store(&p->n_blocks, t->id + 1 - p->block);
 	soft_block_insert(sv, v, t->b);
 	*out = t->b;

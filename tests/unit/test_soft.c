@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "plat/linux/log.h"
 #include "tests/lib/soft_rig.h"
 
 static const struct soft_config configs[] = {
@@ -871,6 +872,37 @@ static void profile(void **state)
 	rig_close(&r);
 }
 
+static void spoil(void *arg, enum log_level level, const char *line)
+{
+	*(unsigned *)arg += level == LOG_DEBUG && !strncmp(line, "block ", 6);
+	__asm__ volatile("pcmpeqd %%xmm0, %%xmm0" : : : "xmm0");
+}
+
+/* The log of translations costs the guest no register: what writes it has its own use for XMM0. */
+static void logged(void **state)
+{
+	static const struct soft_config cfg = {.log_blocks = true};
+	static const uint8_t prog[] = {
+		0xb9, 0x2a, 0x00, 0x00, 0x00, /* mov ecx, 42 */
+		0x66, 0x0f, 0x6e, 0xc1,       /* movd xmm0, ecx */
+		0xeb, 0x00,                   /* jmp 1f */
+		0x66, 0x0f, 0x7e, 0xc0, 0xf4, /* 1: movd eax, xmm0; hlt */
+	};
+	unsigned n = 0;
+	struct rig r;
+
+	plat_log_set_hook(spoil, &n);
+	plat_log_set_level(LOG_DEBUG);
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	code(&r, RIG_CODE, prog, sizeof(prog));
+	assert_int_equal(rig_run(&r), EXIT_HLT);
+	plat_log_set_level(LOG_WARN);
+	plat_log_set_hook(NULL, NULL);
+	assert_int_equal(n, 2);
+	assert_int_equal(r.s->gpr[RAX], 42);
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -893,6 +925,7 @@ int main(void)
 		cmocka_unit_test(idle),
 		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
+		cmocka_unit_test(logged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
