@@ -335,8 +335,12 @@ struct policy *mon_core_set_policy(struct mon_core *c, struct policy *take_polic
 {
 	struct policy *old = atomic_exchange(&c->policy, take_policy);
 
-	if (c->mon)
+	if (c->mon) {
 		atomic_store(&c->mon->ask_mask, take_policy ? policy_mask(take_policy) : 0);
+		/* verdicts are recorded where a class is off */
+		if (take_policy && c->draining)
+			atomic_fetch_or(&c->mon->tell_mask, policy_mask(take_policy));
+	}
 	return old;
 }
 
@@ -423,7 +427,11 @@ void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tie
 		atomic_fetch_or(&c->mon->full_mask, BIT(cls));
 	else
 		atomic_fetch_and(&c->mon->full_mask, ~BIT(cls));
-	if (tier != MON_OFF)
+	/* what nobody records costs a bit's test, unless a report of a crash or a rule may want it */
+	if (tier == MON_OFF && !((c->also ? LAST_MASK : 0) & BIT(cls)) &&
+	    !(atomic_load(&c->mon->ask_mask) & BIT(cls)))
+		atomic_fetch_and(&c->mon->tell_mask, ~BIT(cls));
+	else if (tier != MON_OFF)
 		atomic_fetch_or(&c->mon->tell_mask, BIT(cls));
 }
 

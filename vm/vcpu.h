@@ -135,11 +135,14 @@ static inline void vcpu_ring_go(struct vcpu *vcpu)
 /* For engines: it runs at ring 3 now, or elsewhere. */
 static inline void vcpu_ring_set(struct vcpu *vcpu, bool user)
 {
+	uint64_t now;
+
 	if (likely(vcpu->ring.user == user && vcpu->ring.since))
 		return;
+	now = vcpu_ticks(); /* once: reading it takes as long as the rest of a system call's way in */
 	if (vcpu->ring.since)
-		vcpu_ring_stop(vcpu);
-	vcpu_ring_go(vcpu);
+		vcpu->ring.ticks[vcpu->ring.user] += now - vcpu->ring.since;
+	vcpu->ring.since = now;
 	vcpu->ring.user = user;
 }
 

@@ -19,7 +19,8 @@ Workloads:
   monitor   Vigia beside itself without history or policy: what these cost (tests/bench/monitor.py)
 
 --rows takes some rows of workloads that have several: --only events --rows getpid,signal; of programs: gzip xz sqlite3
-python3 gcc openssl sysbench 7z; of io: fio iperf3; of monitor: boot compute events fio iperf3 rules writer. --profile says where
+python3 gcc openssl sysbench 7z; of io: fio iperf3; of monitor: boot compute events fio iperf3 rules writer, and paired with rows
+of paired.py (getpid, alu, send …), which says most in the least time. --profile says where
 Vigia's time went in the workloads that run inside a guest (with few --rows: one profile for all). A chart of the ratios lies beside the JSON. --record writes figures and
 chart into doc/, with the machine and the command. The status is 1 if something could not be measured or computed a wrong result.
 """
@@ -47,7 +48,7 @@ class Bench:
         self.hosts = Hosts(args.build, args.engine, not args.no_qemu, args.profile)
         self.results, self.classes, self.units = {}, {}, {}
         self.native, self.cpu_per = True, None
-        self.monitor = {}  # parts of monitor.py
+        self.monitor, self.paired = {}, []  # parts of monitor.py
         self.failed = False
 
     def add(self, row, cls, unit, host, value):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* measure.h: how compute.c and events.c time their rows. Prints "BENCH name class value unit checksum";
- * checksums must agree everywhere. Arguments: names (all if none); -t MS each (default 300). Hosted. */
+ * checksums must agree everywhere. Arguments: names (all if none); -t MS each (default 300); -p MS: pieces of the first
+ * row named, of about so long each and all alike, "PIECE" behind each, without end. Hosted. */
 #ifndef TESTS_BENCH_MEASURE_H
 #define TESTS_BENCH_MEASURE_H
 
@@ -66,14 +67,29 @@ static inline void measure(const struct row *r, uint64_t budget)
 	fflush(stdout);
 }
 
+static inline void pieces(const struct row *r, uint64_t ns)
+{
+	uint64_t n = 1;
+
+	while (time_of(r, n) < ns / 2)
+		n *= 2;
+	for (;;) {
+		r->fn(n);
+		puts("PIECE");
+		fflush(stdout);
+	}
+}
+
 static inline int measure_main(int argc, char **argv, const struct row *rows, unsigned n)
 {
-	uint64_t budget = 300000000;
+	uint64_t budget = 300000000, piece = 0;
 	int named = 0;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "-t") && i + 1 < argc)
 			budget = (uint64_t)atoi(argv[++i]) * 1000000u;
+		else if (!strcmp(argv[i], "-p") && i + 1 < argc)
+			piece = (uint64_t)atoi(argv[++i]) * 1000000u;
 		else
 			named = 1;
 	}
@@ -82,6 +98,8 @@ static inline int measure_main(int argc, char **argv, const struct row *rows, un
 
 		for (int i = 1; i < argc; i++)
 			wanted |= !strcmp(argv[i], rows[k].name);
+		if (wanted && piece && rows[k].fn)
+			pieces(&rows[k], piece);
 		if (wanted && (!rows[k].avx2 || __builtin_cpu_supports("avx2")))
 			measure(&rows[k], budget);
 	}

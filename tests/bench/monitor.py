@@ -11,6 +11,7 @@ import time
 
 import boots
 import inside
+import paired
 from machine import HERE, Machine, note, tool
 
 # part: its rows, what they are compared in, the ratio at most
@@ -105,7 +106,7 @@ def writer(bench, part):
 
 
 def monitor(bench):
-    parts = [r for r in bench.rows if r in PARTS or r == "writer"]
+    parts = [r for r in bench.rows if r in PARTS or r in ("writer", "paired")]
     with tempfile.TemporaryDirectory(dir=bench.build) as d:
         file = os.path.join(d, "rules")
         rules(file)
@@ -121,6 +122,8 @@ def monitor(bench):
             part = bench.monitor[name] = Part(bench, ways_of, rows)
             run(part)
             bench.failed |= part.failed
+        if not parts or "paired" in parts:
+            bench.paired = paired.paired(bench, rules, [r for r in bench.rows if r not in parts])
         if not parts or "writer" in parts:
             part = bench.monitor["writer"] = Part(bench, {})
             writer(bench, part)
@@ -148,6 +151,10 @@ def summary(bench):
 
 
 def lines(bench):
+    if bench.paired:
+        yield from paired.lines(bench.paired)
+    if not bench.monitor:
+        return
     yield "| what, geometric means | rows | with/without | of minima | without/without | the row that differs most by noise | at most | |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, n, medians, minima, same, noise, most, verdict in summary(bench):

@@ -87,7 +87,7 @@ def show(bench):
         print(f"{CLASSES[cls][0]:30} {rows:4} {cell(n, 13, 2)} {cell(t, 10, 2)}  {where:32} {goal_text(cls)}: {verdict}")
     for line in limits(bench):
         print(line)
-    if bench.monitor:
+    if bench.monitor or bench.paired:
         print("\nhistory and policy\n" + "\n".join(monitor.lines(bench)))
 
 
@@ -96,7 +96,7 @@ def save(bench, path):
         json.dump({"medians": medians(bench), "samples": bench.results, "classes": bench.classes, "units": bench.units,
                    "by_class": {c: {"rows": r, "vigia/native": n, "tcg/vigia": t, "verdict": v}
                                 for c, r, n, t, _, _, v in by_class(bench)},
-                   "monitor": {name: part.results for name, part in bench.monitor.items()},
+                   "monitor": {name: part.results for name, part in bench.monitor.items()}, "paired": bench.paired,
                    "rounds": bench.rounds, "memory_mib": MEMORY, "cpu": cpu_name(),
                    "qemu": bench.hosts.qemu_version()}, f, indent=2)
         f.write("\n")
@@ -131,7 +131,7 @@ def record(bench):
         if part.results:
             draw(part, os.path.join(ROOT, "doc", picture))
             replace(title, figures(part, picture))
-    if bench.monitor:
+    if bench.monitor or bench.paired:
         replace("History and policy", where(bench) + list(monitor.lines(bench)))
 
 

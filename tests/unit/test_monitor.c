@@ -253,6 +253,12 @@ static void test_budget_and_full(void **state)
 	assert_int_equal(g->seen.total[MON_PORT] + mon_core_dropped(&g->core), 20000);
 	assert_true(mon_core_dropped(&g->core) > 0);
 	/* off: nothing, unless a rule wants it */
+	/* off costs a bit's test, but where rules may want to record */
+	mon_core_set_tier(&g->core, MON_PORT, MON_OFF);
+	assert_false(mon_listens(&g->mon, MON_PORT));
+	mon_core_set_tier(&g->core, MON_PORT, MON_ALWAYS);
+	assert_true(mon_listens(&g->mon, MON_PORT));
+	atomic_store(&g->mon.ask_mask, BIT(MON_PORT));
 	mon_core_set_tier(&g->core, MON_PORT, MON_OFF);
 	mon_tell(&g->mon, &ev);
 	ev.flags = MON_F_FULL;
