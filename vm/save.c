@@ -75,14 +75,19 @@ static const struct st_field cpu_fields[] = {
 
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
  * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. 9: the kind of the
- * processors (PROCESSOR_SINCE). */
-#define SECTION_VERSION 9
+ * processors (PROCESSOR_SINCE). 10: PAE's registers. */
+#define SECTION_VERSION 10
 #define MAXPHY_BEFORE_4 46
 
 static const struct st_field smm_fields[] = {
 	ST_B(struct x86_state, smi_pending),
 	ST_B(struct x86_state, init_pending),
 	ST_B(struct x86_state, smm_nmi_blocked),
+};
+
+static const struct st_field pae_fields[] = {
+	ST_A(struct x86_state, pdpte),
+	ST_B(struct x86_state, pdptes_loaded),
 };
 
 /* What waits for the vCPU's loop */
@@ -120,6 +125,9 @@ static bool cpu_ok(const struct x86_state *s, uint64_t model)
 {
 	bool lma = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
 
+	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
+		if (s->pdptes_loaded && !x86_pdpte_ok(s, s->pdpte[i]))
+			return false;
 	return (s->rflags & FL_ONE) && xsave_ok(s, model) && !!(s->efer & EFER_LMA) == lma &&
 	       (!(s->cr0 & CR0_PG) || (s->cr0 & CR0_PE)) && (!lma || (s->cr4 & CR4_PAE));
 }
@@ -144,6 +152,8 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 	ST_SYNC(st, "pending", i, pending_fields, &p);
 	if (!st->loading || st->version >= 2)
 		ST_SYNC(st, "smm", i, smm_fields, vcpu->state);
+	if (!st->loading || st->version >= 10)
+		ST_SYNC(st, "pae", i, pae_fields, vcpu->state);
 	if (!st->loading || st->err)
 		return st->err;
 	have = x86_kind_xcr0(&vm->kind);

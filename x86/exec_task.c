@@ -152,22 +152,17 @@ static int load_segments(struct cpu *cpu, const struct task *t)
 	return 0;
 }
 
-static void commit(struct cpu *cpu, const struct desc *d, const struct tss_layout *l,
-		   const struct task *t)
+static void commit(struct cpu *cpu, const struct desc *d, const struct task *t, unsigned size)
 {
 	struct x86_state *s = &cpu->s;
 
 	s->tr = desc_to_seg(d, d->sel);
 	s->tr.attr |= 2;
 	s->cr0 |= CR0_TS;
-	if (l->cr3 && s->cr0 & CR0_PG && s->cr3 != t->cr3) {
-		s->cr3 = t->cr3;
-		tlb_flush(cpu, FLUSH_NONGLOBAL, 0, 0);
-	}
 	s->rip = t->ip;
 	s->rflags = (t->flags & 0x3f7fd5) | FL_ONE;
 	for (unsigned i = 0; i < 8; i++)
-		s->gpr[i] = l->size == 2 ? t->gpr[i] | 0xffff0000 : t->gpr[i];
+		s->gpr[i] = size == 2 ? t->gpr[i] | 0xffff0000 : t->gpr[i];
 	s->dr[7] &= ~UINT64_C(0x155);
 	/* until they are checked, the selectors stand with nothing behind them */
 	for (unsigned i = 0; i < SREG_COUNT; i++)
@@ -204,8 +199,9 @@ int task_switch(struct cpu *cpu, struct desc *d, enum task_how how, uint64_t ret
 			return CPU_FAULT;
 		t.flags |= FL_NT;
 	}
-	commit(cpu, d, l, &t);
-	if (load_segments(cpu, &t)) {
+	commit(cpu, d, &t, l->size);
+	if ((l->cr3 && cpu->s.cr0 & CR0_PG && cpu->s.cr3 != t.cr3 && cr3_write(cpu, t.cr3)) ||
+	    load_segments(cpu, &t)) {
 		mode_changed(cpu);
 		return CPU_FAULT;
 	}

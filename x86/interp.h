@@ -132,6 +132,10 @@ static inline void mode_changed(struct cpu *cpu)
 	if (cpu->ops->mode_changed)
 		cpu->ops->mode_changed(cpu);
 }
+/* The four page-directory-pointer entries at CR3. False: one has a reserved bit set. (walk.c) */
+bool pdptes_read(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4]);
+/* MOV to CR3 (interp_cr.c) */
+int cr3_write(struct cpu *cpu, uint64_t v);
 /* Can a processor be in this state? (interp_cr.c) */
 bool cpu_modes_ok(const struct cpu *cpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
 uint64_t efer_valid(const struct cpu *cpu); /* bits that EFER has */

@@ -1,33 +1,27 @@
 /* SPDX-License-Identifier: ISC */
 /* interp_cr.c: writing control registers (SDM vol. 3, 2.5, 4.1, 9.8.5; vol. 2 MOV CR), with all
  * checks and side effects. CPU's own thread only. */
+#include "base/str.h"
 #include "x86/interp.h"
 
 #define CR0_VALID                                                                                  \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
 	 CR0_PG)
-/* CR3 below the table address, in PAE mode */
-#define PAE_TABLE UINT64_C(0xffffffe0)
-
-/* PAE's page-directory-pointer entries may not have reserved bits set when they are loaded. */
-static int check_pdptes(struct cpu *cpu, uint64_t cr3)
-{
-	uint64_t reserved = ~(BIT64(cpu->s.maxphy) - 1) | 0x1e6;
-
-	for (unsigned i = 0; i < 4; i++) {
-		gpa_t gpa = (cr3 & PAE_TABLE) + i * 8;
-		hva_t p = cpu->ops->ram(cpu, gpa, false);
-		uint64_t e = p ? *(volatile uint64_t *)(void *)p : cpu->ops->mmio_read(cpu, gpa, 8);
-
-		if (e & 1 && e & reserved)
-			return raise_gp0(cpu);
-	}
-	return 0;
-}
-
 static bool pae_mode(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
 	return cr0 & CR0_PG && cr4 & CR4_PAE && !(efer & EFER_LME);
+}
+
+/* What CR3 leads to becomes the four registers, unless one has a reserved bit set. */
+static int load_pdptes(struct cpu *cpu, uint64_t cr3)
+{
+	uint64_t pdpte[4];
+
+	if (!pdptes_read(cpu, cr3, pdpte))
+		return raise_gp0(cpu);
+	memcpy(cpu->s.pdpte, pdpte, sizeof(pdpte));
+	cpu->s.pdptes_loaded = true;
+	return 0;
 }
 
 static int write_cr0(struct cpu *cpu, uint64_t v)
@@ -42,11 +36,12 @@ static int write_cr0(struct cpu *cpu, uint64_t v)
 	if (changed & CR0_PG && v & CR0_PG) {
 		if (s->efer & EFER_LME && (!(s->cr4 & CR4_PAE) || s->seg[CS].attr & SEG_L))
 			return raise_gp0(cpu);
-		if (pae_mode(v, s->cr4, s->efer) && check_pdptes(cpu, s->cr3))
-			return CPU_FAULT;
 	}
 	if (changed & CR0_PG && !(v & CR0_PG) && (is_64(cpu) || s->cr4 & CR4_PCIDE))
 		return raise_gp0(cpu);
+	if (changed & (CR0_CD | CR0_NW | CR0_PG) && pae_mode(v, s->cr4, s->efer) &&
+	    load_pdptes(cpu, s->cr3))
+		return CPU_FAULT;
 	s->cr0 = v;
 	if (v & CR0_PG && s->efer & EFER_LME)
 		s->efer |= EFER_LMA;
@@ -58,7 +53,7 @@ static int write_cr0(struct cpu *cpu, uint64_t v)
 	return 0;
 }
 
-static int write_cr3(struct cpu *cpu, uint64_t v)
+int cr3_write(struct cpu *cpu, uint64_t v)
 {
 	struct x86_state *s = &cpu->s;
 	bool keep = false;
@@ -72,7 +67,7 @@ static int write_cr3(struct cpu *cpu, uint64_t v)
 			return raise_gp0(cpu);
 	} else {
 		v &= 0xffffffff;
-		if (pae_mode(s->cr0, s->cr4, s->efer) && check_pdptes(cpu, v))
+		if (pae_mode(s->cr0, s->cr4, s->efer) && load_pdptes(cpu, v))
 			return CPU_FAULT;
 	}
 	s->cr3 = v;
@@ -131,8 +126,8 @@ static int write_cr4(struct cpu *cpu, uint64_t v)
 		return raise_gp0(cpu);
 	if (changed & v & CR4_PCIDE && (!is_long(cpu) || s->cr3 & 0xfff))
 		return raise_gp0(cpu);
-	if (changed & (CR4_PAE | CR4_PSE | CR4_PGE) && pae_mode(s->cr0, v, s->efer) &&
-	    check_pdptes(cpu, s->cr3))
+	if (changed & (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP) && pae_mode(s->cr0, v, s->efer) &&
+	    load_pdptes(cpu, s->cr3))
 		return CPU_FAULT;
 	s->cr4 = v;
 	if (changed & flushing)
@@ -150,7 +145,7 @@ static int cr_write(struct cpu *cpu, unsigned cr, uint64_t value)
 		cpu->s.cr2 = value;
 		return 0;
 	case 3:
-		return write_cr3(cpu, value);
+		return cr3_write(cpu, value);
 	case 4:
 		return write_cr4(cpu, value);
 	case 8:

@@ -298,6 +298,7 @@ static void restore(struct cpu *cpu, const struct smm_map *m)
 
 		__builtin_memcpy(field(cpu, r), &v, r->field_size);
 	}
+	s->pdptes_loaded = false; /* the map has none */
 	s->cr0 |= CR0_ET;
 	s->rflags = (s->rflags & FL_VALID) | FL_ONE;
 	s->dr[6] = (s->dr[6] & 0xe00f) | 0xffff0ff0;

@@ -27,6 +27,8 @@ static void reset_core(struct x86_state *s, bool bsp)
 	s->gdtr = (struct x86_dtr){.limit = 0xffff};
 	s->idtr = (struct x86_dtr){.limit = 0xffff};
 	s->cr2 = s->cr3 = s->cr4 = 0;
+	memset(s->pdpte, 0, sizeof(s->pdpte));
+	s->pdptes_loaded = false;
 	memset(s->dr, 0, sizeof(s->dr));
 	s->dr[6] = 0xffff0ff0;
 	s->dr[7] = 0x400;

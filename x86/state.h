@@ -151,6 +151,7 @@ struct x86_state {
 	struct x86_seg ldtr, tr;
 	struct x86_dtr gdtr, idtr;
 	uint64_t cr0, cr2, cr3, cr4; /* CR8 is the local APIC's TPR[7:4] */
+	uint64_t pdpte[4];           /* PAE paging's, as they were when they were loaded */
 	uint64_t dr[8];              /* 4 and 5 unused */
 	uint64_t xcr0;
 	uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base;
@@ -171,6 +172,7 @@ struct x86_state {
 	bool init_nmi;                  /* … and an NMI has come after it */
 	bool smm_nmi_blocked;           /* nmi_blocked of the interrupted program */
 	bool a20_masked;                /* physical bit 20 forced to 0 */
+	bool pdptes_loaded;             /* else the next walk reads them from memory */
 	uint8_t maxphy;                 /* MAXPHYADDR (SDM vol. 3, 4.1.4); the machine's choice */
 
 	struct x86_xsave xsave; /* engines keep it current whenever their run() has returned */
@@ -188,6 +190,18 @@ void x86_state_reset(struct x86_state *s, bool bsp);
 void x86_state_init(struct x86_state *s, bool bsp);
 /* An application processor starts at vector << 12 in real mode. */
 void x86_state_sipi(struct x86_state *s, uint8_t vector);
+
+/* PAE paging is in use (SDM vol. 3, 4.1.1). */
+static inline bool x86_pae(const struct x86_state *s)
+{
+	return s->cr0 & CR0_PG && s->cr4 & CR4_PAE && !(s->efer & EFER_LMA);
+}
+
+/* One of PAE's page-directory-pointer entries without reserved bits, or not present */
+static inline bool x86_pdpte_ok(const struct x86_state *s, uint64_t pdpte)
+{
+	return !(pdpte & 1) || !(pdpte & (~(BIT64(s->maxphy) - 1) | 0x1e6));
+}
 
 static inline unsigned x86_cpl(const struct x86_state *s)
 {

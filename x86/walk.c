@@ -2,7 +2,8 @@
 /* walk.c: from a linear address to a guest-physical one (SDM vol. 3, chapter 4).
  *
  * All paging modes in one loop: a level has a shift, entries have 4 or 8 bytes. PAE's four
- * PDPTEs are read at each walk, as AMD processors do it; MOV to CR3 checks their reserved bits.
+ * PDPTEs are registers, loaded with CR3 (4.4.1); those of AMD's processors, too, where no nested paging
+ * is in use (APM vol. 2, 15.25.10). A state that comes without them has them read at the first walk.
  * Accessed and dirty bits are set after all checks, root first, by compare-and-exchange against the
  * entry that was judged: if another processor has changed it, the walk starts again.
  * Runs on the CPU's own thread; the tables belong to all. */
@@ -18,6 +19,8 @@
 #define PTE_NX  BIT64(63)
 #define PTE_PK  59
 #define ADDR_52 UINT64_C(0x000ffffffffff000)
+/* CR3 below the table address, in PAE mode */
+#define PAE_TABLE UINT64_C(0xffffffe0)
 
 #define CAS_RETRIES 32 /* then bits are set without comparing: progress is guaranteed */
 
@@ -150,6 +153,26 @@ static gpa_t leaf_address(const struct walk *w, unsigned shift, uint64_t pte)
 	return ALIGN_DOWN(page, BIT64(shift)) | (w->gva & (BIT64(shift) - 1));
 }
 
+bool pdptes_read(struct cpu *cpu, uint64_t cr3, uint64_t pdpte[4])
+{
+	bool ok = true;
+
+	for (unsigned i = 0; i < 4; i++) {
+		pdpte[i] = pte_read(cpu, a20(cpu, (cr3 & PAE_TABLE) + i * 8), true);
+		ok = ok && x86_pdpte_ok(&cpu->s, pdpte[i]);
+	}
+	return ok;
+}
+
+static uint64_t pdpte_of(struct cpu *cpu, gva_t gva)
+{
+	struct x86_state *s = &cpu->s;
+
+	if (unlikely(!s->pdptes_loaded))
+		s->pdptes_loaded = pdptes_read(cpu, s->cr3, s->pdpte);
+	return s->pdpte[gva >> 30 & 3];
+}
+
 /* Descends. 0, CPU_FAULT, or with probe ERR_NOENT. */
 static int descend(struct cpu *cpu, struct walk *w, struct cpu_xlate *out, bool probe)
 {
@@ -158,17 +181,19 @@ static int descend(struct cpu *cpu, struct walk *w, struct cpu_xlate *out, bool 
 	uint64_t pte, rights = PTE_W | PTE_U, nx = 0;
 	bool leaf;
 
-	if (level == 3)
-		table = cpu->s.cr3 & 0xffffffe0;
-	else if (level == 2)
+	if (level == 2)
 		table = cpu->s.cr3 & 0xfffff000;
 	w->n = 0;
 	for (;; level--) {
 		struct pte *e = &w->e[w->n];
 
 		shift = PAGE_SHIFT + bits * (level - 1);
-		e->gpa = a20(cpu, table + ((w->gva >> shift) & (BIT64(bits) - 1)) * esize);
-		e->v = pte = pte_read(cpu, e->gpa, w->wide);
+		if (w->levels == 3 && level == 3) {
+			pte = pdpte_of(cpu, w->gva);
+		} else {
+			e->gpa = a20(cpu, table + ((w->gva >> shift) & (BIT64(bits) - 1)) * esize);
+			e->v = pte = pte_read(cpu, e->gpa, w->wide);
+		}
 		if (!(pte & PTE_P))
 			return probe ? ERR_NOENT : page_fault(cpu, w, 0);
 		if (pte & level_reserved(cpu, w, level, pte, &leaf))

@@ -100,4 +100,6 @@ void svm_pull(struct hw_vcpu *v)
 	s->dr[6] = c->dr6;
 	s->dr[7] = c->dr7;
 	s->shadow = v->shadow;
+	/* With nested paging the processor reads them at each walk (APM vol. 2, 15.25.10). */
+	s->pdptes_loaded = false;
 }

@@ -12,15 +12,14 @@
 		VMCS_##field, offsetof(struct x86_state, member),        \
 			sizeof(((struct x86_state *)NULL)->member), back \
 	}
-enum { ROW_CR0, ROW_CR3, ROW_CR4 };
 static const struct {
 	uint16_t field, at;
 	uint8_t size;
 	bool back;
 } rows[] = {
-	[ROW_CR0] = ROW(CR0_SHADOW, cr0, false),
-	[ROW_CR3] = ROW(CR3, cr3, true),
-	[ROW_CR4] = ROW(CR4_SHADOW, cr4, false),
+	ROW(CR0_SHADOW, cr0, false),
+	ROW(CR3, cr3, true),
+	ROW(CR4_SHADOW, cr4, false),
 	ROW(RIP, rip, true),
 	ROW(RFLAGS, rflags, true),
 	ROW(RSP, gpr[RSP], true),
@@ -114,19 +113,27 @@ static void pull_segs(struct vmx_vcpu *x, struct x86_state *s)
 }
 
 /* PAE's four entries, which the processor has in registers. MOV to CR3 loads them without an exit. */
-static void push_pdptes(struct vmx_vcpu *x, const struct x86_state *s)
+static void push_pdptes(const struct vmx_vcpu *x, const struct x86_state *s)
 {
-	gpa_t at = s->cr3 & 0xffffffe0;
-	const uint8_t *p = mem_ptr(x->v.vcpu->vm, at, 32, false);
-	uint64_t allowed = (BIT64(s->maxphy) - 1) & ~UINT64_C(0x1e6);
+	const uint8_t *p = mem_ptr(x->v.vcpu->vm, s->cr3 & 0xffffffe0, 32, false);
 
-	for (unsigned i = 0; i < 4; i++) {
-		uint64_t e = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++) {
+		uint64_t e = s->pdpte[i];
 
-		if (p)
-			memcpy(&e, p + 8 * i, 8);
-		vmcs_write(VMCS_PDPTE + 2 * i, e & 1 ? e & allowed : 0);
+		if (!s->pdptes_loaded) {
+			e = 0;
+			if (p)
+				memcpy(&e, p + 8 * i, 8);
+		}
+		vmcs_write(VMCS_PDPTE + 2 * i, x86_pdpte_ok(s, e) ? e : 0);
 	}
+}
+
+static void pull_pdptes(struct x86_state *s)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
+		s->pdpte[i] = vmcs_read(VMCS_PDPTE + 2 * i);
+	s->pdptes_loaded = true;
 }
 
 /* ---- all of it ---- */
@@ -153,8 +160,6 @@ void vmx_push(struct hw_vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
 	struct x86_state *s = &v->cpu.s;
-	bool paging = x->fresh || x->had[ROW_CR0] != s->cr0 || x->had[ROW_CR3] != s->cr3 ||
-		      x->had[ROW_CR4] != s->cr4;
 
 	if (v->where == IN_HW)
 		return;
@@ -163,7 +168,7 @@ void vmx_push(struct hw_vcpu *v)
 		put(x, i, rows[i].field, get_at(s, rows[i].at, rows[i].size));
 	push_segs(x, s);
 	push_computed(x, s);
-	if (paging && s->cr0 & CR0_PG && s->cr4 & CR4_PAE && !(s->efer & EFER_LMA))
+	if (x86_pae(s))
 		push_pdptes(x, s);
 	x->fresh = false;
 	for (unsigned i = 0; i < x->n_msrs; i++) {
@@ -190,6 +195,8 @@ void vmx_pull(struct hw_vcpu *v)
 	pull_segs(x, s);
 	s->rflags |= FL_ONE;
 	s->cr0 = (s->cr0 & ~CR0_TS) | (get(x, HAD_CR0, VMCS_CR0) & CR0_TS);
+	if (x86_pae(s))
+		pull_pdptes(s);
 	s->kernel_gs_base = x->msrs->at[VMX_KERNEL_GS].value;
 	s->shadow = v->shadow;
 	v->pending = get(x, HAD_PENDING, VMCS_PENDING_DEBUG) & 15;

@@ -32,6 +32,8 @@ const struct kvm_cap kvm_caps[HAS_COUNT] = {
 	[HAS_IRQ_ROUTING] = {"interrupt routes", KVM_CAP_IRQ_ROUTING, 0, false, NO_CHIPS},
 	[HAS_DEADLINE_TIMER] = {"TSC deadlines", KVM_CAP_TSC_DEADLINE_TIMER, 0, false, NO_CHIPS},
 	[HAS_MP_STATE] = {"processors that wait", KVM_CAP_MP_STATE, 0, false, NO_CHIPS},
+	[HAS_SREGS2] = {"PAE registers", KVM_CAP_SREGS2, 0, false,
+			"a moved guest's PAE entries are read from memory again"},
 };
 
 uint32_t kvm_caps_ask(int fd)

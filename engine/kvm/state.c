@@ -208,6 +208,44 @@ static uint64_t *gpr_at(struct kvm_regs *r, unsigned i)
 	return (uint64_t *)(void *)((uint8_t *)r + gprs[i].off);
 }
 
+/* Of the two forms of its registers that KVM knows, PAE's are in the second one only; interrupts are in the
+ * first one only, and do not go that way here. */
+#define SREGS_ALIKE offsetof(struct kvm_sregs, interrupt_bitmap)
+_Static_assert(SREGS_ALIKE == offsetof(struct kvm_sregs2, flags), "forms of sregs");
+
+static bool has_pdptes(const struct kvm_vcpu *v, const struct x86_state *s)
+{
+	return x86_pae(s) && kvm_has(v->kv, HAS_SREGS2);
+}
+
+static int write_sregs(struct kvm_vcpu *v, const struct x86_state *s, struct kvm_sregs *k)
+{
+	struct kvm_sregs2 k2 = {.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID};
+
+	if (!has_pdptes(v, s) || !s->pdptes_loaded)
+		return ioctl(v->fd, KVM_SET_SREGS, k);
+	memcpy(&k2, k, SREGS_ALIKE);
+	memcpy(k2.pdptrs, s->pdpte, sizeof(k2.pdptrs));
+	return ioctl(v->fd, KVM_SET_SREGS2, &k2);
+}
+
+/* Where KVM has nested pages of AMD's, it gives what memory has now; so has its processor. */
+static int get_pdptes(const struct kvm_vcpu *v, struct x86_state *s)
+{
+	struct kvm_sregs2 k2 = {0};
+
+	s->pdptes_loaded = false;
+	if (!has_pdptes(v, s))
+		return 0;
+	if (ioctl(v->fd, KVM_GET_SREGS2, &k2))
+		return -1;
+	memcpy(s->pdpte, k2.pdptrs, sizeof(s->pdpte));
+	s->pdptes_loaded = k2.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
+		s->pdptes_loaded = s->pdptes_loaded && x86_pdpte_ok(s, s->pdpte[i]);
+	return 0;
+}
+
 static int set_sregs(struct kvm_vcpu *v, const struct x86_state *s)
 {
 	const struct intc_ops *intc = v->vcpu->intc;
@@ -241,7 +279,7 @@ static int set_sregs(struct kvm_vcpu *v, const struct x86_state *s)
 		k.tr.unusable = 0;
 		k.tr.s = 0;
 	}
-	return ioctl(v->fd, KVM_SET_SREGS, &k);
+	return write_sregs(v, s, &k);
 }
 
 static int set_events(struct kvm_vcpu *v, const struct x86_state *s)
@@ -407,6 +445,10 @@ int kvm_get_state(struct vcpu *vcpu)
 	s->rip = regs.rip;
 	s->rflags = regs.rflags | FL_ONE;
 	get_sregs(s, &sregs);
+	if (get_pdptes(v, s)) {
+		plat_log(LOG_ERROR, "kvm: PAE's registers cannot be read: %s", strerror(errno));
+		return err_here(ERR_IO);
+	}
 	get_events(s, &events);
 	memcpy(s->xsave.bytes, &xsave, MIN(sizeof(xsave), sizeof(s->xsave.bytes)));
 	pkru_in(v, s, &xsave);

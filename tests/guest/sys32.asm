@@ -1322,6 +1322,99 @@ ROW "PAE: PDPTE reserved bit at MOV CR3", K32, GP, 0
 AT
 	mov cr3, eax
 END
+; The four registers of PAE (SDM vol. 3, 4.4.1): what CR3 leads to counts when it is loaded.
+%macro TOGGLE 2
+	mov eax, %1
+	xor eax, %2
+	mov %1, eax
+%endmacro
+%macro PDPTE 4				; name, what VT has then, register, bits that change
+ROW {"PAE: PDPTE changed, ", %1}, K32, NONE, ANY, %2
+	call two_pds
+	GO
+	mov eax, [ebx]
+	mov dword [PDPT + 16], PD3 + 1
+	TOGGLE %3, %4
+	%if %4 = 1 << 31		; off; and on again
+	TOGGLE %3, %4
+	%endif
+	invlpg [ebx]
+	movzx eax, word [ebx]
+END
+%endmacro
+PDPTE "INVLPG", 0x40cd, cr0, 0
+PDPTE "CR0.WP", 0x40cd, cr0, 1 << 16
+PDPTE "CR0.TS", 0x40cd, cr0, 8
+PDPTE "CR4.OSFXSR", 0x40cd, cr4, 1 << 9
+PDPTE "MOV to CR3", 0x40ce, cr3, 0
+PDPTE "CR4.PGE", 0x40ce, cr4, 1 << 7
+PDPTE "CR4.PSE", 0x40ce, cr4, 1 << 4
+PDPTE "CR0.CD", 0x40ce, cr0, 1 << 30
+PDPTE "CR0.PG", 0x40ce, cr0, 1 << 31
+ROW "PAE: a PDPTE that is gone holds", K32, NONE, ANY, 0x40cd
+	call two_pds
+	GO
+	mov dword [PDPT + 16], 0
+	invlpg [ebx]
+	movzx eax, word [ebx]
+END
+ROW "PAE: a PDPTE that is gone, and CR3 loaded", K32, PF, 0, VT
+	call two_pds
+	GO
+	mov dword [PDPT + 16], 0
+	mov eax, cr3
+	mov cr3, eax
+AT
+	mov eax, [ebx]
+END
+ROW "PAE: a PDPTE with a reserved bit is not looked at", K32, NONE, ANY, 0x40cd
+	call two_pds
+	GO
+	mov dword [PDPT + 16], PD3 + 3
+	TOGGLE cr0, 1 << 16
+	invlpg [ebx]
+	movzx eax, word [ebx]
+END
+%macro PDPTEGP 3
+ROW {"PAE: PDPTE reserved bit at MOV ", %1}, K32, GP, 0
+	call two_pds
+	mov dword [PDPT + 8], 0x21
+	mov eax, %2
+	xor eax, %3
+	mov [go_ax], eax
+	GO
+AT
+	mov %2, eax
+END
+%endmacro
+PDPTEGP "CR4, PGE", cr4, 1 << 7
+PDPTEGP "CR4, PSE", cr4, 1 << 4
+PDPTEGP "CR0, CD", cr0, 1 << 30
+ROW "PAE: a task with the same CR3 loads no PDPTE", K32, NONE, ANY, 0x40cd
+	call two_pds
+	mov dword [tssb + 0x20], in_%[rn]
+	GO
+	mov dword [PDPT + 16], PD3 + 1
+	jmp STSSB:dword 0
+in_%[rn]:	movzx eax, word [VT]
+END
+ROW "PAE: a task with another CR3 loads PDPTEs", K32, NONE, ANY, 0x40ce
+	call two_pds
+	mov dword [tssb + 0x20], in_%[rn]
+	mov dword [tssb + 0x1c], PDPT3
+	GO
+	jmp STSSB:dword 0
+in_%[rn]:	movzx eax, word [VT]
+END
+ROW "PAE: back from a task with another CR3", K32, NONE, ANY, 0x40cd
+	call two_pds
+	mov dword [tssb + 0x20], task_iret
+	mov dword [tssb + 0x1c], PDPT3
+	mov dword [tss + 0x1c], PDPT
+	GO
+	call STSSB:dword 0
+	movzx eax, word [VT]
+END
 ROW "SMSW", U32, NONE, ANY, 0x33
 	GO
 	smsw ax

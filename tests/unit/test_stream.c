@@ -441,14 +441,56 @@ static size_t older(struct srig_file *f, uint32_t version, const char *from, con
 	return gone;
 }
 
-/* Up to version 8 there was no kind, up to version 3 no width of addresses. */
+/* Up to version 9 PAE's registers were memory's, up to version 8 there was no kind, up to version 3 no width of
+ * addresses. */
 static void make_older(struct srig_file *f, uint32_t version)
 {
+	older(f, version, "pae", NULL, older(f, version, "pae", "cpu", 0));
 	older(f, version, "processor", "cpu", 0);
 	if (version < 4)
 		older(f, version, "width", "cpu", 0);
 	if (version < 2)
 		older(f, version, "smm", NULL, older(f, version, "smm", "cpu", 0));
+}
+
+/* PAE's registers are what was loaded, whatever memory has by now; an older state has none, and one with reserved
+ * bits set is none. */
+static void test_pae(void **state)
+{
+	static const struct {
+		uint64_t pdpte;
+		bool loaded, old, good;
+	} rows[] = {{0x801, true, false, true},
+		    {0x801, true, true, true},
+		    {0x802, true, false, true},
+		    {0x803, true, false, false},
+		    {0x803, false, false, true}};
+	struct srig_file *f = file_new();
+	char why[200];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct x86_state *s;
+		struct vm *a, *b;
+
+		fake_reset();
+		f->len = 0;
+		a = srig_build();
+		b = srig_build();
+		s = a->vcpu[1]->state;
+		s->pdpte[3] = rows[i].pdpte;
+		s->pdptes_loaded = rows[i].loaded;
+		save_vm(a, f);
+		if (rows[i].old)
+			make_older(f, 8);
+		assert_int_equal(load_vm(b, f, why), rows[i].good ? 0 : ERR_FORMAT);
+		s = b->vcpu[1]->state;
+		if (rows[i].good)
+			assert_int_equal(s->pdptes_loaded, rows[i].loaded && !rows[i].old);
+		if (rows[i].good && s->pdptes_loaded)
+			assert_int_equal(s->pdpte[3], rows[i].pdpte);
+		vm_destroy(a);
+		vm_destroy(b);
+	}
 }
 
 /* A machine keeps the width of physical addresses that it was saved with. */
@@ -633,13 +675,14 @@ static void test_kind_older(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),       cmocka_unit_test(test_cut_and_damaged),
-		cmocka_unit_test(test_ranges),       cmocka_unit_test(test_fixture),
-		cmocka_unit_test(test_machine),      cmocka_unit_test(test_over_another),
-		cmocka_unit_test(test_other_shape),  cmocka_unit_test(test_impossible_cpu),
-		cmocka_unit_test(test_vectors),      cmocka_unit_test(test_components),
-		cmocka_unit_test(test_width),        cmocka_unit_test(test_kind),
-		cmocka_unit_test(test_kind_missing), cmocka_unit_test(test_kind_older),
+		cmocka_unit_test(test_fields),      cmocka_unit_test(test_cut_and_damaged),
+		cmocka_unit_test(test_ranges),      cmocka_unit_test(test_fixture),
+		cmocka_unit_test(test_machine),     cmocka_unit_test(test_over_another),
+		cmocka_unit_test(test_other_shape), cmocka_unit_test(test_impossible_cpu),
+		cmocka_unit_test(test_vectors),     cmocka_unit_test(test_components),
+		cmocka_unit_test(test_pae),         cmocka_unit_test(test_width),
+		cmocka_unit_test(test_kind),        cmocka_unit_test(test_kind_missing),
+		cmocka_unit_test(test_kind_older),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,6 +272,49 @@ static void test_pae(void **state)
 	assert_int_equal(cpu_cr_write(&r->cpu, 3, 0x100020), 0);
 }
 
+/* The four registers (SDM vol. 3, 4.4.1): what loads them, and what a refusal leaves in them. */
+static void test_pdptes(void **state)
+{
+	const uint64_t va = 0xb2323abc, two = 0x100020 + 8 * 2;
+
+	legacy(CR4_PAE);
+	s->cr3 = 0x100020;
+	rig_put64(r, two, 0x101001);
+	rig_put64(r, 0x101000 + 8 * 0x191, 0x102007);
+	rig_put64(r, 0x102000 + 8 * 0x123, PHYS | 7);
+	rig_put64(r, 0x103000 + 8 * 0x191, 0x104007);
+	rig_put64(r, 0x104000 + 8 * 0x123, (PHYS + PAGE_SIZE) | 7);
+	/* A state without them: with reserved bits they are read at each walk (APM vol. 2, 15.25.10). */
+	rig_put64(r, two, 0x101021);
+	fault(va, ACCESS_READ, false, PF_P | PF_RSV);
+	rig_put64(r, two, 0x101001);
+	ok(va, ACCESS_READ, false, PHYS + 0xabc);
+	rig_put64(r, two, 0x103001);
+	ok(va, ACCESS_READ, false, PHYS + 0xabc);
+	assert_int_equal(cpu_walk_probe(&r->cpu, va, &x), 0);
+	assert_int_equal(x.gpa, PHYS + 0xabc);
+	/* refused */
+	rig_put64(r, two, 0x103021);
+	assert_int_equal(cpu_cr_write(&r->cpu, 3, 0x100020), CPU_FAULT);
+	assert_int_equal(cpu_cr_write(&r->cpu, 0, s->cr0 ^ CR0_CD), CPU_FAULT);
+	assert_int_equal(cpu_cr_write(&r->cpu, 4, s->cr4 ^ CR4_PGE), CPU_FAULT);
+	ok(va, ACCESS_READ, false, PHYS + 0xabc);
+	rig_put64(r, two, 0x103001);
+	assert_int_equal(cpu_cr_write(&r->cpu, 0, s->cr0 ^ CR0_WP), 0);
+	assert_int_equal(cpu_cr_write(&r->cpu, 4, s->cr4 ^ CR4_TSD), 0);
+	ok(va, ACCESS_READ, false, PHYS + 0xabc);
+	r->cpu.i.feat[X_FEAT_SMEP >> 6] |= BIT64(X_FEAT_SMEP & 63);
+	assert_int_equal(cpu_cr_write(&r->cpu, 4, s->cr4 ^ CR4_SMEP), 0);
+	ok(va, ACCESS_READ, false, PHYS + PAGE_SIZE + 0xabc);
+	/* where A20 is masked, the table is not where CR3 says */
+	rig_put64(r, 0x000020 + 8 * 2, 0x301001);
+	rig_put64(r, 0x201000 + 8 * 0x191, 0x202007);
+	rig_put64(r, 0x202000 + 8 * 0x123, 7);
+	s->a20_masked = true;
+	assert_int_equal(cpu_cr_write(&r->cpu, 3, 0x100020), 0);
+	ok(va, ACCESS_READ, false, 0xabc);
+}
+
 static void test_off(void **state)
 {
 	legacy(0);
@@ -334,7 +377,7 @@ int main(void)
 		T(test_reserved),    T(test_rights),    T(test_smep_smap),
 		T(test_pku),         T(test_canonical), T(test_32bit),
 		T(test_pae),         T(test_off),       T(test_global_and_probe),
-		T(test_read_write),
+		T(test_read_write),  T(test_pdptes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
