@@ -14,6 +14,7 @@
 #include "dev/nic/rtl8139.h"
 #include "dev/nvme.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/coproc.h"
 #include "dev/pc/debugcon.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/fwcfg.h"
@@ -66,14 +67,15 @@
 #define VGA_SLOT 2
 
 /* Interrupts */
-#define GSI_PIT   0
-#define GSI_KBD   1
-#define GSI_COM1  4
-#define GSI_FDC   6
-#define GSI_LPT1  7
-#define GSI_SCI   9
-#define GSI_MOUSE 12
-#define GSI_IDE   14 /* and 15 */
+#define GSI_PIT    0
+#define GSI_KBD    1
+#define GSI_COM1   4
+#define GSI_FDC    6
+#define GSI_LPT1   7
+#define GSI_SCI    9
+#define GSI_MOUSE  12
+#define GSI_COPROC 13
+#define GSI_IDE    14 /* and 15 */
 
 /* CMOS */
 #define CMOS_RESET     0x0f /* why the processor starts: */
@@ -147,8 +149,10 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 				     .a20 = {vm_a20, vm, 0},
 				     .input = cfg->input};
 	struct debugcon_wiring con_w = {.base = DEBUG_PORT, .ident = 0xe9};
+	struct coproc_wiring fpu_w = {.irq = gsi_line(vm, GSI_COPROC)};
 	struct pcspk_wiring spk_w = {0};
 	struct debugcon *con;
+	struct coproc *fpu;
 	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct pcspk *spk;
@@ -167,6 +171,8 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 		err = mc146818_create(vm, &rtc_w, &pc->rtc);
 	if (!err)
 		err = debugcon_create(vm, &con_w, &con);
+	if (!err)
+		err = coproc_create(vm, &fpu_w, &fpu);
 	return err;
 }
 

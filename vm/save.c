@@ -75,7 +75,7 @@ static const struct st_field cpu_fields[] = {
 
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
  * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. 9: the kind of the
- * processors (PROCESSOR_SINCE). 10: PAE's registers. */
+ * processors (PROCESSOR_SINCE). 10: PAE's registers, IGNNE#. */
 #define SECTION_VERSION 10
 #define MAXPHY_BEFORE_4 46
 
@@ -88,6 +88,7 @@ static const struct st_field smm_fields[] = {
 static const struct st_field pae_fields[] = {
 	ST_A(struct x86_state, pdpte),
 	ST_B(struct x86_state, pdptes_loaded),
+	ST_B(struct x86_state, ignne),
 };
 
 /* What waits for the vCPU's loop */

@@ -75,6 +75,7 @@ struct vm {
 	bool reset_wanted;
 	bool asleep; /* suspended to RAM, which holds a pause; vm_wake() */
 	bool waking; /* the reset ends a sleep: RAM and what is powered with it keep what they have */
+	struct irq_line ferr;    /* FERR# of all processors; the board's */
 	_Atomic bool a20_masked; /* what vCPUs take over at REQ_A20 */
 	unsigned crashed_vcpu;   /* with VM_CRASHED: who */
 

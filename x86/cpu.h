@@ -67,6 +67,9 @@ struct cpu_ops {
 	/* Between the two calls no other CPU accesses memory. NULL: the host's atomic instructions do,
 	 * and nobody else makes one over two pages. */
 	void (*alone)(struct cpu *cpu, bool alone);
+	/* FERR#: an x87 error waits to be reported, and CR0.NE is clear. True: the processor shall
+	 * stand still until an interrupt comes. NULL, false: it passes over it. */
+	bool (*ferr)(struct cpu *cpu);
 	/* CPUID leaf that depends on the machine (APIC id, topology, hypervisor leaves): may alter
 	 * r[0..3] = EAX EBX ECX EDX that the model gave. */
 	void (*cpuid)(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);

@@ -83,6 +83,26 @@ static exec_fn exec_of(const struct insn *in)
 #define AT_CHECKED \
 	(AT_NO64 | AT_ONLY64 | AT_CPL0 | AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512 | AT_PROT)
 
+/* An error of an x87 instruction is reported by the next one that waits (SDM vol. 1, 8.7). */
+static int check_x87_error(struct cpu *cpu, uint64_t at)
+{
+	bool error = x86_x87_error(&cpu->s);
+
+	if (unlikely(cpu->s.ignne) && !error) {
+		cpu->s.ignne = false;
+		mode_changed(cpu);
+	}
+	if (likely(!error) || at & AT_NOWAIT)
+		return 0;
+	if (cpu->s.cr0 & CR0_NE)
+		return raise_vec(cpu, VEC_MF);
+	if (cpu->s.ignne || !cpu->ops->ferr || !cpu->ops->ferr(cpu))
+		return 0;
+	cpu->i.next_rip = cpu->s.rip;
+	cpu->i.no_step = true;
+	return EXEC_HALT;
+}
+
 /* CR0 and CR4 switches of x87, MMX, SSE and AVX: #UD before #NM before #MF */
 static int check_fp(struct cpu *cpu, const struct insn *in, uint64_t at)
 {
@@ -103,10 +123,7 @@ static int check_fp(struct cpu *cpu, const struct insn *in, uint64_t at)
 	} else if (cr0 & CR0_TS || (at & AT_X87 && cr0 & CR0_EM)) {
 		return raise_vec(cpu, VEC_NM);
 	}
-	if (at & (AT_X87 | AT_MMX) && !(at & AT_NOWAIT) && cr0 & CR0_NE &&
-	    fx16(cpu, FX_FSW) & FSW_ES && fx64(cpu, XS_BV) & XCR0_X87)
-		return raise_vec(cpu, VEC_MF);
-	return 0;
+	return at & (AT_X87 | AT_MMX) ? check_x87_error(cpu, at) : 0;
 }
 
 static int check(struct cpu *cpu, const struct insn *in)
@@ -126,8 +143,12 @@ static int check(struct cpu *cpu, const struct insn *in)
 		return raise_ud(cpu);
 	if ((at & AT_NO64 && in->mode == 8) || (at & AT_ONLY64 && in->mode != 8))
 		return raise_ud(cpu);
-	if (at & (AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512) && check_fp(cpu, in, at))
-		return CPU_FAULT;
+	if (at & (AT_X87 | AT_MMX | AT_SSE | AT_AVX | AT_AVX512)) {
+		int r = check_fp(cpu, in, at);
+
+		if (r)
+			return r;
+	}
 	if (at & AT_CPL0 && x86_cpl(&cpu->s) && in->mnem != I_STAC && in->mnem != I_CLAC)
 		return raise_gp0(cpu);
 	return 0;

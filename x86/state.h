@@ -172,6 +172,8 @@ struct x86_state {
 	bool init_nmi;                  /* … and an NMI has come after it */
 	bool smm_nmi_blocked;           /* nmi_blocked of the interrupted program */
 	bool a20_masked;                /* physical bit 20 forced to 0 */
+	bool ignne;                     /* IGNNE#: x87 errors that CR0.NE does not report are
+					 * passed over until there is none */
 	bool pdptes_loaded;             /* else the next walk reads them from memory */
 	uint8_t maxphy;                 /* MAXPHYADDR (SDM vol. 3, 4.1.4); the machine's choice */
 
@@ -190,6 +192,12 @@ void x86_state_reset(struct x86_state *s, bool bsp);
 void x86_state_init(struct x86_state *s, bool bsp);
 /* An application processor starts at vector << 12 in real mode. */
 void x86_state_sipi(struct x86_state *s, uint8_t vector);
+
+/* An x87 error that is not masked waits to be reported; s->xsave must be current. */
+static inline bool x86_x87_error(const struct x86_state *s)
+{
+	return s->xsave.bytes[2] & 0x80 && s->xsave.bytes[512] & 1;
+}
 
 /* PAE paging is in use (SDM vol. 3, 4.1.1). */
 static inline bool x86_pae(const struct x86_state *s)

@@ -74,7 +74,7 @@ uint32_t soft_mode(struct soft_vcpu *v)
 		return MODE_INTERP;
 	if ((s->rflags & FL_AC) && (s->cr0 & CR0_AM) && (mode & MODE_CTX) == CTX_USER)
 		return MODE_INTERP;
-	if (x86_cpl(s) == 1 || x86_cpl(s) == 2)
+	if (x86_cpl(s) == 1 || x86_cpl(s) == 2 || s->ignne)
 		return MODE_INTERP;
 	if (!(s->efer & EFER_LMA) || !(s->seg[CS].attr & SEG_L))
 		mode |= legacy_mode(v);

@@ -124,6 +124,7 @@ static void op_pio_write(struct cpu *cpu, uint16_t port, unsigned size, uint32_t
 	bus_write(&v->sv->vm->pio, (int)cpu->index, port, size, value);
 	come_back(v, was);
 	see_smi(v);
+	v->mode_dirty |= cpu->s.ignne;
 }
 
 static void op_mode_changed(struct cpu *cpu)
@@ -196,6 +197,19 @@ static void op_alone(struct cpu *cpu, bool alone)
 		soft_alone_end(soft_of(cpu));
 }
 
+static bool op_ferr(struct cpu *cpu)
+{
+	struct soft_vcpu *v = soft_of(cpu);
+	const struct irq_line *line = &v->sv->vm->ferr;
+
+	if (!line->set)
+		return false;
+	soft_fpu_park(v);
+	v->look = true;
+	irq_set(line, true);
+	return true;
+}
+
 static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
 	struct vcpu *vcpu = soft_of(cpu)->vcpu;
@@ -242,6 +256,7 @@ const struct cpu_ops soft_cpu_ops = {
 	.cr8_write = op_cr8_write,
 	.pause = op_pause,
 	.alone = op_alone,
+	.ferr = op_ferr,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
 	.told = op_told,

@@ -880,6 +880,142 @@ ROW "RDTSC, CPUID, RDMSR", NONE, 0
 	xor eax, eax
 END
 
+; x87 errors with CR0.NE clear (SDM vol. 1, 8.7.2; 82371AB): FERR# is IRQ 13, after a write to port F0H IGNNE# is there
+; until the error is not. [10H]: where the interrupt came, [12H]: how often, [14H]: the control word.
+%macro IRQ13 0
+	mov ax, O(on_irq13)
+	call hook_irq13
+	call divide
+	sti
+	nop
+%endmacro
+%macro IRQ13_END 0
+	cli
+	mov bx, [0x12]
+	shl ebx, 16
+	movzx eax, ax
+	or eax, ebx
+	mov ebx, eax
+	mov al, 0xff
+	out 0x21, al
+	out 0xa1, al
+	mov eax, ebx
+	END
+%endmacro
+ROW "FERR#: IRQ 13 at the instruction that waits", NONE, 0x10000
+	IRQ13
+	fnop
+at_irq13:
+	mov ax, [0x10]
+	sub ax, O(at_irq13 - 2)
+IRQ13_END
+ROW "FERR#: IRQ 13 at WAIT, not at those that do not", NONE, 0x10000
+	IRQ13
+	fnstsw ax
+	fnstcw [0x20]
+	wait
+at_wait:
+	mov ax, [0x10]
+	sub ax, O(at_wait - 1)
+IRQ13_END
+ROW "FERR#: IRQ 13 again, once the error was cleared", NONE, 0x20000
+	IRQ13
+	fnop
+	fnclex
+	call divide
+	fnop
+	xor ax, ax
+IRQ13_END
+ROW "IGNNE#: passed over until the error is cleared", NONE, 0x18084
+	mov word [0x14], 1
+	IRQ13
+	fnop
+	fnop
+	fld1
+	wait
+	fnstsw ax
+	and ax, 0x80ff
+IRQ13_END
+ROW "port F0H without an error: no IGNNE#", NONE, 0x10000
+	mov ax, O(on_irq13)
+	call hook_irq13
+	out 0xf0, al
+	call divide
+	sti
+	nop
+	fnop
+	xor ax, ax
+IRQ13_END
+ROW "FERR#: IRQ 13 masked: stands still until another interrupt", 8
+	push word IVT >> 4
+	pop es
+	mov eax, [es:8 * 4]
+	mov [cs:O(old_irq0)], eax
+	mov word [es:8 * 4], O(on_irq0)
+	mov al, 0xff
+	out 0xa1, al
+	mov al, 0xfe
+	out 0x21, al
+	sti
+	hlt				; one tick: the next is far
+	call divide
+AT
+	fnop
+	jmp $
+END
+
+old_irq0: dd 0
+on_irq0:
+	push eax
+	push es
+	push word IVT >> 4
+	pop es
+	mov eax, [cs:O(old_irq0)]
+	mov [es:8 * 4], eax
+	mov al, 0x20
+	out 0x20, al
+	pop es
+	pop eax
+	iret
+; IRQ 13 goes to AX, alone.
+hook_irq13:
+	push es
+	push word IVT >> 4
+	pop es
+	mov [es:0x75 * 4], ax
+	mov [es:0x75 * 4 + 2], cs
+	pop es
+	mov al, 0xdf
+	out 0xa1, al
+	mov al, 0xfb
+	out 0x21, al
+	ret
+; 1 / 0, which is not masked
+divide:	fninit
+	mov word [0x16], 0x37b
+	fldcw [0x16]
+	fld1
+	fldz
+	fdivp
+	ret
+on_irq13:
+	push bp
+	push ax
+	mov bp, sp
+	mov ax, [bp + 4]
+	mov [0x10], ax
+	inc word [0x12]
+	out 0xf0, al
+	mov al, 0x20
+	out 0xa0, al
+	out 0x20, al
+	cmp word [0x14], 0
+	jne .keep
+	fnclex
+.keep:	pop ax
+	pop bp
+	iret
+
 ; The next #GP goes on at fix_ip.
 hook_gp:
 	push gs

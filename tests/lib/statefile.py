@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """statefile: saved states as files of a test's: other folders in them, and the packed ones of tests/boot/states.
 
-A program, too: statefile.py VIGIA OUT.xz [OPTIONS...] saves the guest of cpuid.asm by that vigia, whatever its version."""
+A program, too: statefile.py VIGIA OUT.xz [OPTIONS...] (--cpu x86-64-v2 since version 9) saves the guest of cpuid.asm by that vigia, whatever its version."""
 import lzma
 import os
 import re

@@ -478,7 +478,7 @@ static void test_pae(void **state)
 		b = srig_build();
 		s = a->vcpu[1]->state;
 		s->pdpte[3] = rows[i].pdpte;
-		s->pdptes_loaded = rows[i].loaded;
+		s->pdptes_loaded = s->ignne = rows[i].loaded;
 		save_vm(a, f);
 		if (rows[i].old)
 			make_older(f, 8);
@@ -486,6 +486,8 @@ static void test_pae(void **state)
 		s = b->vcpu[1]->state;
 		if (rows[i].good)
 			assert_int_equal(s->pdptes_loaded, rows[i].loaded && !rows[i].old);
+		if (rows[i].good)
+			assert_int_equal(s->ignne, s->pdptes_loaded);
 		if (rows[i].good && s->pdptes_loaded)
 			assert_int_equal(s->pdpte[3], rows[i].pdpte);
 		vm_destroy(a);
