@@ -463,6 +463,8 @@ enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev)
 	uint64_t last = ev->addr;
 
 	ev->verdict = MON_PROVIDE;
+	ev->rule = 0;
+	ev->flags = 0;
 	if (!(p->mask & BIT(ev->cls)))
 		return MON_PROVIDE;
 	if (p->unplugs & BIT(ev->cls) && !is_plugged(p, ev))

@@ -3,23 +3,10 @@
 """The golden history of a small guest: golden.asm does a known number of things, and each engine tells the
 same of them."""
 import json
-import os
 import shutil
-import subprocess
 
 import vigia_test as vt
-
-# class, operation, address: how many
-GOLDEN = {
-    ("cpu", "CR0", 0): 1, ("cpu", "CR4", 0): 1, ("cpu", "GDTR", 0): 1, ("cpu", "IDTR", 0): 1, ("cpu", "TR", 0): 1,
-    ("cpu", "#UD", 0): 3, ("cpu", "#DE", 0): 1, ("cpu", "#PF", 0): 2, ("cpu", "#GP", 0): 1,
-    ("cpu", "INVLPG", 0): 4, ("cpu", "DR", 0): 1,
-    ("cpuid", "eax", 0x40000000): 3,
-    ("msr", "write", 0x174): 1, ("msr", "read", 0x174): 2,
-    ("port", "write", 0x80): 5, ("port", "read", 0x84): 2, ("port", "write", 0xf4): 1,
-    ("mmio", "read", 0xfee00020): 2,
-}
-VALUES = {("port", "write", 0x80): 0x11, ("msr", "write", 0x174): 8, ("cpu", "CR4", 0): 0x10}
+from golden import GOLDEN, VALUES, assemble
 
 if not shutil.which("nasm"):
     vt.skip("nasm is missing: apt-get install nasm")
@@ -54,9 +41,7 @@ def run(d, way, engine, env, golden):
 
 
 with vt.Workdir() as d:
-    here = os.path.dirname(os.path.abspath(__file__))
-    subprocess.run(["nasm", "-f", "bin", "-i", os.path.join(here, "../guest") + "/", "-o", d.file("golden.elf"),
-                    os.path.join(here, "golden.asm")], check=True)
+    assemble(d.file("golden.elf"))
     run(d, "soft", "soft", {}, GOLDEN)
     run(d, "tiny cache", "soft", {"VIGIA_SOFT_CACHE": "131072"}, GOLDEN)
     run(d, "interp", "soft", {"VIGIA_SOFT_INTERP": "1"}, GOLDEN)

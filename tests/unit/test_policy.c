@@ -75,6 +75,22 @@ static void test_registers(void **state)
 	policy_free(p);
 }
 
+/* The registers of a leaf are asked for in turn with one event: no rule is about the second. */
+static void test_asked_again(void **state)
+{
+	struct policy *p = make("provide cpuid eax 1 record full notify\n");
+	struct mon_event ev = {.cls = MON_CPUID, .op = 0, .addr = 1};
+
+	policy_decide(p, &ev);
+	assert_int_equal(ev.rule, 1);
+	assert_int_equal(ev.flags, MON_F_FULL | MON_F_NOTIFY);
+	ev.op = 1;
+	policy_decide(p, &ev);
+	assert_int_equal(ev.rule, 0);
+	assert_int_equal(ev.flags, 0);
+	policy_free(p);
+}
+
 /* A wide access that overlaps a denied register falls under the rule. */
 static void test_overlap(void **state)
 {
@@ -475,7 +491,7 @@ int main(void)
 		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_requests),  cmocka_unit_test(test_unplug),
 		cmocka_unit_test(test_windows),   cmocka_unit_test(test_rates),
-		cmocka_unit_test(test_past),
+		cmocka_unit_test(test_past),      cmocka_unit_test(test_asked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
