@@ -13,6 +13,19 @@ static void put_text(uint8_t *p, const char *s, unsigned len)
 	memcpy(p, s, n);
 }
 
+/* The page goes where both pointers say. */
+static int give_page(struct nvme *n, const struct nvme_cmd *c, size_t len)
+{
+	size_t first = MIN(len, (size_t)(PAGE_SIZE - (c->prp1 & PAGE_MASK)));
+
+	if ((c->prp1 & 3) || (first < len && (c->prp2 & PAGE_MASK)))
+		return SC_PRP | DNR;
+	disk_dma(n->dev.vm, c->prp1, n->page, first, true);
+	if (first < len)
+		disk_dma(n->dev.vm, c->prp2, n->page + first, len - first, true);
+	return SC_OK;
+}
+
 static void identify_controller(struct nvme *n)
 {
 	uint8_t *p = n->page;
@@ -73,19 +86,13 @@ static int identify(struct nvme *n, const struct nvme_cmd *c)
 	default:
 		return SC_FIELD | DNR;
 	}
-	size_t first = MIN((size_t)4096, (size_t)(PAGE_SIZE - (c->prp1 & PAGE_MASK)));
-
-	disk_dma(n->dev.vm, c->prp1, p, first, true);
-	if (first < 4096)
-		disk_dma(n->dev.vm, c->prp2, p + first, 4096 - first, true);
-	return SC_OK;
+	return give_page(n, c, sizeof(n->page));
 }
 
 static int get_log(struct nvme *n, const struct nvme_cmd *c)
 {
 	uint32_t len = ((c->cdw10 >> 16 & 0xfff) + 1) * 4;
 	unsigned id = c->cdw10 & 0xff;
-	size_t first = MIN((size_t)MIN(len, 4096u), (size_t)(PAGE_SIZE - (c->prp1 & PAGE_MASK)));
 
 	if (id < 1 || id > 3)
 		return SC_FIELD | DNR;
@@ -95,8 +102,7 @@ static int get_log(struct nvme *n, const struct nvme_cmd *c)
 		n->page[3] = 100; /* spare */
 		n->page[4] = 10;
 	}
-	disk_dma(n->dev.vm, c->prp1, n->page, first, true);
-	return SC_OK;
+	return give_page(n, c, MIN(len, (uint32_t)sizeof(n->page)));
 }
 
 static int create_cq(struct nvme *n, const struct nvme_cmd *c)

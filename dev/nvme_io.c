@@ -126,10 +126,11 @@ int nvme_io_command(struct nvme *n, uint16_t sqid, const struct nvme_cmd *c)
 		return SC_RANGE | DNR;
 	if (op != BLOCK_FLUSH && op != BLOCK_ZERO && count > (BIT(MDTS) << PAGE_SHIFT) / SECTOR)
 		return SC_FIELD | DNR;
+	if (c->flags >> 6) /* scatter-gather lists */
+		return SC_FIELD | DNR;
 	r->n_seg = 0;
 	r->write = op != BLOCK_READ;
-	if ((op == BLOCK_READ || op == BLOCK_WRITE) &&
-	    ((c->flags >> 6) || !map_prps(n, r, c, (size_t)count * SECTOR)))
+	if ((op == BLOCK_READ || op == BLOCK_WRITE) && !map_prps(n, r, c, (size_t)count * SECTOR))
 		return SC_PRP | DNR;
 	n->free = r->next;
 	r->sq = sqid;
