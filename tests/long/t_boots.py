@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Boot loaders and firmware that people bring, on the PC board, by what their screens show: GRUB from a floppy, ISOLINUX
-from a CD, memtest86+ by it and by UEFI, iPXE's CD that boots Debian's kernel over the network, U-Boot as firmware.
+"""Boot loaders and firmware that people bring, on the PC board, by what their screens show: GRUB from a floppy, its rescue
+CD and floppy, SYSLINUX from a floppy, ISOLINUX from a CD, memtest86+ by it and by UEFI, iPXE's CD that boots Debian's kernel over the network, U-Boot as firmware.
 
-    t_boots.py [grub|isolinux|memtest|memtest-uefi|ipxe|uboot …]
+    t_boots.py [grub|grub-rescue|syslinux|isolinux|memtest|memtest-uefi|ipxe|uboot …]
 
 Packages are fetched with apt, as guests.py does (VIGIA_GUESTS keeps them); takes minutes."""
 import functools
@@ -46,6 +46,24 @@ def grub(w, _apt):
     with open("/usr/lib/grub/i386-pc/boot.img", "rb") as f, open(core, "rb") as g:
         floppy = w.file("floppy.img", f.read() + g.read(), 1440 << 10)
     shows("grub", "GRUB says hello from fd0", "--floppy", floppy, "--boot", "floppy")
+
+
+def grub_rescue(w, apt):
+    """Debian's own images, to their menus or prompts; the floppy's is shorter than a disk."""
+    images = apt.fetch("grub-rescue-pc") + "/usr/lib/grub-rescue/grub-rescue-"
+    with open(images + "floppy.img", "rb") as f:
+        floppy = w.file("rescue.img", f.read(), 1440 << 10)
+    for kind, option, image in (("cd", "--cdrom", images + "cdrom.iso"), ("floppy", "--floppy", floppy)):
+        shows(f"rescue-{kind}", "GNU GRUB  version 2", option, image, "--boot", "cdrom,floppy", timeout=120)
+
+
+def syslinux(w, apt):
+    config = w.file("syslinux.cfg", b"SAY Hello from SYSLINUX\nPROMPT 1\n")
+    image = w.file("syslinux.img", size=1440 << 10)
+    for command in (["mformat", "-i", image, "-f", "1440", "::"], ["mcopy", "-i", image, config, "::"],
+                    [apt.fetch("syslinux") + "/usr/bin/syslinux", "--install", image]):
+        subprocess.run(command, check=True)
+    shows("syslinux", "Hello from SYSLINUX", "--floppy", image, "--boot", "floppy")
 
 
 def cd(w, apt, config, **files):
@@ -122,7 +140,8 @@ def uboot(_w, apt):
         vm.wait(30)
 
 
-TESTS = {"grub": grub, "isolinux": isolinux, "memtest": memtest, "memtest-uefi": memtest_uefi, "ipxe": ipxe, "uboot": uboot}
+TESTS = {"grub": grub, "grub-rescue": grub_rescue, "syslinux": syslinux, "isolinux": isolinux, "memtest": memtest,
+         "memtest-uefi": memtest_uefi, "ipxe": ipxe, "uboot": uboot}
 
 
 def main():

@@ -10,7 +10,6 @@ Debian's own netboot installer instead, to where it has asked the mirror for its
 import argparse
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import grub  # noqa: E402
 import vigia_test as vt  # noqa: E402
 
 NETBOOT = "/usr/lib/debian-installer/images/12/{arch}/text/debian-installer/{arch}"
@@ -28,6 +28,8 @@ KERNELS = {"amd64": "linux-image-amd64", "i386": "linux-image-686-pae"}
 CACHE = os.path.join(vt.GUEST, "mirror")
 DISKS = {"ide": "/dev/sda", "ahci": "/dev/sda", "nvme": "/dev/nvme0n1", "virtio": "/dev/vda"}
 NAME = "installed"
+# A busy host gives the guest too little of a processor for systemd's 90 seconds.
+PATIENT = "systemd.default_timeout_start_sec=1800 systemd.default_device_timeout_sec=1800"
 
 PRESEED = """\
 d-i debian-installer/locale string en_US.UTF-8
@@ -75,7 +77,7 @@ fi
 echo step: kernel and GRUB
 export DEBIAN_FRONTEND=noninteractive
 chroot /mnt apt-get -q -y --no-install-recommends install {kernel} {grub_package}
-sed -i -e 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=ttyS0,115200"/' \
+sed -i -e 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=ttyS0,115200 {patient}"/' \
     -e 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=2/' /mnt/etc/default/grub
 echo 'GRUB_TERMINAL=serial' >>/mnt/etc/default/grub
 chroot /mnt {grub_install}
@@ -157,22 +159,6 @@ class Mirror:
         return 200, body
 
 
-def boot_cd(w, kernel, initrd, cmdline):
-    """An image that BIOS and UEFI start: GRUB and a kernel."""
-    tree = w.file("cd")
-    os.makedirs(os.path.join(tree, "boot/grub"))
-    shutil.copy(kernel, os.path.join(tree, "linux"))
-    shutil.copy(initrd, os.path.join(tree, "initrd"))
-    with open(os.path.join(tree, "boot/grub/grub.cfg"), "w", encoding="ascii") as f:
-        f.write("serial --unit=0 --speed=115200\nterminal_input serial\nterminal_output serial\n"
-                f"echo from the CD\nlinux /linux {cmdline} console=ttyS0,115200\ninitrd /initrd\nboot\n")
-    image = w.file("boot.iso")
-    r = subprocess.run(["grub-mkrescue", "-o", image, tree], capture_output=True, text=True, check=False)
-    if r.returncode:
-        vt.fail(f"grub-mkrescue: {r.stderr[-500:]}")
-    return image
-
-
 class Logged(vt.VM):
     """A VM whose console goes to a file too."""
 
@@ -212,7 +198,7 @@ def netboot(w, args, server):
     if not os.path.exists(images):
         vt.skip(f"needs the package debian-installer-12-netboot-{args.arch}")
     server.texts["/preseed"] = PRESEED.format(name=NAME, port=server.port, codename=CODENAME).encode()
-    cd = boot_cd(w, os.path.join(images, "linux"), os.path.join(images, "initrd.gz"),
+    cd = grub.cd(w, os.path.join(images, "linux"), os.path.join(images, "initrd.gz"),
                  f"auto=true priority=critical preseed/url=http://10.0.2.2:{server.port}/preseed DEBIAN_FRONTEND=text")
     with Logged(args.log, "--firmware", args.firmware, "--memory", "1024M", "--net", "user", "--cdrom", cd) as vm:
         vm.stage("GRUB on the CD", r"from the CD", 120)
@@ -247,12 +233,12 @@ def installed(vm, args):
 def install(w, args, server):
     live = vt.tool("guest-disk", "--name", "installer", "--include", "debootstrap,fdisk,dosfstools,e2fsprogs,mount")
     base = live[:-len(".qcow2")]
-    cd = boot_cd(w, base + ".vmlinuz", base + ".initrd", "root=LABEL=vigia-root rw")
+    cd = grub.cd(w, base + ".vmlinuz", base + ".initrd", f"root=LABEL=vigia-root rw {PATIENT}")
     disk = args.keep or w.file("disk.qcow2")
     package, command = GRUB[args.firmware]
     device = DISKS[args.disk]
     script = INSTALL.format(device=device, partitions=PARTITIONS[args.firmware], firmware=args.firmware, name=NAME,
-                            codename=CODENAME, port=server.port, arch=args.arch, kernel=args.kernel or KERNELS[args.arch],
+                            codename=CODENAME, port=server.port, patient=PATIENT, arch=args.arch, kernel=args.kernel or KERNELS[args.arch],
                             grub_package=package, grub_install=command.format(device=device))
     server.texts["/install"] = script.encode()
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "4G"], check=True)
@@ -297,8 +283,7 @@ def main():
     args = parser.parse_args()
     if args.arch == "i386" and args.firmware == "uefi":
         parser.error("Debian's i386 has no GRUB for 64-bit UEFI")
-    if not all(map(shutil.which, ("grub-mkrescue", "xorriso", "qemu-img", "mformat"))):
-        vt.skip("needs the packages grub-common, grub-pc-bin, grub-efi-amd64-bin, xorriso, mtools, qemu-utils")
+    grub.needed()
     server = Mirror(mirror())
     with vt.Workdir() as w:
         (netboot if args.netboot else install)(w, args, server)
