@@ -118,7 +118,7 @@ static bool wait_for(volatile uint32_t *reg, uint32_t bits, uint32_t value, uint
 	while ((*reg & bits) != value) {
 		if (plat_now() > end)
 			return false;
-		plat_yield();
+		hostpci_pause();
 	}
 	return true;
 }

@@ -146,10 +146,10 @@ static void reset(const struct e1000 *k)
 	put(k, IMC, UINT32_MAX);
 	put(k, CTRL, get(k, CTRL) | CTRL_RST);
 	do /* it needs a moment before it may be read */
-		plat_yield();
+		hostpci_pause();
 	while (plat_now() < end - RESET_NS * 9 / 10);
 	while (get(k, CTRL) & CTRL_RST && plat_now() < end)
-		plat_yield();
+		hostpci_pause();
 	put(k, IMC, UINT32_MAX);
 	put(k, CTRL, (get(k, CTRL) | CTRL_ASDE | CTRL_SLU));
 }

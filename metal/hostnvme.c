@@ -229,7 +229,7 @@ static int admin(struct nvme *c, const struct sqe *what)
 	while (!queue_take(&c->admin, &cid, &ok)) {
 		if (plat_now() > end)
 			return err_here(ERR_TIMEOUT);
-		plat_yield();
+		hostpci_pause();
 	}
 	*c->admin.cq_bell = c->admin.head;
 	return ok ? 0 : ERR_IO;
@@ -250,7 +250,7 @@ static int wait_ready(const struct nvme *c, uint32_t ready, uint64_t wait)
 	while ((*reg32(c, R_CSTS) & (CSTS_RDY | CSTS_CFS)) != ready) {
 		if (plat_now() > end)
 			return err_here(ERR_TIMEOUT);
-		plat_yield();
+		hostpci_pause();
 	}
 	return 0;
 }

@@ -260,6 +260,13 @@ int hostpci_irq(const struct hostpci *f, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+void hostpci_pause(void)
+{
+	struct plat_event never = {0};
+
+	plat_event_wait(&never, plat_now() + HOSTPCI_POLL);
+}
+
 /* ---- the scan ---- */
 
 struct hostpci *hostpci_at(unsigned n)

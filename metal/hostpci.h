@@ -47,5 +47,7 @@ void hostpci_disable(const struct hostpci *f);
  * input it has is known to AML alone, which nobody executes.) */
 int hostpci_irq(const struct hostpci *f, void (*fn)(void *arg), void *arg) attr_must_check;
 #define HOSTPCI_POLL (NS_PER_SEC / 1000)
+/* Between two looks at something that a function takes its time for: others have the processor meanwhile. */
+void hostpci_pause(void);
 
 #endif

@@ -108,7 +108,7 @@ static void get_id(struct vblk *k)
 	while (!hostvq_take(&k->q, &head, &len)) {
 		if (plat_now() > end)
 			return;
-		plat_yield();
+		hostpci_pause();
 	}
 	if (!t->status)
 		memcpy(k->d.serial, t->id, ID_LEN);

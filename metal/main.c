@@ -115,7 +115,7 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	if (err)
 		panic(err_str(err));
 	boot_cpu.apic_id = apic_id();
-	clock_init(acpi.pm_timer, boot_tsc); /* 10 ms */
+	clock_init(acpi.pm_timer, boot_tsc, mem_clean); /* 10 ms */
 	err = apic_measure();
 	if (!err)
 		err = sched_init(&boot_cpu);

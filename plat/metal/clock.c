@@ -80,14 +80,15 @@ static struct instant look(const struct reference *r)
 	return best;
 }
 
-/* Over ten milliseconds; 0: the reference stands still. */
-static uint64_t measure(const struct reference *r)
+/* Over ten milliseconds, with meanwhile() over and over; 0: the reference stands still. */
+static uint64_t measure(const struct reference *r, void (*meanwhile)(void))
 {
 	struct instant from = look(r), to = from;
 
 	for (unsigned i = 0; ((to.count - from.count) & r->mask) < r->hz / 100; i++) {
 		if (i == 100 && to.count == from.count)
 			return 0;
+		meanwhile();
 		to = look(r);
 	}
 	return (to.tsc - from.tsc) * r->hz / ((to.count - from.count) & r->mask);
@@ -132,16 +133,16 @@ static uint64_t date(void)
 	return days_from_1970(2000 + v[5], v[4], v[3]) * 86400 + v[2] * 3600 + v[1] * 60 + v[0];
 }
 
-void clock_init(uint16_t pm_timer, uint64_t entry)
+void clock_init(uint16_t pm_timer, uint64_t entry, void (*meanwhile)(void))
 {
 	const struct reference pm = {pm_read, PM_HZ, 0xffffff, pm_timer},
 			       pit = {pit_read, PIT_HZ, 0xffff, 0};
 
 	if (pm_timer)
-		tsc.hz = measure(&pm);
+		tsc.hz = measure(&pm, meanwhile);
 	if (!tsc.hz) {
 		pit_begin();
-		tsc.hz = measure(&pit);
+		tsc.hz = measure(&pit, meanwhile);
 	}
 	tsc.ns_scale = (NS_PER_SEC << 32) / tsc.hz;
 	tsc.start = entry;

@@ -19,6 +19,7 @@ static struct {
 	uint64_t offset; /* virtual minus physical */
 	uint64_t first;  /* extent */
 	uint64_t total, free, guests;
+	struct ram_range clean; /* of one free extent: zeros, and nothing of the pool's own is written there */
 } pool;
 
 void *phys_ptr(uint64_t pa)
@@ -101,7 +102,16 @@ void phys_add(uint64_t pa, uint64_t end)
 	spin_unlock(&pool.lock, flags);
 }
 
-uint64_t phys_alloc(uint64_t size, uint64_t align)
+/* [pa, end) is not free any more: what is clean begins behind it, and behind the header that may follow it. *zeros: what of it
+ * is clean. */
+static void clean_cut(uint64_t pa, uint64_t end, struct ram_range *zeros)
+{
+	*zeros = (struct ram_range){MAX(pa, pool.clean.pa), MIN(end, pool.clean.end)};
+	if (pa < pool.clean.end && end + PAGE_SIZE > pool.clean.pa)
+		pool.clean.pa = MIN(end + PAGE_SIZE, pool.clean.end);
+}
+
+static uint64_t take(uint64_t size, uint64_t align, struct ram_range *zeros)
 {
 	uint64_t flags = spin_lock(&pool.lock), pa = 0;
 
@@ -111,11 +121,19 @@ uint64_t phys_alloc(uint64_t size, uint64_t align)
 		if (at >= stop || stop - at < size)
 			continue;
 		extent_cut(link, at, at + size);
+		clean_cut(at, at + size, zeros);
 		pa = at;
 		break;
 	}
 	spin_unlock(&pool.lock, flags);
 	return pa;
+}
+
+uint64_t phys_alloc(uint64_t size, uint64_t align)
+{
+	struct ram_range zeros;
+
+	return take(size, align, &zeros);
 }
 
 void phys_free(uint64_t pa, uint64_t size)
@@ -161,13 +179,45 @@ static void zero(void *p, size_t size)
 
 /* ---- pages ---- */
 
+#define CLEAN_STEP (64 * KIB)
+
+/* The largest free extent, but for its header. */
+static struct ram_range largest(void)
+{
+	struct ram_range most = {0};
+
+	for (uint64_t pa = pool.first; pa; pa = extent(pa)->next)
+		if (extent(pa)->size > most.end - most.pa)
+			most = (struct ram_range){pa, pa + extent(pa)->size};
+	most.pa = ALIGN_UP(most.pa + PAGE_SIZE, 2 * MIB); /* where a guest's memory begins */
+	return most;
+}
+
+void mem_clean(void)
+{
+	uint64_t flags = spin_lock(&pool.lock);
+	struct ram_range all = largest();
+
+	if (pool.clean.pa < all.pa || pool.clean.end > all.end || pool.clean.pa == pool.clean.end)
+		pool.clean = (struct ram_range){all.pa, all.pa};
+	if (pool.clean.end + CLEAN_STEP <= all.end) {
+		zero(phys_ptr(pool.clean.end), CLEAN_STEP);
+		pool.clean.end += CLEAN_STEP;
+	}
+	spin_unlock(&pool.lock, flags);
+}
+
 static void *pages(uint64_t size, uint64_t align)
 {
-	uint64_t pa = phys_alloc(size, align);
+	struct ram_range zeros;
+	uint64_t pa = take(size, align, &zeros);
 
 	if (!pa)
 		return NULL;
-	zero(phys_ptr(pa), size);
+	if (zeros.pa >= zeros.end)
+		zeros.pa = zeros.end = pa;
+	zero(phys_ptr(pa), zeros.pa - pa);
+	zero(phys_ptr(zeros.end), pa + size - zeros.end);
 	return phys_ptr(pa);
 }
 

@@ -23,6 +23,8 @@ void phys_add(uint64_t pa, uint64_t end);
 /* Contiguous, not zeroed; 0: there is none. size: a page multiple; align: power of two, a page or
  * more. */
 uint64_t phys_alloc(uint64_t size, uint64_t align);
+/* For who waits: zeroes a piece of free memory, which whoever is given it then need not do. */
+void mem_clean(void);
 void phys_free(uint64_t pa, uint64_t size);
 void phys_stats(uint64_t *total, uint64_t *free);
 /* RAM through the direct map (before mem_direct(): through the loader's identity map). */

@@ -1,13 +1,20 @@
 ; SPDX-License-Identifier: ISC
 ; metal.asm: a small guest for the bare-metal hypervisor: multiboot 1. Says how long it counts, five
-; times, on the serial port, then triple-faults.
+; times, on the serial port, then triple-faults. Before, it looks whether its memory is zeros, and after, it has none such.
 	bits 32
 	org 0x100000
 MAGIC	equ 0x1badb002
 FLAGS	equ 0x00010000		; the addresses below are valid
 header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
 start:	mov esp, stack
-	xor ebx, ebx
+	mov edi, 2 << 20		; up to 16 MiB
+	mov ecx, (14 << 20) / 4
+	xor eax, eax
+	repe scasd
+	je .zeros
+	mov esi, dirty
+	call say
+.zeros:	xor ebx, ebx
 again:	mov esi, text
 	call say
 	lea eax, [ebx + '0']
@@ -22,6 +29,10 @@ again:	mov esi, text
 	jb again
 	mov esi, bye
 	call say
+	mov edi, 2 << 20
+	mov ecx, (14 << 20) / 4
+	mov eax, 0x5aa55aa5
+	rep stosd
 	lidt [none]
 	int3
 say:	lodsb
@@ -35,6 +46,7 @@ char:	mov dx, 0x3f8
 	ret
 text:	db "small guest counts ", 0
 bye:	db "small guest ends here", 10, 0
+dirty:	db "small guest has memory that is not zeros", 10, 0
 none:	dw 0
 	dd 0
 	times 256 db 0

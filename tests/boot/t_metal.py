@@ -84,6 +84,7 @@ with vt.Workdir() as work:
         vt.check(status == 0 and "said=42" in text, "a VM's console takes keys")
         vm.send("\x010")
         vm.expect(r"vigia> ", 30)
+        vt.check(b"not zeros" not in vm.output, "a guest's memory is zeros at its start, the second time, too")
         vm.send("poweroff\n")
         vm.expect(r"powering off", 30)
         vm.wait(60)
