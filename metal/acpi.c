@@ -55,6 +55,8 @@ static void take_madt(struct acpi_info *a, const struct table *t)
 				a->ioapic = table_field(e, 4, 4);
 			break;
 		case MADT_OVERRIDE:
+			if (e[3] == 1)
+				a->keyboard_gsi = (uint32_t)table_field(e, 4, 4);
 			if (e[3] == 4) {
 				a->com1_gsi = (uint32_t)table_field(e, 4, 4);
 				a->com1_low = (e[8] & 3) == 3;
@@ -174,7 +176,7 @@ int acpi_parse(const uint8_t *rsdp, struct acpi_info *out)
 	const struct table *root;
 	unsigned size;
 
-	*out = (struct acpi_info){.com1_gsi = 4};
+	*out = (struct acpi_info){.com1_gsi = 4, .keyboard_gsi = 1};
 	if (memcmp(rsdp, "RSD PTR ", 8))
 		rsdp = find_rsdp();
 	if (!rsdp)

@@ -14,7 +14,7 @@ struct acpi_info {
 	unsigned n_cpus;
 	uint64_t lapic, ioapic, hpet, ecam; /* physical; 0: none */
 	unsigned ecam_buses;                /* from 0 on */
-	uint32_t com1_gsi;
+	uint32_t com1_gsi, keyboard_gsi;
 	bool com1_low, com1_level; /* polarity and trigger, where not an ISA interrupt's usual */
 	bool has_dmar, has_ivrs;   /* an IOMMU is there: Intel's, AMD's */
 	int dmar_err, ivrs_err;    /* why the table is not to be used; 0: it is */

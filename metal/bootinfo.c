@@ -25,7 +25,15 @@ static uint64_t le64(const uint32_t *p)
 
 /* ---- multiboot2 ---- */
 
-enum { TAG_END, TAG_CMDLINE = 1, TAG_MODULE = 3, TAG_MMAP = 6, TAG_RSDP1 = 14, TAG_RSDP2 = 15 };
+enum {
+	TAG_END,
+	TAG_CMDLINE = 1,
+	TAG_MODULE = 3,
+	TAG_MMAP = 6,
+	TAG_SCREEN = 8,
+	TAG_RSDP1 = 14,
+	TAG_RSDP2 = 15
+};
 
 static void tag_mmap(struct boot_info *b, const uint32_t *tag)
 {
@@ -36,6 +44,25 @@ static void tag_mmap(struct boot_info *b, const uint32_t *tag)
 
 		if (e[4] == 1)
 			add_ram(b, le64(e), le64(e + 2));
+	}
+}
+
+#define SCREEN_DIRECT 1
+
+static void tag_screen(struct boot_info *b, const uint32_t *tag)
+{
+	const uint8_t *byte = (const uint8_t *)tag;
+
+	if (tag[1] < 38 || byte[29] != SCREEN_DIRECT)
+		return;
+	b->screen = (struct boot_screen){.pa = le64(tag + 2),
+					 .pitch = tag[4],
+					 .width = tag[5],
+					 .height = tag[6],
+					 .bytes = (byte[28] + 7u) / 8};
+	for (unsigned i = 0; i < 3; i++) {
+		b->screen.shift[i] = byte[32 + 2 * i];
+		b->screen.bits[i] = byte[33 + 2 * i];
 	}
 }
 
@@ -56,6 +83,9 @@ static void multiboot2(struct boot_info *b, const uint8_t *info)
 			break;
 		case TAG_MMAP:
 			tag_mmap(b, tag);
+			break;
+		case TAG_SCREEN:
+			tag_screen(b, tag);
 			break;
 		case TAG_RSDP1:
 			if (!b->rsdp[0])

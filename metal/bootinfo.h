@@ -10,6 +10,14 @@
 #define BOOT_MAX_RAM     64
 #define BOOT_MAX_MODULES 16
 
+/* A frame buffer of direct colours. */
+struct boot_screen {
+	uint64_t pa; /* 0: there is none */
+	uint32_t pitch, width, height;
+	unsigned bytes;            /* a dot */
+	uint8_t shift[3], bits[3]; /* of red, green and blue */
+};
+
 struct boot_info {
 	struct ram_range ram[BOOT_MAX_RAM];
 	unsigned n_ram;
@@ -18,6 +26,7 @@ struct boot_info {
 	} module[BOOT_MAX_MODULES];
 	unsigned n_modules;
 	uint8_t rsdp[36]; /* a copy, or zeros */
+	struct boot_screen screen;
 	char cmdline[128];
 };
 

@@ -8,6 +8,7 @@
 #include "chr/chr.h"
 #include "metal/fleet.h"
 #include "metal/ioapic.h"
+#include "metal/keyboard.h"
 #include "metal/screen.h"
 #include "metal/serial.h"
 #include "metal/trap.h"
@@ -49,6 +50,7 @@ static struct {
 	unsigned len;
 	void (*on_line)(char *text);
 	struct plat_event key;
+	struct keyboard keyboard;
 } con;
 
 /* ---- output ---- */
@@ -281,6 +283,18 @@ static void on_key(uint8_t key)
 	}
 }
 
+/* Alt-F1: the shell, Alt-F2 and so on the VMs. */
+static void on_scan_code(uint8_t code)
+{
+	char text[KEYBOARD_MAX];
+	unsigned to, n = keyboard_decode(&con.keyboard, code, text, &to);
+
+	for (unsigned i = 0; i < n; i++)
+		on_key((uint8_t)text[i]);
+	if (to && to - 1 <= con.n)
+		focus(to > 1 ? con.vm[to - 2] : NULL);
+}
+
 static bool feed(struct vm_console *v)
 {
 	ptrdiff_t n = v->n_typed ? chr_receive(&v->chr, v->typed, v->n_typed) : 0;
@@ -292,7 +306,7 @@ static bool feed(struct vm_console *v)
 	return !v->n_typed;
 }
 
-static void on_serial(uint8_t vector)
+static void on_input(uint8_t vector)
 {
 	plat_event_set(&con.key);
 }
@@ -309,6 +323,8 @@ void console_run(void (*line)(char *text))
 		plat_event_clear(&con.key);
 		while ((key = serial_read()) >= 0)
 			on_key((uint8_t)key);
+		while ((key = keyboard_read()) >= 0)
+			on_scan_code((uint8_t)key);
 		for (unsigned i = 0; i < con.n; i++)
 			fed &= feed(con.vm[i]);
 		plat_event_wait(&con.key, plat_now() + (fed ? NS_PER_SEC / 4 : TICK));
@@ -339,6 +355,7 @@ void console_init(const struct acpi_info *acpi)
 	plat_mutex_init(&con.lock, RANK_LEAF);
 	con.watch = true;
 	log_set_sink(on_log);
-	trap_set_irq(IRQ_SERIAL, on_serial);
+	trap_set_irq(IRQ_SERIAL, on_input);
+	keyboard_init(acpi, on_input);
 	ioapic_route(acpi->com1_gsi, IRQ_SERIAL, apic_id(), acpi->com1_low, acpi->com1_level);
 }

@@ -14,6 +14,8 @@
 	.balign 8
 header:
 	.long 0xe85250d6, 0, header_end - header, 0x100000000 - (0xe85250d6 + header_end - header)
+	.short 5, 1			/* a frame buffer of any size, or none */
+	.long 20, 0, 0, 32, 0
 	.short 0, 0
 	.long 8
 header_end:

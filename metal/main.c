@@ -104,8 +104,8 @@ void metal_main(enum boot_kind kind, uint64_t info)
 	if (acpi_parse(boot.rsdp, &acpi))
 		early("vigia: this machine has no ACPI tables\r\n");
 	memory();
-	screen_init();
 	smp_cpu_features();
+	screen_init(&boot.screen);
 	log_set_panic(panic);
 	err = trap_init_cpu(&boot_cpu);
 	if (err)

@@ -36,6 +36,7 @@ void smp_cpu_features(void)
 	struct plat_cpuid one, seven = {0}, max;
 	uint64_t cr4;
 
+	paging_set_pat();
 	plat_cpuid(0, 0, &max);
 	plat_cpuid(1, 0, &one);
 	if (max.eax >= 7)

@@ -10,6 +10,7 @@
 enum {
 	IRQ_SERIAL = 0x40,
 	IRQ_IOMMU = 0x41,
+	IRQ_KEYBOARD = 0x42,
 	IRQ_PCI = 0x50, /* to 6FH: the machine's PCI functions */
 	IRQ_PCI_COUNT = 32,
 	IRQ_TIMER = 0xf0,

@@ -19,7 +19,8 @@ static struct {
 	uint64_t offset; /* virtual minus physical */
 	uint64_t first;  /* extent */
 	uint64_t total, free, guests;
-	struct ram_range clean; /* of one free extent: zeros, and nothing of the pool's own is written there */
+	struct ram_range
+		clean; /* of one free extent: zeros, and nothing of the pool's own is written there */
 } pool;
 
 void *phys_ptr(uint64_t pa)
@@ -270,9 +271,37 @@ int plat_ram_alloc(size_t size, struct plat_ram *out)
 	return 0;
 }
 
+#define KEPT 16
+
+static struct {
+	_Atomic uint32_t n;
+	const void *hva[KEPT];
+} kept;
+
+void mem_keep(const void *hva)
+{
+	uint32_t i = atomic_fetch_add(&kept.n, 1);
+
+	BUG_ON(i >= KEPT); /* as many disks at most */
+	kept.hva[i] = hva;
+}
+
+static bool is_kept(const void *hva)
+{
+	for (unsigned i = 0; i < atomic_load(&kept.n); i++)
+		if (kept.hva[i] == hva)
+			return true;
+	return false;
+}
+
 void plat_ram_free(struct plat_ram *ram)
 {
 	size_t whole = ALIGN_UP(ram->size, (size_t)(2 * MIB));
+
+	if (is_kept(ram->hva)) {
+		ram->hva = NULL;
+		return;
+	}
 
 	zero(ram->hva, whole); /* nothing of a guest stays behind */
 	__atomic_fetch_sub(&pool.guests, whole, __ATOMIC_RELAXED);

@@ -23,6 +23,8 @@ void phys_add(uint64_t pa, uint64_t end);
 /* Contiguous, not zeroed; 0: there is none. size: a page multiple; align: power of two, a page or
  * more. */
 uint64_t phys_alloc(uint64_t size, uint64_t align);
+/* This VM's memory is never given to anybody else: a device may still write to it. */
+void mem_keep(const void *hva);
 /* For who waits: zeroes a piece of free memory, which whoever is given it then need not do. */
 void mem_clean(void);
 void phys_free(uint64_t pa, uint64_t size);
@@ -35,13 +37,15 @@ uint64_t mem_own_bytes(void);
 
 /* ---- address space (paging.c) ---- */
 
-enum map_flags { MAP_W = BIT(0), MAP_X = BIT(1), MAP_UC = BIT(2) };
+/* MAP_WC: writes are gathered, as paging_set_pat() makes possible. */
+enum map_flags { MAP_W = BIT(0), MAP_X = BIT(1), MAP_UC = BIT(2), MAP_WC = BIT(3) };
 struct ram_range {
 	uint64_t pa, end;
 };
 /* Builds the tables and loads them; then mem_direct() holds. */
 int paging_init(const struct ram_range *ram, unsigned n) attr_must_check;
-void paging_load(void); /* on each further CPU */
+void paging_load(void);    /* on each further CPU */
+void paging_set_pat(void); /* on each CPU, before anything is MAP_WC */
 /* Maps size bytes from pa at a fresh address between guard pages; NULL: no memory. Never undone. */
 void *paging_map(uint64_t pa, uint64_t size, unsigned flags);
 /* Likewise n whole ranges of pages, one behind the other. */

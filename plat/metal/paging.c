@@ -4,9 +4,11 @@
  * CPU's TLB ever holds something old. Any thread. */
 #include "base/str.h"
 #include "plat/metal/mem.h"
+#include "plat/metal/msr.h"
 #include "plat/metal/spin.h"
 #include "plat/plat.h"
 
+#define MSR_PAT 0x277u
 #define PTE_P   BIT64(0)
 #define PTE_W   BIT64(1)
 #define PTE_PWT BIT64(3)
@@ -28,7 +30,13 @@ static struct {
 static uint64_t leaf_bits(unsigned flags)
 {
 	return PTE_P | PTE_G | (flags & MAP_W ? PTE_W : 0) | (flags & MAP_X ? 0 : PTE_NX) |
-	       (flags & MAP_UC ? PTE_PCD | PTE_PWT : 0);
+	       (flags & MAP_UC ? PTE_PCD | PTE_PWT : 0) | (flags & MAP_WC ? PTE_PWT : 0);
+}
+
+/* PWT alone: write-combining in place of write-through (APM vol. 2, 7.8) */
+void paging_set_pat(void)
+{
+	msr_write(MSR_PAT, UINT64_C(0x0007040600070106));
 }
 
 /* The table below *entry; made where there is none. */

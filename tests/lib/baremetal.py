@@ -2,7 +2,9 @@
 """What tests of the bare-metal hypervisor share: its image, and what they need beside it."""
 import os
 import shutil
+import socket
 import subprocess
+import time
 
 import vigia_test as vt
 
@@ -43,3 +45,49 @@ def on_disks(work, names):
     image = work.file("fleet.iso")
     subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
     return image
+
+
+class Monitor:
+    """QEMU's, for a machine that was started with its options()."""
+
+    def __init__(self, work, name="monitor"):
+        self.path = os.path.join(work.path, name)
+        self.socket = None
+
+    def options(self):
+        return ["-monitor", f"unix:{self.path},server=on,wait=off"]
+
+    def ask(self, command):
+        if not self.socket:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(60 * vt.PATIENCE)
+            self.socket.connect(self.path)
+            self._prompt()
+        self.socket.sendall(command.encode() + b"\n")
+        return self._prompt()
+
+    def _prompt(self):
+        said = b""
+        while not said.endswith(b"(qemu) "):
+            part = self.socket.recv(65536)
+            if not part:
+                vt.fail("QEMU's monitor has gone")
+            said += part
+        return said.decode(errors="replace")
+
+    def type(self, text):
+        """By the machine's keyboard."""
+        names = {" ": "spc", "\n": "ret", "-": "minus", "|": "shift-backslash"}
+        for c in text:
+            self.ask("sendkey " + (names.get(c) or ("shift-" + c.lower() if c.isupper() else c)))
+            time.sleep(0.15)
+
+    def screen(self, path):
+        """Width, height and rows of bytes R G B."""
+        self.ask(f"screendump {path}")
+        with open(path, "rb") as f:
+            kind, size, _, data = f.read().split(b"\n", 3)
+        w, h = map(int, size.split())
+        if kind != b"P6":
+            vt.fail(f"a picture of kind {kind}")
+        return w, h, [data[y * w * 3:(y + 1) * w * 3] for y in range(h)]
