@@ -64,7 +64,8 @@ static int read_sector(void *ctx, uint64_t sector, void *buf)
 
 static void reader_close(struct reader *r)
 {
-	iommu_pages_free(r->disk->pci, r->page, PAGE_SIZE);
+	if (!hostdisk_lost(r->b))
+		iommu_pages_free(r->disk->pci, r->page, PAGE_SIZE);
 	block_close(r->b);
 }
 
@@ -160,7 +161,8 @@ static int find_image(struct reader *r, const struct hostdisk_extent *part, cons
 	err = read_directory(r, part, room, room + VOLUME_DIR);
 	if (!err && !volume_find(room, name, image))
 		err = ERR_NOENT;
-	iommu_pages_free(r->disk->pci, room, 2 * (size_t)VOLUME_DIR);
+	if (!hostdisk_lost(r->b))
+		iommu_pages_free(r->disk->pci, room, 2 * (size_t)VOLUME_DIR);
 	for (unsigned i = 0; i < image->n && !err; i++)
 		image->extent[i].sector += part->sector;
 	return err;

@@ -23,6 +23,7 @@ struct hostdisk_slice {
 	struct hostdisk *disk;
 	struct hostdisk_slice *next; /* under disk->lock */
 	bool shared;
+	_Atomic bool lost; /* the disk was cut off with a command of it under way */
 	unsigned n;
 	struct hostdisk_extent extent[];
 };
@@ -228,6 +229,10 @@ static void cut(struct hostdisk *d)
 	plat_log(LOG_ERROR, "%s does not answer: it is cut off, and its disks fail", d->name);
 	d->driver->cut(d);
 	d->dead = true;
+	for (unsigned tag = 0; tag < d->tags; tag++)
+		if (d->busy & BIT(tag))
+			atomic_store(&((struct hostdisk_slice *)d->flight[tag].req->priv)->lost,
+				     true);
 	for (unsigned tag = 0; tag < d->tags; tag++)
 		hostdisk_end(d, tag, ERR_IO);
 	for (struct block_req *r; (r = d->first); request_end(d, r, ERR_IO))
@@ -438,6 +443,12 @@ int hostdisk_slice(struct hostdisk *d, const struct hostdisk_extent *e, unsigned
 	else
 		*out = &s->b;
 	return err;
+}
+
+bool hostdisk_lost(const struct block *b)
+{
+	return b->ops == &slice_ops &&
+	       atomic_load(&container_of(b, const struct hostdisk_slice, b)->lost);
 }
 
 static const struct hostpci *disk_of(const struct block *b)

@@ -36,7 +36,8 @@ struct hostdisk_driver {
 	void (*start)(struct hostdisk *d, unsigned tag, const struct hostdisk_cmd *c);
 	void (*kick)(struct hostdisk *d); /* after one or more starts; may be NULL */
 	void (*poll)(struct hostdisk *d); /* hostdisk_end() for each command that has ended */
-	void (*cut)(struct hostdisk *d);  /* it does not answer: no DMA any more from now on */
+	/* It does not answer: no DMA any more from now on. Without a wait: a reset may last for ever, too. */
+	void (*cut)(struct hostdisk *d);
 };
 
 /* What a request is at. */
@@ -96,6 +97,9 @@ struct hostdisk_extent {
  * a sector of them, and one of the two may write. shared: for looking at tables, claims nothing, and only reads. */
 int hostdisk_slice(struct hostdisk *d, const struct hostdisk_extent *e, unsigned n, bool read_only,
 		   bool shared, struct block **out) attr_must_check;
+
+/* Whether the disk has memory of the slice's requests that it never gave back: though it is cut off, nobody else should have it. */
+bool hostdisk_lost(const struct block *b);
 
 /* Requests of a slice may use these pages from now on, until they are denied; others they may not, if the machine has an
  * IOMMU. Nothing happens for what is no slice. */

@@ -202,7 +202,6 @@ static void nvme_poll(struct hostdisk *d)
 
 static void nvme_cut(struct hostdisk *d)
 {
-	*reg32(to_ns(d)->ctl, R_CC) = 0;
 	hostpci_disable(d->pci);
 }
 

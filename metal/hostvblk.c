@@ -84,7 +84,6 @@ static void vblk_poll(struct hostdisk *d)
 static void vblk_cut(struct hostdisk *d)
 {
 	hostpci_disable(d->pci);
-	hostvirtio_reset(&to_vblk(d)->v);
 }
 
 static const struct hostdisk_driver vblk_driver = {vblk_start, vblk_kick, vblk_poll, vblk_cut};

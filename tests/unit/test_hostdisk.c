@@ -341,9 +341,11 @@ static void test_errors(void **state)
 	j.vec[0] = (struct block_vec){buf, 512};
 	block_submit(b, &j.req);
 	assert_int_equal(atomic_load(&j.ev.word), 0); /* who submits does not wait */
+	assert_false(hostdisk_lost(b));
 	assert_true(plat_event_wait(&j.ev, plat_now() + 20 * NS_PER_SEC));
 	assert_int_equal(j.err, ERR_IO);
 	assert_true(f->cut);
+	assert_true(hostdisk_lost(b)); /* its memory is still the disk's */
 	assert_int_equal(block_rw_sync(b, BLOCK_READ, 0, buf, 512), ERR_IO);
 	block_close(b);
 	plat_pages_free(buf, 64 * KIB);
