@@ -8,14 +8,7 @@
  * A bit for each sector says whether the scratch file has it. Any thread. */
 #include "block/watch.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include "base/str.h"
 #include "plat/plat.h"
 
 struct watch_block;
@@ -47,7 +40,7 @@ struct watch_block {
 	struct monitor *mon;
 	const struct block_targets *targets;
 	uint16_t index;
-	int scratch;
+	struct block_scratch *scratch;      /* NULL: there is none */
 	uint64_t *_Atomic map;              /* NULL: nothing is in the scratch file */
 	_Atomic uint32_t used;              /* BIT(image) that has been written */
 	struct plat_mutex lock;             /* RANK_BACKEND: of the map's creation */
@@ -87,25 +80,6 @@ static void map_set(uint64_t *map, uint64_t off, uint64_t len, bool there)
 	}
 }
 
-static int transfer(int fd, bool write, uint64_t off, uint8_t *buf, size_t len)
-{
-	while (len) {
-		ssize_t n =
-			write ? pwrite(fd, buf, len, (off_t)off) : pread(fd, buf, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-				       ? ERR_NOSPC
-				       : ERR_IO;
-		buf += n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Moves [off, off + len) of a request between its vectors and the scratch file. */
 static int scratch_io(struct watch_block *w, const struct block_req *req, uint64_t off,
 		      uint64_t len, bool write)
@@ -117,21 +91,21 @@ static int scratch_io(struct watch_block *w, const struct block_req *req, uint64
 		uint64_t from = MAX(at, off), to = MIN(at + req->vec[i].len, off + len);
 
 		if (from < to)
-			err = transfer(w->scratch, write, from,
-				       (uint8_t *)req->vec[i].base + (from - at), to - from);
+			err = w->scratch->io(w->scratch, write, from,
+					     (uint8_t *)req->vec[i].base + (from - at), to - from);
 	}
 	return err;
 }
 
 static int scratch_zero(struct watch_block *w, uint64_t off, uint64_t len)
 {
-	static const uint8_t zeros[4096];
+	static const uint8_t zeros[BLOCK_SECTOR];
 	int err = 0;
 
 	while (len && !err) {
 		size_t n = MIN(len, (uint64_t)sizeof(zeros));
 
-		err = transfer(w->scratch, true, off, (uint8_t *)(uintptr_t)zeros, n);
+		err = w->scratch->io(w->scratch, true, off, (void *)(uintptr_t)zeros, n);
 		off += n;
 		len -= n;
 	}
@@ -143,7 +117,7 @@ static int scratch_write(struct watch_block *w, const struct block_req *req)
 	uint64_t *map;
 	int err;
 
-	if (w->scratch < 0)
+	if (!w->scratch)
 		return ERR_IO;
 	map = map_make(w);
 	if (!map)
@@ -196,7 +170,7 @@ static struct whole *whole_get(struct watch_block *w)
 				return &w->pool[64 * i + (unsigned)__builtin_ctzll(bit)];
 		}
 	}
-	return malloc(sizeof(struct whole));
+	return plat_alloc(sizeof(struct whole));
 }
 
 static void whole_free(struct whole *wh)
@@ -205,7 +179,7 @@ static void whole_free(struct whole *wh)
 	size_t i = (size_t)(wh - w->pool);
 
 	if (wh < w->pool || wh >= w->pool + WHOLES)
-		free(wh);
+		plat_free(wh);
 	else
 		atomic_fetch_or_explicit(&w->free[i / 64], BIT64(i % 64), memory_order_release);
 }
@@ -213,7 +187,7 @@ static void whole_free(struct whole *wh)
 static void part_free(struct part *p)
 {
 	if (p != &p->whole->first)
-		free(p);
+		plat_free(p);
 }
 
 /* ---- completion ----------------------------------------------------------------------------------- */
@@ -292,7 +266,7 @@ static struct part *part_new(struct whole *wh, uint64_t off, uint64_t len)
 
 	/* a piece's vectors lie behind it */
 	if (!all || wh->first_used)
-		p = malloc(sizeof(*p) + (all ? 0 : orig->n_vec * sizeof(*vec)));
+		p = plat_alloc(sizeof(*p) + (all ? 0 : orig->n_vec * sizeof(*vec)));
 	if (!p)
 		return NULL;
 	if (p == &wh->first)
@@ -326,7 +300,7 @@ static void part_go(struct watch_block *w, struct part *p, const struct mon_targ
 		return;
 	}
 	if (p->verdict == MON_REDIRECT && to->kind == TARGET_IMAGE) {
-		target = to->slot < BLOCK_IMAGES ? w->targets->image[to->slot] : NULL;
+		target = w->targets && to->slot < BLOCK_IMAGES ? w->targets->image[to->slot] : NULL;
 		if (!target || p->req.offset + p->req.len > target->size ||
 		    (target->read_only && p->req.op != BLOCK_READ && p->req.op != BLOCK_FLUSH)) {
 			part_done(&p->req, ERR_IO); /* the image is shorter, or cannot be written */
@@ -416,49 +390,38 @@ static void watch_close(struct block *b)
 	struct watch_block *w = container_of(b, struct watch_block, b);
 	uint64_t *map = atomic_load(&w->map);
 
-	block_close(w->back);
+	w->back->ops->close(w->back);
 	if (map)
 		plat_pages_free(map, ALIGN_UP(b->size / BLOCK_SECTOR / 8 + 8, PAGE_SIZE));
-	if (w->scratch >= 0)
-		close(w->scratch);
-	free(w);
+	if (w->scratch)
+		w->scratch->close(w->scratch);
+	plat_free(w);
 }
 
 /* What rules have redirected is no part of it, as it is of no saved state. */
 static int watch_snapshot(struct block *b, const struct block_snapshot *s, char *err,
 			  size_t err_size)
 {
-	return block_snapshot(container_of(b, struct watch_block, b)->back, s, err, err_size);
+	struct block *back = container_of(b, struct watch_block, b)->back;
+
+	return back->ops->snapshot ? back->ops->snapshot(back, s, err, err_size) : ERR_NOSYS;
 }
 
 static const struct block_ops watch_ops = {"watch", watch_submit, watch_close, watch_snapshot};
 
-static int open_scratch(void)
-{
-	const char *dir = getenv("TMPDIR");
-	FILE *f;
-	int fd = open(dir && *dir ? dir : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		return fd;
-	f = tmpfile(); /* no such file system, or no such folder */
-	fd = f ? fcntl(fileno(f), F_DUPFD_CLOEXEC, 0) : -1;
-	if (f)
-		fclose(f);
-	return fd;
-}
-
 int block_watch_open(struct block *take_back, struct monitor *mon, unsigned index,
-		     const struct block_targets *targets, struct block **out)
+		     const struct block_targets *targets, struct block_scratch *take_scratch,
+		     struct block **out)
 {
-	struct watch_block *w = calloc(1, sizeof(*w));
+	struct watch_block *w = plat_alloc(sizeof(*w));
 
 	if (!w) {
-		block_close(take_back);
+		take_back->ops->close(take_back);
+		if (take_scratch)
+			take_scratch->close(take_scratch);
 		return err_here(ERR_NOMEM);
 	}
-	/* A medium that comes while the VM runs may open no file: it has no scratch overlay. */
-	w->scratch = open_scratch();
+	w->scratch = take_scratch;
 	w->b = *take_back;
 	w->b.ops = &watch_ops;
 	w->back = take_back;

@@ -88,6 +88,27 @@ static int set_uplink(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_pack_drop(void *target, const char *value, struct msg *msg)
+{
+	((struct pack_opts *)target)->drop = true;
+	return 0;
+}
+
+static int set_state(void *target, const char *value, struct msg *msg)
+{
+	struct pack_opts *o = target;
+	const char *eq = strchr(value, '=');
+
+	if (!eq || eq == value || !eq[1])
+		return msg_fail(msg, ERR_INVAL,
+				"--state %s: give a VM's name and a file of vigia save: NAME=FILE",
+				value);
+	if (o->n_states == ARRAY_SIZE(o->state))
+		return msg_fail(msg, ERR_INVAL, "--state %s: at most 16", value);
+	o->state[o->n_states++] = value;
+	return 0;
+}
+
 static int set_history_area(void *target, const char *value, struct msg *msg)
 {
 	if (strncmp(value, "host:", 5) || strlen(value) <= 5 || strlen(value) > 68 ||
@@ -198,6 +219,8 @@ static const struct opt pack_opts[] = {
 	 OPT_FILE, set_hypervisor},
 	{"uplink", "NETWORK", "the machine's first network card (again: the next one) leads out of that network", NULL,
 	 OPT_MULTI, set_uplink},
+	{"state", "NAME=FILE", "that VM starts from what vigia save wrote into the file", NULL, OPT_MULTI, set_state},
+	{"drop-features", NULL, "such a VM's processors may lose what the machine has not: for guests that do not use it", NULL, 0, set_pack_drop},
 	{"history", "host:DISK", "the history goes to this area of the machine's disk, too, which is that alone's", NULL, 0, set_history_area},
 	{"poweroff", NULL, "the machine switches itself off once no VM runs any more", NULL, 0, set_poweroff},
 };

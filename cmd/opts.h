@@ -15,10 +15,12 @@ struct cmd_opts {
 
 struct pack_opts {
 	const char *output, *hypervisor; /* of argv; NULL: not given */
-	bool poweroff;
+	bool poweroff, drop;
 	const char *history;    /* "host:…"; NULL: in memory alone */
 	const char *uplink[16]; /* networks */
 	unsigned n_uplinks;
+	const char *state[16]; /* NAME=FILE */
+	unsigned n_states;
 };
 
 struct volume_opts {

@@ -2,6 +2,7 @@
 /* pack.c: vigia pack. Writes the boot module that metal/fleet.c reads (a cpio archive, format "newc",
  * with fleet.conf in it) and has grub-mkrescue make an image of it and vigia.elf. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "ctl/def.h"
 #include "ctl/diskcopy.h"
 #include "ctl/runner.h"
+#include "ctl/state.h"
 #include "ctl/watch.h"
 #include "monitor/policy_image.h"
 
@@ -189,8 +191,8 @@ static int put_rules(struct pack *p, const struct vm_def *d, const struct policy
 	if (line)
 		return msg_fail(
 			p->msg, ERR_NOSYS,
-			"%s: %s: line %u: a bare machine has no rules about disk, and redirects "
-			"to values only",
+			"%s: %s: line %u: a bare machine redirects to values and, of disks, to scratch "
+			"only",
 			d->name, d->policy, line);
 	if (!image)
 		return msg_fail(p->msg, ERR_NOMEM, "%s: out of memory", d->name);
@@ -239,6 +241,107 @@ static int add_net(struct pack *p, const struct vm_def *d, unsigned n)
 		    mac[3], mac[4], mac[5]);
 }
 
+/* ---- states ---- */
+
+static const char *state_of(const struct pack *p, const struct vm_def *d)
+{
+	size_t n = strlen(d->name);
+
+	for (unsigned i = 0; i < p->opts->n_states; i++)
+		if (!strncmp(p->opts->state[i], d->name, n) && p->opts->state[i][n] == '=')
+			return p->opts->state[i] + n + 1;
+	return NULL;
+}
+
+/* Each names a VM of the fleet. */
+static int check_states(const struct pack *p)
+{
+	for (unsigned i = 0; i < p->opts->n_states; i++) {
+		bool found = false;
+
+		for (unsigned k = 0; k < p->n; k++)
+			found |= state_of(p, &p->def[k]) == strchr(p->opts->state[i], '=') + 1;
+		if (!found)
+			return msg_fail(
+				p->msg, ERR_NOENT,
+				"--state %s: no VM has that name, or it has another state already",
+				p->opts->state[i]);
+	}
+	return 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
+}
+
+/* Memory without its pages of zeros, as metal/fleet.h has it; gives the bytes. out NULL: counts them only. */
+static uint64_t put_runs(const struct state_parts *s, FILE *out)
+{
+	uint64_t total = 0;
+
+	for (uint64_t at = 0, end; at < s->ram_size; at = end) {
+		uint64_t head[2];
+
+		end = at + PAGE_SIZE;
+		if (is_zero(s->ram + at))
+			continue;
+		while (end < s->ram_size && !is_zero(s->ram + end))
+			end += PAGE_SIZE;
+		head[0] = at;
+		head[1] = end - at;
+		total += sizeof(head) + head[1];
+		if (out && (fwrite(head, sizeof(head), 1, out) != 1 ||
+			    fwrite(s->ram + at, 1, head[1], out) != head[1]))
+			return 0;
+	}
+	return total;
+}
+
+static int put_ram(struct pack *p, const char *name, const struct state_parts *s)
+{
+	uint64_t size = put_runs(s, NULL);
+	int err = put_header(p, name, size);
+
+	if (!err && put_runs(s, p->out) != size)
+		err = cannot_write(p);
+	if (!err)
+		say_size(p, name, size);
+	return err ? err : put_padding(p, size);
+}
+
+static int add_state(struct pack *p, const struct vm_def *d, const char *path)
+{
+	struct state_parts s;
+	struct state_file f;
+	char name[128];
+	int err, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return msg_fail(p->msg, ERR_NOENT, "cannot read %s: %s", path, strerror(errno));
+	err = state_file_from(fd, &f, p->msg);
+	close(fd);
+	if (err)
+		return msg_prefix(p->msg, path), err;
+	err = state_file_parts(&f, &s, p->msg);
+	state_file_close(&f);
+	if (err)
+		return msg_prefix(p->msg, path), err;
+	snprintf(name, sizeof(name), "%s/state", d->name);
+	err = put_bytes(p, name, s.sections, s.len);
+	if (!err)
+		err = conf(p, "state %s\n", name);
+	if (!err)
+		say_size(p, name, s.len);
+	snprintf(name, sizeof(name), "%s/memory", d->name);
+	if (!err)
+		err = put_ram(p, name, &s);
+	if (!err)
+		err = conf(p, "contents %s\n%s", name, p->opts->drop ? "may-lack\n" : "");
+	state_parts_free(&s);
+	return err;
+}
+
 static int add_vm(struct pack *p, const struct vm_def *d)
 {
 	char name[128];
@@ -247,6 +350,8 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 	if (!err)
 		err = conf(p, "vm %s\nmemory %lluM\ncpus %u\n", d->name,
 			   (unsigned long long)(d->memory / MIB), d->cpus);
+	if (!err && d->cpu)
+		err = conf(p, "cpu %s\n", d->cpu);
 	if (!err)
 		err = add_share(p, d);
 	if (!err && d->append)
@@ -261,6 +366,8 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 		err = put_file(p, name, d->initrd);
 	if (!err && d->initrd)
 		err = conf(p, "initrd %s\n", name);
+	if (!err && state_of(p, d))
+		err = add_state(p, d, state_of(p, d));
 	for (unsigned i = 0; i < d->n_nets && !err; i++)
 		err = add_net(p, d, i);
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
@@ -284,6 +391,11 @@ static int write_module(struct pack *p, const char *path)
 	p->out = fopen(path, "wb");
 	if (!p->out)
 		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
+	err = check_states(p);
+	if (err) {
+		fclose(p->out);
+		return err;
+	}
 	if (p->opts->poweroff)
 		err = conf(p, "poweroff-when-idle\n");
 	if (p->opts->history && !err)
@@ -370,14 +482,17 @@ static int make_image(struct pack *p, const char *dir, const char *elf)
 	snprintf(module, sizeof(module), "%s/fleet.cpio", boot);
 	if (mkdir(boot, 0700) || mkdir(grub, 0700))
 		return msg_fail(p->msg, ERR_IO, "cannot make %s: %s", grub, strerror(errno));
-	err = write_text(p, cfg,
-			 "set timeout=0\n"
-			 "serial --unit=0 --speed=115200\n"
-			 "terminal_output console serial\n"
-			 "menuentry Vigia {\n"
-			 "\tmultiboot2 /boot/vigia.elf\n"
-			 "\tmodule2 /boot/fleet.cpio\n"
-			 "}\n");
+	err = write_text(
+		p, cfg,
+		"set timeout=0\n"
+		"serial --unit=0 --speed=115200\n"
+		"terminal_output console serial\n"
+		"if [ \"$grub_platform\" = efi ]; then insmod all_video; set gfxpayload=keep; "
+		"else set gfxpayload=text; fi\n"
+		"menuentry Vigia {\n"
+		"\tmultiboot2 /boot/vigia.elf\n"
+		"\tmodule2 /boot/fleet.cpio\n"
+		"}\n");
 	if (!err)
 		err = write_module(p, module);
 	/* Without what is for debuggers. */

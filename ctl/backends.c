@@ -89,7 +89,8 @@ static int open_disk(struct backends *be, const struct disk_def *def, struct msg
 	if (err)
 		return msg_fail(msg, err, "the disk %s%s", text[0] ? text : def->path,
 				text[0] ? "" : " cannot be opened");
-	if (block_watch_open(be->disk[n], be->mon, n, &be->watch->redirects.disk, &be->disk[n]))
+	if (block_watch_open(be->disk[n], be->mon, n, &be->watch->redirects.disk,
+			     block_scratch_file(), &be->disk[n]))
 		return msg_fail(msg, ERR_NOMEM, "no temporary file for the disk %s: set TMPDIR",
 				def->path);
 	be->n_disks++;

@@ -29,7 +29,9 @@ static int open_medium(struct backends *be, const struct drive *d, const struct 
 	if (d->floppy && i82078_size_ok((*out)->size))
 		return 0;
 	if (!d->floppy && (*out)->size > 0)
-		return block_watch_open(*out, be->mon, d->index, &be->watch->redirects.disk, out);
+		/* It may open no file: it has no scratch overlay. */
+		return block_watch_open(*out, be->mon, d->index, &be->watch->redirects.disk,
+					block_scratch_file(), out);
 	block_close(*out);
 	return msg_fail(msg, ERR_FORMAT, "%s is no image of a %s", m->file,
 			d->floppy ? "floppy disk: its size is none of 160 to 2880 KiB" : "CD");

@@ -414,14 +414,35 @@ static bool ram_makes_sense(const struct ram_record *r)
 	       r->size <= (uint64_t)CHUNKS_MAX * CHUNK;
 }
 
-enum ram_use { RAM_LOOK, RAM_VERIFY, RAM_TAKE };
+enum ram_use { RAM_LOOK, RAM_VERIFY, RAM_TAKE, RAM_COPY };
 
 static int map_ram(const struct file *f, struct vm *vm, const struct ram_record *r,
 		   struct state_stream *st);
 
-static int use_ram(struct state_stream *st, struct file *f, const struct ram_record *r,
-		   const uint32_t *crc, const uint32_t *frame, enum ram_use use, struct vm *vm)
+static int copy_ram(struct state_stream *st, struct file *f, const struct ram_record *r,
+		    const uint32_t *crc, const uint32_t *frame, struct state_parts *out)
 {
+	struct file src = {.fd = f->fd, .at = r->offset};
+	void *p = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return state_fail(st, ERR_NOMEM, "out of memory");
+	out->ram = p;
+	out->ram_size = r->size;
+	if (r->zip)
+		return unzip_ram(st, f, r, crc, frame, p);
+	return read_at(&src, p, r->size) ? state_fail(st, ERR_IO, "cannot read") : st->err;
+}
+
+/* to: RAM_TAKE's struct vm, RAM_COPY's struct state_parts */
+static int use_ram(struct state_stream *st, struct file *f, const struct ram_record *r,
+		   const uint32_t *crc, const uint32_t *frame, enum ram_use use, void *to)
+{
+	struct vm *vm = to;
+
+	if (use == RAM_COPY)
+		return copy_ram(st, f, r, crc, frame, to);
 	if (use == RAM_LOOK)
 		return st->err;
 	if (use == RAM_VERIFY)
@@ -437,7 +458,7 @@ static int use_ram(struct state_stream *st, struct file *f, const struct ram_rec
 }
 
 /* Reads the section; checks that the image is there, and does with what it holds what use says. */
-static int read_ram(struct state_stream *st, struct file *f, enum ram_use use, struct vm *vm)
+static int read_ram(struct state_stream *st, struct file *f, enum ram_use use, void *to)
 {
 	uint32_t *crc = malloc(STATE_SECTION_MAX), *frame = malloc(STATE_SECTION_MAX);
 	uint32_t len = STATE_SECTION_MAX, frames = STATE_SECTION_MAX;
@@ -465,7 +486,7 @@ static int read_ram(struct state_stream *st, struct file *f, enum ram_use use, s
 	if (!st->err && !ram_ok(&r, f, r.zip ? frame : NULL))
 		state_fail(st, ERR_FORMAT, "the memory's image is cut short");
 	if (!st->err)
-		use_ram(st, f, &r, crc, frame, use, vm);
+		use_ram(st, f, &r, crc, frame, use, to);
 	free(crc);
 	free(frame);
 	return st->err;
@@ -785,6 +806,44 @@ int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg)
 	state_close(&st);
 	state_file_close(&again);
 	return err;
+}
+
+int state_file_parts(const struct state_file *f, struct state_parts *out, struct msg *msg)
+{
+	struct file file = {.fd = f->fd}, start = {.fd = f->fd};
+	struct state_file again = {.fd = -1};
+	struct state_stream st;
+	int err = state_open(&st, &file_io, &file, true);
+
+	*out = (struct state_parts){0};
+	if (!err)
+		err = get_origin(&st, &again);
+	if (!err)
+		err = read_ram(&st, &file, RAM_COPY, out);
+	while (!err && strcmp(st.section, "end") != 0)
+		err = state_next(&st);
+	if (!err) {
+		out->len = file.at;
+		out->sections = malloc(out->len);
+		err = out->sections ? read_at(&start, out->sections, out->len) : ERR_NOMEM;
+		if (err)
+			state_fail(&st, err, "cannot read");
+	}
+	if (err) {
+		err = stream_failed(&st, &file, msg);
+		state_parts_free(out);
+	}
+	state_close(&st);
+	state_file_close(&again);
+	return err;
+}
+
+void state_parts_free(struct state_parts *p)
+{
+	free(p->sections);
+	if (p->ram)
+		munmap(p->ram, p->ram_size);
+	*p = (struct state_parts){0};
 }
 
 /* Finds the section "machine". */

@@ -47,6 +47,16 @@ int state_file_check_disks(const struct state_file *f, const struct vm_def *def,
  * from the file and read when it is used, or decompressed now. */
 int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg);
 
+/* What a file holds, for a host that has none: the sections as they lie in it, and the memory, unpacked. */
+struct state_parts {
+	void *sections;
+	size_t len;
+	uint8_t *ram;
+	uint64_t ram_size;
+};
+int state_file_parts(const struct state_file *f, struct state_parts *out, struct msg *msg);
+void state_parts_free(struct state_parts *p);
+
 /* Of a file that need not be complete: how its VM was started. */
 int state_read_origin(int fd, struct state_origin *out, struct msg *msg);
 void state_free_origin(struct state_origin *o);

@@ -185,6 +185,23 @@ static int take_policy(struct parse *p, char *value)
 	return find_file(p, value, &p->vm->policy);
 }
 
+static int take_state(struct parse *p, char *value)
+{
+	return find_file(p, value, &p->vm->state);
+}
+
+static int take_contents(struct parse *p, char *value)
+{
+	return find_file(p, value, &p->vm->contents);
+}
+
+static int take_cpu(struct parse *p, char *value)
+{
+	return str_copy(p->vm->cpu, sizeof(p->vm->cpu), value)
+		       ? 0
+		       : wrong(p, "the processor's name is too long", value);
+}
+
 static int take_append(struct parse *p, char *value)
 {
 	if (!str_copy(p->vm->append, sizeof(p->vm->append), value))
@@ -269,6 +286,12 @@ static int take_net(struct parse *p, char *value)
 	return find_net(p, value, &p->vm->nic[n].net);
 }
 
+static int take_may_lack(struct parse *p, char *value)
+{
+	p->vm->may_lack = true;
+	return 0;
+}
+
 static int take_manual(struct parse *p, char *value)
 {
 	p->vm->manual = true;
@@ -300,12 +323,16 @@ static const struct {
 	{"vm", take_vm, true},
 	{"memory", take_memory},
 	{"cpus", take_cpus},
+	{"cpu", take_cpu},
 	{"weight", take_weight},
 	{"cap", take_cap},
 	{"pin", take_pin},
 	{"kernel", take_kernel},
 	{"initrd", take_initrd},
 	{"policy", take_policy},
+	{"state", take_state},
+	{"contents", take_contents},
+	{"may-lack", take_may_lack},
 	{"append", take_append},
 	{"disk", take_disk},
 	{"net", take_net},
@@ -330,6 +357,28 @@ static int take_line(struct parse *p, char *line)
 		return keys[i].take(p, value);
 	}
 	return wrong(p, "unknown keyword", line);
+}
+
+bool fleet_run_next(const struct fleet_file *f, size_t *at, uint64_t memory, struct fleet_run *out,
+		    int *err)
+{
+	uint64_t head[2];
+
+	*err = 0;
+	if (*at == f->size)
+		return false;
+	*err = ERR_FORMAT;
+	if (f->size - *at < sizeof(head))
+		return false;
+	memcpy(head, f->data + *at, sizeof(head));
+	*at += sizeof(head);
+	if (!head[1] || (head[0] | head[1]) & PAGE_MASK || head[0] > memory ||
+	    head[1] > memory - head[0] || head[1] > f->size - *at)
+		return false;
+	*out = (struct fleet_run){head[0], head[1], f->data + *at};
+	*at += head[1];
+	*err = 0;
+	return true;
 }
 
 int fleet_parse(const uint8_t *module, size_t size, struct fleet *out, char *err, size_t err_size)

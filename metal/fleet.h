@@ -20,11 +20,14 @@ struct fleet_vm {
 	char name[64];
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	unsigned cpus, weight;
-	unsigned cap; /* percent of a processor that each of its own may use; 100: all */
-	uint64_t pin; /* BIT64(processor) where it runs; all: anywhere */
-	bool manual;  /* is not started by itself */
+	unsigned cap;  /* percent of a processor that each of its own may use; 100: all */
+	uint64_t pin;  /* BIT64(processor) where it runs; all: anywhere */
+	bool may_lack; /* a saved VM's processors may lose what there is not here */
+	char cpu[32];  /* its processors' model; "": the usual one */
+	bool manual;   /* is not started by itself */
 	struct fleet_file kernel, initrd;
-	struct fleet_file policy; /* compiled rules: monitor/policy_image.h */
+	struct fleet_file policy;          /* compiled rules: monitor/policy_image.h */
+	struct fleet_file state, contents; /* of a saved VM: sections, memory: fleet_run_next() */
 	char append[1024];
 	struct {
 		struct fleet_file image;
@@ -55,5 +58,14 @@ struct fleet {
  * errors err holds one line for people. */
 int fleet_parse(const uint8_t *module, size_t size, struct fleet *out, char *err,
 		size_t err_size) attr_must_check;
+
+/* What is in a saved VM's memory: runs of pages, each behind its place and length; all others are zeros. *at: 0 at first.
+ * False: the end. ERR_FORMAT in *err: it is not such. */
+struct fleet_run {
+	uint64_t offset, size;
+	const uint8_t *data;
+};
+bool fleet_run_next(const struct fleet_file *f, size_t *at, uint64_t memory, struct fleet_run *out,
+		    int *err);
 
 #endif

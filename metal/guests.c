@@ -16,9 +16,11 @@
 #include "metal/network.h"
 #include "metal/power.h"
 #include "metal/ramdisk.h"
+#include "metal/restore.h"
 #include "metal/trap.h"
 #include "metal/watch.h"
 #include "net/net.h"
+#include "plat/metal/mem.h"
 #include "plat/metal/sched.h"
 #include "vm/vm.h"
 #include "x86/cpuid.h"
@@ -29,12 +31,13 @@ struct guest {
 	struct plat_mutex lock; /* RANK_VM: vm, paused, why */
 	struct vm *vm;          /* NULL: does not run */
 	bool paused;
-	const char *why;            /* how it ended the last time; "" never ran */
-	struct plat_thread *keeper; /* the shell's; joined before the next start */
-	_Atomic bool busy;          /* the keeper lives */
-	_Atomic bool ending;        /* ... but its VM has ended */
-	struct block *disk[FLEET_MAX_DISKS];
-	struct plat_ram ram; /* that the disks reach */
+	const char *why;                     /* how it ended the last time; "" never ran */
+	struct plat_thread *keeper;          /* the shell's; joined before the next start */
+	_Atomic bool busy;                   /* the keeper lives */
+	_Atomic bool ending;                 /* ... but its VM has ended */
+	struct block *disk[FLEET_MAX_DISKS]; /* what it is a part of, … */
+	struct block *top[FLEET_MAX_DISKS]; /* … and what the guest has: with its rules between */
+	struct plat_ram ram;                /* that the disks reach */
 };
 
 static struct {
@@ -65,8 +68,8 @@ static int open_disk(struct guest *g, unsigned i, char *err, size_t err_size)
 }
 
 /* The machine's disks reach the VM's memory: from here to close_disks(), by when it is gone already. */
-static int open_disks(struct guest *g, struct micro_config *cfg, const struct plat_ram *ram,
-		      char *msg, size_t size)
+static int open_disks(struct guest *g, struct micro_config *cfg, struct vm *vm, char *msg,
+		      size_t size)
 {
 	const struct fleet_vm *d = g->def;
 	int err = 0;
@@ -77,11 +80,17 @@ static int open_disks(struct guest *g, struct micro_config *cfg, const struct pl
 		if (!watch_device(number(g), "disk", i))
 			continue;
 		err = open_disk(g, i, msg, size);
-		if (!err)
-			err = hostdisk_allow(g->disk[i], ram->hva, ram->size);
 		if (err)
 			break;
-		cfg->disk[n].block = g->disk[i];
+		g->top[i] = g->disk[i];
+		err = watch_disk(number(g), i, &vm->mon, &g->top[i]);
+		if (err)
+			g->disk[i] = NULL; /* it is closed */
+		else
+			err = hostdisk_allow(g->disk[i], vm->ram.hva, vm->ram.size);
+		if (err)
+			break;
+		cfg->disk[n].block = g->top[i];
 		str_format(cfg->disk[n].serial, sizeof(cfg->disk[n].serial), "%s%u",
 			   d->disk[i].host[0] ? "host" : "ram", i);
 		cfg->n_disks++;
@@ -94,9 +103,24 @@ static void close_disks(struct guest *g)
 	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
 		if (g->disk[i]) {
 			hostdisk_deny(g->disk[i], g->ram.hva, g->ram.size);
-			g->disk[i]->ops->close(g->disk[i]);
+			g->top[i]->ops->close(g->top[i]);
 		}
 	memset(g->disk, 0, sizeof(g->disk));
+	memset(g->top, 0, sizeof(g->top));
+}
+
+/* Before the VM's memory is given back. */
+static void keep_lost(struct guest *g)
+{
+	bool lost = false;
+
+	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
+		lost |= g->disk[i] && hostdisk_lost(g->disk[i]);
+	if (!lost)
+		return;
+	plat_log(LOG_WARN, "%s: its memory stays taken, as a disk has not given it back",
+		 g->def->name);
+	mem_keep(g->ram.hva);
 }
 
 static int load(struct vm *vm, const struct micro_config *cfg, char *err, size_t err_size)
@@ -144,27 +168,38 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 				     .initrd_size = d->initrd.size,
 				     .cmdline = d->append,
 				     .serial = g->chr,
+				     .no_load = restore_wanted(d),
 				     .rng = watch_device(number(g), "rng", 0)};
-	const struct vm_config cfg = {.name = d->name,
-				      .engine = all.engine,
-				      .model = x86_model_default(),
-				      .cpus = d->cpus,
-				      .memory = watch_memory(number(g), d->memory),
-				      .low_end = MICRO_LOW_END};
+	struct x86_kind kind;
+	struct vm_config cfg = {.name = d->name,
+				.engine = all.engine,
+				.model = d->cpu[0] ? x86_model_find(d->cpu) : x86_model_default(),
+				.cpus = d->cpus,
+				.memory = watch_memory(number(g), d->memory),
+				.low_end = MICRO_LOW_END};
 	int r = watch_ready(number(g));
 
+	err[0] = 0;
+	if (!r && (!cfg.model || !x86_model_usable(cfg.model))) {
+		str_format(err, err_size, "this processor cannot be a %s", d->cpu);
+		r = ERR_NOSYS;
+	}
+	if (!r && restore_wanted(d)) {
+		r = restore_kind(d, &kind, err, err_size);
+		cfg.kind = &kind;
+	}
 	if (!r)
 		r = vm_create(&cfg, out);
-
-	err[0] = 0;
 	if (r)
 		return r;
 	watch_attach(number(g), *out);
 	plug_in(g, &micro);
 	g->ram = (*out)->ram;
-	r = open_disks(g, &micro, &g->ram, err, err_size);
+	r = open_disks(g, &micro, *out, err, err_size);
 	if (!r)
 		r = load(*out, &micro, err, err_size);
+	if (!r && restore_wanted(d))
+		r = restore_load(d, *out, err, err_size);
 	if (r)
 		vm_destroy(*out);
 	return r;
@@ -216,6 +251,7 @@ static void keeper(void *arg)
 		atomic_store(&g->ending, true);
 		set_vm(g, NULL, end_text[end]);
 		say_end(number(g), vm, end);
+		keep_lost(g);
 		vm_destroy(vm);
 	} else {
 		set_vm(g, NULL, "not startable");

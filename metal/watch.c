@@ -5,6 +5,7 @@
 #include "metal/watch.h"
 
 #include "base/str.h"
+#include "block/watch.h"
 #include "metal/console.h"
 #include "metal/network.h"
 #include "monitor/frame.h"
@@ -123,6 +124,19 @@ bool watch_device(unsigned n, const char *kind, unsigned index)
 		return true;
 	note_denied(w, MON_DEVICE, name, line);
 	return false;
+}
+
+#define SCRATCH_MOST (64 * MIB) /* of a disk, what rules redirect there */
+
+int watch_disk(unsigned n, unsigned index, struct monitor *mon, struct block **disk)
+{
+	const struct policy *p = all.vm[n].rules;
+	struct block_scratch *scratch;
+
+	if (!p || !(policy_mask(p) & BIT(MON_DISK)))
+		return 0;
+	scratch = block_scratch_memory((*disk)->size, SCRATCH_MOST);
+	return block_watch_open(*disk, mon, index, NULL, scratch, disk);
 }
 
 uint64_t watch_memory(unsigned n, uint64_t wanted)

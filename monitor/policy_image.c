@@ -27,10 +27,17 @@ static const struct {
 	}
 	AT(verb, MON_DENY), AT(cls, MON_CLASSES - 1), AT(dir, DIR_OUT), AT(prefix, 128),
 	AT(has_net, 1),     AT(has_name, 1),          AT(limited, 1),   AT(per_bytes, 1),
-	AT(quota, 1),       AT(windowed, 1),          AT(weight, 100),  AT(to.kind, TARGET_VALUE),
+	AT(quota, 1),       AT(windowed, 1),          AT(weight, 100),  AT(to.kind, TARGET_SCRATCH),
 	AT(to.has_addr, 0), AT(to.by_name, 0),        AT(to.is_v6, 0),
 #undef AT
 };
+
+/* What needs no host: values, and for disks the overlay, which is in memory there. */
+static bool has_target(const struct rule *r)
+{
+	return r->to.kind ==
+	       (r->cls == MON_DISK && r->verb == MON_REDIRECT ? TARGET_SCRATCH : TARGET_VALUE);
+}
 
 static bool good(const uint8_t *rule)
 {
@@ -40,7 +47,7 @@ static bool good(const uint8_t *rule)
 		if (rule[bounds[i].at] > bounds[i].most)
 			return false;
 	/* what the compiler takes care of: numbers that others divide by or multiply */
-	return r->cls != MON_DISK && !r->name[NAME_MAX_ - 1] && r->time_rate <= 10000 &&
+	return has_target(r) && !r->name[NAME_MAX_ - 1] && r->time_rate <= 10000 &&
 	       r->from <= 24 * 60 && r->until <= 24 * 60 && r->line &&
 	       (r->quota || (r->rate <= RATE_MAX && r->burst <= RATE_MAX)) &&
 	       (r->cls != MON_CPU || !r->limited || (r->rate && r->rate <= 100)) &&
@@ -50,7 +57,7 @@ static bool good(const uint8_t *rule)
 uint32_t policy_image_refuses(const struct policy *p)
 {
 	for (uint32_t i = 0; i < p->n; i++)
-		if (p->rule[i].cls == MON_DISK || p->rule[i].to.kind != TARGET_VALUE ||
+		if (!has_target(&p->rule[i]) ||
 		    (p->rule[i].cls == MON_NET && p->rule[i].verb == MON_REDIRECT))
 			return p->rule[i].line;
 	return 0;
@@ -101,6 +108,7 @@ int policy_image_load(const void *data, size_t size, struct policy **out)
 		r->next = 0;
 		r->tokens = r->refilled = r->part = 0;
 		p->mask |= BIT(r->cls);
+		p->splits |= r->cls == MON_DISK && r->verb == MON_REDIRECT;
 	}
 	if (policy_finish(p)) {
 		policy_free(p);

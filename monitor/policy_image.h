@@ -5,8 +5,8 @@
 
 #include "monitor/policy.h"
 
-/* The line of the first rule that cannot be in an image, as it needs a host: about disk requests, or a redirection
- * to an address, file or program. 0: there is none. */
+/* The line of the first rule that cannot be in an image, as it needs a host: a redirection to an
+ * image, address, file or program. 0: there is none. */
 uint32_t policy_image_refuses(const struct policy *p);
 size_t policy_image_size(const struct policy *p);
 void policy_image_write(const struct policy *p, void *out);

@@ -168,15 +168,15 @@ static int cpu_state(struct vm *vm, struct state_stream *st, unsigned i)
 		return state_fail(st, err_here(ERR_FORMAT), "the state of CPU %u is impossible", i);
 	atomic_fetch_or(&vcpu->requests, p.requests & SAVED_REQUESTS);
 	vcpu->sipi_vector = p.sipi_vector;
-	if (vm->engine->set_state && vm->engine->set_state(vcpu))
-		return state_fail(st, err_here(ERR_IO), "the engine does not take CPU %u's state",
-				  i);
 	lacks = processor_lacks(vcpu);
 	if (lacks)
 		return state_fail(st, err_here(ERR_NOSYS),
 				  "its processors have %s, which the engine %s has not: "
 				  "--drop-features restores a guest that does not use it",
 				  lacks, vm->engine->name);
+	if (vm->engine->set_state && vm->engine->set_state(vcpu))
+		return state_fail(st, err_here(ERR_IO), "the engine does not take CPU %u's state",
+				  i);
 	return 0;
 }
 

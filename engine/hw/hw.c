@@ -18,6 +18,7 @@
 #include "engine/hw/hw_impl.h"
 #include "vm/machine.h"
 #include "x86/feature.h"
+#include "x86/interp.h"
 
 /* ---- the processor ------------------------------------------------------------------------- */
 
@@ -233,6 +234,9 @@ static int hw_set_state(struct vcpu *vcpu)
 {
 	struct hw_vcpu *v = vcpu->engine_data;
 
+	/* A state from elsewhere: the processor would refuse it. */
+	if (!cpu_modes_ok(&v->cpu, v->cpu.s.cr0, v->cpu.s.cr4, v->cpu.s.efer))
+		return err_here(ERR_NOSYS);
 	v->where = IN_STATE;
 	v->fpu_live = false;
 	v->flush |= HW_FLUSH_LINEAR;

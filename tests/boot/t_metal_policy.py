@@ -16,6 +16,8 @@ redirect cpuid 0x80000002 eax -> 0x41474956
 deny net out tcp port 80
 deny operator kill
 deny port 0x4d0-0x4d1
+deny disk write sectors 0-7
+redirect disk write sectors 8-15 -> scratch
 """
 
 with vt.Workdir() as work:
@@ -37,7 +39,7 @@ with vt.Workdir() as work:
     out = work.file("fleet.cpio")
     fleet = work.file("fleet.yaml", text.encode())
     subprocess.run([vt.VIGIA, "pack", fleet, "-o", out], check=True, stdout=subprocess.DEVNULL)
-    refused = subprocess.run([vt.VIGIA, "pack", work.file("no.yaml", text.replace(work.path + "/rules", work.file("no", b"deny port 1\ndeny disk write")).encode()),
+    refused = subprocess.run([vt.VIGIA, "pack", work.file("no.yaml", text.replace(work.path + "/rules", work.file("no", b"deny port 1\nredirect disk read -> image x.raw")).encode()),
                               "-o", work.file("no.cpio")], capture_output=True, text=True, check=False)
     vt.check(refused.returncode == 1 and "line 2" in refused.stderr, f"pack says what has no place there: {refused.stderr.strip()}")
     # the last VM's rules: one that the hypervisor must not believe
@@ -67,6 +69,12 @@ with vt.Workdir() as work:
         vt.check("model name" in ask("grep -m1 'model name' /proc/cpuinfo") and ask("grep -m1 'model name' /proc/cpuinfo | grep -c VIGA").split()[-1] == "1",
                  "CPUID says what the rules say")
         vt.check(ask("ls /sys/block | grep -c vd").split()[-1] == "1", "of two disks the guest has one")
+        write = "dd if=/tmp/m of=/dev/vda bs=512 count=1 seek={} oflag=direct,sync 2>/dev/null; echo got=$?"
+        ask("echo mark >/tmp/m; dd if=/dev/zero of=/tmp/m bs=512 count=1 seek=1 2>/dev/null")
+        got = [ask(write.format(n)).split("got=")[-1][0] for n in (0, 8, 16)]
+        vt.check(got[0] != "0" and got[1:] == ["0", "0"], f"it is denied some sectors of its disk: {got}")
+        vt.check(all("mark" in ask(f"echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda bs=512 count=1 skip={n} iflag=direct 2>/dev/null | head -c 4")
+                     for n in (8, 16)), "what is redirected is read back, as is the rest")
         vt.check("3 packets received" in ask("ping -c 3 -w 60 10.9.0.2"), "it may ping its neighbour")
         vt.check(ask("timeout 8 wget -q -O /tmp/file http://10.9.0.2/file; echo got=$?").split("got=")[-1][0] != "0", "but fetch nothing from it")
         vm.send("\x010")
@@ -75,7 +83,7 @@ with vt.Workdir() as work:
         vm.expect(r"alpha: its rules deny it", 30)
         print("ok: an operator does not kill what rules protect")
         vm.send("pause alpha\nresume alpha\npolicy\n")
-        m = vm.expect(r"alpha +5 rules: denied (\d+), redirected (\d+);", 30)
+        m = vm.expect(r"alpha +7 rules: denied (\d+), redirected (\d+);", 30)
         vt.check(int(m[1]) > 2 and int(m[2]) > 0, f"policy counts: {m[0].decode()}")
         vm.expect(r"bravo +no rules", 30)
         vm.send("history alpha\n")

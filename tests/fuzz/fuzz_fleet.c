@@ -14,6 +14,18 @@ static void inside(const struct fleet_file *f, const uint8_t *data, size_t size)
 		abort();
 }
 
+static void runs(const struct fleet_vm *vm)
+{
+	struct fleet_run run;
+	size_t at = 0;
+	int err;
+
+	while (fleet_run_next(&vm->contents, &at, vm->memory, &run, &err))
+		if (run.offset + run.size > vm->memory ||
+		    run.data + run.size > vm->contents.data + vm->contents.size)
+			abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fleet f;
@@ -27,6 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < f.n; i++) {
 		inside(&f.vm[i].kernel, data, size);
 		inside(&f.vm[i].initrd, data, size);
+		inside(&f.vm[i].state, data, size);
+		runs(&f.vm[i]);
 		for (unsigned k = 0; k < f.vm[i].n_disks; k++)
 			inside(&f.vm[i].disk[k].image, data, size);
 		if (f.vm[i].n_nics > FLEET_MAX_NICS || f.n_nets > FLEET_MAX_NETS)

@@ -52,7 +52,7 @@ static void test_good(void **state)
 		parse("# two\npoweroff-when-idle\nuplink dmz\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
 		      "weight 512\ncap 25\npin 8000000000000005\n"
 		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
-		      "vm b\nkernel k\ninitrd d\nmanual\nnet dmz 52:54:00:00:00:01\n"
+		      "vm b\nkernel k\ninitrd d\nmanual\nstate k\ncontents d\ncpu x86-64-v2\nmay-lack\nnet dmz 52:54:00:00:00:01\n"
 		      "net lan 52:54:00:00:00:02",
 		      &f, err),
 		0);
@@ -69,6 +69,8 @@ static void test_good(void **state)
 	assert_string_equal(f.vm[0].disk[0].host, "");
 	assert_string_equal(f.vm[0].disk[1].host, "nvme0/2");
 	assert_true(f.vm[0].disk[1].read_only && !f.vm[0].disk[1].image.data);
+	assert_true(f.vm[1].state.size == 6 && f.vm[1].contents.size == 5 && f.vm[1].may_lack);
+	assert_string_equal(f.vm[1].cpu, "x86-64-v2");
 	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
 	assert_true(f.vm[0].weight == 512 && f.vm[0].cap == 25 &&
 		    f.vm[0].pin == 0x8000000000000005);
@@ -80,6 +82,41 @@ static void test_good(void **state)
 	assert_string_equal(f.net[f.vm[1].nic[0].net], "dmz");
 	assert_int_equal(f.vm[1].nic[1].net, f.vm[0].nic[0].net);
 	assert_memory_equal(f.vm[0].nic[0].mac, "\x52\x54\0\0\0\x0f", 6);
+}
+
+static void test_runs(void **state)
+{
+	static struct {
+		uint64_t offset, size;
+		uint8_t data[PAGE_SIZE];
+	} image[2] = {{0, PAGE_SIZE, {1}}, {3 * PAGE_SIZE, PAGE_SIZE, {2}}};
+	struct fleet_file f = {(const uint8_t *)image, sizeof(image)};
+	struct fleet_run run;
+	size_t at = 0;
+	int err;
+
+	assert_true(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_true(!run.offset && run.size == PAGE_SIZE && *run.data == 1);
+	assert_true(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_true(run.offset == 3 * PAGE_SIZE && run.size == PAGE_SIZE && *run.data == 2);
+	assert_false(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_int_equal(err, 0);
+	at = sizeof(image[0]); /* the machine has less */
+	assert_false(fleet_run_next(&f, &at, 3 * PAGE_SIZE, &run, &err));
+	assert_int_equal(err, ERR_FORMAT);
+	f.size--; /* cut short */
+	at = sizeof(image[0]);
+	assert_false(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_int_equal(err, ERR_FORMAT);
+	f.size = 17;
+	at = 0;
+	assert_false(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_int_equal(err, ERR_FORMAT);
+	image[0].offset = 1;
+	f.size = sizeof(image);
+	at = 0;
+	assert_false(fleet_run_next(&f, &at, 4 * PAGE_SIZE, &run, &err));
+	assert_int_equal(err, ERR_FORMAT);
 }
 
 static void test_bad(void **state)
@@ -138,6 +175,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_cut),
 	};

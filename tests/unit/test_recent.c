@@ -118,6 +118,8 @@ static const char rules[] = "deny port write 0x70-0x71\n"
 			    "provide cpu any weight 50%\n"
 			    "deny operator kill\n"
 			    "deny device disk1\n"
+			    "redirect disk write sectors 8-15 -> scratch\n"
+			    "deny disk write sectors 0-7\n"
 			    "provide memory any limit 64MB\n";
 
 static void test_image(void **state)
@@ -125,6 +127,7 @@ static void test_image(void **state)
 	struct policy *p = compile(rules), *q;
 	size_t size = policy_image_size(p);
 	uint8_t *image = malloc(size);
+	struct mon_event cut;
 	uint32_t line;
 
 	assert_int_equal(policy_image_refuses(p), 0);
@@ -138,6 +141,11 @@ static void test_image(void **state)
 	assert_int_equal(decide(q, MON_OPERATOR, REQUEST_kill, 0), MON_DENY);
 	assert_int_equal(policy_cpu_percent(q), policy_cpu_percent(p));
 	assert_int_equal(policy_memory(q), policy_memory(p));
+	assert_int_equal(decide(q, MON_DISK, 1, 512), MON_DENY);
+	cut = (struct mon_event){.cls = MON_DISK, .op = 1, .addr = 8 * 512, .value = 64 * 512};
+	assert_int_equal(policy_decide(q, &cut), MON_REDIRECT);
+	assert_int_equal(cut.value, 8 * 512);
+	assert_int_equal(cut.target->kind, TARGET_SCRATCH);
 	assert_false(policy_device(q, "disk1", &line));
 	assert_int_equal(line, 6);
 	policy_free(q);
@@ -152,7 +160,9 @@ static void test_image(void **state)
 	image[24 + offsetof(struct rule, cls)] = MON_CLASSES;
 	assert_int_equal(policy_image_load(image, size, &q), ERR_FORMAT);
 	image[24 + offsetof(struct rule, cls)] = MON_DISK;
+	image[24 + offsetof(struct rule, verb)] = MON_REDIRECT; /* to a value */
 	assert_int_equal(policy_image_load(image, size, &q), ERR_FORMAT);
+	image[24 + offsetof(struct rule, verb)] = MON_DENY;
 	image[24 + offsetof(struct rule, cls)] = MON_PORT;
 	image[24 + offsetof(struct rule, limited)] = 2;
 	assert_int_equal(policy_image_load(image, size, &q), ERR_FORMAT);
@@ -168,7 +178,7 @@ static void test_image(void **state)
 static void test_refused(void **state)
 {
 	static const char *const bad[] = {
-		"deny port 1\ndeny disk write\n",
+		"deny port 1\nredirect disk write any -> image other.img\n",
 		"deny port 1\nredirect net out tcp port 80 -> 10.0.0.1\n",
 	};
 

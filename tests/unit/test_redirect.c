@@ -360,7 +360,7 @@ static void test_disk(void **state)
 
 	memset(disk.data, 'd', sizeof(disk.data));
 	memset(image.data, 'i', sizeof(image.data));
-	assert_int_equal(block_watch_open(&disk.b, &mon, 0, &t, &b), 0);
+	assert_int_equal(block_watch_open(&disk.b, &mon, 0, &t, block_scratch_file(), &b), 0);
 	memset(buf, 'w', sizeof(buf));
 	/* 4-11: half to the disk, half to scratch */
 	assert_int_equal(block_rw_sync(b, BLOCK_WRITE, 4 * 512, buf, 8 * 512), 0);
@@ -424,7 +424,7 @@ static void test_crowd(void **state)
 	const struct block_vec vec = {buf, 512};
 	struct block *b;
 
-	assert_int_equal(block_watch_open(&slow, &mon, 0, &t, &b), 0);
+	assert_int_equal(block_watch_open(&slow, &mon, 0, &t, block_scratch_file(), &b), 0);
 	for (unsigned round = 0; round < 3; round++) {
 		n_held = n_done = 0;
 		for (unsigned i = 0; i < CROWD; i++) {
@@ -456,12 +456,37 @@ static void test_crowd(void **state)
 	block_close(b);
 }
 
+static void test_scratch_memory(void **state)
+{
+	struct block_scratch *m = block_scratch_memory(MIB, 128 * KIB);
+	const uint64_t large = UINT64_C(1) << 40;
+	uint8_t buf[512], got[512];
+
+	memset(buf, 7, sizeof(buf));
+	assert_int_equal(m->io(m, true, 64 * KIB - 256, buf, 512), 0); /* two pieces */
+	assert_int_equal(m->io(m, false, 64 * KIB - 256, got, 512), 0);
+	assert_memory_equal(buf, got, 512);
+	assert_int_equal(m->io(m, true, 512 * KIB, buf, 512), ERR_NOSPC);
+	assert_int_equal(m->io(m, true, 0, buf, 512), 0); /* what is there can be written */
+	assert_int_equal(m->io(m, true, MIB, buf, 512), ERR_IO);
+	m->close(m);
+	m = block_scratch_memory(large, 64 * MIB); /* large disks have large pieces */
+	assert_int_equal(m->io(m, true, large - 512, buf, 512), 0);
+	assert_int_equal(m->io(m, false, large - 512, got, 512), 0);
+	assert_memory_equal(buf, got, 512);
+	m->close(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nat),    cmocka_unit_test(test_nat6),
-		cmocka_unit_test(test_answer), cmocka_unit_test(test_name),
-		cmocka_unit_test(test_disk),   cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_nat),
+		cmocka_unit_test(test_nat6),
+		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_name),
+		cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_scratch_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
