@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor in QEMU's emulation of an AMD processor with SVM: a Debian kernel with two
 vCPUs and a disk beside a small guest that crashes and one that tries to get out, on two processors;
-the shell; an image made by vigia pack, on one and on four."""
+the shell; a guest whose descriptors point elsewhere; an image made by vigia pack, on one processor and on four, of a q35 and
+of an i440FX."""
 import os
 import shutil
 import subprocess
@@ -11,9 +12,9 @@ import vigia_test as vt
 from baremetal import ELF, QEMU, need
 
 
-def machine(*args, smp=1):
+def machine(*args, smp=1, kind="q35"):
     # One thread for all processors: see "Bare metal" in ARCHITECTURE.md.
-    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "384", "-smp", str(smp),
+    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", kind, "-m", "384", "-smp", str(smp),
                           "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *args])
 
 
@@ -38,6 +39,7 @@ need(QEMU, "nasm")
 with vt.Workdir() as work:
     small = assemble(work, "metal.asm")
     probe = assemble(work, "metalprobe.asm")
+    dma = assemble(work, "dmaprobe.asm")
     disk = work.file("disk.raw", size=8 << 20)
     linux, said = fleet(work, f"""
 - name: alpha
@@ -56,6 +58,11 @@ with vt.Workdir() as work:
   kernel: {probe}
   memory: 16M
   net: [none]
+- name: epsilon
+  kernel: {dma}
+  memory: 16M
+  net: [none]
+  disk: ["{work.file("zeros.raw", size=1 << 20)}"]
 """, "fleet.cpio")
     vt.check("alpha/kernel" in said and "alpha/disk0" in said, "vigia pack says how large each part is")
     with machine("-kernel", ELF, "-initrd", linux, smp=2) as vm:
@@ -64,6 +71,10 @@ with vt.Workdir() as work:
         print("ok: the small guest runs and crashes, the hypervisor says so")
         vm.expect(r"delta\| all attempts held", 120)
         print("ok: a guest has neither the processor's extension nor memory nor ports of others")
+        vm.position = 0
+        vm.expect(r"epsilon\| all descriptors refused, the disk is as it was", 240)
+        print("ok: descriptors of a disk that point elsewhere are refused")
+        vm.position = 0
         vm.expect(r"alpha\| VIGIA cpus=2", 240)
         vm.expect(r"alpha\| VIGIA disk ok", 120)
         print("ok: Debian's kernel goes on, with two vCPUs and its disk")
@@ -99,12 +110,12 @@ with vt.Workdir() as work:
   net: [none]
 """, "vigia.iso", "--poweroff")
     vt.check("hypervisor" in said and "boot loader" in said, "vigia pack makes an image")
-    for smp in (1, 4):
-        with machine("-cdrom", image, smp=smp) as vm:
+    for smp, kind in ((1, "q35"), (4, "q35"), (2, "pc")):
+        with machine("-cdrom", image, smp=smp, kind=kind) as vm:
             vm.expect(r"gamma\| small guest counts 4", 120)
             vm.expect(r"gamma: crashed", 30)
             vm.wait(60)
-            print(f"ok: the image starts by GRUB on a BIOS, with {smp} CPUs, and switches the machine off in the end")
+            print(f"ok: the image starts by GRUB on a BIOS, on a {kind} with {smp} CPUs, and switches the machine off in the end")
     with machine("-cdrom", image, "-cpu", "qemu64,-svm") as vm:
         vm.expect(r"cannot run VMs here: it has neither SVM", 120)
         vm.send("poweroff\n")
