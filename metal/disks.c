@@ -20,6 +20,7 @@ static void (*const probes[])(struct hostpci *f, unsigned *n) = {
 	hostvblk_probe,
 	hostahci_probe,
 	hostnvme_probe,
+	hostide_probe,
 };
 
 static void look(void *arg)

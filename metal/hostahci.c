@@ -3,6 +3,7 @@
  * within the disk (no NCQ): the adapter hands them over one after the other. An error stops the port, and adapters differ in
  * what they then say of which command: all are issued again, one by one, and the one that fails alone has failed. Entered through hostdisk.c, under the disk's lock. */
 #include "base/str.h"
+#include "metal/ata.h"
 #include "metal/hostdisk_drivers.h"
 #include "metal/iommu.h"
 
@@ -44,14 +45,6 @@ enum port_reg {
 #define SIG_ATA     0x101u
 
 enum ata { ATA_READ_EXT = 0x25, ATA_WRITE_EXT = 0x35, ATA_FLUSH_EXT = 0xea, ATA_IDENTIFY = 0xec };
-enum identify { /* words */
-		ID_SERIAL = 10,
-		ID_MODEL = 27,
-		ID_COMMANDS = 83,
-		ID_ENABLED = 85,
-		ID_SECTORS = 100,
-		ID_SECTOR_SIZE = 106,
-};
 
 #define LINK_WAIT  (NS_PER_SEC / 5)
 #define STOP_WAIT  (NS_PER_SEC / 2)
@@ -258,23 +251,6 @@ static void on_irq(void *arg)
 
 /* ---- set-up ---- */
 
-/* Pairs of characters, each the wrong way round */
-static void text(char *to, const uint16_t *words, unsigned n)
-{
-	unsigned len = 2 * n;
-
-	for (unsigned i = 0; i < n; i++) {
-		to[2 * i] = (char)(words[i] >> 8);
-		to[2 * i + 1] = (char)words[i];
-	}
-	while (len && (to[len - 1] == ' ' || !to[len - 1]))
-		len--;
-	to[len] = 0;
-	for (len = 0; to[len] == ' ';)
-		len++;
-	memmove(to, to + len, str_len(to + len) + 1);
-}
-
 static int identify(struct ahci_port *p, uint16_t *id)
 {
 	volatile uint32_t *ci = reg32(p->reg, P_CI);
@@ -286,21 +262,6 @@ static int identify(struct ahci_port *p, uint16_t *id)
 		return err_here(ERR_TIMEOUT);
 	p->issued = 0;
 	return *reg32(p->reg, P_TFD) & 1 ? err_here(ERR_IO) : 0;
-}
-
-/* A disk behind the port whose sectors are of 512 bytes and that knows 48-bit commands. */
-static int take_identity(struct ahci_port *p, const uint16_t *id)
-{
-	struct hostdisk *d = &p->d;
-	bool large = (id[ID_SECTOR_SIZE] & 0xd000) == 0x5000;
-
-	memcpy(&d->sectors, id + ID_SECTORS, 8);
-	text(d->serial, id + ID_SERIAL, 10);
-	text(d->model, id + ID_MODEL, 20);
-	d->cache = id[ID_ENABLED] & BIT(5);
-	if (large || !(id[ID_COMMANDS] & BIT(10)) || !d->sectors)
-		return err_here(ERR_NOSYS);
-	return 0;
 }
 
 static void limits(const struct ahci *a, struct hostdisk *d)
@@ -371,7 +332,7 @@ static int port_add(struct ahci *a, struct ahci_port *p)
 	/* Identified into the unused half of the page */
 	err = identify(p, (uint16_t *)(page + PAGE_SIZE / 2));
 	if (!err)
-		err = take_identity(p, (uint16_t *)(page + PAGE_SIZE / 2));
+		err = ata_identity(&p->d, (uint16_t *)(page + PAGE_SIZE / 2));
 	return err ? err : hostdisk_add(&p->d);
 }
 

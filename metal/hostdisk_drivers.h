@@ -9,6 +9,7 @@
 void hostvblk_probe(struct hostpci *f, unsigned *n);
 void hostahci_probe(struct hostpci *f, unsigned *n);
 void hostnvme_probe(struct hostpci *f, unsigned *n);
+void hostide_probe(struct hostpci *f, unsigned *n);
 
 /* Says that a driver could not take f. */
 void hostdisk_refused(const struct hostpci *f, int err);

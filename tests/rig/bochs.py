@@ -29,6 +29,7 @@ cpu: model=corei7_haswell_4770, count={cpus}, ips=100000000, reset_on_triple_fau
 memory: guest={memory}, host={memory}
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path={iso}, status=inserted
+{disk}
 boot: cdrom
 com1: enabled=1, mode=term, dev={serial}
 sound: driver=dummy
@@ -38,6 +39,9 @@ error: action=ignore
 info: action=ignore
 debug: action=ignore
 """
+
+
+CYLINDER = 16 * 63 * 512  # bytes: a disk is whole ones
 
 
 def missing():
@@ -59,7 +63,7 @@ def read_all(fd):
 
 
 class Bochs(vt.VM):
-    def __init__(self, work, iso, cpus=1, memory=384):
+    def __init__(self, work, iso, cpus=1, memory=384, disk=None):
         self.output = b""
         self.position = 0
         self.errors = tempfile.TemporaryFile()
@@ -68,7 +72,8 @@ class Bochs(vt.VM):
         tty.setraw(serial)
         debugger, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 132, 0, 0))
-        config = CONFIG.format(data=DATA, cpus=cpus, memory=memory, iso=iso, serial=os.ttyname(serial),
+        line = disk and f"ata0-slave: type=disk, path={disk}, mode=flat, cylinders={os.path.getsize(disk) // CYLINDER}, heads=16, spt=63"
+        config = CONFIG.format(data=DATA, cpus=cpus, memory=memory, iso=iso, disk=line or "", serial=os.ttyname(serial),
                                log=work.file("bochs.log"))
         self.process = subprocess.Popen(
             ["bochs", "-q", "-f", work.file("bochsrc", config.encode()), "-rc", work.file("go", b"c\n")],
