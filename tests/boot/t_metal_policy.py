@@ -69,7 +69,7 @@ with vt.Workdir() as work:
         vt.check("model name" in ask("grep -m1 'model name' /proc/cpuinfo") and ask("grep -m1 'model name' /proc/cpuinfo | grep -c VIGA").split()[-1] == "1",
                  "CPUID says what the rules say")
         vt.check(ask("ls /sys/block | grep -c vd").split()[-1] == "1", "of two disks the guest has one")
-        write = "dd if=/tmp/m of=/dev/vda bs=512 count=1 seek={} oflag=direct,sync 2>/dev/null; echo got=$?"
+        write = "dd if=/tmp/m of=/dev/vda bs=512 count=1 seek={} oflag=direct conv=fsync 2>/dev/null; echo got=$?"
         ask("echo mark >/tmp/m; dd if=/dev/zero of=/tmp/m bs=512 count=1 seek=1 2>/dev/null")
         got = [ask(write.format(n)).split("got=")[-1][0] for n in (0, 8, 16)]
         vt.check(got[0] != "0" and got[1:] == ["0", "0"], f"it is denied some sectors of its disk: {got}")
