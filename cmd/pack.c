@@ -487,11 +487,12 @@ static int make_image(struct pack *p, const char *dir, const char *elf)
 		"set timeout=0\n"
 		"serial --unit=0 --speed=115200\n"
 		"terminal_output console serial\n"
-		"if [ \"$grub_platform\" = efi ]; then insmod all_video; set gfxpayload=keep; "
-		"else set gfxpayload=text; fi\n"
+		"if [ \"$grub_platform\" = efi ]; then insmod all_video; fi\n"
 		"menuentry Vigia {\n"
 		"\tmultiboot2 /boot/vigia.elf\n"
 		"\tmodule2 /boot/fleet.cpio\n"
+		/* Behind what asks for a frame buffer: on a BIOS text does, and is faster. */
+		"\tif [ \"$grub_platform\" = pc ]; then set gfxpayload=text; fi\n"
 		"}\n");
 	if (!err)
 		err = write_module(p, module);

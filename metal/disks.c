@@ -209,6 +209,8 @@ int disks_open(const char *spec, bool read_only, struct block **out, char *err, 
 	d = hostdisk_find(w.disk);
 	if (!d)
 		return wrong(&w, ERR_NOENT, "disk", w.disk);
+	if (d->dead)
+		return wrong(&w, ERR_IO, "disk", w.disk);
 	e = reader_open(d, &r);
 	if (e)
 		return wrong(&w, e, "disk", w.disk);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor on the machine's own screen and keyboard: VGA's text where the loader left that, else the loader's frame
-buffer, on a BIOS and under UEFI. The shell is there, takes keys, and a key goes to a VM and back."""
+buffer, as under UEFI. The shell is there, takes keys, and a key goes to a VM and back."""
 import os
 import re
 import subprocess
@@ -73,7 +73,7 @@ with vt.Workdir() as work:
     for out in (image, module):
         subprocess.run([vt.VIGIA, "pack", fleet, "-o", out], check=True, stdout=subprocess.DEVNULL)
     try_it(work, "text", ["-kernel", ELF, "-initrd", module], screen.bios_font())
-    try_it(work, "bios", ["-cdrom", image], dots_font())
+    try_it(work, "bios", ["-cdrom", image], screen.bios_font())
     if not os.path.exists(OVMF):
         vt.skip(f"UEFI is not tried: {OVMF} is missing: tools/packages test")
     try_it(work, "uefi", ["-cdrom", image, "-bios", OVMF], dots_font())

@@ -69,25 +69,26 @@ class Shell:
     def second(self):
         """Of the 16-bit guest: the one that it says next."""
         self.vm.position = len(self.vm.output)
-        return int(self.vm.expect(r"sixteen\| sixteen second (\d+)", 60)[1]), time.monotonic()
+        return int(self.vm.expect(r"sixteen\| sixteen second (\d+)\r", 60)[1]), time.monotonic()
 
 
 # Its clock, then rounds in so many seconds of the guest's own: a read of its disk, and a fetch of what its neighbour has on its disk
-WORK = (f"read a _ </proc/uptime; echo begun=$a; n=0; while read b _ </proc/uptime; [ ${{b%.*}} -lt $((${{a%.*}} + {SECONDS})) ]; do "
+WORK = (f"read a _ </proc/uptime; echo begunMARK=$a; n=0; while read b _ </proc/uptime; [ ${{b%.*}} -lt $((${{a%.*}} + {SECONDS})) ]; do "
         "dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct 2>/dev/null && "
-        "wget -q -O /tmp/got http://10.9.0.2/file && n=$((n + 1)); done; echo did=$n lasted=$a..$b sum=$(md5sum </tmp/got)")
+        "wget -q -O /tmp/got http://10.9.0.2/file && n=$((n + 1)); done; echo didMARK=$n lasted=$a..$b sum=$(md5sum </tmp/got)")
 
 
 def measure(shell, md5):
     """Rounds of alpha; how its clock and that of the 16-bit guest went, beside ours."""
     first, began16 = shell.second()
     shell.to("alpha")
-    shell.vm.send(WORK + "\n")
-    shell.vm.expect(r"begun=\d", 60)
+    mark = str(time.monotonic_ns())  # what the console has kept is shown again
+    shell.vm.send(WORK.replace("MARK", mark) + "\n")
+    shell.vm.expect(rf"begun{mark}=\d", 60)
     began = time.monotonic()
-    said = shell.vm.expect(r"did=\d+ lasted=\S+ sum=\S+\s", 300)[0].decode()
+    said = shell.vm.expect(rf"did{mark}=\d+ lasted=\S+ sum=\S+\s", 300)[0].decode()
     lasted = time.monotonic() - began
-    m = re.search(r"did=(\d+) lasted=([0-9.]+)\.\.([0-9.]+) sum=([0-9a-f]{32})", said)
+    m = re.search(r"did\d+=(\d+) lasted=([0-9.]+)\.\.([0-9.]+) sum=([0-9a-f]{32})", said)
     vt.check(m and m[4] == md5, "what it fetched is what its neighbour has")
     shell.to()
     last, ended16 = shell.second()
