@@ -90,4 +90,4 @@ with vt.Workdir() as work:
         vm.send("list\n")
         vm.expect(r"on-virtio1 +running", 60)
         vm.send("poweroff\n")
-        vm.wait(60)
+        vm.expect(r"powering off", 60)  # QEMU itself waits for the answers
