@@ -32,12 +32,27 @@ static void load_mem_regs(struct tr *t, const struct insn *in)
 		asm_ld_gs(&t->a, (unsigned)in->mem.index, GS_GPR((unsigned)in->mem.index));
 }
 
+/* VZEROUPPER and VZEROALL leave registers 8 to 15 alone outside of 64-bit mode: vmovaps xmmN, xmmN, and vxorps. */
+static void zero_vectors(struct tr *t, bool all)
+{
+	for (unsigned n = 0; n < 8; n++) {
+		asm_u8(&t->a, 0xc5);
+		asm_u8(&t->a, all ? 0xf8 - 8 * n : 0xf8);
+		asm_u8(&t->a, all ? 0x57 : 0x28);
+		asm_u8(&t->a, 0xc0 | n << 3 | n);
+	}
+}
+
 /* The same in 64-bit mode: some encodings differ, and some are not there. */
 static bool copy_legacy(struct tr *t, const struct insn *in)
 {
 	struct insn_subst sub = {.base = -1, .index = -1};
 	unsigned len;
 
+	if (in->mnem == I_VZEROUPPER || in->mnem == I_VZEROALL) {
+		zero_vectors(t, in->mnem == I_VZEROALL);
+		return true;
+	}
 	for (uint8_t r = 0; r < 16; r++)
 		sub.gpr[r] = r;
 	if (insn_encode(in, &sub, t->a.p, &len) != ENCODE_OK)

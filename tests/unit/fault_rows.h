@@ -438,6 +438,18 @@ static void copy_from_nowhere(void)
 	s->gpr[RCX] = 3;
 }
 
+/* All vector registers in use; test_faults_soft compares them. */
+static void vectors_compat(void)
+{
+	long0();
+	rig_seg(r, CS, SEL_CODE32);
+	s->cr4 |= CR4_OSXSAVE;
+	s->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+	memset(s->xsave.bytes + FX_XMM, 0x5a, 256);
+	memset(s->xsave.bytes + XS_AVX, 0xa5, 256);
+	s->xsave.bytes[XS_BV] = 7;
+}
+
 static void cs_end(void)
 {
 	prot0();
@@ -702,6 +714,8 @@ static const struct row {
 	 {0xf3, 0xa4},
 	 VEC_PF,
 	 0},
+	{"VZEROUPPER in compatibility mode", vectors_compat, {0xc5, 0xf8, 0x77}, NONE, ANY},
+	{"VZEROALL in compatibility mode", vectors_compat, {0xc5, 0xfc, 0x77}, NONE, ANY},
 	{"MOVAPS under an opmask, DS.base 8",
 	 base_unseen,
 	 {0x62, 0xf1, 0x7c, 0x09, 0x28, 0x07},

@@ -102,10 +102,23 @@ static void forget_accessed(uint8_t *ram)
 		ram[RIG_PT + i] |= 0x20;
 }
 
+/* XMM, and the upper halves of YMM: zero where the image says nothing of them */
+static void vectors_of(const struct x86_state *cpu, uint8_t out[512])
+{
+	const uint8_t *b = cpu->xsave.bytes;
+
+	memset(out, 0, 512);
+	if (b[XS_BV] & XCR0_SSE)
+		memcpy(out, b + FX_XMM, 256);
+	if (b[XS_BV] & XCR0_AVX)
+		memcpy(out + 256, b + XS_AVX, 256);
+}
+
 static unsigned compare(const char *row)
 {
 	const uint8_t *a = (const uint8_t *)&soft->s, *b = (const uint8_t *)&r->cpu.s;
 	const uint8_t *ram = vm->ram.hva;
+	uint8_t vectors[2][512];
 	unsigned bad = 0;
 
 	forget_accessed(vm->ram.hva);
@@ -115,6 +128,12 @@ static unsigned compare(const char *row)
 			printf("%s: %s differs\n", row, fields[i].name);
 			bad = 1;
 		}
+	vectors_of(&soft->s, vectors[0]);
+	vectors_of(&r->cpu.s, vectors[1]);
+	if (memcmp(vectors[0], vectors[1], sizeof(vectors[0]))) {
+		printf("%s: vector registers differ\n", row);
+		bad = 1;
+	}
 	for (unsigned i = 0; i < RIG_RAM; i++)
 		if (ram[i] != r->ram[i]) {
 			printf("%s: memory at %x: %x, interpreter %x\n", row, i, ram[i], r->ram[i]);
