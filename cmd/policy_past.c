@@ -16,13 +16,15 @@
 #define ALIKE_MAX 100000 /* events of one record that are tried one by one */
 #define FLOWS     4096   /* that are open at a time */
 
+struct past_flow {
+	int64_t run, id;
+	bool outward; /* the guest began */
+	struct frame_addr remote;
+};
+
 struct past {
 	struct policy *p;
-	/* by the flow's number: that it was the guest who began */
-	struct {
-		int64_t run, id;
-		bool outward;
-	} flow[FLOWS];
+	struct past_flow flow[FLOWS]; /* by number */
 	uint64_t verdicts[3];
 	uint64_t unknown; /* counted without their address: the table was full */
 };
@@ -77,21 +79,23 @@ static bool flow_of_text(const char *text, bool outward, struct policy_flow *f)
 	return true;
 }
 
-/* Who began is known when a flow begins only. */
-static void flow_note(struct past *past, const struct history_row *r)
+/* Who began is known when a flow begins only, and a question's server by its flow. */
+static void flow_note(struct past *past, const struct history_row *r, const struct policy_flow *f)
 {
 	unsigned i = (uint64_t)r->addr % FLOWS;
 
 	past->flow[i].run = r->run;
 	past->flow[i].id = r->addr;
-	past->flow[i].outward = r->value > 0;
+	past->flow[i].outward = f->outward;
+	past->flow[i].remote = f->remote;
 }
 
-static bool flow_outward(const struct past *past, const struct history_row *r)
+/* NULL: its beginning is not there any more. */
+static const struct past_flow *flow_noted(const struct past *past, const struct history_row *r)
 {
-	unsigned i = (uint64_t)r->addr % FLOWS;
+	const struct past_flow *f = &past->flow[(uint64_t)r->addr % FLOWS];
 
-	return past->flow[i].run != r->run || past->flow[i].id != r->addr || past->flow[i].outward;
+	return f->run == r->run && f->id == r->addr ? f : NULL;
 }
 
 /* "pause by uid 1000 pid 7: …" */
@@ -132,22 +136,26 @@ static bool name_of_text(const char *text, char *name, size_t size)
 static enum mon_verdict try_net(struct past *past, const struct history_row *r, uint32_t *line,
 				bool *skip)
 {
+	const struct past_flow *noted = flow_noted(past, r);
 	struct policy_flow f;
 	char name[FRAME_NAME_MAX];
 
 	*skip = true;
 	if (!r->text)
 		return MON_PROVIDE;
-	if (r->op == NET_DNS && name_of_text(r->text, name, sizeof(name)))
+	if (r->op == NET_DNS && name_of_text(r->text, name, sizeof(name))) {
 		f = (struct policy_flow){.proto = 17, .outward = true, .port = 53, .name = name};
-	else if (r->op == NET_FLOW_OPEN && flow_of_text(r->text, r->value > 0, &f))
-		flow_note(past, r);
-	else if (r->op == NET_FLOW_CLOSE && policy_limits(past->p, MON_NET) && r->count > 0 &&
-		 flow_of_text(r->text, flow_outward(past, r), &f)) {
+		if (noted)
+			f.remote = noted->remote;
+	} else if (r->op == NET_FLOW_OPEN && flow_of_text(r->text, r->value > 0, &f)) {
+		flow_note(past, r, &f);
+	} else if (r->op == NET_FLOW_CLOSE && policy_limits(past->p, MON_NET) && r->count > 0 &&
+		   flow_of_text(r->text, !noted || noted->outward, &f)) {
 		f.packets = (uint64_t)r->count;
 		f.bytes = (uint64_t)r->value + (uint64_t)r->sum;
-	} else
+	} else {
 		return MON_PROVIDE;
+	}
 	*skip = false;
 	return policy_decide_flow(past->p, &f, line);
 }
@@ -285,18 +293,25 @@ static const struct {
 	 "WHERE cls=2 AND addr>=0 AND verdict&3=0 GROUP BY op, addr ORDER BY addr, op",
 	 "deny port any"},
 	{"device memory, by page",
-	 "SELECT DISTINCT 'provide mmio ' || printf('0x%x-0x%x', addr/4096*4096, addr/4096*4096+4095) "
-	 "FROM event WHERE cls=3 AND addr>=0 AND verdict&3=0 ORDER BY addr/4096",
+	 "SELECT DISTINCT 'provide mmio ' || CASE op WHEN 0 THEN 'read ' ELSE 'write ' END || printf('0x%x-0x%x', "
+	 "addr/4096*4096, addr/4096*4096+4095) FROM event WHERE cls=3 AND addr>=0 AND verdict&3=0 ORDER BY addr/4096, op",
 	 "deny mmio any"},
 	{"MSRs",
 	 "SELECT 'provide msr ' || CASE op WHEN 0 THEN 'read ' ELSE 'write ' END || printf('0x%x', addr) "
 	 "FROM event WHERE cls=4 AND addr>=0 AND verdict&3=0 GROUP BY op, addr ORDER BY addr, op",
 	 "deny msr any"},
+	/* parts that lie less than 1 MiB apart are one; of what was counted nobody knows where it was */
 	{"disk",
-	 "SELECT 'provide disk ' || CASE op WHEN 0 THEN 'read' WHEN 1 THEN 'write' WHEN 2 THEN 'flush' WHEN "
-	 "3 THEN 'discard' ELSE 'zero' END || CASE WHEN min(addr)<0 OR max(value)<=0 THEN '' ELSE printf("
-	 "' sectors %lld-%lld', min(addr)/512, max(addr+value-1)/512) END FROM event WHERE cls=7 AND "
-	 "verdict&3=0 GROUP BY op ORDER BY op",
+	 "WITH seen AS (SELECT op, addr/512 AS lo, (addr+value-1)/512 AS hi FROM event WHERE cls=7 AND verdict&3=0 AND addr>=0 "
+	 "AND value>0 AND op NOT IN (SELECT op FROM event WHERE cls=7 AND verdict&3=0 AND addr<0)), "
+	 "ends AS (SELECT *, max(hi) OVER (PARTITION BY op ORDER BY lo, hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS "
+	 "upto FROM seen), "
+	 "parts AS (SELECT *, sum(coalesce(lo>upto+2048,1)) OVER (PARTITION BY op ORDER BY lo, hi ROWS UNBOUNDED PRECEDING) AS part "
+	 "FROM ends), "
+	 "rules AS (SELECT op, min(lo) AS lo, printf(' sectors %lld-%lld', min(lo), max(hi)) AS at FROM parts GROUP BY op, part "
+	 "UNION ALL SELECT DISTINCT op, 0, '' FROM event WHERE cls=7 AND verdict&3=0 AND op NOT IN (SELECT op FROM seen)) "
+	 "SELECT 'provide disk ' || CASE op WHEN 0 THEN 'read' WHEN 1 THEN 'write' WHEN 2 THEN 'flush' WHEN 3 THEN 'discard' ELSE "
+	 "'zero' END || at FROM rules ORDER BY op, lo",
 	 "deny disk any"},
 	{"CPUID",
 	 "SELECT 'provide cpuid ' || printf('0x%llx', addr) FROM event WHERE cls=5 AND addr>=0 AND verdict&3=0 "

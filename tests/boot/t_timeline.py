@@ -48,11 +48,11 @@ def follow(vm):
 
 
 def guest(d, rules):
-    disk = d.file("disk.img", size=1 << 20)
+    disk = d.file("disk.img", size=4 << 20)
     with vt.VM("--name", NAME, "--policy", rules, "--disk", f"{disk},format=raw", "--net", "user",
                *vt.busybox("vigia.run=modules,net vigia.end=shell")) as vm:
         vm.expect(r"VIGIA shell", 120)
-        vm.shell("dd if=/dev/vda of=/dev/null bs=4096 count=2 skip=8; dd if=/dev/hwrng bs=64 count=1 of=/dev/null")
+        vm.shell("dd if=/dev/vda of=/dev/null bs=4096 count=2 skip=8; dd if=/dev/vda of=/dev/null bs=4096 count=1 skip=768 iflag=direct; dd if=/dev/hwrng bs=64 count=1 of=/dev/null")
         vm.shell("nslookup some.example 10.0.2.3; timeout 2 wget -q -O - http://10.0.2.2:1/", 30)
         follow(vm)
         _, out, err = vt.vigia("policy", "show", NAME)
@@ -170,6 +170,18 @@ def past(d):
     vt.check(50 < passed <= 50 + 500 * (writes["t"] / 1e9 + 2), f"a rate: {passed} of {writes['n']} in {writes['t'] / 1e9:.1f} s")
 
 
+def suggested(d):
+    """The tightest rules: they would have denied nothing, and what lies between far parts of a disk is denied."""
+    status, out, err = vt.vigia("policy", "suggest", NAME)
+    vt.check(status == 0, f"suggest {err}")
+    tight = d.file("tight.rules", out.encode())
+    _, said, err = vt.vigia("policy", "test", tight, "--history", NAME)
+    denied = [line for line in said.splitlines() if " denies " in line]
+    vt.check("denied 0," in said, f"they would have denied nothing: {denied[:3]} {err}")
+    parts = re.findall(r"^provide disk read sectors (\d+)-(\d+)$", out, re.M)
+    vt.check(len(parts) == 2 and int(parts[1][0]) == 6144, f"two parts of the disk: {parts}")
+
+
 with vt.Workdir() as work:
     work.file("common.rules", b"deny msr 0x999\n")
     guest(work, work.file("own.rules", b"include common.rules\n# own\ndeny port 0x999\n"))
@@ -179,3 +191,4 @@ with vt.Workdir() as work:
     parts(work)
     terminal()
     past(work)
+    suggested(work)
