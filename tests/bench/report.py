@@ -20,6 +20,7 @@ CLASSES = {
     "call": ("calls, returns, indirect, adc", 2, 5, None),
     "fp": ("FP, SSE, AVX, x87", 1.15, 15, None),
     "string": ("string instructions", 1.1, 50, None),
+    "translate": ("translation of cold code", None, 5, None),
     "event": ("kernel events", None, 2, 1),
     "program": ("programs", 2, 4, None),
     "system": ("systems", None, 2.5, 2.5),
