@@ -57,11 +57,12 @@ struct soft_block {
 	uint8_t body; /* offset of the code after the poll */
 	uint8_t far;  /* bytes of the far entry, which ends where the code begins */
 	bool dead;
-	bool loop; /* begins with a check for many rounds (loop.c) */
+	bool known;      /* to jump caches, or has been */
+	bool loop : 1;   /* begins with a check for many rounds (loop.c) */
+	bool ends : 1;   /* by an instruction of the interpreter: nothing follows */
+	bool masked : 1; /* some memory operands are under opmasks */
 	uint16_t ahead
 		[2]; /* what it has to do with of its first page besides (ahead.c): from, to; or 0, 0 */
-	bool ends;   /* by an instruction of the interpreter: nothing follows */
-	bool masked; /* some memory operands are under opmasks */
 };
 _Static_assert(sizeof(struct soft_block) <= 64, "one cache line");
 
@@ -197,6 +198,9 @@ const uint8_t *soft_find(struct soft_vcpu *v);
 /* The block at RIP in the current mode, which may have MODE_PLAIN added, or NULL: cpu_step(). global:
  * its mapping is. Without the lock. */
 struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global);
+/* The block at RIP, on the page of from, which the vCPU runs. NULL: soft_find_block() may know more. Under the
+ * lock. */
+struct soft_block *soft_find_near(struct soft_vcpu *v, const struct soft_block *from);
 struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode);
 /* Index and pages of a block whose fields are complete. */
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b);
@@ -231,9 +235,8 @@ void soft_jumps_init(struct soft_vcpu *v);
 /* Before code of v->mode runs, when that may be another mode than before. */
 void soft_jumps_mode(struct soft_vcpu *v);
 void soft_jumps_flush(struct soft_vcpu *v); /* forgets all that are there */
-void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global);
-void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b,
-			 bool global);
+void soft_jumps_fill(struct soft_vcpu *v, struct soft_block *b, uint64_t rip, bool global);
+void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, struct soft_block *b, bool global);
 
 const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode); /* or NULL */
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b);           /* on all vCPUs */

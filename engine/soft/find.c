@@ -104,6 +104,23 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 	}
 }
 
+/* Same page, so same mapping: no walk, and no entry in the jump cache, which others need more. */
+struct soft_block *soft_find_near(struct soft_vcpu *v, const struct soft_block *from)
+{
+	struct soft_vm *sv = v->sv;
+	uint64_t rip = soft_linear(v);
+	gpa_t gpa = (gpa_t)from->page[0] << PAGE_SHIFT | (rip & PAGE_MASK);
+	uint32_t mode = v->mode | soft_hot_mode(v, rip);
+	struct soft_block *b;
+
+	if (from->dead)
+		return NULL;
+	b = soft_block_lookup(sv->cache, rip, gpa, mode);
+	if (!b && translate(v, mode, rip, gpa, NO_GPA, &b) != TR_OK)
+		return NULL;
+	return block_crosses(b) || !in_segment(v, b) ? NULL : b;
+}
+
 const uint8_t *soft_find(struct soft_vcpu *v)
 {
 	uint64_t rip = soft_linear(v);

@@ -214,11 +214,12 @@ static uint64_t far_entry(const struct soft_vm *sv, const struct soft_block *b)
 	return (uint64_t)soft_rx(sv->cache, b->code - b->far);
 }
 
-void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, bool global)
+void soft_jumps_fill(struct soft_vcpu *v, struct soft_block *b, uint64_t rip, bool global)
 {
 	uint32_t set = JC_SET(b->mode), index = jc_index(v->sv, rip);
 	uint8_t *gs = v->view->gs;
 
+	b->known = true;
 	if (set == JC_USER) {
 		note_pages(v->view->code_page, b, rip);
 		log_add(&v->view->log_jc, v->view->in_jc, index);
@@ -231,8 +232,9 @@ void soft_jumps_fill(struct soft_vcpu *v, const struct soft_block *b, uint64_t r
 	put(gs, GS_JNTAG(set) + index * 8, -rip);
 }
 
-void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, const struct soft_block *b, bool global)
+void soft_jumps_fill_tgt(struct soft_vcpu *v, uint32_t tgt, struct soft_block *b, bool global)
 {
+	b->known = true;
 	note_pages(v->code_page, b, b->rip);
 	log_add(&v->log_tgt[global], v->in_tgt[global], tgt);
 	put((uint8_t *)v, GS_TGT + tgt * 8, (uint64_t)soft_rx(v->sv->cache, b->code));
@@ -276,6 +278,8 @@ void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 	bool user = MODE_IS_USER(b->mode);
 	int tgt = user ? -1 : soft_tgt_peek(sv, b->rip, block_mode(b));
 
+	if (!b->known)
+		return;
 	for (unsigned i = 0; i < sv->n_vcpus; i++) {
 		struct soft_vcpu *v = sv->vcpu[i];
 

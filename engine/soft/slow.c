@@ -279,6 +279,17 @@ const uint8_t *soft_on_exit(struct soft_vcpu *v, uint32_t exit, uint64_t ea)
 	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, from) + (uint64_t)(int64_t)e->target);
 	if (unlikely(atomic_load(&v->poll)))
 		return soft_next(v);
+	plat_mutex_lock(&sv->lock);
+	to = soft_find_near(v, from);
+	if (to && !e->to && block_alike(from, to)) {
+		soft_link(sv, e, to);
+		v->stats.links++;
+	}
+	plat_mutex_unlock(&sv->lock);
+	if (to) {
+		v->vbase = soft_linear(v) & ~PAGE_MASK;
+		return soft_rx(c, to->code);
+	}
 	to = soft_find_block(v, v->mode, &global);
 	if (to && c->generation == generation) {
 		plat_mutex_lock(&sv->lock);
