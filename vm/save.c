@@ -388,43 +388,53 @@ struct walk {
 	struct plat_task task;
 	struct plat_event done;
 	struct vm *vm;
-	struct state_stream *st; /* NULL: a reset */
+	int (*fn)(struct vm *vm, void *arg);
+	void *arg;
+	int err;
 };
 
 static void walk_run(void *arg)
 {
 	struct walk *w = arg;
 
-	if (w->st)
-		sections(w->vm, w->st);
-	else
-		vm_reset_frozen(w->vm);
+	w->err = w->fn(w->vm, w->arg);
 	plat_event_set(&w->done);
 }
 
-static int walk(struct vm *vm, struct state_stream *st)
+static int walk(struct vm *vm, int (*fn)(struct vm *vm, void *arg), void *arg)
 {
-	struct walk w = {.task = {.fn = walk_run}, .vm = vm, .st = st};
+	struct walk w = {.task = {.fn = walk_run}, .vm = vm, .fn = fn, .arg = arg};
 
 	w.task.arg = &w;
 	plat_loop_post(vm->loop, &w.task);
 	plat_event_wait(&w.done, PLAT_FOREVER);
-	return st ? st->err : 0;
+	return w.err;
+}
+
+static int walk_clear(struct vm *vm, void *arg)
+{
+	vm_reset_frozen(vm);
+	return 0;
+}
+
+static int walk_sections(struct vm *vm, void *st)
+{
+	return sections(vm, st);
 }
 
 void vm_state_clear(struct vm *vm)
 {
-	(void)walk(vm, NULL);
+	(void)walk(vm, walk_clear, NULL);
 }
 
 int vm_state_save(struct vm *vm, struct state_stream *st)
 {
-	return walk(vm, st);
+	return walk(vm, walk_sections, st);
 }
 
 int vm_state_load(struct vm *vm, struct state_stream *st)
 {
-	return walk(vm, st);
+	return walk(vm, walk_sections, st);
 }
 
 /* ---- stopping the world ------------------------------------------------------------------------ */
@@ -551,9 +561,16 @@ static int stay(struct vm *vm, int err)
 	return err;
 }
 
-int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **lacks)
+struct move {
+	const struct engine_ops *engine;
+	const char **lacks;
+};
+
+/* Timers of devices look at vCPUs' states, which live in their engine. */
+static int walk_engine(struct vm *vm, void *arg)
 {
-	const struct engine_ops *old_engine = vm->engine;
+	const struct engine_ops *engine = ((struct move *)arg)->engine, *old_engine = vm->engine;
+	const char **lacks = ((struct move *)arg)->lacks;
 	struct seat old[VM_MAX_VCPUS], new[VM_MAX_VCPUS];
 	void *old_data = vm->engine_data, *new_data;
 	unsigned n = 0;
@@ -592,4 +609,9 @@ int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **l
 	if (err) /* the old one is gone */
 		vm_stop(vm, VM_FAILED, 0);
 	return err;
+}
+
+int vm_set_engine(struct vm *vm, const struct engine_ops *engine, const char **lacks)
+{
+	return walk(vm, walk_engine, &(struct move){engine, lacks});
 }

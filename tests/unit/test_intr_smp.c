@@ -12,6 +12,7 @@
 #include "dev/irq/ioapic.h"
 #include "dev/irq/lapic.h"
 #include "tests/lib/no_engine.h"
+#include "vm/save.h"
 #include "vm/vm.h"
 
 #define CPUS         4
@@ -122,9 +123,73 @@ static void test_nothing_lost(void **state)
 	vm_destroy(vm);
 }
 
+/* ---- from one engine to another ------------------------------------------------------------ */
+
+/* Its vCPUs' states can be touched no more once it has been left, which takes a while. */
+static int leaving_vcpu_init(struct vcpu *vcpu)
+{
+	vcpu->state = plat_pages_alloc(ALIGN_UP(sizeof(*vcpu->state), PAGE_SIZE));
+	vcpu->engine_data = vcpu->state;
+	return vcpu->state ? 0 : ERR_NOMEM;
+}
+
+static void leaving_vcpu_fini(struct vcpu *vcpu)
+{
+	plat_pages_free(vcpu->engine_data, ALIGN_UP(sizeof(*vcpu->state), PAGE_SIZE));
+}
+
+static void leaving_fini(struct vm *v)
+{
+	uint64_t end = plat_now() + 4000000;
+
+	while (plat_now() < end)
+		plat_yield();
+}
+
+static const struct engine_ops leaving[2] = {{.name = "one",
+					      .vm_init = none_init,
+					      .vm_fini = leaving_fini,
+					      .vcpu_init = leaving_vcpu_init,
+					      .vcpu_fini = leaving_vcpu_fini},
+					     {.name = "two",
+					      .vm_init = none_init,
+					      .vm_fini = leaving_fini,
+					      .vcpu_init = leaving_vcpu_init,
+					      .vcpu_fini = leaving_vcpu_fini}};
+
+/* A deadline of the local APIC's timer, reckoned in the guest's TSC, passes meanwhile. */
+static void test_deadline_in_move(void **state)
+{
+	const struct vm_config cfg = {.name = "move",
+				      .engine = &leaving[0],
+				      .cpus = 1,
+				      .memory = 2 * MIB,
+				      .low_end = 2 * MIB};
+	const char *lacks;
+	struct intr *intr;
+
+	assert_int_equal(vm_create(&cfg, &vm), 0);
+	assert_int_equal(intr_create(vm, &intr), 0);
+	vm->vcpu[0]->state->tsc_offset = BIT64(40);
+	wr(0, 0xf0, 0x1ff);
+	wr(0, 0x320, 2u << 17 | MSI_VECTOR);
+	for (unsigned i = 1; i <= 40; i++) {
+		uint64_t tsc = vcpu_ticks() + BIT64(40);
+
+		assert_int_equal(vm->vcpu[0]->intc->msr_write(vm->vcpu[0]->intc_chip, 0x6e0,
+							      tsc + vm->tsc_hz / 1000),
+				 0);
+		assert_int_equal(vm_set_engine(vm, &leaving[i % 2], &lacks), 0);
+		assert_ptr_equal(vm->engine, &leaving[i % 2]);
+		assert_int_equal(vm->vcpu[0]->state->tsc_offset, BIT64(40));
+	}
+	vm_destroy(vm);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_lost)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_lost),
+					   cmocka_unit_test(test_deadline_in_move)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
