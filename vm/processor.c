@@ -86,6 +86,8 @@ static const struct {
 void processor_was(struct x86_kind *kind, const char *model, uint32_t version, uint64_t xcr0,
 		   bool osxsave)
 {
+	if (kind->signature == X86_AMD_SIGNATURE)
+		kind->signature = X86_AMD_SIGNATURE_WAS;
 	for (unsigned i = 0; i < ARRAY_SIZE(gained); i++) {
 		bool uses = gained[i].use && (xcr0 & gained[i].use) == gained[i].use;
 		bool open = version == HOST_BOTH && gained[i].until == HOST_BOTH && !osxsave;

@@ -11,6 +11,11 @@ struct x86_model;
 
 #define CPU_FEAT_WORDS 4
 
+/* What a new VM's processors say they are; AMD's until states of version 9 */
+#define X86_INTEL_SIGNATURE   0x000606b1u
+#define X86_AMD_SIGNATURE     0x00460fb1u
+#define X86_AMD_SIGNATURE_WAS 0x00060fb1u
+
 /* Components of XSAVE beyond the legacy region */
 enum { XS_PART_AVX, XS_PART_OPMASK, XS_PART_ZMM_HI, XS_PART_HI_ZMM, XS_PART_PKRU, CPU_XS_PARTS };
 

@@ -298,12 +298,13 @@ static uint64_t xcr0_of(const uint64_t *feat)
 	       (get_bit(feat, X_FEAT_PKU) ? XCR0_PKRU : 0);
 }
 
-/* Model 107 of AMD's family 15 and of Intel's family 6: none that programs have special code for.
- * Compilers' function multi-versioning (GCC's target_clones) goes by family and model alone, so the
- * host's would promise instructions that are not there. */
+/* AMD's family 13H, which there never was, and model 107 of Intel's family 6: none that programs have special
+ * code for. Compilers' function multi-versioning (GCC's target_clones) goes by family and model alone, so
+ * the host's would promise instructions that are not there. In families 0FH and 10H kernels look
+ * for AGP bridges, on all of the 256 buses that there could be. */
 static uint32_t signature(bool amd)
 {
-	return amd ? 0x00060fb1 : 0x000606b1;
+	return amd ? X86_AMD_SIGNATURE : X86_INTEL_SIGNATURE;
 }
 
 static void brand(const struct x86_model *m, uint32_t r[3][4])

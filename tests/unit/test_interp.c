@@ -505,7 +505,7 @@ static void test_cpuid(void **state)
 		/* not one from which programs conclude what instructions there are */
 		r->cpu.model = m;
 		x86_cpuid(&r->cpu, 1, 0, v);
-		assert_int_equal(v[0], r->cpu.i.amd ? 0x00060fb1 : 0x000606b1);
+		assert_int_equal(v[0], r->cpu.i.amd ? 0x00460fb1 : 0x000606b1);
 	}
 	assert_null(x86_model_find("pentium"));
 	x86_cpuid(&r->cpu, 0x80000008, 0, v);

@@ -670,6 +670,9 @@ static void test_kind_older(void **state)
 			assert_int_equal(x86_kind_has(&kind, avx512[n]),
 					 rows[i].avx512 && x86_kind_has(&here, avx512[n]));
 		assert_true(x86_kind_has(&kind, X_FEAT_SSE42) == x86_kind_has(&here, X_FEAT_SSE42));
+		if (here.signature == X86_AMD_SIGNATURE)
+			assert_int_equal(kind.signature, rows[i].version < 9 ? X86_AMD_SIGNATURE_WAS
+									     : X86_AMD_SIGNATURE);
 	}
 	vm_destroy(a);
 }
