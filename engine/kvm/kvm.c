@@ -22,8 +22,9 @@
 
 #include "vm/machine.h"
 
-#define KICK_SIGNAL  SIGUSR1
-#define REFUSALS_MAX 1000u
+#define KICK_SIGNAL   SIGUSR1
+#define REFUSALS_MAX  1000u
+#define KERNEL_SIGSET 8u /* bytes of the kernel's sets of signals */
 /* Three pages that Intel's real mode needs, and one more; below the local APIC, not RAM here. */
 #define TSS_ADDR      0xfffbd000u
 #define IDENTITY_ADDR UINT64_C(0xfffbc000)
@@ -159,6 +160,21 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 	return 0;
 }
 
+/* Those of the thread are those of KVM_RUN, too, whatever is blocked outside: see guard(). */
+static int guest_signals(struct kvm_vcpu *v)
+{
+	union {
+		struct kvm_signal_mask head;
+		uint8_t room[sizeof(struct kvm_signal_mask) + KERNEL_SIGSET];
+	} m = {.head.len = KERNEL_SIGSET};
+	sigset_t set;
+
+	if (pthread_sigmask(SIG_BLOCK, NULL, &set))
+		return -1;
+	memcpy(m.head.sigset, &set, KERNEL_SIGSET);
+	return ioctl(v->fd, KVM_SET_SIGNAL_MASK, &m);
+}
+
 /* Once on the vCPU's thread: the machine is complete by now, and CPUID depends on it. */
 static int thread_prepare(struct kvm_vcpu *v)
 {
@@ -169,8 +185,8 @@ static int thread_prepare(struct kvm_vcpu *v)
 		return err;
 	sigemptyset(&set);
 	sigaddset(&set, KICK_SIGNAL);
-	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL))
-		return kvm_host_err("pthread_sigmask");
+	if (pthread_sigmask(SIG_UNBLOCK, &set, NULL) || (v->kv->split && guest_signals(v)))
+		return kvm_host_err("signals");
 	err = kvm_set_state(v->vcpu);
 	v->thread_ready = !err;
 	atomic_store(&v->tid, (int)syscall(SYS_gettid));
@@ -180,10 +196,12 @@ static int thread_prepare(struct kvm_vcpu *v)
 static void kvm_kick(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *v = vcpu->engine_data;
+	bool guarded = atomic_load(&v->guarded);
 	int tid = atomic_load(&v->tid);
 
-	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	if (tid && tid != (int)syscall(SYS_gettid))
+	if (!guarded)
+		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	if (tid && (guarded || tid != (int)syscall(SYS_gettid)))
 		syscall(SYS_tgkill, getpid(), tid, KICK_SIGNAL);
 }
 
@@ -326,6 +344,33 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 	return false;
 }
 
+static void block_kicks(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, KICK_SIGNAL);
+	pthread_sigmask(how, &set, NULL);
+}
+
+/* Beside local APICs of its own KVM keeps a vector of the PIC's where nobody can read it until it enters the guest,
+ * so that it would be missing in a state that is read before. From here on kicks do not keep it from
+ * entering: they wait as signals, which KVM_RUN looks at when it has the vector on its way. False: a kick
+ * has come before. */
+static bool guard(struct kvm_vcpu *v)
+{
+	atomic_store(&v->guarded, true);
+	block_kicks(SIG_BLOCK);
+	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	return !atomic_load(&v->vcpu->requests);
+}
+
+static void unguard(struct kvm_vcpu *v)
+{
+	atomic_store(&v->guarded, false);
+	block_kicks(SIG_UNBLOCK);
+}
+
 /* Injects, or asks for an exit when injecting is possible. */
 static int inject(struct kvm_vcpu *v)
 {
@@ -342,6 +387,15 @@ static int inject(struct kvm_vcpu *v)
 	/* an exit that is still open comes first */
 	if (!run->ready_for_interrupt_injection || v->incomplete) {
 		run->request_interrupt_window = 1;
+		/* Whether it is ready KVM says when it returns. In HLT of its own it would not do so by itself. */
+		if (!v->incomplete && !v->told_ready) {
+			v->told_ready = true;
+			run->immediate_exit = 1;
+		}
+		return 0;
+	}
+	if (v->kv->lent && !guard(v)) {
+		v->run->immediate_exit = 1;
 		return 0;
 	}
 	vector = vcpu->intc->ack(vcpu->intc_chip);
@@ -371,6 +425,12 @@ static int enter(struct kvm_vcpu *v)
 	v->wants_state = true;
 	v->msr_known = false;
 	r = ioctl(v->fd, KVM_RUN, 0);
+	if (unlikely(atomic_load(&v->guarded))) {
+		int saved = errno;
+
+		unguard(v);
+		errno = saved;
+	}
 	if (ours && run->cr8 != cr8)
 		vcpu->intc->cr8_write(vcpu->intc_chip, (uint8_t)run->cr8);
 	/* What vcpu.c looks at between two runs */

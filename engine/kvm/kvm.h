@@ -70,6 +70,7 @@ struct kvm_vcpu {
 	bool incomplete;  /* an access was answered, and KVM_RUN has not heard of it yet */
 	bool wants_state; /* KVM's registers are newer than state */
 	bool stale;       /* … are older: to be set before it runs */
+	bool told_ready;  /* ready_for_interrupt_injection is of this state */
 	bool cpuid_set;
 	bool msr_known; /* msr[] is what KVM has */
 	uint64_t msr[KVM_MSRS_MAX];
@@ -78,6 +79,7 @@ struct kvm_vcpu {
 	bool debugged;            /* KVM_SET_GUEST_DEBUG is in force */
 	enum debug_step stepping; /* as it was last set */
 	_Atomic int tid;          /* of its thread; 0: not running yet */
+	_Atomic bool guarded;     /* kicks are signals only, which are blocked until KVM_RUN */
 	struct cpu_io smi_io;     /* smi: an access that has brought the coming SMI about */
 	struct cpu cpu;           /* its state is the vCPU's */
 };

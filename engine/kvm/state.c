@@ -385,6 +385,7 @@ int kvm_set_state(struct vcpu *vcpu)
 	if (err)
 		return err;
 	v->run->ready_for_interrupt_injection = 0;
+	v->told_ready = false;
 	v->wants_state = v->stale = false;
 	return 0;
 }

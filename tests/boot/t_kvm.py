@@ -72,6 +72,24 @@ def chips(w):
         vt.check(status == 1 and what in err, f"--kvm-irqchip {chip} on the board {board} is refused: {err.strip()}")
 
 
+def pic(w):
+    """Interrupts of the PIC beside local APICs in the kernel: none is missing in a state that is saved at any moment."""
+    assemble(w, f"{HERE}/pic.asm", "pic.elf")
+    state, rounds = w.file("pic.state"), int(os.environ.get("VIGIA_PIC_ROUNDS", "20"))
+    vm = vt.VM("--engine", "kvm", "--kvm-irqchip", "split", "--sandbox", "off", "--history", "none", "--net", "none", "--memory", "16M", "--name",
+               f"pic{os.getpid()}", "--kernel", w.file("pic.elf"))
+    for i in range(rounds):
+        with vm:
+            vm.expect(r"\.", 30)
+            status, _, err = vt.vigia("save", f"pic{os.getpid()}", state)
+            vt.check(status == 0, f"saved amidst of interrupts {i} {err.strip()}")
+            vm.wait(30)
+        vm = vt.restored(state)
+    with vm:
+        vm.expect(r"\.\.", 30)
+        vm.process.kill()
+
+
 def main():
     if not shutil.which("nasm") or not os.path.exists(BIOS):
         vt.skip("needs the packages nasm and seabios")
@@ -84,6 +102,7 @@ def main():
             vt.check(status == GOOD, f"A20 on the engine {engine} {'' if status == GOOD else text[-2000:]}")
         if "kvm" in engines:
             chips(w)
+            pic(w)
         _, text = run(smm, "soft")
         rows = re.search(r"\d+ rows, 0 failed, 0 skipped", text)
         vt.check(rows, "the suite of system management mode on soft")

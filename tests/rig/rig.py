@@ -3,7 +3,8 @@
 and Debian's kernel with kvm-amd runs on it from an initramfs that holds vigia, its libraries and a guest.
 
   Rig(files, script).run(timeout) gives what the console showed. script: lines for its shell; the guest's files
-are in /g. append: more for the command line of its kernel. Needs qemu-system-x86_64; about 5 s to start."""
+are in /g. append: more for the command line of its kernel; programs: more than vigia that are in /bin; options: more
+for QEMU. Needs qemu-system-x86_64; about 5 s to start."""
 import os
 import shutil
 import subprocess
@@ -36,11 +37,13 @@ def libraries(program):
 
 
 class Rig:
-    def __init__(self, files, script, memory=1500, append=""):
+    def __init__(self, files, script, memory=1500, append="", programs=(), options=()):
         if not shutil.which("qemu-system-x86_64"):
             vt.skip("qemu-system-x86_64 is not there")
         self.kernel = vt.kernel()
         self.files = {"/g/" + os.path.basename(f): f for f in files}
+        self.programs = {"vigia": vt.VIGIA, **{os.path.basename(p): p for p in programs}}
+        self.options = options
         self.script = script
         self.memory = memory
         self.append = "console=ttyS0 quiet panic=-1 mitigations=off " + append
@@ -53,9 +56,10 @@ class Rig:
             moddir = os.path.join(base, "lib/modules", f.read().strip(), "kernel")
         files = dict(self.files)
         files["/bin/busybox"] = shutil.which("busybox")
-        files["/bin/vigia"] = vt.VIGIA
-        for lib in libraries(vt.VIGIA):
-            files[lib] = os.path.realpath(lib)
+        for name, program in self.programs.items():
+            files["/bin/" + name] = program
+            for lib in libraries(program):
+                files[lib] = os.path.realpath(lib)
         for i, m in enumerate(MODULES):
             path = os.path.join(moddir, m)
             if not os.path.exists(path):
@@ -81,7 +85,7 @@ class Rig:
             image = self.pack(work)
             cmd = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC", "-m", str(self.memory), "-kernel", self.kernel,
                    "-initrd", image, "-append", self.append, "-nographic", "-no-reboot",
-                   "-nic", "none", "-monitor", "none", "-serial", "stdio"]
+                   "-nic", "none", "-monitor", "none", "-serial", "stdio", *self.options]
             try:
                 r = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    timeout=timeout * vt.PATIENCE, check=False)
