@@ -32,7 +32,9 @@ struct boot_unpacked {
 /* All buffers stay the caller's and are read again at each reset. */
 struct boot_source {
 	/* NULL, or false where it can't, and nothing is there then: the kernel does it itself. */
-	bool (*unpack)(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
+	bool (*unpack)(void *ctx, struct vm *vm, const struct boot_packed *k,
+		       struct boot_unpacked *out);
+	void *unpack_ctx;
 	const void *kernel;
 	size_t kernel_size;
 	const void *initrd; /* NULL: none */

@@ -215,7 +215,7 @@ static bool linux_unpack(struct vm *vm, const struct boot_source *src, struct li
 	    at > img->code_size || k.size > img->code_size - at)
 		return false;
 	k.data = img->file + img->setup_size + at;
-	if (!src->unpack(vm, &k, &u))
+	if (!src->unpack(src->unpack_ctx, vm, &k, &u))
 		return false;
 	img->entry = u.entry;
 	if (u.moved)

@@ -281,6 +281,7 @@ int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_
 	m->boot = (struct boot_source){.kernel = cfg->kernel,
 				       .kernel_size = cfg->kernel_size,
 				       .unpack = cfg->unpack,
+				       .unpack_ctx = cfg->unpack_ctx,
 				       .initrd = cfg->initrd,
 				       .initrd_size = cfg->initrd_size,
 				       .cmdline = cfg->cmdline ? cfg->cmdline : "",

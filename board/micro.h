@@ -22,7 +22,9 @@ struct micro_config {
 	const void *kernel;
 	size_t kernel_size;
 	/* As boot_source.unpack */
-	bool (*unpack)(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
+	bool (*unpack)(void *ctx, struct vm *vm, const struct boot_packed *k,
+		       struct boot_unpacked *out);
+	void *unpack_ctx;
 	const void *initrd; /* NULL: none */
 	size_t initrd_size;
 	const char *cmdline; /* NULL: empty */

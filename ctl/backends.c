@@ -461,6 +461,7 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 	int err;
 
 	be->loop = loop;
+	unpack_cache_open(&be->unpacked);
 	display_init(&be->display);
 	input_init(&be->input);
 	if (typist_init(&be->typist, &be->input, loop))
@@ -492,12 +493,13 @@ static int64_t rtc_offset(const struct vm_def *def)
 	return def->rtc && clock_offset(def->rtc, &offset, &unused) ? 0 : offset;
 }
 
-void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg)
+void backends_wire(struct backends *be, const struct vm_def *def, struct micro_config *cfg)
 {
 	*cfg = (struct micro_config){
 		.kernel = be->kernel.data,
 		.kernel_size = be->kernel.size,
 		.unpack = def->no_unpack ? NULL : unpack_linux,
+		.unpack_ctx = &be->unpacked,
 		.initrd = be->initrd.data,
 		.initrd_size = be->initrd.size,
 		.cmdline = def->append ? def->append : "console=ttyS0",
@@ -611,6 +613,8 @@ void backends_quiet(struct backends *be)
 
 void backends_close(struct backends *be)
 {
+	if (be->loop)
+		unpack_cache_close(&be->unpacked);
 	for (unsigned i = 0; i < be->n_disks; i++)
 		if (be->disk[i])
 			block_close(be->disk[i]);

@@ -8,6 +8,7 @@
 #include "chr/chr.h"
 #include "chr/stdio.h"
 #include "ctl/def.h"
+#include "ctl/unpack_cache.h"
 #include "plat/plat.h"
 #include "ui/display.h"
 #include "ui/typist.h"
@@ -27,6 +28,7 @@ struct backends {
 	struct monitor *mon; /* the VM's; likewise */
 	struct plat_loop *loop;
 	struct mapped_file kernel, initrd, firmware, vga_bios, boot_rom[DEF_MAX_NETS];
+	struct unpack_cache unpacked;
 	struct display display;
 	struct input input;
 	struct typist typist;
@@ -54,7 +56,7 @@ void backends_quiet(struct backends *be);
 /* The devices have gone. Flushes disks. */
 void backends_close(struct backends *be);
 /* Wires them to a board. */
-void backends_wire(const struct backends *be, const struct vm_def *def, struct micro_config *cfg);
+void backends_wire(struct backends *be, const struct vm_def *def, struct micro_config *cfg);
 void backends_wire_pc(struct backends *be, const struct vm_def *def, struct pc_config *cfg);
 /* Takes kernel and initrd out of this process's memory; they are read again where needed. */
 void backends_trim(struct backends *be);

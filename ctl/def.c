@@ -587,7 +587,7 @@ static const struct opt run_opts[] = {
 	{"rtc", "SPEC", "what the clock shows: utc, localtime, zone:Europe/Lisbon, or from a date in UTC on, "
 	 "2005-04-01T12:30:00 (utc)", NULL, OPT_DEF, set_rtc},
 	{"unpack", "on|off", "the host unpacks a Linux kernel, and places it at random unless the "
-	 "command line has nokaslr; off: the guest does (on)", "on|off", OPT_DEF, set_unpack},
+	 "command line has nokaslr; what it unpacks is kept in ~/.cache/vigia; off: the guest does (on)", "on|off", OPT_DEF, set_unpack},
 	{"rng", "on|off", "virtio entropy device (on)", "on|off", OPT_DEF, set_rng},
 	{"exit-port", "PORT", "a write of v to this I/O port ends the VM with exit status (v<<1)|1",
 	 NULL, OPT_DEF, set_exit_port},

@@ -15,6 +15,7 @@
 #include <zstd.h>
 
 #include "board/elf.h"
+#include "ctl/unpack_cache.h"
 #include "plat/plat.h"
 #include "vm/vm.h"
 
@@ -179,9 +180,22 @@ static bool sensible(const struct boot_packed *k)
 	       k->prefers < MAP_SIZE / 4 && k->align <= MAP_SIZE / 4 && k->size < UINT32_MAX;
 }
 
-static bool unpack_to(const struct boot_packed *k, uint8_t *kernel, struct boot_unpacked *out)
+static size_t unpack_once(const struct boot_packed *k, uint8_t *kernel, struct unpack_cache *c)
 {
-	size_t size = unpack(k, kernel), end;
+	size_t size = c ? unpack_cache_get(c, k, kernel) : 0;
+
+	if (size)
+		return size;
+	size = unpack(k, kernel);
+	if (c && size)
+		unpack_cache_put(c, k, kernel, size);
+	return size;
+}
+
+static bool unpack_to(const struct boot_packed *k, uint8_t *kernel, struct unpack_cache *c,
+		      struct boot_unpacked *out)
+{
+	size_t size = unpack_once(k, kernel, c), end;
 	struct lists lists = {.n = 0};
 	struct elf e;
 	uint64_t by;
@@ -201,14 +215,14 @@ static bool unpack_to(const struct boot_packed *k, uint8_t *kernel, struct boot_
 	return lists.at >= kernel + end && relocate(k, kernel, end, &lists, by);
 }
 
-bool unpack_linux(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out)
+bool unpack_linux(void *ctx, struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out)
 {
 	uint8_t *kernel = sensible(k) ? mem_ptr(vm, k->load, k->room, true) : NULL;
 	bool done;
 
 	if (!kernel)
 		return false;
-	done = unpack_to(k, kernel, out);
+	done = unpack_to(k, kernel, ctx, out);
 	if (!done)
 		memset(kernel, 0, k->room);
 	mem_written(vm, k->load, k->room);

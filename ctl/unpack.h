@@ -5,7 +5,7 @@
 
 #include "board/boot.h"
 
-/* As boot_source.unpack */
-bool unpack_linux(struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
+/* As boot_source.unpack. ctx: struct unpack_cache, or NULL */
+bool unpack_linux(void *ctx, struct vm *vm, const struct boot_packed *k, struct boot_unpacked *out);
 
 #endif

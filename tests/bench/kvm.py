@@ -87,7 +87,7 @@ def main():
     args = p.parse_args()
     qemu = shutil.which("qemu-system-x86_64") or vt.skip("qemu-system-x86_64 is not there")
     r = rig.Rig([vt.kernel(), vt.initramfs()], script(args), programs=[qemu],
-                options=["-icount", "shift=0,sleep=off"] if args.icount else [])
+                options=rig.ICOUNT if args.icount else ())
     for path in QEMU_DATA.split():
         r.files["/q/" + os.path.basename(path)] = os.path.realpath(path)
     text = r.run(120 + 600 * args.rounds)

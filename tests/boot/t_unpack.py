@@ -4,6 +4,7 @@
 again; what it does not understand it leaves to the kernel's own code, which says so on the console."""
 import gzip
 import lzma
+import os
 import struct
 import subprocess
 
@@ -56,6 +57,17 @@ class Image:
         return bytes(out)
 
 
+def crc32c(data):
+    """By the processor's instruction."""
+    with vt.Workdir() as w:
+        program = w.file("crc")
+        subprocess.run(["cc", "-O2", "-msse4.2", "-x", "c", "-o", program, "-"], check=True, input=b"""
+#include <stdio.h>
+#include <nmmintrin.h>
+int main(void) { unsigned c = ~0u; for (int v; (v = getchar_unlocked()) != EOF;) c = _mm_crc32_u8(c, v); printf("%u", ~c); }""")
+        return int(subprocess.run([program], input=data, stdout=subprocess.PIPE, check=True).stdout)
+
+
 with vt.Workdir() as d:
     kernel = vt.kernel()
     image = Image(kernel)
@@ -76,3 +88,39 @@ with vt.Workdir() as d:
     bad[half:half + 4] = b"\xff\xff\xff\xff"
     early(d.file("damaged", bytes(bad)), "XZ-compressed data is corrupt")
     vt.check(True, "a damaged kernel is for its own code to tell")
+
+    # What was unpacked once is kept: the second start shows what a test has changed there.
+    cache = {"XDG_CACHE_HOME": d.file("cache")}
+
+    def banner():
+        with vt.VM("--net", "none", "--kernel", kernel, "--initrd", vt.initramfs(), "--append", "console=ttyS0 quiet vigia.end=shell",
+                   env=cache) as vm:
+            vm.expect(r"VIGIA shell", 60)
+            vm.send("reboot -f\n")
+            vm.expect(r"VIGIA shell", 60)
+            return vm.shell("cat /proc/version")[1]
+
+    plain = banner()
+    folder = os.path.join(cache["XDG_CACHE_HOME"], "vigia/kernels")
+    names = os.listdir(folder)
+    path = os.path.join(folder, names[0])
+    with open(path, "rb") as f:
+        kept = f.read()
+    vt.check(len(names) == 1 and kept[:-16] == image.elf and os.stat(path).st_mode & 0o777 == 0o600, f"the unpacked kernel is kept: {names}")
+    vt.check("Debian" in plain, "the guest runs it")
+    with open(path, "r+b") as f:
+        f.write(kept[:-16].replace(b"debian-kernel@", b"nobody-knows@@"))
+    vt.check("debian-kernel@" in banner(), "a file that its checksum does not fit is not believed")
+    with open(path, "rb") as f:
+        vt.check(f.read() == kept, "it is made again")
+    other = kept[:-16].replace(b"debian-kernel@", b"nobody-knows@@")
+    with open(path, "wb") as f:
+        f.write(other + kept[-16:-8] + struct.pack("<II", crc32c(other), 0))
+    vt.check("nobody-knows@@" in banner(), "the kept one is what starts, and starts again")
+    for i in range(6):
+        with open(os.path.join(folder, f"old{i}"), "wb") as f:
+            f.write(b"old")
+        os.utime(f.name, (i, i))
+    os.unlink(path)
+    banner()
+    vt.check(sorted(os.listdir(folder)) == sorted(names + ["old3", "old4", "old5"]), f"four are kept: {sorted(os.listdir(folder))}")

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (ZSTD_isError(k.size))
 		abort();
 	k.move = *data & 2;
-	if (unpack_linux(vm, &k, &out) && (out.entry < LOAD || out.entry >= RAM))
+	if (unpack_linux(NULL, vm, &k, &out) && (out.entry < LOAD || out.entry >= RAM))
 		abort();
 	return 0;
 }

@@ -40,7 +40,7 @@ static bool run(bool move, struct boot_unpacked *out)
 	assert_false(ZSTD_isError(k.size));
 	k.size += 4; /* its own size follows in a bzImage */
 	memset(kernel, 0x33, ROOM);
-	return unpack_linux(vm, &k, out);
+	return unpack_linux(NULL, vm, &k, out);
 }
 
 static void refused(bool move)
