@@ -13,13 +13,14 @@ Workloads:
   compute   kernels of computation (tests/bench/compute.c), ns an iteration
   events    what a kernel does for programs (tests/bench/events.c), ns an event
   programs  Debian's programs in a Debian guest (tests/bench/programs.sh), seconds of a run or time for a piece
-  io        fio on a virtio disk, iperf3 through the user network (tests/bench/io.sh), µs a request or a MiB
+  scale     work of four threads (programs.sh): its time with four CPUs in that with one
+  io        fio on a virtio disk, iperf3 through the user network and over a tap (tests/bench/io.sh), µs a request or a MiB
   storm     20 VMs of 128 MiB started at once, until the last is at /init, seconds
   debian    process start to Debian's login prompt, seconds
   monitor   Vigia beside itself without history or policy: what these cost (tests/bench/monitor.py)
 
 --rows takes some rows of workloads that have several: --only events --rows getpid,signal; of programs: gzip xz sqlite3
-python3 gcc openssl sysbench 7z; of io: fio iperf3; of monitor: boot compute events fio iperf3 rules writer, and paired with rows
+python3 gcc openssl sysbench 7z apt; of io: fio iperf3 tap; of monitor: boot compute events fio iperf3 rules writer, and paired with rows
 of paired.py (getpid, alu, send …), which says most in the least time. --profile says where
 Vigia's time went in the workloads that run inside a guest (with few --rows: one profile for all). A chart of the ratios lies beside the JSON. --record writes figures and
 chart into doc/, with the machine and the command. The status is 1 if something could not be measured or computed a wrong result.
@@ -36,7 +37,8 @@ from machine import ROOT, Hosts, note
 
 WORKLOADS = {
     "size": boots.size, "start": boots.start, "init": boots.init, "memory": boots.memory, "compute": inside.compute,
-    "events": inside.events, "programs": inside.programs, "io": inside.io, "storm": boots.storm, "debian": boots.debian,
+    "events": inside.events, "programs": inside.programs,
+    "scale": inside.scale, "io": inside.io, "storm": boots.storm, "debian": boots.debian,
     "monitor": monitor.monitor,
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """inside.py: workloads that measure themselves, inside a guest and, but for I/O, on the host too. They print
 "BENCH name class value unit checksum"; a checksum that differs between two of them is a wrong result."""
+import contextlib
 import os
 import random
 import re
@@ -14,6 +15,8 @@ from machine import HERE, Machine, note, tool
 from guestprofile import Profile
 
 PACKAGES = "gzip,xz-utils,sqlite3,python3-minimal,gcc,libc6-dev,openssl,sysbench,p7zip-full,fio,iperf3"
+# What apt-get is to install: packages that need no others
+INSTALLED = ["hello", "bc"]
 
 
 class Taker:
@@ -36,7 +39,7 @@ class Taker:
             self.bench.add(f"{self.workload} {name}", cls, unit, host, float(value))
 
 
-def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeout=900):
+def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeout=900, tap=None, append=""):
     """guest_command: words. do: functions of the initramfs's init. native: the host's command, or None."""
     taker = Taker(bench, workload)
     kernel = tool("guest-kernel")
@@ -45,7 +48,7 @@ def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeo
     def one(host):
         with Machine(bench.hosts.command(host, kernel, initrd,
                                          f"console=ttyS0 quiet vigia.run={do} vigia.end=shell "
-                                         f"vigia.bench={words}", disks)) as m:
+                                         f"vigia.bench={words}{append}", disks, tap=tap)) as m:
             m.expect(rb"VIGIA init uptime=([0-9.]+)\s")
             began, up = time.monotonic(), float(m.match.group(1))
             profile = Profile(bench.hosts, host)
@@ -105,38 +108,122 @@ def text_file(path):
         f.write(re.sub(r"(.{60,79}) ", r"\1\n", out)[:4 << 20])
 
 
-def programs(bench):
-    seconds = "1" if bench.quick else "3"
+def programs_guest(bench):
+    """Kernel, initramfs and disk of a guest with programs.sh; the directory that has the same on the host."""
     disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
     work = os.path.join(bench.build, "programs")
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, "text")):
         text_file(os.path.join(work, "text"))
     files = ["programs.sh", "stones.py", "compute.c", "compute_fp.h", "measure.h"]
-    add = []
     for f in files:
         shutil.copy2(os.path.join(HERE, f), work)
-    for f in files + ["text"]:
-        add += ["--add", os.path.join(work, f) + ":/bench/" + f]
-    run(bench, "program", ["/bin/sh", "/tmp/programs.sh", seconds], tool("guest-initramfs", "--name", "programs", *add),
-        "root", ["sh", os.path.join(work, "programs.sh"), seconds], [disk])
+    add = []
+    for path in [os.path.join(work, f) for f in files + ["text"]] + packages(os.path.join(bench.build, "packages")):
+        add += ["--add", f"{path}:/bench/{os.path.basename(path)}"]
+    return tool("guest-initramfs", "--name", "programs", *add), disk, work
+
+
+def packages(directory):
+    """To be installed in guests; none, if the host's apt has none."""
+    os.makedirs(directory, exist_ok=True)
+    if not any(f.endswith(".deb") for f in os.listdir(directory)):
+        subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *INSTALLED], cwd=directory, check=False, stdout=subprocess.DEVNULL)
+    return sorted(os.path.join(directory, f) for f in os.listdir(directory) if f.endswith(".deb"))
+
+
+def programs(bench):
+    seconds = "1" if bench.quick else "3"
+    initrd, disk, work = programs_guest(bench)
+    run(bench, "program", ["/bin/sh", "/tmp/programs.sh", seconds], initrd, "root",
+        ["sh", os.path.join(work, "programs.sh"), seconds], [disk])
+
+
+def scale(bench):
+    """Work of four threads: its time with four CPUs, in that with one. The host has the CPUs that it has."""
+    seconds = "1" if bench.quick else "3"
+    initrd, disk, work = programs_guest(bench)
+    kernel = tool("guest-kernel")
+
+    def figures(text):
+        return {name: float(value) for name, value in re.findall(r"BENCH (\S+) \S+ ([0-9.]+) \S+ \S+", text)}
+
+    def guest(host, cpus):
+        with Machine(bench.hosts.command(host, kernel, initrd, "console=ttyS0 quiet vigia.run=root vigia.end=shell "
+                                         f"vigia.bench=/bin/sh,/tmp/programs.sh,{seconds},parallel", [disk],
+                                         cpus=cpus)) as m:
+            m.expect(rb"VIGIA end ", 900)
+            return figures(m.out.decode(errors="replace"))
+
+    def native(cpus):
+        one = ["taskset", "-c", str(min(os.sched_getaffinity(0)))] if cpus == 1 else []
+        return figures(subprocess.run([*one, "sh", os.path.join(work, "programs.sh"), seconds, "parallel"], check=True,
+                                      text=True, stdout=subprocess.PIPE).stdout)
+
+    def add(host, measure):
+        alone, together = measure(1), measure(4)
+        if not alone or alone.keys() != together.keys():
+            raise RuntimeError(f"not all was measured: {alone} {together}")
+        for name, value in together.items():
+            bench.add(f"scale {name}", "scale", "", host, value / alone[name])
+
+    for _ in range(bench.rounds):
+        note("bench: scale: native")
+        add("native", native)
+        bench.interleaved("scale", lambda host: add(host, lambda cpus: guest(host, cpus)), 1)
 
 
 def io(bench):
     seconds = "1" if bench.quick else "3"
     disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
     initrd = tool("guest-initramfs", "--name", "io", "--add", os.path.join(HERE, "io.sh") + ":/bench/io.sh")
+    rows = bench.rows
+    if rows != ["tap"]:
+        bench.rows = [r for r in rows if r != "tap"]
+        user_io(bench, disk, initrd, seconds)
+    bench.rows = ["tap"]
+    if not rows or "tap" in rows:
+        tap_io(bench, disk, initrd, seconds)
+    bench.rows = rows
+
+
+def user_io(bench, disk, initrd, seconds):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
-    server = subprocess.Popen(["iperf3", "-s", "-B", "127.0.0.1", "-p", port], stdout=subprocess.DEVNULL,
+    with iperf3([], "127.0.0.1", port), tempfile.NamedTemporaryFile(dir=bench.build) as scratch:
+        for _ in range(256):  # no holes: reads are of data
+            scratch.write(os.urandom(1 << 20))
+        scratch.flush()
+        run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, "10.0.2.2", port], initrd, "net_root", None,
+            [disk, scratch.name])
+
+
+@contextlib.contextmanager
+def iperf3(prefix, address, port):
+    server = subprocess.Popen([*prefix, "iperf3", "-s", "-B", address, "-p", port], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
     try:
-        with tempfile.NamedTemporaryFile(dir=bench.build) as scratch:
-            for _ in range(256):  # no holes: reads are of data
-                scratch.write(os.urandom(1 << 20))
-            scratch.flush()
-            run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, port], initrd, "net_root", None, [disk, scratch.name])
+        yield
     finally:
         server.terminate()
         server.wait()
+
+
+def tap_io(bench, disk, initrd, seconds):
+    """In a network namespace of its own, which has nothing but the interface and iperf3's server."""
+    space = f"vigia-bench-{os.getpid()}"
+    within = ["ip", "netns", "exec", space]
+    if os.geteuid() or subprocess.run(["ip", "netns", "add", space], check=False).returncode:
+        note("bench: io: no tap: only root may make a network namespace")
+        return
+    try:
+        for c in ("tuntap add tap0 mode tap", "addr add 10.9.8.1/24 dev tap0", "link set tap0 up", "link set lo up"):
+            subprocess.run([*within, "ip", *c.split()], check=True)
+        with iperf3(within, "0.0.0.0", "5201"):
+            bench.hosts.prefix = within
+            run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, "10.9.8.1", "5201"], initrd, "lan,root", None, [disk],
+                tap="tap0", append=" vigia.ip=10.9.8.2")
+    finally:
+        bench.hosts.prefix = []
+        subprocess.run(["ip", "netns", "del", space], check=True)

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# io.sh: fio on the second virtio disk and iperf3 through the user network; runs in guests. The time for a
+# io.sh: fio on the second virtio disk and iperf3 through the user network or a tap; runs in guests. The time for a
 # request, or for a MiB of network: less is better.
-#   io.sh SECONDS PORT [NAME…]      PORT: of iperf3's server on the host
-seconds=$1 port=$2
-shift 2
+#   io.sh SECONDS HOST PORT [NAME…]      HOST, PORT: iperf3's server
+seconds=$1 host=$2 port=$3
+shift 3
 
 # disk NAME RW SIZE DEPTH FIELD: requests a second stand there in fio's line
 disk() {
@@ -17,7 +17,7 @@ disk() {
 # net NAME OPTION…: Mbit a second, as the receiver has it
 net() {
 	name=$1; shift
-	iperf3 -c 10.0.2.2 -p "$port" -t "$seconds" -f m "$@" 2>&1 | awk -v name="$name" '
+	iperf3 -c "$host" -p "$port" -t "$seconds" -f m "$@" 2>&1 | awk -v name="$name" '
 		/receiver/ && $7 > 0 { printf "BENCH %s io %.1f us -\n", name, 8388608 / $7; ok = 1 }
 		{ last = $0 }
 		END { if (!ok) print "BENCH-FAILED " name ": iperf3 said " last }'
@@ -44,6 +44,10 @@ do_receive() {
 do_iperf3() {
 	do_send
 	do_receive
+}
+do_tap() {
+	net tap-to-host
+	net tap-from-host -R
 }
 
 echo BENCH-BEGINS

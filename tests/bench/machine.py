@@ -35,22 +35,24 @@ class Hosts:
         self.qemu = shutil.which("qemu-system-x86_64") if with_qemu else None
         self.names = ["vigia"] + (["tcg"] if self.qemu else [])
         self.started = 0
+        self.prefix = []  # of commands: where they run
         self.ways = {}  # hosts that are Vigia with these options besides
 
-    def command(self, host, kernel, initrd=None, append="", disks=(), memory=MEMORY):
-        """disks: paths; of .qcow2 images nothing that is written stays."""
+    def command(self, host, kernel, initrd=None, append="", disks=(), memory=MEMORY, cpus=1, tap=None):
+        """disks: paths; of .qcow2 images nothing that is written stays. tap: interface in place of the user network."""
         self.started += 1
         if host == "tcg":
-            c = [self.qemu, "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-smp", "1", "-nographic",
+            c = [*self.prefix, self.qemu, "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-smp", str(cpus), "-nographic",
                  "-no-reboot", "-monitor", "none", "-serial", "stdio", "-kernel", kernel, "-append", append]
             c += ["-initrd", initrd] if initrd else []
             for d in disks:
                 how = "format=qcow2,snapshot=on" if d.endswith(".qcow2") else "format=raw"
                 c += ["-drive", f"file={d},if=virtio,{how}"]
-            return c + ["-nic", "user,model=virtio-net-pci"]
+            nic = f"tap,ifname={tap},script=no,downscript=no" if tap else "user"
+            return c + ["-nic", nic + ",model=virtio-net-pci"]
         self.last_name = f"bench-{os.getpid()}-{self.started}"
-        c = [self.vigia, "run", "--engine", self.engine, "--memory", f"{memory}M", "--cpus", "1",
-             "--kernel", kernel, "--append", append, "--net", "user",
+        c = [*self.prefix, self.vigia, "run", "--engine", self.engine, "--memory", f"{memory}M", "--cpus", str(cpus),
+             "--kernel", kernel, "--append", append, "--net", f"tap:{tap}" if tap else "user",
              "--name", self.last_name]
         c += self.ways.get(host, [])
         c += ["--profile"] if self.profile else []

@@ -3,7 +3,8 @@
 # programs.sh: programs of Debian packages, each doing a piece of work; runs on the host and in guests.
 #   programs.sh SECONDS [NAME…]      SECONDS: of those that measure themselves
 # The directory it lies in has text, compute.c with its headers and stones.py, and takes what is written. Prints
-# "BENCH name program value unit checksum": s of a whole run, or time for a piece of it. Less is better.
+# "BENCH name program value unit checksum": s of a whole run, or time for a piece of it. Less is better. Packages (*.deb)
+# that lie there are installed: only guests have some.
 cd "$(dirname "$0")" || exit 1
 seconds=$1
 shift
@@ -14,7 +15,7 @@ timed() {
 	a=$(date +%s%N)
 	"$@" >out 2>err || { echo "BENCH-FAILED $name: $(tail -n 3 err)"; return; }
 	b=$(date +%s%N)
-	echo "BENCH $name program $(awk -v t=$((b - a)) 'BEGIN { printf "%.4f", t / 1e9 }') s $(md5sum <out | cut -c 1-16)"
+	echo "BENCH $name ${class:-program} $(awk -v t=$((b - a)) 'BEGIN { printf "%.4f", t / 1e9 }') s $(md5sum <out | cut -c 1-16)"
 }
 
 # told NAME UNIT VALUE: what a program measured itself
@@ -80,6 +81,22 @@ do_7z() {
 	told 7z us "$(7z b 1 -mmt1 -md18 -mtime="$seconds" 2>/dev/null | awk '/^Tot:/ { if ($NF > 0) printf "%.3f", 1e6 / $NF }')"
 }
 
-for p in ${*:-gzip xz sqlite3 python3 gcc openssl sysbench 7z}; do
+# What apt-get says differs from one to the next: what came of it does not.
+install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ./*.deb >log 2>&1 || tail -n 3 log >&2
+	for deb in *.deb; do
+		dpkg-query -W -f '${Package} ${Version} ${Status}\n' "${deb%%_*}"
+	done
+}
+do_apt() { [ ! -e "$(echo ./*.deb | cut -d' ' -f1)" ] || class=system timed apt-install install; }
+
+# Of as many threads as there may be CPUs: not by themselves, but for what more CPUs bring
+do_parallel() {
+	told sysbench-cpu us "$(sysbench_time cpu --cpu-max-prime=10000 --threads=4)"
+	told sysbench-memory us "$(sysbench_time memory --memory-total-size=100T --threads=4)"
+	timed xz xz -T4 -2 --block-size=512KiB -c text
+}
+
+for p in ${*:-gzip xz sqlite3 python3 gcc openssl sysbench 7z apt}; do
 	"do_$p"
 done
