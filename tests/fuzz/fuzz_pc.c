@@ -83,6 +83,7 @@ static const struct {
 	     {0x170, 8},
 	     {0x3f6, 1},
 	     {0x376, 1},
+	     {0x3b0, 12},
 	     {0x3c0, 16},
 	     {0x3d4, 8},
 	     {0x1ce, 4},
@@ -109,6 +110,20 @@ static struct block disc = {.ops = &floppy_ops, .size = 2 * MIB, .name = "disc",
 static struct block flash = {.ops = &floppy_ops, .size = FLASH_SIZE, .name = "flash"};
 static struct display screen;
 
+#define VGA_FRAME 0xc0000000u
+#define VGA_REGS  0xc1000000u
+static struct pci_host *bus;
+
+/* As firmware leaves them. */
+static void enable_functions(void)
+{
+	static const unsigned devfn[] = {2 * PCI_FUNCS, PIIX_SLOT * PCI_FUNCS + PIIX_IDE_FN};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(devfn); i++)
+		pci_cfg_write(bus, devfn[i], PCI_COMMAND, 2,
+			      PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
+}
+
 /* What firmware talks to. */
 static void build_firmware(struct vm *vm)
 {
@@ -127,7 +142,11 @@ static void build_firmware(struct vm *vm)
 static void build_pci(struct vm *vm, struct acpi_pm *pm)
 {
 	struct i440fx_wiring w = {.pm = pm, .pm_base = 0x600};
-	struct pci_host_wiring host = {.vendor = I440FX_VENDOR, .device = I440FX_DEVICE};
+	struct pci_host_wiring host = {.vendor = I440FX_VENDOR,
+				       .device = I440FX_DEVICE,
+				       .io = {0xc000, 0x1000},
+				       .mem = {VGA_FRAME, 32 * MIB},
+				       .preassign = true};
 	struct ide_wiring ide_w = {.slot = PIIX_SLOT,
 				   .func = PIIX_IDE_FN,
 				   .irq = {gsi_line(vm, 14), gsi_line(vm, 15)}};
@@ -149,6 +168,8 @@ static void build_pci(struct vm *vm, struct acpi_pm *pm)
 	ide_w.drive[2].block = &disc;
 	if (i440fx_attach(chip, &w) || vga_create(vm, &vga_w, &vga) || ide_create(vm, &ide_w, &ide))
 		abort();
+	bus = w.host;
+	enable_functions();
 }
 
 static struct vm *build(struct chr *chr, bool pci)
@@ -176,7 +197,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	struct i82078 *fdc;
 
 	input_init(&people);
-
+	bus = NULL;
 	if (vm_create(&cfg, &vm) || intr_create(vm, &intr))
 		abort();
 	struct i8254_wiring pit = {
@@ -232,7 +253,7 @@ static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t val
 {
 	static const uint32_t page[16] = {
 		0xfee00000, 0xfed00000, 0xfec00000, 0xa0000,
-		0xfee00000, 0xfed00000, 0xb8000,    0xaf000,    /* the screen's */
+		VGA_REGS,   VGA_FRAME,  0xb8000,    0xaf000,    /* the screen's */
 		0xffff0000, 0xffff1000, 0xffffe000, 0xfffff000, /* flash */
 		0xfee00000, 0xfed00000, 0xfec00000, 0xa1000};
 	uint64_t addr = page[where >> 12] + (where & 0xfff);
@@ -284,6 +305,8 @@ static void reset(struct vm *vm)
 	for (struct dev *d = vm->devs; d; d = d->next)
 		if (d->cls->reset)
 			d->cls->reset(d);
+	if (bus)
+		enable_functions();
 	vm->reset_wanted = vm->waking = false;
 	vm->paused = 0;
 }

@@ -195,6 +195,74 @@ static void set_regs(struct vm *vm, const uint32_t (*regs)[3], unsigned n)
 		bus_write(&vm->mmio, 0, BAR_MEM + regs[i][0], regs[i][1], regs[i][2]);
 }
 
+/* A pair of queues, made by commands of which the driver may send more, and in it reads and writes of a page, of two and
+ * by lists. */
+static void nvme_queues(struct vm *vm)
+{
+	static const uint32_t regs[][3] = {{0x24, 4, 0x000f000f}, {0x28, 4, 0x10000},
+					   {0x30, 4, 0x11000},    {0x14, 4, 0x00460001},
+					   {0x1000, 4, 3},        {0x1008, 4, 8}};
+	static const uint32_t admin[16][3] = {{5, 0x000f0001, 3},
+					      {1, 0x000f0001, 0x10001},
+					      {6, 1, 0},
+					      {6, 0, 0},
+					      {5, 0x000f0002, 3},
+					      {1, 0x000f0002, 0x20001},
+					      {2, 0x7f0002},
+					      {9, 7},
+					      {0, 1},
+					      {4, 1},
+					      {8, 0},
+					      {12, 0},
+					      {10, 6},
+					      {0, 2},
+					      {4, 2},
+					      {6, 3}};
+
+	for (unsigned i = 0; i < 16; i++) {
+		const uint32_t queue = admin[i][1] & 2 ? 0x14000u : 0x12000u;
+		const uint32_t to = admin[i][0] == 5 ? queue + 0x1000 : queue;
+		const uint32_t cmd[16] = {admin[i][0],
+					  1,
+					  0,
+					  0,
+					  0,
+					  0,
+					  admin[i][0] & 6 && admin[i][0] != 5 ? 0x40000 : to,
+					  0,
+					  0x41000,
+					  0,
+					  admin[i][1],
+					  admin[i][2]};
+		const uint32_t io[16] = {i % 3 ? i % 3 : 8,
+					 1,
+					 0,
+					 0,
+					 0,
+					 0,
+					 0x40000 + i * 0x200,
+					 0,
+					 i & 4 ? 0x20000 + i * 8 : 0x42000,
+					 0,
+					 i,
+					 0,
+					 i & 4   ? 63
+					 : i & 8 ? 15
+						 : 0};
+
+		if (mem_write(vm, 0x10000 + 64 * i, cmd, sizeof(cmd)) ||
+		    mem_write(vm, 0x12000 + 64 * i, io, sizeof(io)) ||
+		    mem_write(vm, 0x14000 + 64 * i, io, sizeof(io)))
+			abort();
+	}
+	for (uint64_t i = 0, page; i < 512; i++) {
+		page = i == 511 ? 0x20000 : 0x50000 + i % 128 * 0x1000;
+		if (mem_write(vm, 0x20000 + 8 * i, &page, 8))
+			abort();
+	}
+	set_regs(vm, regs, ARRAY_SIZE(regs));
+}
+
 static void make_e1000(struct vm *vm, struct pci_host *host)
 {
 	struct e1000 *e;
@@ -325,7 +393,7 @@ static const struct {
 } devices[] = {
 	{make_ide, NULL, {{0x1f0, 8}, {0x3f6, 1}, {BAR_IO, 16}}},
 	{make_ahci, ahci_lists, {{BAR_MEM, 0x400}}},
-	{make_nvme, NULL, {{BAR_MEM, 0x1048}}},
+	{make_nvme, nvme_queues, {{BAR_MEM, 0x1048}, {BAR_MEM + 0x1000, 0x20}, {BAR_MEM, 0x40}}},
 	{make_e1000, e1000_rings, {{BAR_MEM, 0x5a00}, {BAR_MEM + 0x2800, 0x1030}, {BAR_IO, 8}}},
 	{make_rtl8139,
 	 rtl8139_rings,
