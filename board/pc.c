@@ -173,7 +173,7 @@ static int wire_rom(struct vm *vm, struct pc *pc, const struct pc_config *cfg, c
 			 "at most 16 MiB");
 		return err_here(ERR_FORMAT);
 	}
-	e = plat_ram_alloc(size, &pc->rom);
+	e = plat_ram_alloc(size, RAM_SHARED, &pc->rom);
 	if (e)
 		return e;
 	memcpy(pc->rom.hva, cfg->firmware, size);

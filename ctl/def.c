@@ -281,6 +281,12 @@ static int set_graphics(void *target, const char *value, struct msg *msg)
 	return 0;
 }
 
+static int set_hugepages(void *target, const char *value, struct msg *msg)
+{
+	((struct vm_def *)target)->hugepages = !strcmp(value, "on");
+	return 0;
+}
+
 static int set_kvm_irqchip(void *target, const char *value, struct msg *msg)
 {
 	static const char *const names[] = {
@@ -540,6 +546,8 @@ static const struct opt run_opts[] = {
 	{"pin", "LIST", "processors of the host that the VM runs on, such as 0,2-3 (any)", NULL, OPT_DEF, set_pin},
 	{"memory", "SIZE", "RAM, such as 512M or 2G; without a suffix MiB (512M)", NULL, OPT_DEF,
 	 set_memory},
+	{"hugepages", "on|off", "RAM in huge pages of 2 MiB that the host has reserved (vm.nr_hugepages); off: as "
+	 "the host gives them (off)", "on|off", OPT_DEF, set_hugepages},
 	{"kernel", "FILE", "Linux bzImage or PVH ELF to boot", NULL, OPT_DEF | OPT_FILE, set_kernel},
 	{"initrd", "FILE", "initial RAM disk for the kernel", NULL, OPT_DEF | OPT_FILE, set_initrd},
 	{"append", "TEXT", "the kernel's command line (console=ttyS0)", NULL, OPT_DEF, set_append},
@@ -761,19 +769,16 @@ static int check_micro(const struct vm_def *def, struct msg *msg)
 
 int vm_def_check(const struct vm_def *def, struct msg *msg)
 {
+	int err;
+
 	if (def->board && strcmp(def->board, "micro") && strcmp(def->board, "pc"))
 		return msg_fail(msg, ERR_INVAL, "--board %s: there is micro and pc", def->board);
-	if (vm_def_is_pc(def)) {
-		int err = check_pc(def, msg);
-
-		if (err)
-			return err;
-	} else {
-		int err = check_micro(def, msg);
-
-		if (err)
-			return err;
-	}
+	err = vm_def_is_pc(def) ? check_pc(def, msg) : check_micro(def, msg);
+	if (err)
+		return err;
+	if (def->hugepages && !IS_ALIGNED(def->memory, HUGEPAGE))
+		return msg_fail(msg, ERR_INVAL,
+				"--hugepages on: --memory is no multiple of 2M: round it up");
 	if (def->gdb_wait && !def->gdb)
 		return msg_fail(msg, ERR_INVAL, "--gdb-wait: for whom? add --gdb tcp::1234");
 	if (def->initrd && !def->initrd[0])

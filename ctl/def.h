@@ -30,6 +30,7 @@ struct vm_def {
 	char *cpu; /* model; NULL: the best that the host can execute */
 	unsigned cpus;
 	uint64_t memory; /* bytes */
+	bool hugepages;  /* in pages that the host has reserved */
 	uint64_t pin;    /* BIT64(processor of the host): it runs on these only; 0: on any */
 	char *kernel, *initrd, *append;
 	char *firmware; /* "bios", "uefi" or a file; NULL: bios where the board has a ROM */
@@ -77,6 +78,8 @@ struct vm_def {
 };
 
 extern const struct command cmd_run; /* options of vigia run; target: struct vm_def */
+
+#define HUGEPAGE (2 * MIB)
 
 void vm_def_init(struct vm_def *def);
 void vm_def_fini(struct vm_def *def);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "ctl/engines.h"
+#include "ctl/hugepages.h"
 #include "ctl/media.h"
 #include "ctl/profile.h"
 #include "ctl/rundir.h"
@@ -176,9 +177,11 @@ static int create_vm(struct runner *r, struct msg *msg)
 	struct vm_config cfg = {
 		.name = def->name,
 		.cpus = def->cpus,
-		.memory = watch_memory(&r->watch, def->memory),
+		.memory = ALIGN_DOWN(watch_memory(&r->watch, def->memory),
+				     def->hugepages ? HUGEPAGE : MIB),
 		.low_end = vm_def_is_pc(def) ? PC_LOW_END : MICRO_LOW_END,
 		.pc_low = vm_def_is_pc(def),
+		.reserved_pages = def->hugepages,
 		.chips = def->chips == CHIPS_AUTO && vm_def_is_pc(def) ? CHIPS_OURS
 								       : chips[def->chips],
 	};
@@ -205,6 +208,9 @@ static int create_vm(struct runner *r, struct msg *msg)
 			return err;
 		cfg.kind = &kind;
 	}
+	err = def->hugepages ? hugepages_check(cfg.memory, msg) : 0;
+	if (err)
+		return err;
 	err = vm_create(&cfg, &r->vm);
 	if (!err)
 		r->vm->may_lack = r->may_lack;

@@ -29,17 +29,23 @@ void plat_shared_discard(void *p, size_t size);
 int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window) attr_must_check;
 void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window);
 
-/* Guest RAM: shared-mappable (a memfd on Linux), zeroed, committed on first touch. */
+/* Guest RAM: zeroed, committed on first touch. */
+enum plat_ram_kind {
+	RAM_SHARED, /* its pages can be mapped again (a memfd on Linux): plat_mirrors_alloc() */
+	RAM_LARGE, /* in large pages as the host has them: where KVM maps it, one exit a large page */
+	RAM_RESERVED, /* in large pages that the host keeps for such use; ERR_NOMEM: it has too few */
+};
 struct plat_ram {
 	hva_t hva;
 	size_t size;
 	int fd; /* -1 where there is none */
+	enum plat_ram_kind kind;
 };
-int plat_ram_alloc(size_t size, struct plat_ram *out) attr_must_check;
+int plat_ram_alloc(size_t size, enum plat_ram_kind kind, struct plat_ram *out) attr_must_check;
 void plat_ram_free(struct plat_ram *ram);
 
 /* Address space for pages of guest RAM to be seen in another order; NULL where there is no such thing, or for RAM
- * without fd. plat_pages_free() takes it back. */
+ * that is not RAM_SHARED, or without fd. plat_pages_free() takes it back. */
 hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size);
 /* Page at, of such address space, becomes the page of guest RAM, instead of what it was. */
 int plat_mirror_page(hva_t at, hva_t page) attr_must_check;

@@ -44,7 +44,8 @@ struct engine_probe {
 
 struct engine_ops {
 	const char *name;
-	bool pins;                              /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
+	bool large_ram; /* has no use for RAM that can be mapped twice: RAM_LARGE */
+	bool pins;      /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
 	int (*probe)(struct engine_probe *out); /* runs a small guest */
 	int (*vm_init)(struct vm *vm);          /* sets vm->engine_data */
 	void (*vm_fini)(struct vm *vm);

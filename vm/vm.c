@@ -16,7 +16,10 @@
 static int vm_map_ram(struct vm *vm, const struct vm_config *cfg)
 {
 	uint64_t low = MIN(cfg->memory, cfg->low_end), from = 0;
-	int err = plat_ram_alloc(cfg->memory, &vm->ram);
+	enum plat_ram_kind kind = cfg->reserved_pages      ? RAM_RESERVED
+				  : cfg->engine->large_ram ? RAM_LARGE
+							   : RAM_SHARED;
+	int err = plat_ram_alloc(cfg->memory, kind, &vm->ram);
 
 	if (err)
 		return err;

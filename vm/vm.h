@@ -103,6 +103,7 @@ struct vm_config {
 	/* The first MiB as on a PC: no RAM from A0000H to BFFFFH, where a screen may be; pages from
 	 * there to 1 MiB may be protected. */
 	bool pc_low;
+	bool reserved_pages; /* its RAM is in large pages that the host has reserved */
 	enum vm_chips chips;
 };
 

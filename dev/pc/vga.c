@@ -342,7 +342,8 @@ int vga_create(struct vm *vm, const struct vga_wiring *w, struct vga **out)
 	edid_make(vga->edid);
 	vga_regs_reset(&vga->r);
 	vga->pixels = plat_pages_alloc(DISPLAY_MAX_W * DISPLAY_MAX_H * sizeof(*vga->pixels));
-	err = vga->pixels ? plat_ram_alloc(VGA_VRAM_SIZE, &vga->vram) : err_here(ERR_NOMEM);
+	err = vga->pixels ? plat_ram_alloc(VGA_VRAM_SIZE, RAM_SHARED, &vga->vram)
+			  : err_here(ERR_NOMEM);
 	if (err) {
 		vga_destroy(&vga->dev);
 		return err;

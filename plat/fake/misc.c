@@ -99,13 +99,13 @@ void plat_pages_discard(void *p, size_t size)
 	memset(p, 0, size);
 }
 
-int plat_ram_alloc(size_t size, struct plat_ram *out)
+int plat_ram_alloc(size_t size, enum plat_ram_kind kind, struct plat_ram *out)
 {
 	hva_t p = get(size, PAGE_SIZE);
 
 	if (!p)
 		return err_here(ERR_NOMEM);
-	*out = (struct plat_ram){.hva = p, .size = size, .fd = -1};
+	*out = (struct plat_ram){.hva = p, .size = size, .fd = -1, .kind = kind};
 	return 0;
 }
 

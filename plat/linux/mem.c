@@ -7,7 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <linux/memfd.h>
+
 #include "plat/plat.h"
+
+#define LARGE_PAGE (2 * MIB)
 
 void *plat_alloc(size_t size)
 {
@@ -49,7 +53,13 @@ void plat_pages_discard(void *p, size_t size)
 {
 	/* The first works on shared memory. On private memory the pages are replaced: it may lie over
 	 * a file (a restored VM's RAM), whose contents would come back after MADV_DONTNEED. */
-	if (madvise(p, size, MADV_REMOVE) &&
+	int private = madvise(p, size, MADV_REMOVE);
+
+	/* MADV_FREE: all of it is anonymous. Thousands of small mappings in the place of a guest's balloon
+	 * would be more than the host allows. */
+	if (private && !madvise(p, size, MADV_FREE) && !madvise(p, size, MADV_DONTNEED))
+		return;
+	if (private &&
 	    mmap(p, size, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		memset(p, 0, size);
@@ -67,9 +77,9 @@ void plat_shared_discard(void *p, size_t size)
 		memset(p, 0, size);
 }
 
-static int memfd(const char *name, size_t size)
+static int memfd(const char *name, size_t size, unsigned flags)
 {
-	int fd = memfd_create(name, MFD_CLOEXEC);
+	int fd = memfd_create(name, MFD_CLOEXEC | flags);
 
 	if (fd < 0)
 		return -1;
@@ -85,7 +95,7 @@ static int memfd(const char *name, size_t size)
 
 int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window)
 {
-	int fd = memfd("vigia-tables", shared);
+	int fd = memfd("vigia-tables", shared, 0);
 	unsigned i;
 
 	if (fd < 0)
@@ -114,28 +124,61 @@ void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window)
 		plat_pages_free(window[i], shared + own);
 }
 
-int plat_ram_alloc(size_t size, struct plat_ram *out)
+/* Private and anonymous: the host gives such memory large pages where it is aligned for them. */
+static void *map_large(size_t size)
 {
-	int fd = memfd("vigia-ram", size);
-	void *p;
+	uint8_t *p = mmap(NULL, size + LARGE_PAGE, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+		*at;
 
-	if (fd < 0)
+	if (p == MAP_FAILED)
+		return p;
+	at = (uint8_t *)ALIGN_UP((uintptr_t)p, (uintptr_t)LARGE_PAGE);
+	if (at > p)
+		munmap(p, (size_t)(at - p));
+	munmap(at + size, (size_t)(p + LARGE_PAGE - at));
+	if (mprotect(at, size, PROT_READ | PROT_WRITE)) {
+		munmap(at, size);
+		return MAP_FAILED;
+	}
+	madvise(at, size, MADV_HUGEPAGE);
+	return at;
+}
+
+/* Without MAP_NORESERVE for reserved pages: a guest is not to find out that there are too few. */
+static void *map_memfd(size_t size, bool reserved, int *fd)
+{
+	*fd = memfd("vigia-ram", size, reserved ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
+	if (*fd < 0 && reserved)
+		return MAP_FAILED;
+	if (*fd < 0)
 		plat_log(LOG_WARN, "no memfd for the guest's memory (%s): using anonymous memory",
 			 strerror(errno));
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		 MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+	return mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | (reserved ? 0 : MAP_NORESERVE) | (*fd < 0 ? MAP_ANONYMOUS : 0),
+		    *fd, 0);
+}
+
+int plat_ram_alloc(size_t size, enum plat_ram_kind kind, struct plat_ram *out)
+{
+	int fd = -1;
+	void *p = kind == RAM_LARGE ? map_large(size) : map_memfd(size, kind == RAM_RESERVED, &fd);
+
 	if (p == MAP_FAILED) {
-		plat_log(LOG_ERROR,
-			 "the host gives no %zu MiB of address space for the guest's memory (%s): "
-			 "try a smaller --memory, or a higher `ulimit -v`",
-			 size >> 20, strerror(errno));
+		plat_log(
+			LOG_ERROR,
+			kind == RAM_RESERVED
+				? "the host has not %zu MiB of reserved huge pages for the guest's memory (%s)"
+				: "the host gives no %zu MiB of address space for the guest's memory (%s): "
+				  "try a smaller --memory, or a higher `ulimit -v`",
+			size >> 20, strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return err_here(ERR_NOMEM);
 	}
 	/* A dump of the guest's memory helps nobody, fills the disk and tells its secrets. */
 	madvise(p, size, MADV_DONTDUMP);
-	*out = (struct plat_ram){.hva = p, .size = size, .fd = fd};
+	*out = (struct plat_ram){.hva = p, .size = size, .fd = fd, .kind = kind};
 	return 0;
 }
 
@@ -152,7 +195,8 @@ hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size)
 {
 	void *p;
 
-	if (ram->fd < 0) /* a restored VM's: private, and only shared pages can be mapped twice */
+	/* a restored VM's is private, and only shared pages can be mapped twice */
+	if (ram->fd < 0 || ram->kind != RAM_SHARED)
 		return NULL;
 	p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
@@ -168,7 +212,7 @@ int plat_mirror_page(hva_t at, hva_t page)
 
 int plat_code_alloc(size_t size, struct plat_code *out)
 {
-	int fd = memfd("vigia-code", size);
+	int fd = memfd("vigia-code", size, 0);
 	void *rw, *rx;
 	int saved;
 

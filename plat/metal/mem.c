@@ -258,7 +258,7 @@ void plat_shared_discard(void *p, size_t size)
 	zero(p, size);
 }
 
-int plat_ram_alloc(size_t size, struct plat_ram *out)
+int plat_ram_alloc(size_t size, enum plat_ram_kind kind, struct plat_ram *out)
 {
 	/* Aligned for large pages in the nested tables */
 	size_t whole = ALIGN_UP(size, (size_t)(2 * MIB));
@@ -267,7 +267,7 @@ int plat_ram_alloc(size_t size, struct plat_ram *out)
 	if (!p)
 		return err_here(ERR_NOMEM);
 	__atomic_fetch_add(&pool.guests, whole, __ATOMIC_RELAXED);
-	*out = (struct plat_ram){.hva = p, .size = size, .fd = -1};
+	*out = (struct plat_ram){.hva = p, .size = size, .fd = -1, .kind = kind};
 	return 0;
 }
 

@@ -61,6 +61,8 @@ with vt.Workdir() as dir_:
     expect_refusal(["--kernel", kernel, "--initrd", "/nonexistent/initrd"], "no such file")
     expect_refusal(["--kernel", kernel, "--initrd", initrd, "--memory", "24M"], "memory")
     expect_refusal(["--kernel", kernel, "--memory", "4M"], "from 16")
+    expect_refusal(["--kernel", kernel, "--memory", "33M", "--hugepages", "on"], "no multiple of 2M")
+    expect_refusal(["--kernel", kernel, "--memory", "1024G", "--hugepages", "on"], "sysctl vm.nr_hugepages=")
     expect_refusal(["--kernel", kernel, "--append", "x" * 5000], "command line")
     expect_refusal(["--kernel", kernel, "--frobnicate"], "unknown option")
     expect_refusal(["--kernel", kernel, "--cpus", "99"], "1 to 32")

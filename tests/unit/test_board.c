@@ -176,7 +176,7 @@ static struct vm *make_vm(void)
 	struct vm *vm = plat_alloc(sizeof(*vm));
 
 	assert_non_null(vm);
-	assert_int_equal(plat_ram_alloc(16 * MIB, &vm->ram), 0);
+	assert_int_equal(plat_ram_alloc(16 * MIB, RAM_SHARED, &vm->ram), 0);
 	assert_int_equal(mem_add(vm, 0, 16 * MIB, vm->ram.hva, 0, false), 0);
 	vm->vcpu[0] = &vcpu;
 	vm->n_vcpus = 1;

@@ -216,8 +216,8 @@ static void test_failures(void **state)
 	plat_free(p);
 	plat_pages_free(q, PAGE_SIZE);
 	fake_fail_alloc(1);
-	assert_int_equal(plat_ram_alloc(PAGE_SIZE, &ram), ERR_NOMEM);
-	assert_int_equal(plat_ram_alloc(PAGE_SIZE, &ram), 0);
+	assert_int_equal(plat_ram_alloc(PAGE_SIZE, RAM_SHARED, &ram), ERR_NOMEM);
+	assert_int_equal(plat_ram_alloc(PAGE_SIZE, RAM_SHARED, &ram), 0);
 	fake_fail_alloc(1);
 	assert_int_equal(plat_code_alloc(PAGE_SIZE, &code), ERR_NOMEM);
 	assert_int_equal(plat_code_alloc(PAGE_SIZE, &code), 0);

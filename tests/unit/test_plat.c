@@ -49,7 +49,7 @@ static void test_memory(void **state)
 	assert_int_equal(pages[5 * PAGE_SIZE], 0);
 	plat_pages_free(pages, 64 * MIB);
 
-	assert_int_equal(plat_ram_alloc(GIB, &ram), 0);
+	assert_int_equal(plat_ram_alloc(GIB, RAM_SHARED, &ram), 0);
 	assert_true(ram.fd >= 0);
 	assert_int_equal(ram.size, GIB);
 	ram.hva[GIB - 1] = 7;
@@ -57,6 +57,40 @@ static void test_memory(void **state)
 	assert_int_equal(ram.hva[GIB - 1], 0);
 	plat_ram_free(&ram);
 	assert_null(ram.hva);
+}
+
+/* Mappings of this process; a guest's balloon must not use up what the host allows (65530). */
+static unsigned mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned n = 0;
+
+	assert_non_null(f);
+	for (int c = fgetc(f); c != EOF; c = fgetc(f))
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+static void test_large_ram(void **state)
+{
+	struct plat_ram ram, none = {.size = 0};
+	unsigned before;
+
+	assert_int_equal(plat_ram_alloc(65 * MIB, RAM_LARGE, &ram), 0);
+	assert_true(IS_ALIGNED((uintptr_t)ram.hva, 2 * MIB));
+	assert_null(plat_mirrors_alloc(&ram, PAGE_SIZE));
+	memset(ram.hva, 7, ram.size);
+	before = mappings();
+	for (uint64_t at = 0; at < ram.size; at += 2 * PAGE_SIZE)
+		plat_pages_discard(ram.hva + at, PAGE_SIZE);
+	assert_in_range(mappings(), 0, before + 1);
+	for (uint64_t at = 0; at < ram.size; at += PAGE_SIZE)
+		assert_int_equal(ram.hva[at], at & PAGE_SIZE ? 7 : 0);
+	plat_ram_free(&ram);
+	/* no host has reserved that much */
+	assert_int_equal(plat_ram_alloc(BIT64(46), RAM_RESERVED, &none), ERR_NOMEM);
+	assert_null(none.hva);
 }
 
 static void test_code(void **state)
@@ -673,21 +707,14 @@ static void test_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_code),
-		cmocka_unit_test(test_mutex),
-		cmocka_unit_test(test_ranks),
-		cmocka_unit_test(test_event),
-		cmocka_unit_test(test_timers),
-		cmocka_unit_test(test_ticker),
-		cmocka_unit_test(test_cancel),
-		cmocka_unit_test(test_tasks),
-		cmocka_unit_test(test_fds),
-		cmocka_unit_test(test_fd_remove_race),
-		cmocka_unit_test(test_clocks),
-		cmocka_unit_test(test_random),
-		cmocka_unit_test(test_cpuid),
-		cmocka_unit_test(test_log),
+		cmocka_unit_test(test_memory), cmocka_unit_test(test_large_ram),
+		cmocka_unit_test(test_code),   cmocka_unit_test(test_mutex),
+		cmocka_unit_test(test_ranks),  cmocka_unit_test(test_event),
+		cmocka_unit_test(test_timers), cmocka_unit_test(test_ticker),
+		cmocka_unit_test(test_cancel), cmocka_unit_test(test_tasks),
+		cmocka_unit_test(test_fds),    cmocka_unit_test(test_fd_remove_race),
+		cmocka_unit_test(test_clocks), cmocka_unit_test(test_random),
+		cmocka_unit_test(test_cpuid),  cmocka_unit_test(test_log),
 	};
 
 	print_message("seed %d\n", SEED);

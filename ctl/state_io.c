@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/* state_io.c: a file under a stream of sections, which end where the memory's image begins. Main thread. */
+#include "ctl/state_impl.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+int state_write_at(struct state_fd *f, const void *buf, size_t len, uint64_t at)
+{
+	const char *p = buf;
+
+	while (len) {
+		ssize_t n = pwrite(f->fd, p, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			f->error = n ? errno : ENOSPC;
+			return ERR_IO;
+		}
+		p += n;
+		len -= (size_t)n;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+int state_read_at(struct state_fd *f, void *buf, size_t len, uint64_t at)
+{
+	char *p = buf;
+
+	while (len) {
+		ssize_t n = pread(f->fd, p, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			f->error = n ? errno : 0;
+			return n ? ERR_IO : ERR_FORMAT;
+		}
+		p += n;
+		len -= (size_t)n;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int file_write(void *ctx, const void *buf, size_t len)
+{
+	struct state_fd *f = ctx;
+	int err = f->at + len > STATE_MARK_AT ? ERR_NOMEM : state_write_at(f, buf, len, f->at);
+
+	f->at += err ? 0 : len;
+	return err;
+}
+
+static int file_read(void *ctx, void *buf, size_t len)
+{
+	struct state_fd *f = ctx;
+	int err = f->at + len > STATE_MARK_AT ? ERR_FORMAT : state_read_at(f, buf, len, f->at);
+
+	f->at += err ? 0 : len;
+	return err;
+}
+
+const struct state_io state_file_io = {file_write, file_read};
