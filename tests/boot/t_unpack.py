@@ -3,6 +3,7 @@
 """The host unpacks a Linux kernel, whatever it is packed with, and places it at random, also when the guest starts
 again; what it does not understand it leaves to the kernel's own code, which says so on the console."""
 import gzip
+import hashlib
 import lzma
 import os
 import struct
@@ -107,6 +108,8 @@ with vt.Workdir() as d:
     with open(path, "rb") as f:
         kept = f.read()
     vt.check(len(names) == 1 and kept[:-16] == image.elf and os.stat(path).st_mode & 0o777 == 0o600, f"the unpacked kernel is kept: {names}")
+    packed = image.file[image.at:image.at + image.size]
+    vt.check(names == [hashlib.sha256(packed).hexdigest()], "by what no other kernel can be made for")
     vt.check("Debian" in plain, "the guest runs it")
     with open(path, "r+b") as f:
         f.write(kept[:-16].replace(b"debian-kernel@", b"nobody-knows@@"))
