@@ -133,13 +133,15 @@ static bool accesses_nothing(struct soft_vcpu *v, const struct soft_block *b, ui
 	return !evex_elements(&v->cpu, in, insn_mem_opnd(in));
 }
 
-/* Does the instruction fault for where its operand is? Then it must not set D. */
+/* Does the instruction fault for where its operand is? Then it must not set D. In a block that is dead by now it may
+ * have become one without. */
 static bool astray(struct soft_vcpu *v, const struct soft_block *b, uint32_t site, uint64_t ea)
 {
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
 	const struct insn *in = decoded(v, b, site, s->guest);
+	const struct insn_opnd *m = in ? insn_mem_opnd(in) : NULL;
 
-	return in && insn_aligns(in, v->cpu.i.amd) && ea & (insn_mem_opnd(in)->size - 1u);
+	return m && insn_aligns(in, v->cpu.i.amd) && ea & (m->size - 1u);
 }
 
 const uint8_t *soft_on_slow(struct soft_vcpu *v, uint32_t site, uint64_t ea)
