@@ -38,6 +38,13 @@ vm deadline32 --kernel /g/deadline32.elf --append 'vigia test'
 vm deadline32off --kvm-irqchip off --kernel /g/deadline32.elf --append 'vigia test'
 vm level32 --kvm-irqchip split --cpus 2 --kernel /g/level32.elf
 vm split --kvm-irqchip split --kernel /g/deadline32.elf --append 'vigia test'
+echo 40 >/proc/sys/vm/nr_hugepages
+(sleep 1; grep HugePages_Rsvd /proc/meminfo | sed 's/^/RIG /') &
+vm huge --hugepages on --kernel /g/level32.elf --cpus 2
+echo 8 >/proc/sys/vm/nr_hugepages
+vigia run --engine kvm --hugepages on --memory 64M --kernel /g/level32.elf 2>&1 | sed 's/^/RIG /'
+dd if=/dev/zero of=/tmp/disk bs=1M count=4 2>/dev/null
+vm snapshot --disk /tmp/disk,format=raw,snapshot --kernel /g/level32.elf --cpus 2; tail -3 /tmp/out
 """
 
 
@@ -122,6 +129,9 @@ def main():
             vt.check(f"RIG cpuid-{what}={value}" in text, f"a rule of CPUID: {what}")
         told = {(r["class"], r["op"], r["addr"]): r["n"] for r in map(json.loads, re.findall(r'\{"\'RIG\'.*\}', text))}
         vt.check(told == GOLDEN, f"the history has each access that KVM hands over, and no more: {told}")
+        for name, what in (("huge", "reserved huge pages"), ("snapshot", "a disk of which nothing stays")):
+            vt.check(f"RIG {name}: status 1 16 rows, 0 failed" in text, what)
+        vt.check("takes 32 huge pages of 2 MiB, of the host's 8 8 are free: sudo sysctl vm.nr_hugepages=32" in text, "too few huge pages")
         vt.check("RIG level32: status 1 16 rows, 0 failed" in text, "level-triggered interrupts, local APICs in the kernel")
         for name, where in (("deadline32", "chosen by itself"), ("deadline32off", "here"), ("split", "in the kernel")):
             vt.check(f"RIG {name}: status 1 7 rows, 0 failed" in text, f"deadlines of a guest that has set its TSC, local APICs {where}")
