@@ -32,3 +32,9 @@ candidate() {
 	[ -n "$v" ] && [ "$v" != "(none)" ] || die "apt knows no package $1: check its sources, run apt-get update"
 	printf '%s\n' "$v"
 }
+
+# The Debian archives (and no others) that the host's apt is configured with.
+debian_sources() {
+	apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' |
+		awk -F'|' '$1 == "Debian" { sub(/\/$/, "", $2); print "deb " $2 " " $3 " " $4 }' | sort -u
+}

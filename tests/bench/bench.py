@@ -13,6 +13,7 @@ Workloads:
   compute   kernels of computation (tests/bench/compute.c), ns an iteration
   events    what a kernel does for programs (tests/bench/events.c), ns an event
   programs  Debian's programs in a Debian guest (tests/bench/programs.sh), seconds of a run or time for a piece
+  build     a small busybox, by its own makefiles, seconds
   scale     work of four threads (programs.sh): its time with four CPUs in that with one
   io        fio on a virtio disk, iperf3 through the user network and over a tap (tests/bench/io.sh), µs a request or a MiB
   storm     20 VMs of 128 MiB started at once, until the last is at /init, seconds
@@ -38,7 +39,7 @@ from machine import ROOT, Hosts, note
 WORKLOADS = {
     "size": boots.size, "start": boots.start, "init": boots.init, "memory": boots.memory, "compute": inside.compute,
     "events": inside.events, "programs": inside.programs,
-    "scale": inside.scale, "io": inside.io, "storm": boots.storm, "debian": boots.debian,
+    "build": inside.build, "scale": inside.scale, "io": inside.io, "storm": boots.storm, "debian": boots.debian,
     "monitor": monitor.monitor,
 }
 

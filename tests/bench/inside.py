@@ -14,7 +14,8 @@ import time
 from machine import HERE, Machine, note, tool
 from guestprofile import Profile
 
-PACKAGES = "gzip,xz-utils,sqlite3,python3-minimal,gcc,libc6-dev,openssl,sysbench,p7zip-full,fio,iperf3"
+DISK = ["--name", "programs", "--include",
+        "gzip,xz-utils,sqlite3,python3-minimal,gcc,libc6-dev,make,openssl,sysbench,p7zip-full,fio,iperf3"]
 # What apt-get is to install: packages that need no others
 INSTALLED = ["hello", "bc"]
 
@@ -108,18 +109,19 @@ def text_file(path):
         f.write(re.sub(r"(.{60,79}) ", r"\1\n", out)[:4 << 20])
 
 
-def programs_guest(bench):
-    """Kernel, initramfs and disk of a guest with programs.sh; the directory that has the same on the host."""
-    disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
+def programs_guest(bench, more=()):
+    """Initramfs and disk of a guest with programs.sh and more files; the directory that has them on the host."""
+    disk = tool("guest-disk", *DISK)
     work = os.path.join(bench.build, "programs")
     os.makedirs(work, exist_ok=True)
     if not os.path.exists(os.path.join(work, "text")):
         text_file(os.path.join(work, "text"))
     files = ["programs.sh", "stones.py", "compute.c", "compute_fp.h", "measure.h"]
-    for f in files:
-        shutil.copy2(os.path.join(HERE, f), work)
+    for f in [os.path.join(HERE, f) for f in files] + list(more):
+        shutil.copy2(f, work)
+    files += ["text"] + [os.path.basename(f) for f in more]
     add = []
-    for path in [os.path.join(work, f) for f in files + ["text"]] + packages(os.path.join(bench.build, "packages")):
+    for path in [os.path.join(work, f) for f in files] + packages(os.path.join(bench.build, "packages")):
         add += ["--add", f"{path}:/bench/{os.path.basename(path)}"]
     return tool("guest-initramfs", "--name", "programs", *add), disk, work
 
@@ -137,6 +139,14 @@ def programs(bench):
     initrd, disk, work = programs_guest(bench)
     run(bench, "program", ["/bin/sh", "/tmp/programs.sh", seconds], initrd, "root",
         ["sh", os.path.join(work, "programs.sh"), seconds], [disk])
+
+
+def build(bench):
+    initrd, disk, work = programs_guest(bench, [tool("guest-source", "busybox")])
+    rows, bench.rows = bench.rows, ["build"]
+    run(bench, "program", ["/bin/sh", "/tmp/programs.sh", "1"], initrd, "root",
+        ["sh", os.path.join(work, "programs.sh"), "1"], [disk])
+    bench.rows = rows
 
 
 def scale(bench):
@@ -175,7 +185,7 @@ def scale(bench):
 
 def io(bench):
     seconds = "1" if bench.quick else "3"
-    disk = tool("guest-disk", "--name", "bench", "--include", PACKAGES)
+    disk = tool("guest-disk", *DISK)
     initrd = tool("guest-initramfs", "--name", "io", "--add", os.path.join(HERE, "io.sh") + ":/bench/io.sh")
     rows = bench.rows
     if rows != ["tap"]:

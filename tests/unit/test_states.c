@@ -14,6 +14,7 @@
 #include <zstd.h>
 
 #include "tests/lib/state_rig.h"
+#include "vm/processor.h"
 
 #define CAP   (1u << 20)
 #define FIRST 16 /* the file's header */
@@ -88,10 +89,21 @@ static void save(struct vm *vm, struct srig_file *f)
 	state_close(&st);
 }
 
+/* As a restore: the VM is made with the state's kind of processors, if it has one. */
 static void load(struct vm *vm, struct srig_file *f)
 {
 	struct state_stream st;
+	struct x86_kind kind;
 
+	f->at = 0;
+	assert_int_equal(state_open(&st, &srig_io, f, true), 0);
+	assert_int_equal(state_next(&st), 0);
+	if (st.version >= PROCESSOR_SINCE) {
+		if (vm_state_kind(&st, &kind))
+			fail_msg("%s", st.why);
+		vm->kind = kind;
+	}
+	state_close(&st);
 	f->at = 0;
 	assert_int_equal(state_open(&st, &srig_io, f, true), 0);
 	srig_clock(&st);
