@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "ctl/def.h"
-#include "plat/plat.h"
 
 #define MAX_KEYS 64
 
@@ -56,13 +55,12 @@ static unsigned make_schema(const struct command *cmd, cyaml_schema_field_t *fie
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < cmd->n_opts; i++) {
+	for (unsigned i = 0; i < cmd->n_opts && n < MAX_KEYS; i++) {
 		const struct opt *o = &cmd->opts[i];
 		size_t at = offsetof(struct document, value) + n * sizeof(struct value);
 
 		if (!(o->flags & OPT_DEF))
 			continue;
-		BUG_ON(n == MAX_KEYS);
 		opts[n] = o;
 		fields[n] = (cyaml_schema_field_t){.key = o->name, .data_offset = (uint32_t)at};
 		fields[n].value.flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL;

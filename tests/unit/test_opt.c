@@ -169,6 +169,23 @@ static int parse_yaml(struct vm_def *def, const char *text, const char *options,
 	return err;
 }
 
+/* All options of a definition are keys. */
+static void test_yaml_keys(void **state)
+{
+	for (unsigned i = 0; i < cmd_run.n_opts; i++) {
+		bool key = cmd_run.opts[i].flags & OPT_DEF;
+		struct vm_def def;
+		struct msg msg = {0};
+		char text[128];
+
+		snprintf(text, sizeof(text), "%s: {}\n", cmd_run.opts[i].name);
+		assert_int_not_equal(parse_yaml(&def, text, "", &msg), 0);
+		if (!strstr(msg.text, "Unexpected key") != key)
+			fail_msg("%s: %s", cmd_run.opts[i].name, msg.text);
+		vm_def_fini(&def);
+	}
+}
+
 static void test_yaml(void **state)
 {
 	struct vm_def def;
@@ -261,8 +278,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_lines), cmocka_unit_test(test_bad_lines),
-		cmocka_unit_test(test_yaml),       cmocka_unit_test(test_bad_yaml),
-		cmocka_unit_test(test_nearest),    cmocka_unit_test(test_named),
+		cmocka_unit_test(test_yaml_keys),  cmocka_unit_test(test_yaml),
+		cmocka_unit_test(test_bad_yaml),   cmocka_unit_test(test_nearest),
+		cmocka_unit_test(test_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
