@@ -26,6 +26,7 @@ SCRIPT = r"""
 vm() { name=$1; shift; timeout -s KILL 60 vigia run --engine kvm --sandbox off --history none --net none --memory 64M \
     --exit-port 0xf4 "$@" </dev/null >/tmp/out 2>&1; echo "RIG $name: status $? $(grep -o '[0-9]* rows.*' /tmp/out)"; }
 dmesg -n 1
+echo 40 >/proc/sys/vm/nr_hugepages # before memory is in pieces
 vm a20 --board pc --disk /g/a20.img,if=ide,format=raw
 vm smm --board pc --disk /g/smm.img,if=ide,format=raw
 vm mb1 --kernel /g/mb1.elf --append 'vigia test'
@@ -38,9 +39,8 @@ vm deadline32 --kernel /g/deadline32.elf --append 'vigia test'
 vm deadline32off --kvm-irqchip off --kernel /g/deadline32.elf --append 'vigia test'
 vm level32 --kvm-irqchip split --cpus 2 --kernel /g/level32.elf
 vm split --kvm-irqchip split --kernel /g/deadline32.elf --append 'vigia test'
-echo 40 >/proc/sys/vm/nr_hugepages
 (sleep 1; grep HugePages_Rsvd /proc/meminfo | sed 's/^/RIG /') &
-vm huge --hugepages on --kernel /g/level32.elf --cpus 2
+grep HugePages_ /proc/meminfo | sed "s/^/RIG /"; vm huge --hugepages on --kernel /g/level32.elf --cpus 2; tail -3 /tmp/out | sed "s/^/RIG /"
 echo 8 >/proc/sys/vm/nr_hugepages
 vigia run --engine kvm --hugepages on --memory 64M --kernel /g/level32.elf 2>&1 | sed 's/^/RIG /'
 dd if=/dev/zero of=/tmp/disk bs=1M count=4 2>/dev/null
