@@ -18,8 +18,9 @@
 
 #define KEPT     (16 * KIB) /* of a VM's output, and of messages */
 #define LINE_MAX 200
-#define TYPED    256
-#define PREFIX   1                 /* Ctrl-A */
+#define LINE     256
+#define TYPED    4096 /* a guest that is slow, or stopped, gets all of what is pasted */
+#define PREFIX   1    /* Ctrl-A */
 #define TICK     (NS_PER_SEC / 50) /* a guest that takes no input now is asked again */
 
 struct ring {
@@ -46,7 +47,7 @@ static struct {
 	bool watch;
 	bool prefix; /* the last key was Ctrl-A */
 	struct ring log;
-	char line[TYPED]; /* the shell's input */
+	char line[LINE]; /* the shell's input */
 	unsigned len;
 	void (*on_line)(char *text);
 	struct plat_event key;
