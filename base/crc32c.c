@@ -25,11 +25,13 @@ uint32_t crc32c(uint32_t crc, const void *buf, size_t len)
 	uint64_t c = ~crc, v;
 
 	if (len >= 64 && has_crc32())
-		for (; len >= 8; len -= 8, p += 8) {
-			__builtin_memcpy(&v, p, sizeof(v));
-			/* works on general registers, whatever CPUID files it under */
-			__asm__("crc32q %1, %0" : "+r"(c) : "rm"(v));
-		}
+		for (; len >= 64; len -= 64, p += 64)
+#pragma GCC unroll 8
+			for (unsigned i = 0; i < 64; i += 8) {
+				__builtin_memcpy(&v, p + i, sizeof(v));
+				/* works on general registers, whatever CPUID files it under */
+				__asm__("crc32q %1, %0" : "+r"(c) : "rm"(v));
+			}
 	while (len--)
 		c = crc_byte((uint32_t)c, *p++);
 	return ~(uint32_t)c;

@@ -32,6 +32,48 @@ bool str_copy(char *dst, size_t size, const char *src)
 	return !src[i];
 }
 
+/* Bytes that a character has by its first one; 0: that is no first one. */
+static unsigned utf8_length(uint8_t first)
+{
+	return first < 0x80   ? 1
+	       : first < 0xc2 ? 0
+	       : first < 0xe0 ? 2
+	       : first < 0xf0 ? 3
+	       : first < 0xf5 ? 4
+			      : 0;
+}
+
+unsigned str_utf8(const char *s, size_t n, uint32_t *code)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	const uint8_t *p = (const uint8_t *)s;
+	unsigned len = utf8_length(p[0]);
+	uint32_t c = p[0];
+
+	if (!len || len > n)
+		return 0;
+	if (len > 1)
+		c &= 0x7fu >> len;
+	for (unsigned i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	*code = c;
+	return c < least[len] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff ? 0 : len;
+}
+
+unsigned str_utf8_rest(const char *s, size_t n)
+{
+	for (unsigned k = 1; k <= 3 && k <= n; k++) {
+		uint8_t c = (uint8_t)s[n - k];
+
+		if ((c & 0xc0) != 0x80)
+			return utf8_length(c) > k ? k : 0;
+	}
+	return 0;
+}
+
 int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

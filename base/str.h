@@ -12,12 +12,26 @@ void *memmove(void *dst, const void *src, size_t n);
 void *memset(void *dst, int c, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
+/* n is not 0. */
+static inline bool mem_is_zero(const void *p, size_t n)
+{
+	const unsigned char *b = p;
+
+	return !b[0] && !memcmp(b, b + 1, n - 1);
+}
+
 size_t str_len(const char *s);
 bool str_eq(const char *a, const char *b);
 /* Copies at most size - 1 bytes and terminates; true when all fitted. */
 bool str_copy(char *dst, size_t size, const char *src);
 
 int hex_digit(char c); /* its value, or -1 */
+
+/* Bytes of the UTF-8 character (RFC 3629) that n bytes, at least one, begin with, and its code; 0: it is none, or not
+ * whole. */
+unsigned str_utf8(const char *s, size_t n, uint32_t *code);
+/* How many of the last bytes are the beginning of a character that is not whole. */
+unsigned str_utf8_rest(const char *s, size_t n);
 
 /* Of all bytes, modulo 256: what firmware tables, EDID and ATA logs make zero. */
 uint8_t sum_bytes(const void *p, size_t n);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "block/chain.h"
 #include "block/newfile.h"
 #include "block/qcow2.h"
@@ -25,11 +26,6 @@ struct job {
 	bool read_failed;
 };
 
-static bool is_zero(const uint8_t *p, size_t len)
-{
-	return !p[0] && !memcmp(p, p + 1, len - 1);
-}
-
 static int put(struct job *j, uint64_t off, uint8_t *p, size_t len)
 {
 	if (!j->pack)
@@ -50,14 +46,14 @@ static int put_piece(struct job *j, uint64_t off, size_t len)
 	while (!err && pos < len) {
 		size_t n = MIN((size_t)j->unit, len - pos);
 
-		if (is_zero(j->buf + pos, n)) {
+		if (mem_is_zero(j->buf + pos, n)) {
 			pos += n;
 			continue;
 		}
 		/* Compressed clusters go one by one, others as far as there is data. */
 		for (end = pos + n; !j->pack && end < len; end += n) {
 			n = MIN((size_t)j->unit, len - end);
-			if (is_zero(j->buf + end, n))
+			if (mem_is_zero(j->buf + end, n))
 				break;
 		}
 		err = put(j, off + pos, j->buf + pos, end - pos);

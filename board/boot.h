@@ -29,6 +29,14 @@ struct boot_unpacked {
 	bool moved;
 };
 
+/* What is loaded beside the kernel. Linux finds all as one initrd, one behind the other, as PVH kernels do. */
+#define BOOT_MAX_FILES 16
+struct boot_file {
+	const void *data;
+	size_t size;
+	const char *text; /* a Multiboot module's string, "" if none; never NULL */
+};
+
 /* All buffers stay the caller's and are read again at each reset. */
 struct boot_source {
 	/* NULL, or false where it can't, and nothing is there then: the kernel does it itself. */
@@ -37,8 +45,8 @@ struct boot_source {
 	void *unpack_ctx;
 	const void *kernel;
 	size_t kernel_size;
-	const void *initrd; /* NULL: none */
-	size_t initrd_size;
+	struct boot_file module[BOOT_MAX_FILES];
+	unsigned n_modules;
 	const char *cmdline; /* never NULL */
 	gpa_t rsdp;
 	gpa_t low_end; /* end of RAM below 4 GiB */
@@ -62,6 +70,16 @@ int boot_multiboot(struct vm *vm, const struct boot_source *src, char *err, size
 bool multiboot_is(const void *kernel, size_t size);
 /* Finds out what the kernel is and loads it. */
 int boot_load(struct vm *vm, const struct boot_source *src, char *err, size_t err_size);
+
+/* Modules, in their order, below top: the first at *at, which is page-aligned, the others at multiples of align from there, a
+ * power of two, with zeros between; *size: bytes from *at to the end of the last, 0 where there are none. ERR_NOMEM where
+ * they would reach below end, with a line in err. */
+int boot_place_modules(const struct boot_source *src, uint64_t top, uint64_t end, uint64_t align,
+		       uint64_t *at, uint64_t *size, char *err, size_t err_size);
+int boot_copy_modules(struct vm *vm, const struct boot_source *src, uint64_t at, uint64_t align);
+
+/* Of Linux' initrds (its driver-api/early-userspace/buffer-format.rst) */
+#define BOOT_INITRD_ALIGN 4u
 
 /* Flat segments as a boot loader leaves them: CS 10H and data 18H. bits: 32 or 64. */
 struct x86_state;

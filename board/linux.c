@@ -42,7 +42,7 @@ struct linux_image {
 	const uint8_t *file;
 	size_t setup_size, code_size;
 	uint64_t load, init_size, initrd_max, cmdline_max;
-	uint64_t initrd_at, entry;
+	uint64_t initrd_at, initrd_size, entry;
 	bool is64; /* has the 64-bit entry; else the 32-bit one is taken */
 };
 
@@ -113,19 +113,9 @@ static int linux_place(const struct boot_source *src, struct linux_image *img, c
 	if (str_len(src->cmdline) > img->cmdline_max)
 		return fail(err, err_size, ERR_INVAL,
 			    "takes no command line of this length: shorten --append");
-	if (!src->initrd_size)
-		return 0;
-	img->initrd_at = MIN(src->low_end, img->initrd_max + 1);
-	if (src->initrd_size > img->initrd_at)
-		return fail(err, err_size, ERR_NOMEM,
-			    "and its initrd do not fit into the guest's memory: give more with "
-			    "--memory");
-	img->initrd_at = ALIGN_DOWN(img->initrd_at - src->initrd_size, PAGE_SIZE);
-	if (img->initrd_at < end)
-		return fail(err, err_size, ERR_NOMEM,
-			    "and its initrd do not fit into the guest's memory: give more with "
-			    "--memory");
-	return 0;
+	return boot_place_modules(src, MIN(src->low_end, img->initrd_max + 1), end,
+				  BOOT_INITRD_ALIGN, &img->initrd_at, &img->initrd_size, err,
+				  err_size);
 }
 
 static void put(uint8_t *p, size_t off, unsigned size, uint64_t v)
@@ -144,7 +134,7 @@ static void linux_zero_page(const struct boot_source *src, const struct linux_im
 	put(zp, HDR_LOADFLAGS, 1, get(img->file, HDR_LOADFLAGS, 1) & ~0x80u);
 	put(zp, HDR_CMD_LINE_PTR, 4, BOOT_CMDLINE_AT);
 	put(zp, HDR_RAMDISK_IMAGE, 4, img->initrd_at);
-	put(zp, HDR_RAMDISK_SIZE, 4, src->initrd_size);
+	put(zp, HDR_RAMDISK_SIZE, 4, img->initrd_size);
 	put(zp, ZP_ACPI_RSDP, 8, src->rsdp);
 	put(zp, ZP_E820_ENTRIES, 1, src->n_e820);
 	for (unsigned i = 0; i < src->n_e820; i++) {
@@ -246,8 +236,8 @@ int boot_linux(struct vm *vm, const struct boot_source *src, char *err, size_t e
 	img.entry = img.load + (img.is64 ? ENTRY_64 : 0);
 	if (!linux_unpack(vm, src, &img, low + BOOT_PARAMS_AT))
 		e = mem_write(vm, img.load, img.file + img.setup_size, img.code_size);
-	if (!e && src->initrd_size)
-		e = mem_write(vm, img.initrd_at, src->initrd, src->initrd_size);
+	if (!e)
+		e = boot_copy_modules(vm, src, img.initrd_at, BOOT_INITRD_ALIGN);
 	if (e)
 		return fail(err, err_size, e, "does not fit into the guest's memory");
 	linux_entry_state(vm->vcpu[0]->state, &img);

@@ -9,6 +9,7 @@
 #include "board/boot.h"
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/coproc.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/hpet.h"
 #include "dev/pc/i8042.h"
@@ -43,11 +44,12 @@
 #define PCI_IO_LAST  0xffffu
 
 /* Global system interrupts */
-#define GSI_PIT  0
-#define GSI_KBD  1
-#define GSI_COM1 4
-#define GSI_SCI  9
-#define GSI_PCI  16 /* four of them */
+#define GSI_PIT    0
+#define GSI_KBD    1
+#define GSI_COM1   4
+#define GSI_SCI    9
+#define GSI_COPROC 13
+#define GSI_PCI    16 /* four of them */
 
 struct micro {
 	struct dev dev;
@@ -65,16 +67,21 @@ static unsigned pci_gsi(unsigned slot, unsigned pin)
 /* The chips that every PC has at fixed ports. */
 static int wire_legacy(struct vm *vm, struct micro *m, const struct micro_config *cfg)
 {
+	const struct hpet_wiring hpet_w = {.waiting = intr_gsi_waiting,
+					   .msi_waiting = intr_msi_waiting,
+					   .waiting_arg = m->intr};
 	struct i8254_wiring pit_w = {
 		.waiting = intr_gsi_waiting, .waiting_arg = m->intr, .gsi = GSI_PIT};
 	struct mc146818_wiring rtc_w = {.offset = cfg->rtc_offset};
 	struct i8042_wiring kbc_w = {.irq = gsi_line(vm, GSI_KBD)};
 	struct pcspk_wiring spk_w = {0};
+	struct coproc_wiring fpu_w = {.irq = gsi_line(vm, GSI_COPROC)};
 	struct mc146818 *rtc;
 	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct pcspk *spk;
-	int err = hpet_create(vm, &hpet);
+	struct coproc *fpu;
+	int err = hpet_create(vm, &hpet_w, &hpet);
 
 	if (err)
 		return err;
@@ -85,6 +92,8 @@ static int wire_legacy(struct vm *vm, struct micro *m, const struct micro_config
 		err = pcspk_create(vm, &spk_w, &spk);
 	if (!err)
 		err = i8042_create(vm, &kbc_w, &kbc);
+	if (!err)
+		err = coproc_create(vm, &fpu_w, &fpu);
 	if (!err)
 		err = mc146818_create(vm, &rtc_w, &rtc);
 	if (!err)
@@ -282,10 +291,10 @@ int micro_create(struct vm *vm, const struct micro_config *cfg, char *err, size_
 				       .kernel_size = cfg->kernel_size,
 				       .unpack = cfg->unpack,
 				       .unpack_ctx = cfg->unpack_ctx,
-				       .initrd = cfg->initrd,
-				       .initrd_size = cfg->initrd_size,
+				       .n_modules = cfg->n_modules,
 				       .cmdline = cfg->cmdline ? cfg->cmdline : "",
 				       .rsdp = ACPI_BASE};
+	memcpy(m->boot.module, cfg->module, sizeof(m->boot.module));
 	m->identity = cfg->identity;
 	describe_memory(vm, &m->boot);
 	str_copy(err, err_size, "has no machine to run on: the board could not be built");

@@ -25,8 +25,8 @@ struct micro_config {
 	bool (*unpack)(void *ctx, struct vm *vm, const struct boot_packed *k,
 		       struct boot_unpacked *out);
 	void *unpack_ctx;
-	const void *initrd; /* NULL: none */
-	size_t initrd_size;
+	struct boot_file module[BOOT_MAX_FILES];
+	unsigned n_modules;
 	const char *cmdline; /* NULL: empty */
 
 	struct chr *serial;  /* COM1; NULL: none */

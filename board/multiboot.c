@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* multiboot.c: the Multiboot boot protocols, versions 0.6.96 and 2 (GNU GRUB's specifications): ELF
  * kernels and flat images with an address field, 32-bit protected mode without paging, EBX at the
- * information. --initrd becomes the only module. Creation and reset time. */
+ * information. The files of --initrd become its modules. Creation and reset time. */
 #include "base/str.h"
 #include "board/boot.h"
 #include "board/elf.h"
@@ -63,6 +63,13 @@ static void put(struct out *o, unsigned size, uint64_t v)
 	}
 	memcpy(o->p + o->used, &v, size);
 	o->used += size;
+}
+
+static void put_text(struct out *o, const char *text)
+{
+	do
+		put(o, 1, (uint8_t)*text);
+	while (*text++ && !o->full);
 }
 
 static int fail(char *err, size_t err_size, int code, const char *what)
@@ -253,9 +260,36 @@ static uint32_t region_type(const struct e820 *e)
 	return e->type == E820_RAM || e->type == E820_ACPI ? e->type : E820_RESERVED;
 }
 
-static void info1(const struct boot_source *src, struct out *o, uint64_t initrd_at)
+/* Modules from modules_at on, one at a time: the next one's first byte. */
+static uint64_t module_behind(const struct boot_file *m, uint64_t at)
 {
-	enum { MODS = 0x100, NAME = 0x120, MAP = 0x140 };
+	return ALIGN_UP(at + m->size, PAGE_SIZE);
+}
+
+/* The list of modules at list; their texts go behind all else, empty ones are what is at empty. */
+static void modules1(const struct boot_source *src, struct out *o, uint32_t list, uint32_t empty,
+		     uint64_t at)
+{
+	uint32_t text = o->used;
+
+	for (unsigned i = 0; i < src->n_modules; i++) {
+		const struct boot_file *m = &src->module[i];
+
+		o->used = list + 16 * i;
+		put(o, 4, at);
+		put(o, 4, at + m->size);
+		put(o, 4, INFO_AT + (m->text[0] ? text : empty));
+		o->used = text;
+		if (m->text[0])
+			put_text(o, m->text);
+		text = o->used;
+		at = module_behind(m, at);
+	}
+}
+
+static void info1(const struct boot_source *src, struct out *o, uint64_t modules_at)
+{
+	enum { MODS = 0x100, NAME = MODS + BOOT_MAX_FILES * 16, MAP = NAME + 32 };
 	static const char name[] = "Vigia";
 
 	put(o, 4, BIT(0) | BIT(2) | BIT(3) | BIT(6) | BIT(9));
@@ -263,17 +297,13 @@ static void info1(const struct boot_source *src, struct out *o, uint64_t initrd_
 	put(o, 4, upper_kib(src));
 	put(o, 4, 0); /* boot device: none */
 	put(o, 4, BOOT_CMDLINE_AT);
-	put(o, 4, src->initrd_size ? 1 : 0);
+	put(o, 4, src->n_modules);
 	put(o, 4, INFO_AT + MODS);
 	o->used = 44;
 	put(o, 4, src->n_e820 * 24);
 	put(o, 4, INFO_AT + MAP);
 	o->used = 64;
 	put(o, 4, INFO_AT + NAME);
-	o->used = MODS;
-	put(o, 4, initrd_at);
-	put(o, 4, initrd_at + src->initrd_size);
-	put(o, 4, INFO_AT + NAME + sizeof(name) - 1); /* no name: an empty string */
 	memcpy(o->p + NAME, name, sizeof(name));
 	o->used = MAP;
 	for (unsigned i = 0; i < src->n_e820; i++) {
@@ -282,6 +312,7 @@ static void info1(const struct boot_source *src, struct out *o, uint64_t initrd_
 		put(o, 8, src->e820[i].size);
 		put(o, 4, region_type(&src->e820[i]));
 	}
+	modules1(src, o, MODS, NAME + sizeof(name) - 1, modules_at);
 }
 
 static void tag_bytes(struct out *o, uint32_t type, const void *bytes, uint32_t size)
@@ -293,17 +324,28 @@ static void tag_bytes(struct out *o, uint32_t type, const void *bytes, uint32_t 
 	o->used = ALIGN_UP(o->used, 8u);
 }
 
-static void info2(struct vm *vm, const struct boot_source *src, struct out *o, uint64_t initrd_at)
+static void tag_module(struct out *o, const struct boot_file *m, uint64_t at)
+{
+	put(o, 4, 3);
+	put(o, 4, 16 + str_len(m->text) + 1);
+	put(o, 4, at);
+	put(o, 4, at + m->size);
+	put_text(o, m->text);
+	o->used = ALIGN_UP(o->used, 8u);
+}
+
+static void info2(struct vm *vm, const struct boot_source *src, struct out *o, uint64_t modules_at)
 {
 	const uint32_t memory[2] = {640, upper_kib(src)};
-	const uint32_t module[3] = {(uint32_t)initrd_at, (uint32_t)(initrd_at + src->initrd_size)};
 	hva_t rsdp = mem_ptr(vm, src->rsdp, 36, false);
 
 	o->used = 8;
 	tag_bytes(o, 1, src->cmdline, (uint32_t)str_len(src->cmdline) + 1);
 	tag_bytes(o, 2, "Vigia", 6);
-	if (src->initrd_size)
-		tag_bytes(o, 3, module, 9); /* with an empty string */
+	for (unsigned i = 0; i < src->n_modules; i++) {
+		tag_module(o, &src->module[i], modules_at);
+		modules_at = module_behind(&src->module[i], modules_at);
+	}
 	tag_bytes(o, 4, memory, sizeof(memory));
 	put(o, 4, 6);
 	put(o, 4, 16 + src->n_e820 * 24);
@@ -337,7 +379,7 @@ static void entry_state(struct x86_state *s, const struct header *h)
 int boot_multiboot(struct vm *vm, const struct boot_source *src, char *err, size_t err_size)
 {
 	static const uint64_t gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
-	uint64_t end = 0, initrd_at = 0;
+	uint64_t end = 0, modules_at, size;
 	uint8_t *low = mem_ptr(vm, 0, 0x80000, true);
 	struct out o = {0};
 	struct header h;
@@ -360,25 +402,24 @@ int boot_multiboot(struct vm *vm, const struct boot_source *src, char *err, size
 		return fail(err, err_size, e,
 			    "does not fit into the guest's memory where it wants to be: give more "
 			    "with --memory");
-	if (src->initrd_size) {
-		initrd_at =
-			ALIGN_DOWN(src->low_end - MIN(src->low_end, src->initrd_size), PAGE_SIZE);
-		if (initrd_at < end || mem_write(vm, initrd_at, src->initrd, src->initrd_size))
-			return fail(err, err_size, ERR_NOMEM,
-				    "and its initrd do not fit into the guest's memory: give more "
-				    "with --memory");
-	}
+	e = boot_place_modules(src, src->low_end, end, PAGE_SIZE, &modules_at, &size, err,
+			       err_size);
+	if (e)
+		return e;
+	e = boot_copy_modules(vm, src, modules_at, PAGE_SIZE);
+	if (e)
+		return fail(err, err_size, e, "does not fit into the guest's memory");
 	o.p = low + INFO_AT;
 	memset(o.p, 0, INFO_MAX);
 	memcpy(low + BOOT_GDT_AT, gdt, sizeof(gdt));
 	memcpy(low + BOOT_CMDLINE_AT, src->cmdline, str_len(src->cmdline) + 1);
 	if (h.version == 1)
-		info1(src, &o, initrd_at);
+		info1(src, &o, modules_at);
 	else
-		info2(vm, src, &o, initrd_at);
+		info2(vm, src, &o, modules_at);
 	if (o.full)
 		return fail(err, err_size, ERR_INVAL,
-			    "takes no command line of this length: shorten --append");
+			    "takes no texts of this length: shorten --append or its modules'");
 	mem_written(vm, 0, 0x80000);
 	entry_state(vm->vcpu[0]->state, &h);
 	return 0;

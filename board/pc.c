@@ -43,6 +43,9 @@ static void wake(void *sink, unsigned n, bool level)
 /* The chips that every PC has at fixed ports. */
 static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg)
 {
+	const struct hpet_wiring hpet_w = {.waiting = intr_gsi_waiting,
+					   .msi_waiting = intr_msi_waiting,
+					   .waiting_arg = pc->intr};
 	struct i8254_wiring pit_w = {
 		.waiting = intr_gsi_waiting, .waiting_arg = pc->intr, .gsi = GSI_PIT};
 	struct mc146818_wiring rtc_w = {.alarm = {wake, pc, ACPI_WAKE_RTC},
@@ -60,7 +63,7 @@ static int wire_legacy(struct vm *vm, struct pc *pc, const struct pc_config *cfg
 	struct hpet *hpet;
 	struct i8042 *kbc;
 	struct pcspk *spk;
-	int err = hpet_create(vm, &hpet);
+	int err = hpet_create(vm, &hpet_w, &hpet);
 
 	if (err)
 		return err;

@@ -64,19 +64,20 @@ static void put(uint8_t *p, unsigned size, uint64_t v)
 	memcpy(p, &v, size);
 }
 
-static void start_info(const struct boot_source *src, uint8_t *p, uint64_t initrd_at)
+static void start_info(const struct boot_source *src, uint8_t *p, uint64_t initrd_at,
+		       uint64_t initrd_size)
 {
 	memset(p, 0, PAGE_SIZE);
 	put(p, 4, START_MAGIC);
 	put(p + 4, 4, 1); /* version: with memory map */
-	put(p + 12, 4, src->initrd_size ? 1 : 0);
+	put(p + 12, 4, initrd_size ? 1 : 0);
 	put(p + 16, 8, BOOT_PARAMS_AT + MODULE_LIST_OFF);
 	put(p + 24, 8, BOOT_CMDLINE_AT);
 	put(p + 32, 8, src->rsdp);
 	put(p + 40, 8, BOOT_PARAMS_AT + MEMMAP_OFF);
 	put(p + 48, 4, src->n_e820);
 	put(p + MODULE_LIST_OFF, 8, initrd_at);
-	put(p + MODULE_LIST_OFF + 8, 8, src->initrd_size);
+	put(p + MODULE_LIST_OFF + 8, 8, initrd_size);
 	for (unsigned i = 0; i < src->n_e820; i++) {
 		uint8_t *m = p + MEMMAP_OFF + 24 * i;
 
@@ -102,8 +103,9 @@ int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err
 {
 	static const uint64_t gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 	struct elf elf = {0};
-	uint64_t end = 0, initrd_at = 0;
+	uint64_t end = 0, initrd_at, initrd_size;
 	uint32_t entry;
+	int e;
 	uint8_t *low = mem_ptr(vm, 0, 0x80000, true);
 
 	if (!low)
@@ -122,15 +124,14 @@ int boot_pvh(struct vm *vm, const struct boot_source *src, char *err, size_t err
 		return fail(err, err_size, ERR_FORMAT,
 			    "is an ELF file without a PVH entry note: give a bzImage or a kernel "
 			    "built with PVH");
-	if (src->initrd_size) {
-		initrd_at =
-			ALIGN_DOWN(src->low_end - MIN(src->low_end, src->initrd_size), PAGE_SIZE);
-		if (initrd_at < end || mem_write(vm, initrd_at, src->initrd, src->initrd_size))
-			return fail(err, err_size, ERR_NOMEM,
-				    "and its initrd do not fit into the guest's memory: give more "
-				    "with --memory");
-	}
-	start_info(src, low + BOOT_PARAMS_AT, initrd_at);
+	e = boot_place_modules(src, src->low_end, end, BOOT_INITRD_ALIGN, &initrd_at, &initrd_size,
+			       err, err_size);
+	if (e)
+		return e;
+	e = boot_copy_modules(vm, src, initrd_at, BOOT_INITRD_ALIGN);
+	if (e)
+		return fail(err, err_size, e, "does not fit into the guest's memory");
+	start_info(src, low + BOOT_PARAMS_AT, initrd_at, initrd_size);
 	memcpy(low + BOOT_GDT_AT, gdt, sizeof(gdt));
 	memcpy(low + BOOT_CMDLINE_AT, src->cmdline, str_len(src->cmdline) + 1);
 	mem_written(vm, 0, 0x80000);

@@ -35,16 +35,18 @@ FLAG(json)
 FLAG(summary)
 FLAG(verify)
 FLAG(follow)
+FLAG(utc)
 
 /* clang-format off */
 static const struct opt history_opts[] = {
-	{"since", "TIME", "from then on: 10m, 2h, 3d (ago), 2026-11-20, '2026-11-20 12:30' (UTC)", NULL, 0,
-	 set_since},
+	{"since", "TIME", "from then on: 10m, '2 hours ago', today, 'yesterday 18:00', 18:00, 2026-11-20, '2026-11-20 12:30' (in the "
+	 "zone of this machine), 2026-11-20T12:30+01:00, …Z", NULL, 0, set_since},
 	{"until", "TIME", "up to then", NULL, 0, set_until},
+	{"utc", NULL, "show and take times in UTC, not in the zone of this machine (TZ)", NULL, 0, set_utc},
 	{"class", "CLASS", "lifecycle, operator, cpu, port, mmio, msr, cpuid, irq, disk, net, console, "
 	 "entropy", NULL, 0, set_cls},
 	{"op", "NAME", "only that operation: read, write, flush, dns, 'flow end' …", NULL, 0, set_op},
-	{"device", "ADDR[-ADDR]|NAME", "only that port, address, MSR or CPUID leaf, or of disk, disk0, net, rng, "
+	{"device", "ADDR[-ADDR]|NAME", "only that port, address, MSR or CPUID leaf, or of disk, disk0, net, net0, rng, "
 	 "console, screen, serial", NULL, 0, set_device},
 	{"process", "CR3", "only that page-table root (--summary shows them): its time, and what it did", NULL, 0, set_process},
 	{"net", "NET", "only flows and names of an address or net: 10.0.0.0/8", NULL, 0, set_net},

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "ctl/def.h"
@@ -20,7 +21,9 @@
 #include "ctl/watch.h"
 #include "monitor/policy_image.h"
 
-#define MAX_VMS 16 /* as metal/fleet.h has it */
+#define MAX_VMS     16 /* as metal/fleet.h has them */
+#define MAX_TEXTS   512u
+#define MAX_TARGETS 4u
 
 struct pack {
 	const struct pack_opts *opts;
@@ -82,7 +85,8 @@ static int put_bytes(struct pack *p, const char *name, const void *data, size_t 
 
 static int put_file(struct pack *p, const char *name, const char *path)
 {
-	FILE *f = fopen(path, "rb");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "rb");
 	struct stat st = {0};
 	char buf[65536];
 	uint64_t done = 0;
@@ -91,6 +95,9 @@ static int put_file(struct pack *p, const char *name, const char *path)
 
 	if (!f || fstat(fileno(f), &st))
 		err = msg_fail(p->msg, ERR_NOENT, "cannot read %s: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode) || !st.st_size)
+		err = msg_fail(p->msg, ERR_INVAL, "%s is %s", path,
+			       S_ISREG(st.st_mode) ? "empty" : "not a regular file");
 	else
 		err = put_header(p, name, (uint64_t)st.st_size);
 	while (!err && done < (uint64_t)st.st_size && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
@@ -151,6 +158,8 @@ attr_printf(2, 3) static int conf(struct pack *p, const char *fmt, ...)
 /* What has no place on a bare machine yet. */
 static int refuse(struct pack *p, const struct vm_def *d)
 {
+	size_t texts = 0;
+
 	for (unsigned i = 0; i < p->n; i++)
 		if (d > &p->def[i] && !strcmp(d->name, p->def[i].name))
 			return msg_fail(p->msg, ERR_EXIST, "two VMs have the name %s", d->name);
@@ -158,42 +167,56 @@ static int refuse(struct pack *p, const struct vm_def *d)
 		return msg_fail(p->msg, ERR_NOSYS,
 				"%s: there is only --board micro on a bare machine: give a kernel",
 				d->name);
+	if (!runner_model(d, p->msg))
+		return err_here(ERR_INVAL);
 	if (d->append && (strlen(d->append) > 1000 || strchr(d->append, '\n')))
 		return msg_fail(p->msg, ERR_RANGE, "%s: append is longer than 1000 characters",
 				d->name);
+	for (unsigned i = 0; i < d->n_initrds; i++) {
+		const char *text = d->initrd[i].text ? d->initrd[i].text : "";
+
+		texts += strlen(text) + 1;
+		if (texts > MAX_TEXTS || strchr(text, '\n'))
+			return msg_fail(p->msg, ERR_RANGE,
+					"%s: the texts of --initrd have more than a line, or than "
+					"%u characters",
+					d->name, MAX_TEXTS);
+	}
 	if (d->memory % MIB)
 		return msg_fail(p->msg, ERR_RANGE, "%s: memory must be whole MiB", d->name);
-	for (unsigned i = 0; i < d->n_disks; i++)
-		if (is_host_disk(&d->disk[i]) &&
-		    (d->disk[i].snapshot || strlen(d->disk[i].path) > 5 + 63 ||
-		     strchr(d->disk[i].path, '\n')))
-			return msg_fail(
-				p->msg, ERR_INVAL,
-				"%s: disk %s: host:DISK[/PARTITION[/IMAGE]][,ro], at most 63 "
-				"characters, without snapshot",
-				d->name, d->disk[i].path);
-	for (unsigned i = 0; i < d->n_disks; i++)
-		if (p->opts->history && !strcmp(d->disk[i].path, p->opts->history))
-			return msg_fail(p->msg, ERR_BUSY, "%s: disk %s is the history's", d->name,
-					d->disk[i].path);
 	return 0;
+}
+
+/* A disk, or what rules redirect one to: in the archive, or by the name that the machine's own has. */
+static int add_storage(struct pack *p, const struct vm_def *d, const char *key, const char *name,
+		       const struct disk_def *disk)
+{
+	bool host = is_host_disk(disk);
+	int err = 0;
+
+	if (host && (disk->snapshot || strlen(disk->path) > 5 + 63 || strchr(disk->path, '\n')))
+		return msg_fail(p->msg, ERR_INVAL,
+				"%s: %s %s: host:DISK[/PARTITION[/IMAGE]][,ro], at most 63 "
+				"characters, without snapshot",
+				d->name, key, disk->path);
+	if (p->opts->history && !strcmp(disk->path, p->opts->history))
+		return msg_fail(p->msg, ERR_BUSY, "%s: %s %s is the history's", d->name, key,
+				disk->path);
+	if (!host)
+		err = put_disk(p, name, disk);
+	return err ? err
+		   : conf(p, "%s %s%s\n", key, host ? disk->path : name,
+			  disk->read_only ? ",ro" : "");
 }
 
 /* Compiled rules, for monitor/policy_image.c; what they say of the CPU is the scheduler's. */
 static int put_rules(struct pack *p, const struct vm_def *d, const struct policy *rules)
 {
-	uint32_t line = policy_image_refuses(rules);
 	size_t size = policy_image_size(rules);
-	void *image = line ? NULL : malloc(size);
+	void *image = malloc(size);
 	char name[128];
 	int err;
 
-	if (line)
-		return msg_fail(
-			p->msg, ERR_NOSYS,
-			"%s: %s: line %u: a bare machine redirects to values and, of disks, to scratch "
-			"only",
-			d->name, d->policy, line);
 	if (!image)
 		return msg_fail(p->msg, ERR_NOMEM, "%s: out of memory", d->name);
 	policy_image_write(rules, image);
@@ -208,13 +231,33 @@ static int put_rules(struct pack *p, const struct vm_def *d, const struct policy
 		    MIN(policy_cpu_percent(rules), 100u));
 }
 
+/* What rules redirect disks to: the compiler counts them, and their slots are these. */
+static int add_targets(struct pack *p, const struct vm_def *d, const struct policy *rules)
+{
+	char path[sizeof(policy_file(rules, 0)->path)], name[128];
+	int err = 0;
+
+	if (policy_n_files(rules) > MAX_TARGETS)
+		return msg_fail(p->msg, ERR_RANGE,
+				"%s: %s: on a bare machine rules redirect to at most %u images",
+				d->name, d->policy, MAX_TARGETS);
+	for (unsigned i = 0; i < policy_n_files(rules) && !err; i++) {
+		snprintf(path, sizeof(path), "%s", policy_file(rules, i)->path);
+		snprintf(name, sizeof(name), "%s/target%u", d->name, i);
+		err = add_storage(p, d, "target", name, &(struct disk_def){.path = path});
+	}
+	return err;
+}
+
 static int add_share(struct pack *p, const struct vm_def *d)
 {
 	struct policy *rules = NULL;
-	int err = d->policy ? watch_compile(d->policy, &rules, NULL, p->msg) : 0;
+	int err = d->policy ? watch_compile(d->policy, true, &rules, NULL, p->msg) : 0;
 
 	if (!err && rules && policy_count(rules))
 		err = put_rules(p, d, rules);
+	if (!err && rules)
+		err = add_targets(p, d, rules);
 	if (!err && d->pin)
 		err = conf(p, "pin %016llx\n", (unsigned long long)d->pin);
 	policy_free(rules);
@@ -270,11 +313,6 @@ static int check_states(const struct pack *p)
 	return 0;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
-}
-
 /* Memory without its pages of zeros, as metal/fleet.h has it; gives the bytes. out NULL: counts them only. */
 static uint64_t put_runs(const struct state_parts *s, FILE *out)
 {
@@ -284,9 +322,9 @@ static uint64_t put_runs(const struct state_parts *s, FILE *out)
 		uint64_t head[2];
 
 		end = at + PAGE_SIZE;
-		if (is_zero(s->ram + at))
+		if (mem_is_zero(s->ram + at, PAGE_SIZE))
 			continue;
-		while (end < s->ram_size && !is_zero(s->ram + end))
+		while (end < s->ram_size && !mem_is_zero(s->ram + end, PAGE_SIZE))
 			end += PAGE_SIZE;
 		head[0] = at;
 		head[1] = end - at;
@@ -342,6 +380,17 @@ static int add_state(struct pack *p, const struct vm_def *d, const char *path)
 	return err;
 }
 
+static int add_initrd(struct pack *p, const struct vm_def *d, unsigned i)
+{
+	const char *text = d->initrd[i].text ? d->initrd[i].text : "";
+	char name[128];
+	int err;
+
+	snprintf(name, sizeof(name), i ? "%s/initrd%u" : "%s/initrd", d->name, i);
+	err = put_file(p, name, d->initrd[i].path);
+	return err ? err : conf(p, "initrd %s%s%s\n", name, *text ? " " : "", text);
+}
+
 static int add_vm(struct pack *p, const struct vm_def *d)
 {
 	char name[128];
@@ -361,42 +410,24 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 		err = put_file(p, name, d->kernel);
 	if (!err)
 		err = conf(p, "kernel %s\n", name);
-	snprintf(name, sizeof(name), "%s/initrd", d->name);
-	if (!err && d->initrd)
-		err = put_file(p, name, d->initrd);
-	if (!err && d->initrd)
-		err = conf(p, "initrd %s\n", name);
+	for (unsigned i = 0; i < d->n_initrds && !err; i++)
+		err = add_initrd(p, d, i);
 	if (!err && state_of(p, d))
 		err = add_state(p, d, state_of(p, d));
 	for (unsigned i = 0; i < d->n_nets && !err; i++)
 		err = add_net(p, d, i);
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
-		if (is_host_disk(&d->disk[i])) {
-			err = conf(p, "disk %s%s\n", d->disk[i].path,
-				   d->disk[i].read_only ? ",ro" : "");
-			continue;
-		}
 		snprintf(name, sizeof(name), "%s/disk%u", d->name, i);
-		err = put_disk(p, name, &d->disk[i]);
-		if (!err)
-			err = conf(p, "disk %s%s\n", name, d->disk[i].read_only ? ",ro" : "");
+		err = add_storage(p, d, "disk", name, &d->disk[i]);
 	}
 	return err;
 }
 
-static int write_module(struct pack *p, const char *path)
+static int write_parts(struct pack *p)
 {
-	int err = 0;
+	int err = check_states(p);
 
-	p->out = fopen(path, "wb");
-	if (!p->out)
-		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", path, strerror(errno));
-	err = check_states(p);
-	if (err) {
-		fclose(p->out);
-		return err;
-	}
-	if (p->opts->poweroff)
+	if (p->opts->poweroff && !err)
 		err = conf(p, "poweroff-when-idle\n");
 	if (p->opts->history && !err)
 		err = conf(p, "history %s\n", p->opts->history);
@@ -408,8 +439,26 @@ static int write_module(struct pack *p, const char *path)
 		err = put_bytes(p, "fleet.conf", p->conf, p->conf_len);
 	if (!err)
 		err = put_bytes(p, "TRAILER!!!", "", 0);
+	return err;
+}
+
+/* Under its name only when it is complete: what was there before stays until then. */
+static int write_module(struct pack *p, const char *path)
+{
+	char part[4096];
+	int err;
+
+	snprintf(part, sizeof(part), "%s.part", path);
+	p->out = fopen(part, "wb");
+	if (!p->out)
+		return msg_fail(p->msg, ERR_ACCES, "cannot write %s: %s", part, strerror(errno));
+	err = write_parts(p);
 	if (fclose(p->out) && !err)
 		err = cannot_write(p);
+	if (!err && rename(part, path))
+		err = cannot_write(p);
+	if (err)
+		unlink(part);
 	return err;
 }
 
@@ -524,6 +573,8 @@ static int pack(struct pack *p, const char *file)
 
 	if (err)
 		return err;
+	if (!p->n)
+		return msg_fail(p->msg, ERR_INVAL, "%s: there are no VMs in it", file);
 	if (!dot || (strcmp(dot, ".iso") && strcmp(dot, ".img") && strcmp(dot, ".cpio")))
 		return msg_fail(
 			p->msg, ERR_INVAL,

@@ -47,7 +47,7 @@ static int policy_set(const char *name, const char *file, struct msg *msg)
 {
 	struct policy *p;
 	char *text;
-	int err = watch_compile(file, &p, &text, msg), fd;
+	int err = watch_compile(file, false, &p, &text, msg), fd;
 	size_t len, at = 0;
 
 	if (err)
@@ -82,7 +82,7 @@ static int policy_set(const char *name, const char *file, struct msg *msg)
 static int policy_check(const char *file, struct msg *msg)
 {
 	struct policy *p;
-	int err = watch_compile(file, &p, NULL, msg);
+	int err = watch_compile(file, false, &p, NULL, msg);
 
 	if (err)
 		return err;

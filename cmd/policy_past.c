@@ -157,6 +157,7 @@ static enum mon_verdict try_net(struct past *past, const struct history_row *r, 
 		return MON_PROVIDE;
 	}
 	*skip = false;
+	f.unit = (uint8_t)r->size;
 	return policy_decide_flow(past->p, &f, line);
 }
 
@@ -169,7 +170,8 @@ static bool request_of_row(const struct past *past, const struct history_row *r,
 				 .size = (uint16_t)r->size,
 				 .vcpu = (int32_t)r->vcpu,
 				 .addr = (uint64_t)r->addr,
-				 .value = (uint64_t)r->value};
+				 .value = (uint64_t)r->value,
+				 .unit = r->cls == MON_DISK ? (uint8_t)r->size : 0};
 	/* cpu, time, memory and device are about the VM as a whole, not about what it does */
 	if (r->cls < 0 || r->cls >= MON_CLASSES || !(policy_mask(past->p) & ASKED & BIT(r->cls)) ||
 	    (r->cls == MON_CONSOLE && r->op == CONSOLE_SCREEN))
@@ -248,7 +250,7 @@ static void try_row(void *arg, const struct history_row *r)
 static int open_past(const char *name, sqlite3 **db, struct msg *msg)
 {
 	char path[4096], err[300];
-	int e = watch_path(name, false, path, sizeof(path), msg);
+	int e = watch_find(name, path, sizeof(path), msg);
 
 	if (!e && history_read(path, db, err, sizeof(err)))
 		e = msg_fail(msg, ERR_NOENT, "no history of %s: %s: %s", name, path, err);
@@ -261,7 +263,7 @@ int policy_test(const char *file, const char *name, struct msg *msg)
 	struct past *past = calloc(1, sizeof(*past));
 	char err[300] = "";
 	sqlite3 *db;
-	int e = past ? watch_compile(file, &past->p, NULL, msg)
+	int e = past ? watch_compile(file, false, &past->p, NULL, msg)
 		     : msg_fail(msg, ERR_NOMEM, "out of memory");
 
 	if (!e)
@@ -302,16 +304,20 @@ static const struct {
 	 "deny msr any"},
 	/* parts that lie less than 1 MiB apart are one; of what was counted nobody knows where it was */
 	{"disk",
-	 "WITH seen AS (SELECT op, addr/512 AS lo, (addr+value-1)/512 AS hi FROM event WHERE cls=7 AND verdict&3=0 AND addr>=0 "
-	 "AND value>0 AND op NOT IN (SELECT op FROM event WHERE cls=7 AND verdict&3=0 AND addr<0)), "
-	 "ends AS (SELECT *, max(hi) OVER (PARTITION BY op ORDER BY lo, hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS "
-	 "upto FROM seen), "
-	 "parts AS (SELECT *, sum(coalesce(lo>upto+2048,1)) OVER (PARTITION BY op ORDER BY lo, hi ROWS UNBOUNDED PRECEDING) AS part "
-	 "FROM ends), "
-	 "rules AS (SELECT op, min(lo) AS lo, printf(' sectors %lld-%lld', min(lo), max(hi)) AS at FROM parts GROUP BY op, part "
-	 "UNION ALL SELECT DISTINCT op, 0, '' FROM event WHERE cls=7 AND verdict&3=0 AND op NOT IN (SELECT op FROM seen)) "
-	 "SELECT 'provide disk ' || CASE op WHEN 0 THEN 'read' WHEN 1 THEN 'write' WHEN 2 THEN 'flush' WHEN 3 THEN 'discard' ELSE "
-	 "'zero' END || at FROM rules ORDER BY op, lo",
+	 "WITH used AS (SELECT size AS unit, op, addr, value FROM event WHERE cls=7 AND verdict&3=0), "
+	 "lost AS (SELECT DISTINCT op FROM used WHERE addr<0), "
+	 "seen AS (SELECT unit, op, addr/512 AS lo, (addr+value-1)/512 AS hi FROM used WHERE addr>=0 AND value>0 AND op NOT IN "
+	 "(SELECT op FROM lost)), "
+	 "ends AS (SELECT *, max(hi) OVER (PARTITION BY unit, op ORDER BY lo, hi ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
+	 "AS upto FROM seen), "
+	 "parts AS (SELECT *, sum(coalesce(lo>upto+2048,1)) OVER (PARTITION BY unit, op ORDER BY lo, hi ROWS UNBOUNDED PRECEDING) AS "
+	 "part FROM ends), "
+	 "rules AS (SELECT unit, op, min(lo) AS lo, printf(' sectors %lld-%lld', min(lo), max(hi)) AS at FROM parts GROUP BY unit, op, "
+	 "part UNION ALL SELECT DISTINCT -1, op, 0, '' FROM lost UNION ALL SELECT DISTINCT unit, op, 0, '' FROM used WHERE op NOT IN "
+	 "(SELECT op FROM lost) AND (unit, op) NOT IN (SELECT unit, op FROM seen)) "
+	 "SELECT 'provide disk ' || CASE WHEN unit>=0 AND EXISTS(SELECT 1 FROM used WHERE unit>0) THEN 'disk' || unit || ' ' ELSE '' "
+	 "END || CASE op WHEN 0 THEN 'read' WHEN 1 THEN 'write' WHEN 2 THEN 'flush' WHEN 3 THEN 'discard' ELSE 'zero' END || at "
+	 "FROM rules ORDER BY unit, op, lo",
 	 "deny disk any"},
 	{"CPUID",
 	 "SELECT 'provide cpuid ' || printf('0x%llx', addr) FROM event WHERE cls=5 AND addr>=0 AND verdict&3=0 "
@@ -359,11 +365,12 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* A rule for a flow's far end and the port of who was called, the caller's to free(); or NULL. */
+/* A rule for a flow's far end and the port of who was called, the caller's to free(); or NULL. Its card is said where
+ * there are several. */
 static char *rule_of_flow(sqlite3_stmt *st)
 {
 	const char *text = (const char *)sqlite3_column_text(st, 0);
-	char addr[FRAME_ADDR_TEXT], port[16] = "", rule[200];
+	char addr[FRAME_ADDR_TEXT], port[16] = "", card[16] = "", rule[200];
 	struct policy_flow f;
 
 	if (!text || !flow_of_text(text, sqlite3_column_int(st, 1), &f))
@@ -371,7 +378,9 @@ static char *rule_of_flow(sqlite3_stmt *st)
 	frame_addr_format(&f.remote, addr);
 	if (f.port)
 		snprintf(port, sizeof(port), " port %u", f.port);
-	snprintf(rule, sizeof(rule), "provide net %s %s%s%s%s", f.outward ? "out" : "in",
+	if (sqlite3_column_int(st, 3))
+		snprintf(card, sizeof(card), "net%u ", (unsigned)sqlite3_column_int(st, 2) & 15);
+	snprintf(rule, sizeof(rule), "provide net %s%s %s%s%s%s", card, f.outward ? "out" : "in",
 		 f.proto ? frame_proto_name(f.proto) : "", f.proto ? " " : "", addr, port);
 	return strdup(rule);
 }
@@ -385,8 +394,9 @@ static void suggest_net(sqlite3 *db)
 
 	printf("\n# network\n");
 	if (sqlite3_prepare_v2(db,
-			       "SELECT DISTINCT text, value>0 FROM event WHERE cls=8 AND op=2 AND "
-			       "verdict&3=0",
+			       "SELECT DISTINCT text, value>0, size, EXISTS(SELECT 1 FROM event "
+			       "WHERE cls=8 AND op=2 AND size>0) FROM event WHERE cls=8 AND op=2 "
+			       "AND verdict&3=0",
 			       -1, &st, NULL) != SQLITE_OK)
 		return;
 	while (sqlite3_step(st) == SQLITE_ROW) {

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+#include "history/tally.h"
 #include "monitor/core.h"
 
 #define BUCKETS     120
@@ -27,20 +29,23 @@ static const struct {
 	{"operator", "Operator",
 	 "SELECT time, op, text, result FROM operator ORDER BY seq DESC LIMIT 100"},
 	{"verdicts", "Verdicts of the policy",
-	 "SELECT class, op, verdict, rule AS line, sum(count) AS times FROM verdicts GROUP BY class, op, "
-	 "verdict, rule ORDER BY times DESC LIMIT 100"},
+	 "SELECT class.name AS class, coalesce(op.name,b) AS op, CASE c WHEN 1 THEN 'redirect' WHEN 2 THEN "
+	 "'deny' ELSE 'provide' END AS verdict, d AS line, n AS times FROM tally JOIN class ON class.id=a LEFT "
+	 "JOIN op ON op.cls=a AND op.op=b WHERE what='verdict' ORDER BY n DESC LIMIT 100"},
 	{"spaces", "Guest processes by time (page-table roots)",
-	 "SELECT run, printf('0x%x',cr3) AS root, round(sum(seconds),3) AS seconds, "
-	 "round(sum(user_seconds),3) AS user, sum(switches) AS switches FROM spaces GROUP BY run, cr3 "
-	 "ORDER BY sum(seconds) DESC LIMIT 25"},
+	 "SELECT a AS run, printf('0x%x',b) AS root, round(sum/1e9,3) AS seconds, round(part/1e9,3) AS user, n AS "
+	 "switches FROM tally WHERE what='space' ORDER BY sum DESC LIMIT 25"},
 	{"exceptions", "Exceptions",
-	 "SELECT op, sum(n) AS times FROM exceptions GROUP BY op ORDER BY times DESC"},
+	 "SELECT coalesce(op.name,b) AS op, sum(n) AS times FROM tally LEFT JOIN op ON op.cls=1 AND op.op=b "
+	 "WHERE what='exception' GROUP BY b ORDER BY 2 DESC"},
 	{"devices", "Devices most used",
-	 "SELECT class, op, printf('0x%x',addr) AS address, n AS times FROM counters WHERE class IN "
-	 "('port','mmio','msr','cpuid','irq') ORDER BY n DESC LIMIT 40"},
+	 "SELECT class.name AS class, coalesce(op.name,b) AS op, CASE c WHEN -1 THEN 'others' ELSE "
+	 "printf('0x%x',c) END AS address, n AS times FROM tally JOIN class ON class.id=a LEFT JOIN op ON "
+	 "op.cls=a AND op.op=b WHERE what='device' ORDER BY n DESC LIMIT 40"},
 	{"disk", "Disks",
-	 "SELECT run, disk, op, sum(count) AS requests, sum(bytes) AS bytes, round(avg(us)) AS mean_us, "
-	 "round(max(us)) AS slowest_us FROM disk_requests GROUP BY run, disk, op"},
+	 "SELECT a AS run, 'disk' || b AS disk, coalesce(op.name,c) AS op, n AS requests, sum AS bytes, "
+	 "round(most/1e3) AS slowest_us FROM tally LEFT JOIN op ON op.cls=7 AND op.op=c WHERE what='disk' ORDER BY "
+	 "a, b, c"},
 	{"flows", "Network flows most used",
 	 "SELECT time, text, packets, bytes_out, bytes_in FROM net_flows ORDER BY bytes_out+bytes_in DESC "
 	 "LIMIT 100"},
@@ -98,45 +103,6 @@ static const char page_tail[] =
 
 /* ---- data ---------------------------------------------------------------------------------------- */
 
-static json_t *cell(sqlite3_stmt *st, int i)
-{
-	const char *s;
-	json_t *j;
-
-	switch (sqlite3_column_type(st, i)) {
-	case SQLITE_INTEGER:
-		return json_integer(sqlite3_column_int64(st, i));
-	case SQLITE_FLOAT:
-		return json_real(sqlite3_column_double(st, i));
-	default:
-		s = (const char *)sqlite3_column_text(st, i);
-		j = s ? json_string(s) : NULL;
-		return j ? j : json_null();
-	}
-}
-
-static json_t *table(sqlite3 *db, unsigned i)
-{
-	json_t *columns = json_array(), *rows = json_array();
-	sqlite3_stmt *st = NULL;
-
-	/* a history of an earlier version has fewer views */
-	if (sqlite3_prepare_v2(db, tables[i].sql, -1, &st, NULL) == SQLITE_OK) {
-		for (int k = 0; k < sqlite3_column_count(st); k++)
-			json_array_append_new(columns, json_string(sqlite3_column_name(st, k)));
-		while (sqlite3_step(st) == SQLITE_ROW) {
-			json_t *row = json_array();
-
-			for (int k = 0; k < sqlite3_column_count(st); k++)
-				json_array_append_new(row, cell(st, k));
-			json_array_append_new(rows, row);
-		}
-	}
-	sqlite3_finalize(st);
-	return json_pack("{s:s,s:s,s:o,s:o}", "key", tables[i].key, "title", tables[i].title,
-			 "columns", columns, "rows", rows);
-}
-
 static json_t *base64(const uint8_t *p, size_t len)
 {
 	static const char digits[] =
@@ -158,6 +124,69 @@ static json_t *base64(const uint8_t *p, size_t len)
 	return out ? out : json_null();
 }
 
+json_t *report_text(const char *s, size_t n)
+{
+	char *text = malloc(n + 1);
+	uint32_t code;
+	json_t *j;
+
+	if (text)
+		memcpy(text, s, n);
+	for (size_t i = 0, len; text && i < n; i += len) {
+		len = str_utf8(text + i, n - i, &code);
+		if (!len)
+			text[i] = '?';
+		len = len ? len : 1;
+	}
+	j = text ? json_stringn(text, n) : NULL;
+	free(text);
+	return j ? j : json_null();
+}
+
+json_t *report_cell(sqlite3_stmt *st, int i)
+{
+	size_t n;
+	json_t *j;
+
+	switch (sqlite3_column_type(st, i)) {
+	case SQLITE_INTEGER:
+		return json_integer(sqlite3_column_int64(st, i));
+	case SQLITE_FLOAT: /* but infinity, which JSON has not */
+		j = json_real(sqlite3_column_double(st, i));
+		return j ? j : json_null();
+	case SQLITE_NULL:
+		return json_null();
+	case SQLITE_BLOB:
+		n = (size_t)sqlite3_column_bytes(st, i);
+		return base64(sqlite3_column_blob(st, i), n);
+	default:
+		n = (size_t)sqlite3_column_bytes(st, i);
+		return report_text((const char *)sqlite3_column_text(st, i), n);
+	}
+}
+
+static json_t *table(sqlite3 *db, unsigned i)
+{
+	json_t *columns = json_array(), *rows = json_array();
+	sqlite3_stmt *st = NULL;
+
+	/* a history of an earlier version has fewer views */
+	if (sqlite3_prepare_v2(db, tables[i].sql, -1, &st, NULL) == SQLITE_OK) {
+		for (int k = 0; k < sqlite3_column_count(st); k++)
+			json_array_append_new(columns, json_string(sqlite3_column_name(st, k)));
+		while (sqlite3_step(st) == SQLITE_ROW) {
+			json_t *row = json_array();
+
+			for (int k = 0; k < sqlite3_column_count(st); k++)
+				json_array_append_new(row, report_cell(st, k));
+			json_array_append_new(rows, row);
+		}
+	}
+	sqlite3_finalize(st);
+	return json_pack("{s:s,s:s,s:o,s:o}", "key", tables[i].key, "title", tables[i].title,
+			 "columns", columns, "rows", rows);
+}
+
 static json_t *pictures(sqlite3 *db)
 {
 	json_t *out = json_array();
@@ -174,9 +203,10 @@ static json_t *pictures(sqlite3 *db)
 			size_t len = (size_t)sqlite3_column_bytes(st, 3);
 
 			if (png && len <= PICTURE_MAX)
-				json_array_append_new(
-					out, json_pack("{s:o,s:o,s:o}", "time", cell(st, 1), "size",
-						       cell(st, 2), "png", base64(png, len)));
+				json_array_append_new(out, json_pack("{s:o,s:o,s:o}", "time",
+								     report_cell(st, 1), "size",
+								     report_cell(st, 2), "png",
+								     base64(png, len)));
 		}
 	}
 	sqlite3_finalize(st);
@@ -184,25 +214,17 @@ static json_t *pictures(sqlite3 *db)
 }
 
 /* Events of each class over the time of the history. */
-static json_t *classes(sqlite3 *db, int64_t from, int64_t to)
+static json_t *classes(sqlite3 *db)
 {
 	int64_t over[MON_CLASSES][BUCKETS] = {{0}};
-	/* times of a file that somebody has changed may be any numbers */
-	int64_t width = (int64_t)(((uint64_t)to - (uint64_t)from) / BUCKETS % INT64_MAX) + 1;
 	json_t *out = json_array();
 	sqlite3_stmt *st = NULL;
 
-	if (sqlite3_prepare_v2(db, "SELECT cls, (t-?1)/?2, sum(count) FROM event GROUP BY 1, 2", -1,
-			       &st, NULL) == SQLITE_OK) {
-		sqlite3_bind_int64(st, 1, from);
-		sqlite3_bind_int64(st, 2, width);
-		while (sqlite3_step(st) == SQLITE_ROW) {
-			int64_t c = sqlite3_column_int64(st, 0), b = sqlite3_column_int64(st, 1);
-
-			if (c >= 0 && c < MON_CLASSES && b >= 0 && b < BUCKETS)
-				over[c][b] = sqlite3_column_int64(st, 2);
-		}
-	}
+	if (sqlite3_prepare_v2(db, "SELECT a, b, n FROM tally WHERE what='class'", -1, &st, NULL) ==
+	    SQLITE_OK)
+		while (sqlite3_step(st) == SQLITE_ROW)
+			over[sqlite3_column_int64(st, 0) % MON_CLASSES]
+			    [sqlite3_column_int64(st, 1) % BUCKETS] = sqlite3_column_int64(st, 2);
 	sqlite3_finalize(st);
 	for (unsigned c = 0; c < MON_CLASSES; c++) {
 		json_t *list = json_array();
@@ -247,23 +269,29 @@ static int put_json(const char *buf, size_t len, void *arg)
 
 int report_html(sqlite3 *db, const char *name, const char *path, struct msg *msg)
 {
-	int64_t from = number(db, "SELECT min(t) FROM event"),
-		to = number(db, "SELECT max(t) FROM event");
-	json_t *list = json_array(), *data;
+	char text[300];
+	int64_t from, to;
+	int err = history_tally(db, BUCKETS, text, sizeof(text));
+	json_t *list = json_array(), *data, *title = report_text(name, strlen(name));
 	FILE *f = fopen(path, "we");
 	bool bad;
 
-	if (!f) {
+	if (!f || err) {
 		json_decref(list);
-		return msg_fail(msg, ERR_ACCES, "--html %s: %s", path, strerror(errno));
+		json_decref(title);
+		if (f)
+			fclose(f);
+		return f ? msg_fail(msg, err, "%s", text)
+			 : msg_fail(msg, ERR_ACCES, "--html %s: %s", path, strerror(errno));
 	}
+	history_span(db, &from, &to);
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
 		json_array_append_new(list, table(db, i));
-	data = json_pack(
-		"{s:s,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "name", name, "from", (json_int_t)from, "to",
-		(json_int_t)to, "records", (json_int_t)number(db, "SELECT count(*) FROM event"),
-		"lost", (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
-		"classes", classes(db, from, to), "tables", list, "pictures", pictures(db));
+	data = json_pack("{s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "name", title, "from",
+			 (json_int_t)from, "to", (json_int_t)to, "records",
+			 (json_int_t)number(db, "SELECT count(*) FROM event"), "lost",
+			 (json_int_t)number(db, "SELECT coalesce(sum(dropped),0) FROM batch"),
+			 "classes", classes(db), "tables", list, "pictures", pictures(db));
 	fputs(page_head, f);
 	bad = !data || json_dump_callback(data, put_json, f, JSON_COMPACT);
 	fputs(page_tail, f);

@@ -46,6 +46,9 @@ static int ask_save(int sock, int fd, const struct cmd_opts *o, uint64_t *at, st
 	if (err)
 		return err;
 	*at = (uint64_t)json_integer_value(json_object_get(answer, "end"));
+	if (o->keep)
+		printf("saved; the guest stood still for %lld ms\n",
+		       (long long)json_integer_value(json_object_get(answer, "stood_ms")));
 	json_decref(answer);
 	return 0;
 }

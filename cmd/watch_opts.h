@@ -9,7 +9,7 @@
 struct watch_opts {
 	const char *since, *until, *cls, *op, *device, *process, *net, *text, *run, *limit, *sql,
 		*record, *history, *html, *pcap, *screens;
-	bool json, summary, verify, follow;
+	bool json, summary, verify, follow, utc;
 };
 
 extern const struct command cmd_history, cmd_policy;

@@ -63,8 +63,8 @@ void backends_trim(struct backends *be)
 {
 	if (be->kernel.data)
 		madvise(be->kernel.data, be->kernel.size, MADV_DONTNEED);
-	if (be->initrd.data)
-		madvise(be->initrd.data, be->initrd.size, MADV_DONTNEED);
+	for (unsigned i = 0; i < DEF_MAX_INITRDS && be->initrd[i].data; i++)
+		madvise(be->initrd[i].data, be->initrd[i].size, MADV_DONTNEED);
 }
 
 /* ---- disks and network ------------------------------------------------------------------------- */
@@ -317,6 +317,15 @@ static struct smbios_identity machine_identity(const struct vm_def *def)
 	return id;
 }
 
+/* Frames of a card whose queues the host's kernel runs may be wanted here now. */
+static void look_again(void *arg)
+{
+	struct backends *be = arg;
+
+	for (unsigned i = 0; i < be->n_nets; i++)
+		net_recall(be->net[i]);
+}
+
 static int open_net(struct backends *be, const struct vm_def *def, const char *spec,
 		    struct msg *msg)
 {
@@ -332,6 +341,8 @@ static int open_net(struct backends *be, const struct vm_def *def, const char *s
 	if (err)
 		return msg_fail(msg, err, "--net %s: out of memory", spec);
 	be->n_nets++;
+	be->mon->changed_arg = be;
+	be->mon->changed = look_again;
 	return 0;
 }
 
@@ -470,8 +481,8 @@ int backends_open(struct backends *be, const struct vm_def *def, struct plat_loo
 		err = open_pc(be, def, msg);
 	else
 		err = map_file("kernel", def->kernel, &be->kernel, msg);
-	if (!err && def->initrd)
-		err = map_file("initrd", def->initrd, &be->initrd, msg);
+	for (unsigned i = 0; i < def->n_initrds && !err; i++)
+		err = map_file("initrd", def->initrd[i].path, &be->initrd[i], msg);
 	for (unsigned i = 0; i < def->n_disks && !err; i++)
 		err = open_disk(be, &def->disk[i], msg);
 	if (!err && !def->net_given)
@@ -500,8 +511,7 @@ void backends_wire(struct backends *be, const struct vm_def *def, struct micro_c
 		.kernel_size = be->kernel.size,
 		.unpack = def->no_unpack ? NULL : unpack_linux,
 		.unpack_ctx = &be->unpacked,
-		.initrd = be->initrd.data,
-		.initrd_size = be->initrd.size,
+		.n_modules = def->n_initrds,
 		.cmdline = def->append ? def->append : "console=ttyS0",
 		.serial = be->mux_is_serial ? be->mux : be->serial,
 		.console = be->mux_is_serial ? be->console : be->mux,
@@ -510,6 +520,12 @@ void backends_wire(struct backends *be, const struct vm_def *def, struct micro_c
 		.rtc_offset = rtc_offset(def),
 		.identity = machine_identity(def),
 	};
+	_Static_assert(DEF_MAX_INITRDS <= BOOT_MAX_FILES, "a definition's files are modules");
+	for (unsigned i = 0; i < def->n_initrds; i++)
+		cfg->module[i] =
+			(struct boot_file){.data = be->initrd[i].data,
+					   .size = be->initrd[i].size,
+					   .text = def->initrd[i].text ? def->initrd[i].text : ""};
 	for (unsigned i = 0; i < be->n_disks; i++) {
 		unsigned at = cfg->n_disks;
 
@@ -640,7 +656,8 @@ void backends_close(struct backends *be)
 	if (be->parallel)
 		chr_close(be->parallel);
 	unmap_file(&be->kernel);
-	unmap_file(&be->initrd);
+	for (unsigned i = 0; i < DEF_MAX_INITRDS; i++)
+		unmap_file(&be->initrd[i]);
 	unmap_file(&be->firmware);
 	unmap_file(&be->vga_bios);
 	for (unsigned i = 0; i < DEF_MAX_NETS; i++)

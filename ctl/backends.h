@@ -27,7 +27,8 @@ struct backends {
 	struct watch *watch; /* the monitor's part, set before backends_open() */
 	struct monitor *mon; /* the VM's; likewise */
 	struct plat_loop *loop;
-	struct mapped_file kernel, initrd, firmware, vga_bios, boot_rom[DEF_MAX_NETS];
+	struct mapped_file kernel, initrd[DEF_MAX_INITRDS], firmware, vga_bios,
+		boot_rom[DEF_MAX_NETS];
 	struct unpack_cache unpacked;
 	struct display display;
 	struct input input;

@@ -19,20 +19,28 @@ struct disk_def {
 };
 
 #define DEF_MAX_FLOPPIES 2
+#define DEF_MAX_INITRDS  16
 #define DEF_MAX_BOOT     4 /* letters of --boot */
 
 struct vm_def {
 	char name[64];
 	char identity[64]; /* the name that was given, from which addresses come; "": none was */
 	char *engine;
-	enum chips_def { CHIPS_AUTO, CHIPS_SPLIT, CHIPS_OFF } chips; /* --kvm-irqchip */
+	enum chips_def { CHIPS_AUTO, CHIPS_FULL, CHIPS_SPLIT, CHIPS_OFF } chips; /* --kvm-irqchip */
+	enum rings_def { RINGS_AUTO, RINGS_ON, RINGS_OFF } rings; /* --kvm-ioeventfd */
+	bool kvm_rings;                                           /* --kvm-dirty-ring on */
+	bool kvm_at_once;                                         /* --kvm-coalesced off */
 	char *board;
 	char *cpu; /* model; NULL: the best that the host can execute */
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	bool hugepages;  /* in pages that the host has reserved */
 	uint64_t pin;    /* BIT64(processor of the host): it runs on these only; 0: on any */
-	char *kernel, *initrd, *append;
+	char *kernel, *append;
+	unsigned n_initrds;
+	struct initrd_def {
+		char *path, *text; /* text: a Multiboot module's; NULL: none */
+	} initrd[DEF_MAX_INITRDS];
 	char *firmware; /* "bios", "uefi" or a file; NULL: bios where the board has a ROM */
 	char *vars;     /* file of UEFI variables; NULL: they are forgotten */
 	char boot[DEF_MAX_BOOT + 1]; /* 'd' disk, 'c' CD, 'f' floppy, 'n' network, in that order */

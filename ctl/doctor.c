@@ -20,6 +20,7 @@
 #include "ctl/engines.h"
 #include "ctl/rundir.h"
 #include "engine/kvm/caps.h"
+#include "net/vhost.h"
 #include "plat/plat.h"
 #include "x86/cpuid.h"
 
@@ -63,11 +64,12 @@ static void examine_engines(struct doctor *d)
 static void examine_kvm(struct doctor *d)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	union kvm_cpuid_list cpuid = {.head = {0}};
 	uint32_t has;
 
 	if (fd < 0)
 		return;
-	has = kvm_caps_ask(fd);
+	has = kvm_caps_cpuid(fd, &cpuid) ? 0 : kvm_caps_ask(fd, &cpuid);
 	for (unsigned i = 0; i < HAS_COUNT; i++) {
 		const struct kvm_cap *c = &kvm_caps[i];
 		bool yes = has & BIT(i);
@@ -192,6 +194,7 @@ static void examine_io(struct doctor *d)
 {
 	struct io_uring ring;
 	struct doctor_row *row;
+	const char *lacks;
 	int err = io_uring_queue_init(8, &ring, 0);
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI};
 	int fd;
@@ -216,6 +219,10 @@ static void examine_io(struct doctor *d)
 	found(row, "%s", err ? strerror(err) : "may be created");
 	if (fd >= 0)
 		close(fd);
+	lacks = vhost_lacks();
+	row = add(d, "network", "vhost-net", lacks ? DOCTOR_NOTE : DOCTOR_GOOD,
+		  lacks ? "frames of tap networks go through the VM's process" : NULL);
+	found(row, "%s", lacks ? lacks : "yes");
 	found(add(d, "network", "user", DOCTOR_GOOD, NULL), "always");
 }
 

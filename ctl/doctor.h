@@ -16,7 +16,7 @@ struct doctor_row {
 	char advice[160]; /* what the user can do; "" */
 };
 
-#define DOCTOR_MAX_ROWS 40
+#define DOCTOR_MAX_ROWS 64
 struct doctor {
 	unsigned n;
 	struct doctor_row row[DOCTOR_MAX_ROWS];

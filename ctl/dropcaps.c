@@ -16,7 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_MS 2000
+/* Most threads wait for something and answer at once. */
+#define PAUSE_FIRST 20000u /* ns, then twice as much … */
+#define PAUSE_LAST  1000000u
+#define WAIT_NS     2000000000u
 
 /* In a handler: system calls alone. */
 static void drop_own(int sig)
@@ -64,7 +67,7 @@ static int call_others(void)
 
 int dropcaps(struct msg *msg)
 {
-	const struct timespec pause = {.tv_nsec = 1000000};
+	struct timespec pause = {.tv_nsec = PAUSE_FIRST};
 	struct sigaction sa = {.sa_handler = drop_own, .sa_flags = SA_RESTART | SA_ONSTACK};
 	int left = 1;
 
@@ -74,10 +77,11 @@ int dropcaps(struct msg *msg)
 	if (sigaction(SIGRTMAX, &sa, NULL))
 		return msg_fail(msg, ERR_IO, "cannot drop capabilities: %s", strerror(errno));
 	drop_own(0);
-	for (unsigned i = 0; i < WAIT_MS && left > 0; i++) {
+	for (uint64_t waited = 0; waited < WAIT_NS && left > 0; waited += (uint64_t)pause.tv_nsec) {
 		left = call_others();
 		if (left > 0)
 			nanosleep(&pause, NULL);
+		pause.tv_nsec = MIN(2 * pause.tv_nsec, (long)PAUSE_LAST);
 	}
 	return left ? msg_fail(
 			      msg, ERR_NOSYS,

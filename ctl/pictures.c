@@ -9,6 +9,7 @@
 
 #define LOOK_NS  NS_PER_SEC
 #define APART_NS (10 * NS_PER_SEC)
+#define FEW      24 /* dots of a picture: a cursor that blinks is no change, a word is */
 
 /* The mean of a square of n × n dots, of which those outside are missing. */
 static uint32_t mean(const struct display *d, unsigned x0, unsigned y0, unsigned n)
@@ -28,21 +29,20 @@ static uint32_t mean(const struct display *d, unsigned x0, unsigned y0, unsigned
 	return out;
 }
 
-/* Gives what tells one picture from another. */
-static uint64_t shrink(const struct display *d, unsigned n, unsigned w, unsigned h, uint32_t *out)
+static void shrink(const struct display *d, unsigned n, unsigned w, unsigned h, uint32_t *out)
 {
-	uint64_t sum = 0;
+	for (unsigned y = 0; y < h; y++)
+		for (unsigned x = 0; x < w; x++)
+			out[y * w + x] = mean(d, x * n, y * n, n);
+}
 
-	for (unsigned y = 0; y < h; y++) {
-		for (unsigned x = 0; x < w; x++) {
-			uint32_t v = mean(d, x * n, y * n, n);
+static bool alike(const uint32_t *a, const uint32_t *b, size_t n)
+{
+	unsigned differ = 0;
 
-			out[y * w + x] = v;
-			sum = (sum ^ v) * UINT64_C(0x9e3779b97f4a7c15);
-			sum ^= sum >> 29;
-		}
-	}
-	return sum;
+	for (size_t i = 0; i < n && differ <= FEW; i++)
+		differ += a[i] != b[i];
+	return differ <= FEW;
 }
 
 static void add_picture(struct history *h, unsigned width, unsigned height, const uint8_t *png,
@@ -58,20 +58,21 @@ static void add_picture(struct history *h, unsigned width, unsigned height, cons
 void pictures_tick(struct pictures *p, struct history *to)
 {
 	struct display *d = p->display;
-	uint64_t now = plat_now(), sum;
+	uint64_t now = plat_now();
 	unsigned n, w, h, width, height;
-	uint32_t *dots;
+	uint32_t *dots, mode;
 	uint8_t *png = NULL;
 	size_t len = 0;
-	bool resized;
+	bool other;
 
 	if (!d || now < p->look || !display_begin(d))
 		return;
 	p->look = now + LOOK_NS;
 	width = d->width;
 	height = d->height;
-	resized = width != p->width || height != p->height;
-	if (!resized && now - p->taken < APART_NS) {
+	mode = d->mode;
+	other = !p->dots || width != p->width || height != p->height || mode != p->mode;
+	if (!other && now - p->taken < APART_NS) {
 		display_done(d);
 		return;
 	}
@@ -79,15 +80,26 @@ void pictures_tick(struct pictures *p, struct history *to)
 	w = (width + n - 1) / n;
 	h = (height + n - 1) / n;
 	dots = malloc((size_t)w * h * sizeof(*dots));
-	sum = dots ? shrink(d, n, w, h, dots) : 0;
+	if (dots)
+		shrink(d, n, w, h, dots);
 	display_done(d);
-	if (dots && (resized || sum != p->sum) && !png_make(dots, w, h, &png, &len)) {
-		p->sum = sum;
+	if (dots && (other || !alike(dots, p->dots, (size_t)w * h)) &&
+	    !png_make(dots, w, h, &png, &len)) {
+		add_picture(to, width, height, png, len);
+		p->taken = now;
 		p->width = width;
 		p->height = height;
-		p->taken = now;
-		add_picture(to, width, height, png, len);
+		p->mode = mode;
+		free(p->dots);
+		p->dots = dots;
+		dots = NULL;
 	}
 	free(png);
 	free(dots);
+}
+
+void pictures_fini(struct pictures *p)
+{
+	free(p->dots);
+	p->dots = NULL;
 }

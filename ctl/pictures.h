@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* pictures.h: small pictures of a VM's screen for its history: at each change of its size, and of what it
+/* pictures.h: small pictures of a VM's screen for its history: at each change of its mode or size, and of what it
  * shows at most every ten seconds. Hosted. */
 #ifndef CTL_PICTURES_H
 #define CTL_PICTURES_H
@@ -12,12 +12,15 @@
 struct pictures {
 	struct display *display; /* NULL: none */
 	uint64_t look;           /* the next time */
-	uint64_t taken;          /* the last picture: when, of which size, and what it showed */
+	/* the last picture: when, of what, and its dots */
+	uint64_t taken;
 	unsigned width, height;
-	uint64_t sum;
+	uint32_t mode;
+	uint32_t *dots;
 };
 
 /* By the history's thread, between batches. */
 void pictures_tick(struct pictures *p, struct history *to);
+void pictures_fini(struct pictures *p); /* no tick comes any more */
 
 #endif

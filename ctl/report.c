@@ -167,6 +167,10 @@ void report_stats(const struct report_source *src, json_t *out)
 		json_array_append_new(cpus, json_pack("{s:i, s:o}", "cpu", (int)i, "exits", exits));
 	}
 	json_object_set_new(out, "vcpus", cpus);
+	json_object_set_new(out, "doorbells",
+			    json_integer((json_int_t)atomic_load(&vm->bells_heard)));
+	json_object_set_new(out, "late-writes",
+			    json_integer((json_int_t)atomic_load(&vm->late_writes)));
 	if (vm->engine == &engine_soft)
 		report_soft(vm, out);
 }

@@ -138,31 +138,41 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 static int req_save(struct runner *r, json_t *args, json_t *answer, struct msg *msg)
 {
 	bool keep = json_is_true(json_object_get(args, "keep"));
-	uint64_t end = 0, started = plat_now();
+	bool compress = json_is_true(json_object_get(args, "compress"));
+	uint64_t end = 0, started = plat_now(), stood;
+	struct state_ahead *ahead = NULL;
 	int fd = r->control.passed;
 	int err;
 
 	if (fd < 0)
 		return msg_fail(msg, ERR_INVAL, "save: no file was passed along");
-	err = vm_freeze(r->vm, "saved");
+	err = compress || r->user_paused ? 0 : state_ahead(fd, r->vm, &ahead, msg);
 	if (err)
+		return err;
+	stood = plat_now();
+	err = vm_freeze(r->vm, "saved");
+	if (err) {
+		state_ahead_end(ahead);
 		return msg_fail(msg, err, "the VM does not come to rest: %s: see vigia list",
 				err_str(err));
+	}
 	for (unsigned i = 0; i < r->be.n_disks && !err; i++)
 		if (r->be.disk[i] && !r->be.disk[i]->read_only && block_flush_sync(r->be.disk[i]))
 			err = msg_fail(msg, ERR_IO, "the disk %s cannot be flushed",
 				       r->be.disk[i]->name);
 	if (!err)
-		err = state_write(fd, r->vm, &r->origin,
-				  json_is_true(json_object_get(args, "compress")), &end, msg);
+		err = state_write(fd, r->vm, &r->origin, compress, ahead, &end, msg);
+	state_ahead_end(ahead);
 	/* Paused already, or going on: our own pause ends. */
 	vm_thaw(r->vm, err || keep || r->user_paused);
+	stood = plat_now() - stood;
 	if (err)
 		return err;
 	r->user_paused = !keep || r->user_paused;
 	json_object_set_new(answer, "end", json_integer((json_int_t)end));
 	json_object_set_new(answer, "ms",
 			    json_integer((json_int_t)((plat_now() - started) / 1000000)));
+	json_object_set_new(answer, "stood_ms", json_integer((json_int_t)(stood / 1000000)));
 	return 0;
 }
 

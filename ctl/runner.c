@@ -20,6 +20,7 @@
 #include "ctl/hugepages.h"
 #include "ctl/media.h"
 #include "ctl/profile.h"
+#include "ctl/release.h"
 #include "ctl/rundir.h"
 #include "ctl/sandbox.h"
 #include "ctl/snapshot.h"
@@ -168,11 +169,26 @@ static int open_events(struct runner *r, struct msg *msg)
 	return 0;
 }
 
+const struct x86_model *runner_model(const struct vm_def *def, struct msg *msg)
+{
+	const struct x86_model *m = def->cpu ? x86_model_find(def->cpu) : x86_model_default();
+
+	if (!m)
+		(void)msg_fail(msg, ERR_INVAL,
+			       "--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3, "
+			       "x86-64-v4, host, host-avx2 and host-la57",
+			       def->cpu);
+	return m;
+}
+
 static int create_vm(struct runner *r, struct msg *msg)
 {
 	static const enum vm_chips chips[] = {[CHIPS_AUTO] = CHIPS_MAY_LEND,
+					      [CHIPS_FULL] = CHIPS_LEND_ALL,
 					      [CHIPS_SPLIT] = CHIPS_MUST_LEND,
 					      [CHIPS_OFF] = CHIPS_OURS};
+	static const enum vm_bells bells[] = {
+		[RINGS_AUTO] = BELLS_AUTO, [RINGS_ON] = BELLS_ON, [RINGS_OFF] = BELLS_OFF};
 	const struct vm_def *def = r->def;
 	struct vm_config cfg = {
 		.name = def->name,
@@ -184,6 +200,9 @@ static int create_vm(struct runner *r, struct msg *msg)
 		.reserved_pages = def->hugepages,
 		.chips = def->chips == CHIPS_AUTO && vm_def_is_pc(def) ? CHIPS_OURS
 								       : chips[def->chips],
+		.bells = bells[def->rings],
+		.at_once = def->kvm_at_once,
+		.dirty_rings = def->kvm_rings,
 	};
 	struct x86_kind kind;
 	bool any = !def->engine || !strcmp(def->engine, "auto");
@@ -191,12 +210,9 @@ static int create_vm(struct runner *r, struct msg *msg)
 
 	if (err)
 		return err;
-	cfg.model = def->cpu ? x86_model_find(def->cpu) : x86_model_default();
+	cfg.model = runner_model(def, msg);
 	if (!cfg.model)
-		return msg_fail(msg, ERR_INVAL,
-				"--cpu %s: there is x86-64-v1, x86-64-v2, x86-64-v3, "
-				"x86-64-v4, host, host-avx2 and host-la57",
-				def->cpu ? def->cpu : "");
+		return err_here(ERR_INVAL);
 	if (!x86_model_usable(cfg.model))
 		return msg_fail(
 			msg, ERR_NOSYS,
@@ -501,6 +517,8 @@ static int start_and_run(struct runner *r, struct msg *msg)
 	if (r->def->gdb_wait)
 		gdb_hold(&r->gdb);
 	err = vm_start(r->vm);
+	if (!err)
+		release_start();
 	if (!err && r->be.vnc)
 		say_screen(r);
 	if (err)

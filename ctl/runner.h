@@ -5,6 +5,8 @@
 
 #include "ctl/def.h"
 
+struct x86_model;
+
 /* Exit statuses of vigia run (and of all commands: EXIT_SETUP for what cannot be done). */
 enum exit_status {
 	EXIT_OK = 0,      /* the guest powered off, or was stopped as asked */
@@ -23,5 +25,8 @@ struct runner_start {
 	bool may_lack;                    /* struct vm */
 };
 int runner_main(const struct vm_def *def, const struct runner_start *start);
+
+/* The processor model that the definition names, or the usual one. NULL: there is none of that name; msg says which there are. */
+const struct x86_model *runner_model(const struct vm_def *def, struct msg *msg);
 
 #endif

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
+#include <linux/vhost.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -137,9 +139,9 @@ static const int fatal[] = {
 static const scmp_datum_t families[] = {AF_INET, AF_INET6};
 
 /* Terminal modes and size (not TIOCSTI, which types into the user's shell), sockets, disks. */
-static const scmp_datum_t ioctls[] = {TCGETS,     TCSETS,     TCSETSW,     TCSETSF,
-				      TIOCGWINSZ, TIOCGPGRP,  FIONREAD,    FIONBIO,
-				      BLKDISCARD, BLKZEROOUT, BLKGETSIZE64};
+static const scmp_datum_t ioctls[] = {TCGETS,     TCSETS,     TCSETSW,      TCSETSF,
+				      TIOCGWINSZ, TIOCGPGRP,  FIONREAD,     FIONBIO,
+				      BLKDISCARD, BLKZEROOUT, BLKGETSIZE64, TUNSETOFFLOAD};
 
 static int add_rules(scmp_filter_ctx ctx)
 {
@@ -187,6 +189,10 @@ static int add_rules(scmp_filter_ctx ctx)
 	if (!err)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, KVMIO << 8));
+	/* All of vhost's likewise. */
+	if (!err)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff00, VHOST_VIRTIO << 8));
 	return err;
 }
 

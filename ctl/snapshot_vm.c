@@ -108,13 +108,19 @@ static int save_disks(const struct snapshot_vm *v, const char *tag, struct msg *
 int snapshot_vm_save(const struct snapshot_vm *v, const char *tag, int fd, bool compress,
 		     uint64_t *end, struct msg *msg)
 {
+	struct state_ahead *ahead = NULL;
 	int err = check_disks(v, tag, false, msg);
 
+	if (!err && !compress && !v->paused)
+		err = state_ahead(fd, v->vm, &ahead, msg);
 	if (!err)
 		err = freeze(v, "a snapshot is taken", msg);
-	if (err)
+	if (err) {
+		state_ahead_end(ahead);
 		return err;
-	err = state_write(fd, v->vm, v->origin, compress, end, msg);
+	}
+	err = state_write(fd, v->vm, v->origin, compress, ahead, end, msg);
+	state_ahead_end(ahead);
 	/* What is in a disk only counts with a file that says which disks there are. */
 	if (!err && fdatasync(fd))
 		err = msg_fail(msg, ERR_IO, "cannot write: %s", strerror(errno));

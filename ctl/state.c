@@ -127,7 +127,7 @@ bool state_marked(int fd)
 /* ---- saving ---------------------------------------------------------------------------------------- */
 
 int state_write(int fd, struct vm *vm, const struct state_origin *origin, bool compress,
-		uint64_t *end, struct msg *msg)
+		struct state_ahead *ahead, uint64_t *end, struct msg *msg)
 {
 	struct state_fd f = {.fd = fd};
 	struct state_stream st;
@@ -136,7 +136,7 @@ int state_write(int fd, struct vm *vm, const struct state_origin *origin, bool c
 	if (!err)
 		err = put_origin(&st, origin, vm->name);
 	if (!err)
-		err = state_ram_write(&st, &f, vm, compress);
+		err = state_ram_write(&st, &f, vm, compress, ahead);
 	if (!err)
 		err = vm_state_save(vm, &st);
 	if (err)
@@ -375,17 +375,29 @@ int state_file_check_disks(const struct state_file *f, const struct vm_def *def,
 	return err;
 }
 
+/* Opens a stream and has the memory's image used; what stands before it is known by now. */
+static int open_with_ram(const struct state_file *f, enum ram_use use, void *to,
+			 struct state_fd *file, struct state_stream *st)
+{
+	struct state_file again = {.fd = -1};
+	int err;
+
+	*file = (struct state_fd){.fd = f->fd};
+	err = state_open(st, &state_file_io, file, true);
+	if (!err)
+		err = get_origin(st, &again);
+	if (!err)
+		err = state_ram_read(st, file, use, to);
+	state_file_close(&again);
+	return err;
+}
+
 int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg)
 {
-	struct state_fd file = {.fd = f->fd};
-	struct state_file again = {.fd = -1};
 	struct state_stream st;
-	int err = state_open(&st, &state_file_io, &file, true);
+	struct state_fd file;
+	int err = open_with_ram(f, RAM_TAKE, vm, &file, &st);
 
-	if (!err)
-		err = get_origin(&st, &again);
-	if (!err)
-		err = state_ram_read(&st, &file, RAM_TAKE, vm);
 	if (!err && vm->engine->memory_replaced)
 		vm->engine->memory_replaced(vm);
 	if (!err)
@@ -393,22 +405,17 @@ int state_file_load(const struct state_file *f, struct vm *vm, struct msg *msg)
 	if (err)
 		err = stream_failed(&st, &file, msg);
 	state_close(&st);
-	state_file_close(&again);
 	return err;
 }
 
 int state_file_parts(const struct state_file *f, struct state_parts *out, struct msg *msg)
 {
-	struct state_fd file = {.fd = f->fd};
-	struct state_file again = {.fd = -1};
 	struct state_stream st;
-	int err = state_open(&st, &state_file_io, &file, true);
+	struct state_fd file;
+	int err;
 
 	*out = (struct state_parts){0};
-	if (!err)
-		err = get_origin(&st, &again);
-	if (!err)
-		err = state_ram_read(&st, &file, RAM_COPY, out);
+	err = open_with_ram(f, RAM_COPY, out, &file, &st);
 	while (!err && strcmp(st.section, "end") != 0)
 		err = state_next(&st);
 	if (!err) {
@@ -423,7 +430,6 @@ int state_file_parts(const struct state_file *f, struct state_parts *out, struct
 		state_parts_free(out);
 	}
 	state_close(&st);
-	state_file_close(&again);
 	return err;
 }
 
@@ -449,10 +455,11 @@ int state_file_kind(const struct state_file *f, struct x86_kind *out, struct msg
 {
 	struct state_stream st;
 	struct state_fd file;
+	uint64_t tsc_hz;
 	int err = open_machine(f, &file, &st);
 
 	if (!err)
-		err = vm_state_kind(&st, out);
+		err = vm_state_kind(&st, out, &tsc_hz);
 	if (err)
 		err = stream_failed(&st, &file, msg);
 	state_close(&st);

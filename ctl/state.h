@@ -16,10 +16,17 @@ struct state_origin {
 	char *cwd;
 };
 
-/* Writes a frozen VM to an empty file and flushes it: everything but the seal. compress: its memory,
- * which is then read before it runs again. *end: where the seal goes. */
+/* The memory of a VM that runs, written ahead to an empty file, so that once it is frozen only what it has changed
+ * meanwhile is left for state_write(). *out: NULL where the engine cannot say what that is. */
+struct state_ahead;
+int state_ahead(int fd, struct vm *vm, struct state_ahead **out, struct msg *msg);
+void state_ahead_end(struct state_ahead *a); /* in any case; NULL: nothing */
+
+/* Writes a frozen VM to an empty file and flushes it: everything but the seal. ahead: what was written of it before;
+ * NULL: nothing. compress: its memory, which is then read before it runs again, and not written ahead. *end: where the
+ * seal goes. */
 int state_write(int fd, struct vm *vm, const struct state_origin *origin, bool compress,
-		uint64_t *end, struct msg *msg);
+		struct state_ahead *ahead, uint64_t *end, struct msg *msg);
 
 /* Writes the last sections, once the VM has ended: the disks as they are then, so that a restore
  * notices when somebody has used them meanwhile. kept: the VM goes on. */

@@ -21,7 +21,8 @@ int state_read_at(struct state_fd *f, void *buf, size_t len, uint64_t at);
 int state_write_at(struct state_fd *f, const void *buf, size_t len, uint64_t at);
 
 /* The section "memory", and "frames" where it is compressed. */
-int state_ram_write(struct state_stream *st, struct state_fd *f, struct vm *vm, bool compress);
+int state_ram_write(struct state_stream *st, struct state_fd *f, struct vm *vm, bool compress,
+		    struct state_ahead *ahead);
 enum ram_use { RAM_LOOK, RAM_VERIFY, RAM_TAKE, RAM_COPY };
 /* Reads the section; checks that the image is there, and does with what it holds what use says. to: RAM_TAKE's struct
  * vm, RAM_COPY's struct state_parts */

@@ -3,46 +3,25 @@
 #include "ctl/state_impl.h"
 
 #include <errno.h>
-#include <unistd.h>
+
+#include "ctl/fdio.h"
 
 int state_write_at(struct state_fd *f, const void *buf, size_t len, uint64_t at)
 {
-	const char *p = buf;
+	int err = fd_write_at(f->fd, buf, len, at);
 
-	while (len) {
-		ssize_t n = pwrite(f->fd, p, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			f->error = n ? errno : ENOSPC;
-			return ERR_IO;
-		}
-		p += n;
-		len -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
+	if (err)
+		f->error = errno;
+	return err;
 }
 
 int state_read_at(struct state_fd *f, void *buf, size_t len, uint64_t at)
 {
-	char *p = buf;
+	int err = fd_read_at(f->fd, buf, len, at);
 
-	while (len) {
-		ssize_t n = pread(f->fd, p, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			f->error = n ? errno : 0;
-			return n ? ERR_IO : ERR_FORMAT;
-		}
-		p += n;
-		len -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
+	if (err)
+		f->error = errno;
+	return err;
 }
 
 static int file_write(void *ctx, const void *buf, size_t len)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "base/str.h"
 #include "vm/vm.h"
 
 #define CHUNK      (2 * MIB) /* has a checksum, is compressed by itself */
@@ -31,11 +32,6 @@ static const struct st_field ram_fields[] = {
 #define RAM_MAPPED 1 /* versions of the section */
 #define RAM_ZIPPED 2 /* a section "frames" follows */
 
-static bool is_zero(const uint8_t *p)
-{
-	return !p[0] && !memcmp(p, p + 1, PAGE_SIZE - 1);
-}
-
 /* Writes what is not zero; *crc: of the whole chunk, 0 where all of it is zero. */
 static int write_chunk(struct state_fd *f, const uint8_t *p, uint64_t len, uint64_t at,
 		       uint32_t *crc)
@@ -45,7 +41,7 @@ static int write_chunk(struct state_fd *f, const uint8_t *p, uint64_t len, uint6
 	int err = 0;
 
 	for (uint64_t i = 0; i <= len && !err; i += PAGE_SIZE) {
-		bool data = i < len && !is_zero(p + i);
+		bool data = i < len && !mem_is_zero(p + i, PAGE_SIZE);
 
 		if (data && !in_run)
 			start = i;
@@ -105,7 +101,7 @@ static int zip_chunk(struct state_fd *f, struct zip *z, const uint8_t *p, uint64
 	int err;
 
 	for (uint64_t i = 0; i < len && !any; i += PAGE_SIZE)
-		any = !is_zero(p + i);
+		any = !mem_is_zero(p + i, PAGE_SIZE);
 	*crc = any ? crc32c(0, p, len) : 0;
 	if (!any)
 		return 0;
@@ -139,6 +135,157 @@ static int write_chunks(struct state_fd *f, struct vm *vm, struct zip *zip, uint
 	return err;
 }
 
+static uint64_t chunks_of(const struct vm *vm)
+{
+	uint64_t n = (vm->ram.size + CHUNK - 1) / CHUNK;
+
+	return n <= CHUNKS_MAX ? n : 0;
+}
+
+/* ---- ahead ---------------------------------------------------------------------------------------- */
+
+#define AHEAD_ROUNDS 4
+#define AHEAD_ENOUGH (16 * MIB / PAGE_SIZE) /* pages that are left for when the VM stands still */
+
+struct state_ahead {
+	struct vm *vm;
+	uint32_t *crc;  /* of chunks, as the file has them */
+	uint64_t *bits; /* of pages that have changed since */
+	uint64_t n_words;
+};
+
+static uint64_t n_changed(const struct state_ahead *a)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < a->n_words; i++)
+		n += (unsigned)__builtin_popcountll(a->bits[i]);
+	return n;
+}
+
+static bool changed(const struct state_ahead *a, uint64_t page)
+{
+	return a->bits[page / 64] >> (page % 64) & 1;
+}
+
+/* Those of one chunk; zeros, too, as something else may be there. */
+static int write_pages(struct state_ahead *a, struct state_fd *f, uint64_t at, uint64_t len)
+{
+	const uint8_t *p = a->vm->ram.hva + at;
+	uint64_t first = at / PAGE_SIZE, n = len / PAGE_SIZE, end;
+	bool any = false;
+	int err = 0;
+
+	for (uint64_t i = 0; i < n && !err; i = end) {
+		bool is = changed(a, first + i);
+
+		for (end = i + 1; end < n && changed(a, first + end) == is; end++)
+			;
+		if (is)
+			err = state_write_at(f, p + i * PAGE_SIZE, (end - i) * PAGE_SIZE,
+					     STATE_RAM_AT + at + i * PAGE_SIZE);
+		any |= is;
+	}
+	if (any)
+		a->crc[at / CHUNK] = mem_is_zero(p, len) ? 0 : crc32c(0, p, len);
+	return err;
+}
+
+static int write_changed(struct state_ahead *a, struct state_fd *f)
+{
+	uint64_t size = a->vm->ram.size;
+	int err = 0;
+
+	for (uint64_t at = 0; at < size && !err; at += CHUNK)
+		err = write_pages(a, f, at, MIN(CHUNK, size - at));
+	memset(a->bits, 0, a->n_words * sizeof(*a->bits));
+	return err;
+}
+
+/* For tests: is what the file has what memory has? */
+static int compare(const struct state_ahead *a, const struct state_fd *f)
+{
+	uint64_t size = a->vm->ram.size;
+	uint8_t *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, f->fd, STATE_RAM_AT);
+	bool same = p != MAP_FAILED && !ftruncate(f->fd, (off_t)(STATE_RAM_AT + size));
+
+	for (uint64_t at = 0; at < size && same; at += PAGE_SIZE) {
+		same = !memcmp(p + at, a->vm->ram.hva + at, PAGE_SIZE);
+		if (!same)
+			plat_log(LOG_ERROR, "what changed in the page at %llx was not written",
+				 (unsigned long long)at);
+	}
+	if (p != MAP_FAILED)
+		munmap(p, size);
+	return same ? 0 : err_here(ERR_IO);
+}
+
+/* The VM stands still. */
+static int write_rest(struct state_ahead *a, struct state_fd *f, uint32_t *crc)
+{
+	int err = mem_dirty_take(a->vm, a->bits);
+
+	if (!err)
+		err = write_changed(a, f);
+	if (!err && getenv("VIGIA_STATE_COMPARE"))
+		err = compare(a, f);
+	memcpy(crc, a->crc, chunks_of(a->vm) * sizeof(*crc));
+	return err;
+}
+
+/* All of it, then again and again what has changed meanwhile, as long as that becomes less. */
+static int write_ahead(struct state_ahead *a, struct state_fd *f)
+{
+	uint64_t before = UINT64_MAX, n;
+	int err = write_chunks(f, a->vm, NULL, a->crc);
+
+	for (unsigned round = 0; round < AHEAD_ROUNDS && !err; round++) {
+		err = mem_dirty_take(a->vm, a->bits);
+		n = n_changed(a);
+		if (err || n <= AHEAD_ENOUGH || n >= before / 2)
+			break;
+		before = n;
+		err = write_changed(a, f);
+	}
+	return err;
+}
+
+void state_ahead_end(struct state_ahead *a)
+{
+	if (!a)
+		return;
+	mem_dirty_stop(a->vm);
+	free(a->crc);
+	free(a->bits);
+	free(a);
+}
+
+int state_ahead(int fd, struct vm *vm, struct state_ahead **out, struct msg *msg)
+{
+	struct state_fd f = {.fd = fd};
+	struct state_ahead *a;
+	int err;
+
+	*out = NULL;
+	if (!chunks_of(vm) || mem_dirty_start(vm))
+		return 0; /* state_write() can do without */
+	a = calloc(1, sizeof(*a));
+	if (!a) {
+		mem_dirty_stop(vm);
+		return 0;
+	}
+	*a = (struct state_ahead){.vm = vm, .n_words = vm->ram.size / PAGE_SIZE / 64 + 1};
+	a->crc = calloc(chunks_of(vm), sizeof(*a->crc));
+	a->bits = calloc(a->n_words, sizeof(*a->bits));
+	err = a->crc && a->bits ? write_ahead(a, &f) : ERR_NOMEM;
+	if (!err) {
+		*out = a;
+		return 0;
+	}
+	state_ahead_end(a);
+	return msg_fail(msg, err, "cannot write: %s", f.error ? strerror(f.error) : err_str(err));
+}
+
 static void put_ram(struct state_stream *st, struct ram_record *r, const uint32_t *crc,
 		    const uint32_t *frames, uint64_t n)
 {
@@ -153,11 +300,12 @@ static void put_ram(struct state_stream *st, struct ram_record *r, const uint32_
 	state_end(st);
 }
 
-int state_ram_write(struct state_stream *st, struct state_fd *f, struct vm *vm, bool compress)
+int state_ram_write(struct state_stream *st, struct state_fd *f, struct vm *vm, bool compress,
+		    struct state_ahead *ahead)
 {
 	struct ram_record r = {.offset = STATE_RAM_AT, .size = vm->ram.size, .chunk = CHUNK};
-	uint64_t n = (r.size + CHUNK - 1) / CHUNK;
-	uint32_t *crc = n <= CHUNKS_MAX ? calloc(n, sizeof(*crc)) : NULL;
+	uint64_t n = chunks_of(vm);
+	uint32_t *crc = n ? calloc(n, sizeof(*crc)) : NULL;
 	struct zip zip = {0};
 	int err = 0;
 
@@ -165,7 +313,9 @@ int state_ram_write(struct state_stream *st, struct state_fd *f, struct vm *vm, 
 		return state_fail(st, ERR_NOMEM, "too much memory");
 	if (compress)
 		err = zip_open(&zip, n);
-	if (!err)
+	if (!err && ahead && !compress)
+		err = write_rest(ahead, f, crc);
+	else if (!err)
 		err = write_chunks(f, vm, compress ? &zip : NULL, crc);
 	if (!err && ftruncate(f->fd, (off_t)(compress ? zip.at : STATE_RAM_AT + r.size))) {
 		f->error = errno;
@@ -192,7 +342,7 @@ static int verify_ram(struct state_stream *st, struct state_fd *f, const struct 
 		bool zero = true;
 
 		for (uint64_t i = 0; i < len && zero; i += PAGE_SIZE)
-			zero = is_zero(p + at + i);
+			zero = mem_is_zero(p + at + i, PAGE_SIZE);
 		if ((zero ? 0 : crc32c(0, p + at, len)) != crc[at / CHUNK])
 			state_fail(st, ERR_FORMAT, "the memory at %llu MiB is damaged (checksum)",
 				   (unsigned long long)(at / MIB));

@@ -16,10 +16,9 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
-#include "history/sha256.h"
+#include "ctl/fdio.h"
 
-#define KEEP      4u /* kernels, some 60 MiB each */
-#define NAME_SIZE (2 * SHA256_SIZE + 1)
+#define KEEP 4u /* kernels, some 60 MiB each */
 
 struct tail {
 	char magic[8];
@@ -55,7 +54,7 @@ void unpack_cache_open(struct unpack_cache *c)
 	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	int fd = -1;
 
-	*c = (struct unpack_cache){-1, -1};
+	*c = (struct unpack_cache){.dir = -1, .fd = -1};
 	if (cache && cache[0] == '/') {
 		fd = enter(AT_FDCWD, cache);
 	} else if (home && home[0] == '/') {
@@ -77,7 +76,7 @@ void unpack_cache_close(struct unpack_cache *c)
 		close(c->dir);
 	if (c->fd >= 0)
 		close(c->fd);
-	*c = (struct unpack_cache){-1, -1};
+	*c = (struct unpack_cache){.dir = -1, .fd = -1};
 }
 
 /* The one that was used least lately, if there are more than are kept; by its time of change. */
@@ -121,49 +120,13 @@ static void sweep(int dir)
 /* ---- files -------------------------------------------------------------------------------------- */
 
 /* By what nobody can make another kernel for: a hostile one's content must not be taken for another's. */
-static void name_of(const struct boot_packed *k, char name[NAME_SIZE])
+static void name_it(struct unpack_cache *c, const struct boot_packed *k)
 {
-	uint8_t sum[SHA256_SIZE];
-	struct sha256 s;
+	uint8_t sum[BLAKE2BP_SIZE];
 
-	sha256_init(&s);
-	sha256_update(&s, k->data, k->size);
-	sha256_final(&s, sum);
-	for (unsigned i = 0; i < SHA256_SIZE; i++)
-		snprintf(name + 2 * i, 3, "%02x", sum[i]);
-}
-
-static bool read_all(int fd, uint8_t *to, size_t len, off_t at)
-{
-	while (len) {
-		ssize_t n = pread(fd, to, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		to += n;
-		len -= (size_t)n;
-		at += n;
-	}
-	return true;
-}
-
-static bool write_all(int fd, const void *from, size_t len)
-{
-	const uint8_t *p = from;
-
-	while (len) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
+	blake2bp(k->data, (size_t)k->size, sum);
+	for (unsigned i = 0; i < BLAKE2BP_SIZE; i++)
+		snprintf(c->name + 2 * i, 3, "%02x", sum[i]);
 }
 
 /* Bytes, or 0: it is no file of ours, or a damaged one. */
@@ -177,7 +140,7 @@ static size_t read_file(int fd, const struct boot_packed *k, uint8_t *to)
 	    sb.st_size <= (off_t)sizeof(t) || (uint64_t)sb.st_size - sizeof(t) > k->room)
 		return 0;
 	size = (size_t)sb.st_size - sizeof(t);
-	if (!read_all(fd, to, size, 0) || !read_all(fd, (uint8_t *)&t, sizeof(t), (off_t)size) ||
+	if (fd_read_at(fd, to, size, 0) || fd_read_at(fd, &t, sizeof(t), size) ||
 	    memcmp(t.magic, magic, sizeof(magic)) || t.crc != crc32c(0, to, size))
 		return 0;
 	return size;
@@ -185,24 +148,23 @@ static size_t read_file(int fd, const struct boot_packed *k, uint8_t *to)
 
 size_t unpack_cache_get(struct unpack_cache *c, const struct boot_packed *k, uint8_t *to)
 {
-	char name[NAME_SIZE];
 	size_t size;
 
 	if (c->fd >= 0) /* a reset: the same kernel */
 		return read_file(c->fd, k, to);
 	if (c->dir < 0)
 		return 0;
-	name_of(k, name);
-	c->fd = openat(c->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	name_it(c, k);
+	c->fd = openat(c->dir, c->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	size = c->fd < 0 ? 0 : read_file(c->fd, k, to);
 	if (size) {
-		(void)!utimensat(c->dir, name, NULL, 0); /* is in use: stays */
+		(void)!utimensat(c->dir, c->name, NULL, 0); /* is in use: stays */
 		return size;
 	}
 	if (c->fd >= 0) {
 		close(c->fd);
 		c->fd = -1;
-		unlinkat(c->dir, name, 0);
+		unlinkat(c->dir, c->name, 0);
 	}
 	return 0;
 }
@@ -211,19 +173,18 @@ void unpack_cache_put(struct unpack_cache *c, const struct boot_packed *k, const
 		      size_t size)
 {
 	struct tail t = {.crc = crc32c(0, from, size)};
-	char name[NAME_SIZE], temp[NAME_SIZE];
+	char temp[32];
 	int fd;
 
 	if (c->dir < 0 || c->fd >= 0)
 		return;
 	memcpy(t.magic, magic, sizeof(magic));
-	name_of(k, name);
 	snprintf(temp, sizeof(temp), ".new-%d", (int)getpid());
 	fd = openat(c->dir, temp, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
-	if (write_all(fd, from, size) && write_all(fd, &t, sizeof(t)) &&
-	    !renameat(c->dir, temp, c->dir, name)) {
+	if (!fd_write_at(fd, from, size, 0) && !fd_write_at(fd, &t, sizeof(t), size) &&
+	    !renameat(c->dir, temp, c->dir, c->name)) {
 		c->fd = fd;
 		sweep(c->dir);
 		return;

@@ -85,6 +85,15 @@ int watch_path(const char *name, bool create, char *path, size_t size, struct ms
 	return 0;
 }
 
+int watch_find(const char *name, char *path, size_t size, struct msg *msg)
+{
+	int err = watch_path(name, false, path, size, msg);
+
+	if (!err && access(path, F_OK) && !access(name, F_OK))
+		snprintf(path, size, "%s", name);
+	return err;
+}
+
 /* A text that is the caller's to free(). */
 static char *read_file(const char *path, size_t *len)
 {
@@ -166,10 +175,10 @@ static int compile(const struct policy_source *src, struct policy **out, struct 
 	return err ? msg_fail(msg, err, "%s: %s", src->name, err_str(err)) : 0;
 }
 
-int watch_compile(const char *file, struct policy **out, char **text, struct msg *msg)
+int watch_compile(const char *file, bool bare, struct policy **out, char **text, struct msg *msg)
 {
 	struct includes inc = {.file = file};
-	struct policy_source src = {.name = file, .include = include, .arg = &inc};
+	struct policy_source src = {.name = file, .include = include, .arg = &inc, .bare = bare};
 	char *all = read_file(file, &src.len);
 	int err;
 
@@ -201,7 +210,7 @@ int watch_compile(const char *file, struct policy **out, char **text, struct msg
 int watch_prepare(struct watch *w, const struct vm_def *def, struct msg *msg)
 {
 	redirects_init(&w->redirects);
-	return def->policy ? watch_compile(def->policy, &w->first, &w->first_text, msg) : 0;
+	return def->policy ? watch_compile(def->policy, false, &w->first, &w->first_text, msg) : 0;
 }
 
 uint64_t watch_memory(const struct watch *w, uint64_t wanted)
@@ -409,7 +418,13 @@ int watch_record(struct watch *w, const char *spec, struct msg *msg)
 				if (!strcmp(eq + 1, tiers[tier]))
 					break;
 		}
-		if (cls < 0 || tier == ARRAY_SIZE(tiers))
+		if (eq && cls < 0)
+			err = msg_fail(
+				msg, ERR_INVAL,
+				"%s: no class is called that: cpu, port, mmio, msr, cpuid, irq, "
+				"disk, net, console, entropy, …",
+				field);
+		else if (!eq || tier == ARRAY_SIZE(tiers))
 			err = msg_fail(msg, ERR_INVAL,
 				       "%s: expected CLASS=off, always, full or lossless", field);
 		else
@@ -451,16 +466,19 @@ void watch_note_rule(struct watch *w, const struct mon_event *ev, const char *fm
 
 /* ---- the console ----------------------------------------------------------------------------------------- */
 
-/* Lock held. */
+/* Lock held. A character that is not whole yet waits for its end. */
 static void tap_flush(struct watch_tap *t)
 {
-	if (t->n)
+	size_t rest = str_utf8_rest(t->buf, t->n), n = t->n - rest;
+
+	if (n)
 		mon_core_note(t->core, &(struct mon_event){.cls = MON_CONSOLE,
 							   .op = CONSOLE_OUT,
-							   .value = t->n,
+							   .value = n,
 							   .data = t->buf,
-							   .len = (uint32_t)t->n});
-	t->n = 0;
+							   .len = (uint32_t)n});
+	memmove(t->buf, t->buf + n, rest);
+	t->n = rest;
 }
 
 /* Lines are kept whole where they fit. */
@@ -617,6 +635,7 @@ void watch_close(struct watch *w)
 {
 	history_close(w->history);
 	w->history = NULL;
+	pictures_fini(&w->pictures);
 	policy_free(mon_core_set_policy(&w->core, NULL));
 	policy_free(w->retired);
 	policy_free(w->first);

@@ -96,7 +96,9 @@ int watch_record(struct watch *w, const char *spec, struct msg *msg);
 
 /* Where the history of a VM of that name is. ERR_NOENT with a message where there is no home. */
 int watch_path(const char *name, bool create, char *path, size_t size, struct msg *msg);
-/* Compiles a file with its includes, for messages: "FILE:LINE:COLUMN: text". */
-int watch_compile(const char *file, struct policy **out, char **text, struct msg *msg);
+/* For who reads: a VM's, else a file of that name. */
+int watch_find(const char *name, char *path, size_t size, struct msg *msg);
+/* Compiles a file with its includes, for messages: "FILE:LINE:COLUMN: text". bare: for a bare machine. */
+int watch_compile(const char *file, bool bare, struct policy **out, char **text, struct msg *msg);
 
 #endif

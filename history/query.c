@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* query.c: filters, descriptions and the check of the chain. The file is hostile here: somebody may have
- * changed it, which is what the check is for. */
-#define _XOPEN_SOURCE 700
+/* query.c: opening a file for reading, and filters. The file is hostile here: somebody may have changed it. A reader's
+ * own thread. */
 #include "history/query.h"
 
 #include <arpa/inet.h>
@@ -9,8 +8,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "history/span.h"
 #include "monitor/core.h"
 #include "monitor/frame.h"
 
@@ -96,6 +95,13 @@ static void net_match(sqlite3_context *ctx, int argc, sqlite3_value **argv)
 		sqlite3_result_int(ctx, text && text_in_net(text, &addr, bits));
 }
 
+/* What SQLite says has names of the file in it. */
+static void sql_error(sqlite3 *db, char *err, size_t size)
+{
+	snprintf(err, size, "%s", db ? sqlite3_errmsg(db) : "out of memory");
+	history_printable(err, true);
+}
+
 int history_attach(sqlite3 *db, char *err, size_t size)
 {
 	int e;
@@ -106,6 +112,8 @@ int history_attach(sqlite3 *db, char *err, size_t size)
 	e = schema_check(db, err, size);
 	if (!e)
 		e = schema_modern(db, err, size);
+	if (e)
+		history_printable(err, true);
 	if (!e && sqlite3_create_function(db, "net_match", 2,
 					  SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS,
 					  NULL, net_match, NULL, NULL) != SQLITE_OK)
@@ -119,7 +127,7 @@ int history_read(const char *path, sqlite3 **out, char *err, size_t size)
 	int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), e;
 
 	if (rc != SQLITE_OK) {
-		snprintf(err, size, "%s", db ? sqlite3_errmsg(db) : "out of memory");
+		sql_error(db, err, size);
 		e = ERR_NOENT;
 	} else {
 		e = history_attach(db, err, size);
@@ -156,7 +164,7 @@ static const struct {
 		*numbered; /* with that number; NULL: there is one, or records do not say which */
 } devices[] = {
 	{"disk", "cls=7", "cls=7 AND size=%u"},
-	{"net", "cls=8", NULL},
+	{"net", "cls=8", "cls=8 AND verdict&64=0 AND CASE WHEN op<2 THEN sum ELSE size END=%u"},
 	{"rng", "cls=11", NULL},
 	{"console", "cls=9", NULL},
 	{"screen", "cls=9 AND op=2", NULL},
@@ -187,13 +195,44 @@ static int add_device(struct where *w, const char *name, char *err, size_t size)
 	}
 	snprintf(
 		err, size,
-		"no device is called %s: disk, disk0, net, rng, console, screen, serial, or a port, "
+		"no device is called %s: disk, disk0, net, net0, rng, console, screen, serial, or a port, "
 		"address or MSR such as 0x3f8 or 0x3f8-0x3ff",
 		name);
 	return ERR_INVAL;
 }
 
-static int add_filters(const struct history_filter *f, struct where *w, char *err, size_t size)
+/* LIKE, because it takes capitals for small letters; what it has a meaning for means itself. */
+static void add_text(struct where *w, const char *text)
+{
+	char like[400];
+	size_t n = 0;
+
+	for (const char *p = text; *p && n < sizeof(like) - 2; p++) {
+		if (strchr("%_\\", *p))
+			like[n++] = '\\';
+		like[n++] = *p;
+	}
+	like[n] = 0;
+	add(w, " AND text LIKE '%%'||%Q||'%%' ESCAPE '\\'", like);
+}
+
+/* Of a class there is an index; who goes on from a row looks at what comes behind it. */
+static void add_times(sqlite3 *db, const struct history_filter *f, struct where *w)
+{
+	int64_t first, last;
+
+	if (f->since)
+		add(w, " AND t>=%lld", (long long)f->since);
+	if (f->until)
+		add(w, " AND t<=%lld", (long long)f->until);
+	if ((!f->since && !f->until) || f->cls || f->after)
+		return;
+	span_bounds(db, f->since, f->until, &first, &last);
+	add(w, " AND seq BETWEEN %lld AND %lld", (long long)first, (long long)last);
+}
+
+static int add_filters(sqlite3 *db, const struct history_filter *f, struct where *w, char *err,
+		       size_t size)
 {
 	int cls = f->cls ? mon_class_find(f->cls, strlen(f->cls)) : 0;
 	struct frame_addr net;
@@ -212,22 +251,20 @@ static int add_filters(const struct history_filter *f, struct where *w, char *er
 		return ERR_INVAL;
 	}
 	add(w, " FROM event WHERE seq>%lld", (long long)f->after);
+	/* who goes on from a row looks at what comes behind it, not at all of the class */
 	if (f->cls)
-		add(w, " AND cls=%d", cls);
-	if (f->since)
-		add(w, " AND t>=%lld", (long long)f->since);
-	if (f->until)
-		add(w, " AND t<=%lld", (long long)f->until);
+		add(w, f->after ? " AND +cls=%d" : " AND cls=%d", cls);
+	add_times(db, f, w);
 	if (f->device >= 0)
 		add(w, " AND cls IN (2,3,4,5) AND addr BETWEEN %lld AND %lld", (long long)f->device,
 		    (long long)f->device_end);
 	if (f->space >= 0)
-		add(w, " AND (root=%lld OR (cls=1 AND op IN (3,5) AND addr=%lld))",
-		    (long long)f->space, (long long)f->space);
+		add(w, " AND (root&~4095=%lld OR (cls=1 AND op IN (3,5) AND addr&~4095=%lld))",
+		    (long long)f->space & ~4095, (long long)f->space & ~4095);
 	if (f->run)
 		add(w, " AND run=%lld", (long long)f->run);
 	if (f->text)
-		add(w, " AND text LIKE '%%'||%.300Q||'%%'", f->text);
+		add_text(w, f->text);
 	if (f->net)
 		add(w, " AND cls=8 AND net_match(text,%.40Q)", f->net);
 	if (f->op)
@@ -238,12 +275,13 @@ static int add_filters(const struct history_filter *f, struct where *w, char *er
 	return f->device_name ? add_device(w, f->device_name, err, size) : 0;
 }
 
-static int build(const struct history_filter *f, struct where *w, char *err, size_t size)
+static int build(sqlite3 *db, const struct history_filter *f, struct where *w, char *err,
+		 size_t size)
 {
 	int e;
 
 	add(w, "SELECT " HISTORY_COLUMNS);
-	e = add_filters(f, w, err, size);
+	e = add_filters(db, f, w, err, size);
 	if (f->limit)
 		add(w, " ORDER BY %s DESC LIMIT %lld", f->cls ? "t" : "seq", (long long)f->limit);
 	else
@@ -254,9 +292,22 @@ static int build(const struct history_filter *f, struct where *w, char *err, siz
 int history_narrow(sqlite3 *db, const struct history_filter *f, char *err, size_t size)
 {
 	struct where w = {.n = 0};
-	int e = add_filters(f, &w, err, size);
+	int e = add_filters(db, f, &w, err, size);
 
 	return e ? e : schema_narrow(db, w.sql, err, size);
+}
+
+int64_t history_newest(sqlite3 *db)
+{
+	sqlite3_stmt *st;
+	int64_t seq = 0;
+
+	if (sqlite3_prepare_v2(db, "SELECT max(seq) FROM main.event", -1, &st, NULL) != SQLITE_OK)
+		return 0;
+	if (sqlite3_step(st) == SQLITE_ROW)
+		seq = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	return seq;
 }
 
 int history_each(sqlite3 *db, const struct history_filter *f,
@@ -266,7 +317,7 @@ int history_each(sqlite3 *db, const struct history_filter *f,
 	struct where w = {.n = 0};
 	sqlite3_stmt *st = NULL;
 	char *sql = NULL;
-	int e = build(f, &w, err, size), rc = SQLITE_ROW;
+	int e = build(db, f, &w, err, size), rc = SQLITE_ROW;
 
 	if (e)
 		return e;
@@ -284,290 +335,10 @@ int history_each(sqlite3 *db, const struct history_filter *f,
 		fn(arg, &r);
 	}
 	if (rc != SQLITE_DONE) {
-		snprintf(err, size, "%s", sqlite3_errmsg(db));
+		sql_error(db, err, size);
 		e = ERR_IO;
 	}
 	sqlite3_finalize(st);
 	sqlite3_free(sql);
-	return e;
-}
-
-/* ---- words ----------------------------------------------------------------------------------------- */
-
-static int describe_disk(const struct history_row *r, char *s, size_t n)
-{
-	if (r->verdict & MON_R_COUNTED)
-		return snprintf(s, n, "%" PRId64 " more, %" PRId64 " bytes", r->count, r->sum);
-	return snprintf(s, n, "%" PRId64 " bytes at sector %" PRIu64 ", %" PRIu64 " us%s", r->value,
-			(uint64_t)r->addr / 512, (uint64_t)r->sum / 1000,
-			r->result ? ", failed" : "");
-}
-
-static int describe_register(const struct history_row *r, char *s, size_t n)
-{
-	int k;
-
-	if (r->addr == -1)
-		k = snprintf(s, n, "others");
-	else
-		k = snprintf(s, n, "0x%" PRIx64 " = 0x%" PRIx64, (uint64_t)r->addr,
-			     (uint64_t)r->value);
-	if (r->count > 1 && k < (int)n)
-		k += snprintf(s + k, n - (size_t)k, "  (%" PRId64 " times)", r->count);
-	return k;
-}
-
-static int describe_cpu(const struct history_row *r, char *s, size_t n)
-{
-	int k;
-
-	if (r->op == CPU_SHARE && r->text)
-		return snprintf(s, n, "%s", r->text);
-	if ((r->op == CPU_SPACE || r->op == CPU_USER) && r->verdict & MON_R_COUNTED)
-		return snprintf(s, n, "root 0x%" PRIx64 ": %" PRId64 " times, %" PRId64 " us",
-				(uint64_t)r->addr, r->count, r->sum / 1000);
-	k = snprintf(s, n, "= 0x%" PRIx64, (uint64_t)r->value);
-	if (r->count > 1 && k < (int)n)
-		k += snprintf(s + k, n - (size_t)k, "  (%" PRId64 " times)", r->count);
-	return k;
-}
-
-static int describe_life(const struct history_row *r, char *s, size_t n)
-{
-	static const char *const modes[] = {"real mode", "protected mode without paging",
-					    "protected mode with paging", "long mode"};
-
-	if (r->op == LIFE_MODE)
-		return r->count == 1 ? snprintf(s, n, "%s", modes[r->addr & 3])
-				     : snprintf(s, n, "%s  (%" PRId64 " times)", modes[r->addr & 3],
-						r->count);
-	if (r->op == LIFE_RULES)
-		return snprintf(s, n, "from line %" PRId64 ": %.*s", r->value, (int)MIN(r->len, n),
-				r->text ? r->text : "");
-	return snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text ? r->text : "");
-}
-
-static int describe_bytes(const struct history_row *r, char *s, size_t n)
-{
-	return snprintf(s, n, "%" PRId64 " bytes%s", r->verdict & MON_R_COUNTED ? r->sum : r->value,
-			r->count > 1 ? " in all" : "");
-}
-
-static int describe_console(const struct history_row *r, char *s, size_t n)
-{
-	if (r->frame)
-		return snprintf(s, n, "%u x %u, a picture of %zu bytes",
-				(unsigned)((uint64_t)r->value >> 32), (unsigned)r->value, r->len);
-	if (!r->text)
-		return snprintf(s, n, "%" PRId64 " bytes",
-				r->verdict & MON_R_COUNTED ? r->sum : r->value);
-	return snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text);
-}
-
-static int describe_net(const struct history_row *r, char *s, size_t n)
-{
-	if (r->text && r->op == NET_FLOW_CLOSE)
-		return snprintf(s, n,
-				"%s  %" PRId64 " packets, %" PRId64 " bytes out, %" PRId64 " in",
-				r->text, r->count, r->value, r->sum);
-	if (r->verdict & MON_R_COUNTED)
-		return snprintf(s, n, "%" PRId64 " more, %" PRId64 " bytes", r->count, r->sum);
-	if (r->frame)
-		return snprintf(s, n, "%" PRId64 " bytes", r->size);
-	return snprintf(s, n, "%s", r->text ? r->text : "");
-}
-
-const char *history_op_name(int64_t cls, int64_t op)
-{
-	return cls >= 0 && cls < MON_CLASSES && op >= 0 && op < 256
-		       ? schema_op_name((uint8_t)cls, (uint8_t)op)
-		       : "";
-}
-
-void history_describe(const struct history_row *r, char *s, size_t n)
-{
-	static const char *const verdicts[] = {"", "  REDIRECTED", "  DENIED", ""};
-	int k;
-
-	switch (r->cls) {
-	case MON_DISK:
-		k = describe_disk(r, s, n);
-		break;
-	case MON_NET:
-		k = describe_net(r, s, n);
-		break;
-	case MON_CPU:
-		k = describe_cpu(r, s, n);
-		break;
-	case MON_CONSOLE:
-		k = describe_console(r, s, n);
-		break;
-	case MON_LIFECYCLE:
-		k = describe_life(r, s, n);
-		break;
-	case MON_ENTROPY:
-		k = describe_bytes(r, s, n);
-		break;
-	case MON_OPERATOR:
-	case MON_TIME:
-	case MON_MEMORY:
-	case MON_DEVICE:
-		k = snprintf(s, n, "%.*s", (int)MIN(r->len, n), r->text ? r->text : "");
-		break;
-	default:
-		k = describe_register(r, s, n);
-	}
-	if (k < (int)n && r->rule)
-		k += snprintf(s + k, n - (size_t)k, "%s by line %" PRId64, verdicts[r->verdict & 3],
-			      r->rule);
-	/* a terminal shall not be at the guest's command */
-	for (char *p = s; *p; p++)
-		if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
-			*p = *p == '\n' || *p == '\r' ? ' ' : '.';
-}
-
-int history_time(const char *s, int64_t now, int64_t *out)
-{
-	struct tm tm = {.tm_mday = 1};
-	char *end;
-	const char *stop;
-	long long v = strtoll(s, &end, 10);
-	static const struct {
-		char unit;
-		int64_t s;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
-		if (end != s && end[0] == units[i].unit && !end[1] && v >= 0 && v < 1000000) {
-			*out = now - v * units[i].s * (int64_t)NS_PER_SEC;
-			return 0;
-		}
-	}
-	if (end != s && !*end && v > 0 && v < INT64_C(9000000000)) {
-		*out = v * (int64_t)NS_PER_SEC;
-		return 0;
-	}
-	stop = strptime(s, "%Y-%m-%d", &tm);
-	if (stop && *stop)
-		stop = strptime(stop + 1, "%H:%M", &tm);
-	if (stop && *stop == ':')
-		stop = strptime(stop, ":%S", &tm);
-	if (!stop || *stop)
-		return ERR_INVAL;
-	*out = (int64_t)timegm(&tm) * (int64_t)NS_PER_SEC;
-	return 0;
-}
-
-/* ---- the chain ---------------------------------------------------------------------------------------- */
-
-static int broken(struct history_check *out, int64_t batch, const char *what)
-{
-	snprintf(out->text, sizeof(out->text), "batch %" PRId64 ": %s", batch, what);
-	return ERR_FORMAT;
-}
-
-static int hash_rows(sqlite3_stmt *rows, int64_t first, int64_t last, struct sha256 *s,
-		     struct history_check *out, int64_t batch)
-{
-	int64_t want = first; /* at most last + 1, which is a number */
-	int e = 0;
-
-	sqlite3_bind_int64(rows, 1, first);
-	sqlite3_bind_int64(rows, 2, last);
-	while (!e && sqlite3_step(rows) == SQLITE_ROW) {
-		struct history_row r;
-
-		schema_read_row(rows, &r);
-		if (r.seq != want)
-			e = broken(out, batch, "a row is missing");
-		want++;
-		chain_row(s, &r);
-		out->rows++;
-	}
-	sqlite3_reset(rows);
-	if (!e && want != last + 1)
-		e = broken(out, batch, "rows at its end are missing");
-	return e;
-}
-
-static int check_batch(sqlite3_stmt *st, sqlite3_stmt *rows, struct history_check *out,
-		       int64_t *next)
-{
-	int64_t id = sqlite3_column_int64(st, 0), first = sqlite3_column_int64(st, 1);
-	int64_t last = sqlite3_column_int64(st, 2), t = sqlite3_column_int64(st, 3);
-	int64_t dropped = sqlite3_column_int64(st, 4);
-	uint8_t hash[SHA256_SIZE];
-	struct sha256 s;
-	int e;
-
-	if (sqlite3_column_bytes(st, 5) != SHA256_SIZE ||
-	    sqlite3_column_bytes(st, 6) != SHA256_SIZE)
-		return broken(out, id, "its hashes have the wrong size");
-	if (!out->batches)
-		out->pruned = first > 1;
-	else if (memcmp(sqlite3_column_blob(st, 5), out->head, SHA256_SIZE))
-		return broken(out, id, "it does not follow the one before");
-	if (out->batches ? first != *next : false)
-		return broken(out, id, "records before it are missing");
-	if (first < 1 || last < first - 1 || last == INT64_MAX)
-		return broken(out, id, "its numbers make no sense");
-	chain_begin(&s, sqlite3_column_blob(st, 5));
-	e = hash_rows(rows, first, last, &s, out, id);
-	if (e)
-		return e;
-	chain_end(&s, first, last, t, dropped, hash);
-	if (memcmp(hash, sqlite3_column_blob(st, 6), SHA256_SIZE))
-		return broken(out, id, "its rows were changed");
-	memcpy(out->head, hash, sizeof(hash));
-	*next = last + 1;
-	out->batches++;
-	out->dropped += (uint64_t)dropped;
-	return 0;
-}
-
-/* Rows that no batch has. */
-static int check_strays(sqlite3 *db, int64_t next, struct history_check *out)
-{
-	sqlite3_stmt *st;
-	int64_t n = 0;
-
-	if (sqlite3_prepare_v2(db,
-			       "SELECT count(*) FROM event WHERE seq>=?1 OR seq<(SELECT min(first) "
-			       "FROM batch)",
-			       -1, &st, NULL) != SQLITE_OK)
-		return ERR_IO;
-	sqlite3_bind_int64(st, 1, next);
-	if (sqlite3_step(st) == SQLITE_ROW)
-		n = sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	return n ? broken(out, (int64_t)out->batches, "there are rows that belong to no batch") : 0;
-}
-
-int history_verify(sqlite3 *db, struct history_check *out)
-{
-	sqlite3_stmt *st = NULL, *rows = NULL;
-	int64_t next = 1;
-	int e = 0, rc;
-
-	*out = (struct history_check){.batches = 0};
-	/* one view of the file, whatever is written meanwhile */
-	sqlite3_exec(db, "BEGIN", NULL, NULL, NULL);
-	if (sqlite3_prepare_v2(db,
-			       "SELECT id,first,last,t,dropped,prev,hash FROM batch ORDER BY id",
-			       -1, &st, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db,
-			       "SELECT " HISTORY_COLUMNS
-			       " FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
-			       -1, &rows, NULL) != SQLITE_OK)
-		e = ERR_IO;
-	while (!e && (rc = sqlite3_step(st)) != SQLITE_DONE)
-		e = rc == SQLITE_ROW ? check_batch(st, rows, out, &next) : ERR_IO;
-	if (!e)
-		e = check_strays(db, next, out);
-	if (e == ERR_IO)
-		snprintf(out->text, sizeof(out->text), "%s", sqlite3_errmsg(db));
-	sqlite3_finalize(st);
-	sqlite3_finalize(rows);
-	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
 	return e;
 }

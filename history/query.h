@@ -31,11 +31,16 @@ int history_each(sqlite3 *db, const struct history_filter *f,
 		 void (*fn)(void *arg, const struct history_row *r), void *arg, char *err,
 		 size_t size) attr_must_check;
 
+/* The last record's number; 0: there is none. */
+int64_t history_newest(sqlite3 *db);
+
 /* From now on all that is asked of this connection, views too, sees only what passes (but for the limit). */
 int history_narrow(sqlite3 *db, const struct history_filter *f, char *err,
 		   size_t size) attr_must_check;
 
-/* One line about a row, without time. */
+/* Makes a text what a terminal may show: controls, what is no UTF-8, and with ascii all that is not ASCII, become dots. */
+void history_printable(char *s, bool ascii);
+/* One line about a row, without time: printable. */
 void history_describe(const struct history_row *r, char *text, size_t size);
 const char *history_op_name(int64_t cls, int64_t op); /* "" where it has none */
 
@@ -48,7 +53,11 @@ struct history_check {
 /* 0 intact, ERR_FORMAT where it breaks, ERR_IO. */
 int history_verify(sqlite3 *db, struct history_check *out) attr_must_check;
 
-/* "10m", "2h", "3d" before now, "2026-11-20", "2026-11-20 12:30:00" (UTC), or seconds since 1970. */
-int history_time(const char *s, int64_t now, int64_t *out) attr_must_check;
+/* A time as people say it, in ns since 1970: "10m", "1h 30min ago", "now", "today", "yesterday 18:00", "18:00",
+ * "2026-11-20", "2026-11-20 12:30:00.25" (the machine's zone, or UTC; or with one: Z, UTC, +01:00), "@SECONDS" since 1970.
+ * ERR_INVAL where it is none. */
+int history_time(const char *s, int64_t now, bool utc, int64_t *out) attr_must_check;
+/* "2026-11-20 12:30:00.250000" */
+void history_time_text(int64_t t, bool utc, char *buf, size_t size);
 
 #endif

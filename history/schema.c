@@ -6,7 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "history/span.h"
 #include "monitor/core.h"
+
+#define ROW_MAX (16 << 20) /* bytes; a picture has at most 1 MiB */
+
+#define SPAN_TABLE "CREATE TABLE span(id INTEGER PRIMARY KEY, t0 INTEGER, t1 INTEGER);"
 
 static const char tables[] =
 	"PRAGMA application_id=0x56494741;"
@@ -19,7 +24,7 @@ static const char tables[] =
 	" root INTEGER, tsc INTEGER);"
 	"CREATE INDEX event_cls_t ON event(cls, t);"
 	"CREATE TABLE batch(id INTEGER PRIMARY KEY, first INTEGER, last INTEGER, t INTEGER,"
-	" dropped INTEGER, prev BLOB, hash BLOB);"
+	" dropped INTEGER, prev BLOB, hash BLOB);" SPAN_TABLE
 	"CREATE TABLE class(id INTEGER PRIMARY KEY, name TEXT);"
 	"CREATE TABLE op(cls INTEGER, op INTEGER, name TEXT, PRIMARY KEY(cls, op)) WITHOUT ROWID;";
 
@@ -36,9 +41,9 @@ static const char tables[] =
 	" addr/512 AS sector, value AS bytes, sum/1e3 AS us, count, result, verdict, rule" \
 	" FROM events WHERE class='disk';" \
 	MAKE " net_flows AS SELECT e.seq, time, uptime, run, addr AS flow, text," \
-	" value AS bytes_out, sum AS bytes_in, count AS packets FROM events e" \
+	" value AS bytes_out, sum AS bytes_in, count AS packets, size AS card FROM events e" \
 	" WHERE class='net' AND op='flow end';" \
-	MAKE " dns AS SELECT seq, time, uptime, run, text, verdict, rule FROM events" \
+	MAKE " dns AS SELECT seq, time, uptime, run, text, verdict, rule, size AS card FROM events" \
 	" WHERE class='net' AND op='dns';" \
 	MAKE " console AS SELECT seq, time, uptime, run, text FROM events" \
 	" WHERE class='console' AND op!='screen' AND text IS NOT NULL;" \
@@ -58,8 +63,11 @@ static const char tables[] =
 	" max(t) AS last_t FROM events WHERE class='cpu' AND op LIKE '#%' GROUP BY run, vcpu, op;"
 /* clang-format on */
 static const char views[] = VIEWS("CREATE VIEW");
-/* For readers of older files, which they may not change: before their own */
+/* For readers: before those of the file, which is older, or somebody has changed */
 static const char reader_views[] = VIEWS("CREATE TEMP VIEW");
+static const char reader_names[] =
+	"CREATE TEMP TABLE class(id INTEGER PRIMARY KEY, name TEXT);"
+	"CREATE TEMP TABLE op(cls INTEGER, op INTEGER, name TEXT, PRIMARY KEY(cls, op)) WITHOUT ROWID;";
 
 static const struct {
 	uint8_t cls, op;
@@ -189,35 +197,52 @@ static int64_t pragma(sqlite3 *db, const char *sql)
 	return v;
 }
 
+/* In the tables class and op of that database. */
+static int put_names(sqlite3 *db, const char *where, char *err, size_t size)
+{
+	char sql[200];
+	int e = 0;
+
+	for (unsigned i = 0; i < MON_CLASSES && !e; i++) {
+		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO %s.class VALUES(%u,'%s')", where,
+			 i, mon_class_name((uint8_t)i));
+		e = run_sql(db, sql, err, size);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(ops) && !e; i++) {
+		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO %s.op VALUES(%u,%u,'%s')", where,
+			 ops[i].cls, ops[i].op, ops[i].name);
+		e = run_sql(db, sql, err, size);
+	}
+	return e;
+}
+
 int schema_modern(sqlite3 *db, char *err, size_t size)
 {
 	int64_t version = schema_version(db);
 	char sql[400];
-	int e;
+	int e = run_sql(db, reader_names, err, size);
 
-	if (version == HISTORY_SCHEMA)
-		return 0;
+	if (!e)
+		e = put_names(db, "temp", err, size);
 	snprintf(sql, sizeof(sql),
 		 "CREATE TEMP VIEW event AS SELECT %s FROM main.event;"
 		 "CREATE TEMP VIEW run AS SELECT *,NULL AS tsc FROM main.run",
 		 columns(version));
-	e = run_sql(db, sql, err, size);
+	if (!e && version < HISTORY_SCHEMA)
+		e = run_sql(db, sql, err, size);
 	return e ? e : run_sql(db, reader_views, err, size);
 }
 
 int schema_narrow(sqlite3 *db, const char *filter, char *err, size_t size)
 {
-	int64_t version = schema_version(db);
 	char *sql = sqlite3_mprintf(
 		"DROP VIEW IF EXISTS temp.event; CREATE TEMP VIEW event AS SELECT * FROM "
 		"(WITH event AS (SELECT %s FROM main.event) SELECT *%s)",
-		columns(version), filter);
+		columns(schema_version(db)), filter);
 	int e = sql ? run_sql(db, sql, err, size) : ERR_NOMEM;
 
 	sqlite3_free(sql);
-	if (e || version != HISTORY_SCHEMA) /* which has views of its own already */
-		return e;
-	return run_sql(db, reader_views, err, size);
+	return e;
 }
 
 int64_t schema_version(sqlite3 *db)
@@ -230,6 +255,7 @@ void schema_harden(sqlite3 *db)
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, ROW_MAX);
 	sqlite3_exec(db, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0;", NULL, NULL, NULL);
 }
 
@@ -244,6 +270,15 @@ int schema_check(sqlite3 *db, char *err, size_t size)
 	v = schema_version(db);
 	if (v < 1 || v > HISTORY_SCHEMA) {
 		snprintf(err, size, "it is of another version of vigia");
+		return ERR_FORMAT;
+	}
+	/* tables with rows, not views or modules that make them up */
+	if (pragma(db,
+		   "SELECT count(*) FROM main.sqlite_master WHERE type='table' AND rootpage>0 AND "
+		   "name IN ('event','run','batch')") != 3 ||
+	    (v > 4 && pragma(db, "SELECT count(*) FROM main.sqlite_master WHERE type='table' AND "
+				 "rootpage>0 AND name='span'") != 1)) {
+		snprintf(err, size, "its tables are not those of a history");
 		return ERR_FORMAT;
 	}
 	return 0;
@@ -264,18 +299,19 @@ static int make_views(sqlite3 *db, char *err, size_t size)
 	}
 	if (!e)
 		e = run_sql(db, views, err, size);
-	for (unsigned i = 0; i < MON_CLASSES && !e; i++) {
-		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO class VALUES(%u,'%s')", i,
-			 mon_class_name((uint8_t)i));
-		e = run_sql(db, sql, err, size);
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(ops) && !e; i++) {
-		snprintf(sql, sizeof(sql), "INSERT OR REPLACE INTO op VALUES(%u,%u,'%s')",
-			 ops[i].cls, ops[i].op, ops[i].name);
-		e = run_sql(db, sql, err, size);
-	}
+	if (!e)
+		e = put_names(db, "main", err, size);
 	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d", HISTORY_SCHEMA);
 	return e ? e : run_sql(db, sql, err, size);
+}
+
+static int make_spans(sqlite3 *db, char *err, size_t size)
+{
+	int e = run_sql(db, SPAN_TABLE, err, size);
+
+	if (!e && (e = span_make(db)))
+		snprintf(err, size, "%s", sqlite3_errmsg(db));
+	return e;
 }
 
 int schema_create(sqlite3 *db, char *err, size_t size)
@@ -296,57 +332,14 @@ int schema_create(sqlite3 *db, char *err, size_t size)
 			    "ALTER TABLE event ADD COLUMN tsc INTEGER;"
 			    "ALTER TABLE run ADD COLUMN tsc INTEGER",
 			    err, size);
+	if (!e && made && version < 5)
+		e = make_spans(db, err, size);
 	if (!e)
 		e = make_views(db, err, size);
 	return e ? e : run_sql(db, "COMMIT", err, size);
 }
 
-/* ---- the chain --------------------------------------------------------------------------------- */
-
-static void put64(uint8_t *p, int64_t v)
-{
-	for (unsigned i = 0; i < 8; i++)
-		p[i] = (uint8_t)((uint64_t)v >> (8 * i));
-}
-
-void chain_begin(struct sha256 *s, const uint8_t prev[SHA256_SIZE])
-{
-	sha256_init(s);
-	sha256_update(s, prev, SHA256_SIZE);
-}
-
-void chain_row(struct sha256 *s, const struct history_row *r)
-{
-	const int64_t v[] = {r->seq,    r->t,       r->run,   r->cls,
-			     r->op,     r->vcpu,    r->rip,   r->addr,
-			     r->value,  r->size,    r->count, r->sum,
-			     r->result, r->verdict, r->rule,  r->text ? (int64_t)r->len : -1};
-	uint8_t buf[sizeof(v)];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
-		put64(buf + 8 * i, v[i]);
-	sha256_update(s, buf, sizeof(buf));
-	if (r->text)
-		sha256_update(s, r->text, r->len);
-	put64(buf, r->root);
-	if (r->rooted)
-		sha256_update(s, buf, 8);
-	put64(buf, r->tsc);
-	if (r->timed)
-		sha256_update(s, buf, 8);
-}
-
-void chain_end(struct sha256 *s, int64_t first, int64_t last, int64_t t, int64_t dropped,
-	       uint8_t out[SHA256_SIZE])
-{
-	const int64_t v[] = {first, last, t, dropped};
-	uint8_t buf[sizeof(v)];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
-		put64(buf + 8 * i, v[i]);
-	sha256_update(s, buf, sizeof(buf));
-	sha256_final(s, out);
-}
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 void schema_read_row(sqlite3_stmt *st, struct history_row *r)
 {
@@ -355,12 +348,20 @@ void schema_read_row(sqlite3_stmt *st, struct history_row *r)
 			      &r->count, &r->sum, &r->result, &r->verdict, &r->rule};
 	int n = (int)ARRAY_SIZE(v);
 
-	for (int i = 0; i < n; i++)
+	r->odd = false;
+	for (int i = 0; i < n; i++) {
 		*v[i] = sqlite3_column_int64(st, i);
+		r->odd |= sqlite3_column_type(st, i) != SQLITE_INTEGER;
+	}
 	r->rooted = sqlite3_column_type(st, n + 1) != SQLITE_NULL;
 	r->root = sqlite3_column_int64(st, n + 1);
 	r->timed = sqlite3_column_type(st, n + 2) != SQLITE_NULL;
 	r->tsc = sqlite3_column_int64(st, n + 2);
+	for (int i = n + 1; i < n + 3; i++)
+		r->odd |= sqlite3_column_type(st, i) != SQLITE_INTEGER &&
+			  sqlite3_column_type(st, i) != SQLITE_NULL;
+	r->odd |= sqlite3_column_type(st, n) == SQLITE_INTEGER ||
+		  sqlite3_column_type(st, n) == SQLITE_FLOAT;
 	/* whatever the file has there, what is read as a text ends with a zero */
 	r->frame = schema_has_bytes(r->cls, r->op);
 	r->text = r->frame ? sqlite3_column_blob(st, n) : (const char *)sqlite3_column_text(st, n);

@@ -9,7 +9,8 @@
 #include "base/err.h"
 #include "history/sha256.h"
 
-#define HISTORY_SCHEMA      4 /* PRAGMA user_version; 1 and 2 have no column root, 3 no tsc */
+#define HISTORY_SCHEMA \
+	5 /* PRAGMA user_version; 1 and 2 have no column root, 3 no tsc, 4 no table span */
 #define HISTORY_APPLICATION 0x56494741 /* PRAGMA application_id: "VIGA" */
 
 /* One row of the table event. Signed as SQLite has it. */
@@ -20,6 +21,7 @@ struct history_row {
 	bool rooted;      /* root is there: rows of earlier versions have none */
 	bool timed;       /* likewise tsc */
 	bool frame;       /* text is bytes: a frame, a picture */
+	bool odd;         /* the file has values of a kind that no writer gives them */
 	const char *text; /* NULL: none */
 	size_t len;
 };
@@ -29,7 +31,8 @@ struct history_row {
  * " FROM event WHERE …", lets through. */
 int schema_narrow(sqlite3 *db, const char *filter, char *err, size_t size) attr_must_check;
 int64_t schema_version(sqlite3 *db);
-/* For a reader: a file of an older version looks like one of today's, with NULL in what it has not. */
+/* For a reader: names and views are this program's, not those of the file; one of an older version looks like one of
+ * today's, with NULL in what it has not. */
 int schema_modern(sqlite3 *db, char *err, size_t size) attr_must_check;
 /* Is the text of such a row bytes? */
 bool schema_has_bytes(int64_t cls, int64_t op);

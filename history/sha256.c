@@ -78,29 +78,30 @@ static bool has_instructions(void)
 	       __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_SHA;
 }
 
+/* Names of the state go round instead of its words, and W is made 16 rounds ahead of its use: all stays in
+ * registers but W. */
 static void block_by_words(struct sha256 *s, const uint8_t *p)
 {
-	uint32_t w[64], v[8];
+	uint32_t w[16], v[8];
 
 	for (unsigned i = 0; i < 16; i++)
 		w[i] = be32(p + 4 * i);
-	for (unsigned i = 16; i < 64; i++) {
-		uint32_t a = w[i - 15], b = w[i - 2];
-
-		w[i] = w[i - 16] + w[i - 7] + (ror(a, 7) ^ ror(a, 18) ^ a >> 3) +
-		       (ror(b, 17) ^ ror(b, 19) ^ b >> 10);
-	}
 	memcpy(v, s->h, sizeof(v));
-	for (unsigned i = 0; i < 64; i++) {
-		uint32_t a = v[0], e = v[4];
-		uint32_t t1 = v[7] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +
-			      ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
-		uint32_t t2 = (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) +
-			      ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+	for (unsigned i = 0; i < 64; i += 16) {
+#pragma GCC unroll 16
+		for (unsigned j = 0; j < 16; j++) {
+			uint32_t a = v[(16 - j) % 8], b = v[(17 - j) % 8], c = v[(18 - j) % 8];
+			uint32_t e = v[(20 - j) % 8], f = v[(21 - j) % 8], g = v[(22 - j) % 8];
+			uint32_t first = w[(j + 1) % 16], last = w[(j + 14) % 16];
+			uint32_t t = v[(23 - j) % 8] + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) +
+				     (g ^ (e & (f ^ g))) + k[i + j] + w[j];
 
-		memmove(v + 1, v, 7 * sizeof(*v));
-		v[4] += t1;
-		v[0] = t1 + t2;
+			v[(19 - j) % 8] += t;
+			v[(23 - j) % 8] = t + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22)) +
+					  ((a & b) | (c & (a | b)));
+			w[j] += (ror(first, 7) ^ ror(first, 18) ^ first >> 3) + w[(j + 9) % 16] +
+				(ror(last, 17) ^ ror(last, 19) ^ last >> 10);
+		}
 	}
 	for (unsigned i = 0; i < 8; i++)
 		s->h[i] += v[i];

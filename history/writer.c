@@ -15,16 +15,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "history/history.h"
+#include "history/query.h"
 #include "history/schema.h"
+#include "history/span.h"
 
 #define BATCH_MAX    32768
 #define TEXT_MAX     (32 * 1024 * 1024)
 #define TICK_NS      (NS_PER_SEC / 2)
 #define PERIOD_NS    NS_PER_SEC
 #define DAY_NS       (86400 * NS_PER_SEC)
-#define PRUNE_ROWS   4096 /* at least so many at once … */
-#define PRUNE_PERIOD 5    /* … and so many seconds apart */
+#define PRUNE_ROWS   4096             /* at least so many at once … */
+#define PRUNE_PERIOD 5                /* … and so many seconds apart */
+#define STEP_NS      (NS_PER_SEC / 2) /* of the host's clock that are told */
 
 struct item {
 	struct mon_record rec;
@@ -39,14 +43,17 @@ struct history {
 	int lock_fd;
 	sqlite3 *db;
 	sqlite3_stmt *insert, *insert_batch, *begin, *commit, *rollback, *pages, *free_pages,
-		*page_size, *oldest, *origin, *prune_events, *prune_batches;
+		*page_size, *oldest, *aged, *origin, *prune_events, *prune_batches, *put_span,
+		*prune_spans;
 	struct plat_thread *thread;
 	struct plat_event wake; /* only for stopping: the core has its own */
 	_Atomic bool stop;
 	bool failing;
 	bool timed; /* the run has its tsc */
 	int64_t run, seq;
-	uint64_t wall; /* what makes plat_now() the time since 1970 */
+	struct span span; /* of the last records */
+	int64_t pruned;   /* seq when it was last looked at the bounds */
+	uint64_t wall;    /* what makes plat_now() the time since 1970 */
 	uint64_t dropped_told;
 	uint8_t hash[SHA256_SIZE]; /* of the last batch */
 	struct item *item;
@@ -57,6 +64,59 @@ struct history {
 };
 
 /* ---- a batch ----------------------------------------------------------------------------------- */
+
+static bool is_frame(const struct mon_record *m)
+{
+	return schema_has_bytes(m->cls, m->op);
+}
+
+static void row_of(const struct history *h, const struct item *it, int64_t seq,
+		   struct history_row *r)
+{
+	const struct mon_record *m = &it->rec;
+	/* of a frame the length and the card: the length is more than a record's size holds */
+	bool frame = is_frame(m) && m->cls == MON_NET;
+
+	*r = (struct history_row){
+		.seq = seq,
+		.t = (int64_t)(m->t + h->wall),
+		.run = h->run,
+		.cls = m->cls,
+		.op = m->op,
+		.vcpu = m->vcpu,
+		.rip = (int64_t)m->rip,
+		.addr = (int64_t)m->addr,
+		.value = (int64_t)m->value,
+		.size = frame ? (int64_t)m->sum : m->size,
+		.count = m->count,
+		.sum = frame && !(m->verdict & MON_R_COUNTED) ? m->size : (int64_t)m->sum,
+		.result = m->result,
+		.verdict = m->verdict & (MON_R_VERDICT | MON_R_COUNTED),
+		.rule = m->rule,
+		.root = (int64_t)m->root,
+		.rooted = true,
+		.tsc = (int64_t)m->tsc,
+		.timed = true,
+		.frame = is_frame(m),
+		.text = it->len ? h->texts + it->text : NULL,
+		.len = it->len,
+	};
+}
+
+/* What a rule is to say at once, in the timeline's words, but that it says who has decided first. */
+static void notify(const struct history *h, const struct item *it)
+{
+	static const char *const verdicts[] = {"provided", "redirected", "denied", "?"};
+	struct history_row r;
+	char text[300];
+
+	row_of(h, it, 0, &r);
+	r.rule = 0;
+	history_describe(&r, text, sizeof(text));
+	plat_log(LOG_WARN, "policy: rule in line %u %s: %s %s %s", it->rec.rule,
+		 verdicts[it->rec.verdict & MON_R_VERDICT], mon_class_name(it->rec.cls),
+		 schema_op_name(it->rec.cls, it->rec.op), text);
+}
 
 static void take_record(void *arg, const struct mon_record *rec, const char *text, size_t len)
 {
@@ -77,12 +137,7 @@ static void take_record(void *arg, const struct mon_record *rec, const char *tex
 	}
 	h->n++;
 	if (rec->verdict & MON_R_NOTIFY)
-		plat_log(LOG_WARN, "policy: rule in line %u %s: %s %s 0x%llx (%u times)", rec->rule,
-			 (rec->verdict & MON_R_VERDICT) == MON_DENY       ? "denied"
-			 : (rec->verdict & MON_R_VERDICT) == MON_REDIRECT ? "redirected"
-									  : "provided",
-			 mon_class_name(rec->cls), rec->op == 0 ? "read" : "write",
-			 (unsigned long long)rec->addr, rec->count);
+		notify(h, it);
 }
 
 void history_add(struct history *h, const struct mon_event *ev)
@@ -96,42 +151,6 @@ void history_add(struct history *h, const struct mon_event *ev)
 				       .vcpu = -1};
 
 	take_record(h, &rec, ev->data, ev->len);
-}
-
-static bool is_frame(const struct mon_record *m)
-{
-	return schema_has_bytes(m->cls, m->op);
-}
-
-static void row_of(const struct history *h, const struct item *it, int64_t seq,
-		   struct history_row *r)
-{
-	const struct mon_record *m = &it->rec;
-
-	*r = (struct history_row){
-		.seq = seq,
-		.t = (int64_t)(m->t + h->wall),
-		.run = h->run,
-		.cls = m->cls,
-		.op = m->op,
-		.vcpu = m->vcpu,
-		.rip = (int64_t)m->rip,
-		.addr = (int64_t)m->addr,
-		.value = (int64_t)m->value,
-		.size = is_frame(m) && m->cls == MON_NET ? (int64_t)m->sum : m->size,
-		.count = m->count,
-		.sum = (int64_t)m->sum,
-		.result = m->result,
-		.verdict = m->verdict & (MON_R_VERDICT | MON_R_COUNTED),
-		.rule = m->rule,
-		.root = (int64_t)m->root,
-		.rooted = true,
-		.tsc = (int64_t)m->tsc,
-		.timed = true,
-		.frame = is_frame(m),
-		.text = it->len ? h->texts + it->text : NULL,
-		.len = it->len,
-	};
 }
 
 static int step(sqlite3_stmt *st)
@@ -176,26 +195,45 @@ static int insert_batch_row(struct history *h, int64_t last, int64_t t, int64_t 
 	return step(st);
 }
 
-/* Texts of the guest may be anything; the file has UTF-8 only. */
-static void clean_texts(struct history *h)
+/* Texts of the guest may be anything; the file has UTF-8 only, and of what controls terminals ESC. */
+static void clean_text(char *s, size_t n)
 {
-	for (unsigned k = 0; k < h->n; k++) {
-		const struct item *it = &h->item[k];
+	unsigned len;
 
-		for (uint32_t i = it->text; !is_frame(&it->rec) && i < it->text + it->len; i++) {
-			uint8_t c = (uint8_t)h->texts[i];
+	for (; n; s += len, n -= len) {
+		uint32_t c = 0;
 
-			if (c >= 0x80 ||
-			    (c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != 27))
-				h->texts[i] = '?';
+		len = str_utf8(s, n, &c);
+		if (!len) {
+			*s = '?';
+			len = 1;
+		} else if ((c < ' ' && c != '\n' && c != '\t' && c != '\r' && c != 27) ||
+			   (c >= 0x7f && c < 0xa0)) {
+			memset(s, '?', len);
 		}
 	}
+}
+
+static void clean_texts(struct history *h)
+{
+	for (unsigned k = 0; k < h->n; k++)
+		if (!is_frame(&h->item[k].rec))
+			clean_text(h->texts + h->item[k].text, h->item[k].len);
+}
+
+static int put_span(struct history *h, const struct span *s)
+{
+	sqlite3_bind_int64(h->put_span, 1, s->id);
+	sqlite3_bind_int64(h->put_span, 2, s->from);
+	sqlite3_bind_int64(h->put_span, 3, s->to);
+	return step(h->put_span);
 }
 
 static int write_rows(struct history *h, int64_t dropped, uint8_t hash[SHA256_SIZE])
 {
 	int64_t t = (int64_t)(plat_now() + h->wall);
 	int64_t last = h->seq + h->n;
+	struct span span = h->span;
 	struct sha256 s;
 	int err = step(h->begin);
 
@@ -206,6 +244,9 @@ static int write_rows(struct history *h, int64_t dropped, uint8_t hash[SHA256_SI
 		row_of(h, &h->item[i], h->seq + 1 + i, &r);
 		chain_row(&s, &r);
 		err = insert_row(h, &r);
+		span_add(&span, r.seq, r.t);
+		if (!err && (span_ends(r.seq) || i + 1 == h->n))
+			err = put_span(h, &span);
 	}
 	chain_end(&s, h->seq + 1, last, t, dropped, hash);
 	if (!err)
@@ -214,6 +255,8 @@ static int write_rows(struct history *h, int64_t dropped, uint8_t hash[SHA256_SI
 		err = step(h->commit);
 	if (err && !sqlite3_get_autocommit(h->db))
 		step(h->rollback);
+	else if (!err)
+		h->span = span;
 	return err;
 }
 
@@ -275,25 +318,51 @@ static int64_t one(sqlite3_stmt *st, int64_t *second)
 	return v;
 }
 
-/* Removes whole batches from the oldest end, rows at a time. */
-static void prune(struct history *h, int64_t rows)
+/* Removes whole batches from the oldest end: twice as many rows as have come since the last time. */
+static void prune(struct history *h)
 {
 	int64_t used = (one(h->pages, NULL) - one(h->free_pages, NULL)) * one(h->page_size, NULL);
-	int64_t t = 0, last = one(h->oldest, &t), upto = 0;
-	uint64_t now = plat_now() + h->wall;
+	int64_t t = 0, last = one(h->oldest, &t);
+	int64_t upto = last + MAX(2 * (h->seq - h->pruned), (int64_t)PRUNE_ROWS);
+	int64_t limit = (int64_t)(plat_now() + h->wall - h->max_age);
 
+	h->pruned = h->seq;
 	if (last < 0)
 		return;
-	if (used > (int64_t)h->max_bytes || now - (uint64_t)t > h->max_age)
-		upto = last + rows;
-	if (!upto || upto >= h->seq)
+	if (used <= (int64_t)h->max_bytes) { /* what is not too old stays */
+		if (t >= limit)
+			return;
+		sqlite3_bind_int64(h->aged, 1, limit);
+		upto = MIN(upto, one(h->aged, NULL));
+	}
+	if (upto >= h->seq)
 		return;
 	sqlite3_bind_int64(h->prune_events, 1, upto);
 	sqlite3_bind_int64(h->prune_batches, 1, upto);
 	if (step(h->begin))
 		return;
-	if (step(h->prune_events) || step(h->prune_batches) || step(h->commit))
+	if (step(h->prune_events) || step(h->prune_batches) || step(h->prune_spans) ||
+	    step(h->commit))
 		step(h->rollback);
+}
+
+/* The host's clock is set, or goes on after the host has slept, which plat_now() does not count: from now on times are
+ * its again. What was drained already keeps its own. */
+static void look_at_clock(struct history *h)
+{
+	int64_t by = (int64_t)(plat_realtime() - plat_now() - h->wall);
+	char text[80];
+
+	if (by > -(int64_t)STEP_NS && by < (int64_t)STEP_NS)
+		return;
+	snprintf(text, sizeof(text), "the host's clock went %s by %.1f s",
+		 by < 0 ? "back" : "forward", (double)llabs(by) / 1e9);
+	write_batch(h);
+	h->wall += (uint64_t)by;
+	history_add(h, &(struct mon_event){.cls = MON_LIFECYCLE,
+					   .op = LIFE_NOTE,
+					   .data = text,
+					   .len = (uint32_t)strlen(text)});
 }
 
 /* ---- the thread ---------------------------------------------------------------------------------- */
@@ -303,7 +372,7 @@ static void writer_thread(void *arg)
 	struct history *h = arg;
 	const struct mon_drain to = {take_record, h};
 	uint64_t next = plat_now() + TICK_NS, period = plat_now() + PERIOD_NS;
-	uint64_t pruned = plat_now(), rows = 0;
+	uint64_t pruned = plat_now();
 
 	while (!atomic_load(&h->stop)) {
 		uint64_t now;
@@ -318,7 +387,7 @@ static void writer_thread(void *arg)
 				h->tick(h->arg);
 		}
 		do {
-			rows += mon_core_drain(h->core, &to, BATCH_MAX - h->n);
+			mon_core_drain(h->core, &to, BATCH_MAX - h->n);
 			if (h->n == BATCH_MAX || due)
 				write_batch(h);
 		} while (h->n == BATCH_MAX && !h->failing && !atomic_load(&h->stop));
@@ -327,12 +396,12 @@ static void writer_thread(void *arg)
 			write_batch(h);
 		if (now >= period && !h->failing) {
 			period = now + PERIOD_NS;
+			look_at_clock(h);
 			mon_core_period(h->core, &to, false);
 		}
 		if (now - pruned > PRUNE_PERIOD * NS_PER_SEC && !h->failing) {
-			prune(h, (int64_t)MAX(2 * rows, (uint64_t)PRUNE_ROWS));
+			prune(h);
 			pruned = now;
-			rows = 0;
 		}
 	}
 }
@@ -358,6 +427,9 @@ static void drain_rest(struct history *h)
 	mon_core_period(h->core, &to, true);
 	mon_core_drain(h->core, &to, BATCH_MAX - h->n);
 	write_batch(h);
+	/* many runs may all be short */
+	if (!h->failing)
+		prune(h);
 }
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
@@ -383,10 +455,14 @@ static const struct {
 	{offsetof(struct history, free_pages), "PRAGMA freelist_count"},
 	{offsetof(struct history, page_size), "PRAGMA page_size"},
 	{offsetof(struct history, oldest), "SELECT last,t FROM batch ORDER BY id LIMIT 1"},
+	{offsetof(struct history, aged), "SELECT max(last) FROM batch WHERE t<?"},
 	{offsetof(struct history, origin), "UPDATE run SET tsc=? WHERE id=?"},
 	{offsetof(struct history, prune_events),
 	 "DELETE FROM event WHERE seq<=(SELECT max(last) FROM batch WHERE last<=?)"},
 	{offsetof(struct history, prune_batches), "DELETE FROM batch WHERE last<=?"},
+	{offsetof(struct history, put_span), "INSERT OR REPLACE INTO span VALUES(?,?,?)"},
+	{offsetof(struct history, prune_spans),
+	 "DELETE FROM span WHERE id<(SELECT min(seq)>>13 FROM event)"},
 };
 
 static sqlite3_stmt **statement_at(struct history *h, unsigned i)
@@ -414,11 +490,18 @@ static int read_end(struct history *h, char *err, size_t size)
 		return fail(h, err, size);
 	rc = sqlite3_step(st);
 	if (rc == SQLITE_ROW && sqlite3_column_bytes(st, 1) == SHA256_SIZE) {
-		h->seq = sqlite3_column_int64(st, 0);
+		h->seq = h->pruned = sqlite3_column_int64(st, 0);
 		memcpy(h->hash, sqlite3_column_blob(st, 1), SHA256_SIZE);
 	}
+	if (h->seq < 0 || h->seq > SPAN_SEQ_MAX) {
+		snprintf(err, size, "its last batch ends with a number that makes no sense");
+		sqlite3_finalize(st);
+		return ERR_FORMAT;
+	}
 	sqlite3_finalize(st);
-	return rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : fail(h, err, size);
+	if ((rc != SQLITE_ROW && rc != SQLITE_DONE) || span_read(h->db, h->seq, &h->span))
+		return fail(h, err, size);
+	return 0;
 }
 
 static int add_run(struct history *h, const struct history_config *cfg, char *err, size_t size)

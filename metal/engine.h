@@ -11,7 +11,7 @@ const struct engine_ops *engine_choose(const char **why);
 int engine_cpu_start(void) attr_must_check; /* on each CPU */
 /* Of a vCPU: how often the guest was entered, when first (ns); zeros where the engine does not count. */
 struct engine_counts {
-	uint64_t entries, began;
+	uint64_t entries, flushes, began;
 };
 struct engine_counts engine_count(const struct vcpu *vcpu);
 

@@ -17,5 +17,5 @@ int engine_cpu_start(void)
 
 struct engine_counts engine_count(const struct vcpu *vcpu)
 {
-	return (struct engine_counts){hw_entries(vcpu), hw_began(vcpu)};
+	return (struct engine_counts){hw_entries(vcpu), hw_flushes(vcpu), hw_began(vcpu)};
 }

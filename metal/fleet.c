@@ -175,9 +175,22 @@ static int take_kernel(struct parse *p, char *value)
 	return find_file(p, value, &p->vm->kernel);
 }
 
+/* FILE or FILE TEXT */
 static int take_initrd(struct parse *p, char *value)
 {
-	return find_file(p, value, &p->vm->initrd);
+	struct fleet_vm *vm = p->vm;
+	char *text = value;
+
+	while (*text && *text != ' ')
+		text++;
+	if (*text)
+		*text++ = 0;
+	if (vm->n_initrds == FLEET_MAX_INITRDS)
+		return wrong(p, "more initrds than 16", value);
+	if (!str_copy(vm->text + vm->text_len, sizeof(vm->text) - vm->text_len, text))
+		return wrong(p, "the texts of initrds are longer than 512", text);
+	vm->text_len += str_len(text) + 1;
+	return find_file(p, value, &vm->initrd[vm->n_initrds++]);
 }
 
 static int take_policy(struct parse *p, char *value)
@@ -209,23 +222,33 @@ static int take_append(struct parse *p, char *value)
 	return 0;
 }
 
-static int take_disk(struct parse *p, char *value)
+static int take_storage(struct parse *p, char *value, struct fleet_disk *d)
 {
-	unsigned n = p->vm->n_disks;
 	size_t len = str_len(value);
 
-	if (n == FLEET_MAX_DISKS)
-		return wrong(p, "more disks than 8", value);
 	if (len > 3 && str_eq(value + len - 3, ",ro")) {
-		p->vm->disk[n].read_only = true;
+		d->read_only = true;
 		value[len - 3] = 0;
 	}
-	p->vm->n_disks++;
 	if (!memcmp(value, "host:", MIN(len, 5u)) && len > 5)
-		return str_copy(p->vm->disk[n].host, sizeof(p->vm->disk[n].host), value + 5)
+		return str_copy(d->host, sizeof(d->host), value + 5)
 			       ? 0
 			       : wrong(p, "the disk's name is too long", value);
-	return find_file(p, value, &p->vm->disk[n].image);
+	return find_file(p, value, &d->image);
+}
+
+static int take_disk(struct parse *p, char *value)
+{
+	if (p->vm->n_disks == FLEET_MAX_DISKS)
+		return wrong(p, "more disks than 8", value);
+	return take_storage(p, value, &p->vm->disk[p->vm->n_disks++]);
+}
+
+static int take_target(struct parse *p, char *value)
+{
+	if (p->vm->n_targets == FLEET_MAX_TARGETS)
+		return wrong(p, "more targets than 4", value);
+	return take_storage(p, value, &p->vm->target[p->vm->n_targets++]);
 }
 
 /* The network of that name, which need not have been spoken of before. */
@@ -335,6 +358,7 @@ static const struct {
 	{"may-lack", take_may_lack},
 	{"append", take_append},
 	{"disk", take_disk},
+	{"target", take_target},
 	{"net", take_net},
 	{"manual", take_manual},
 };

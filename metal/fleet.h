@@ -6,14 +6,22 @@
 #include "base/def.h"
 #include "base/err.h"
 
-#define FLEET_MAX_VMS   16
-#define FLEET_MAX_DISKS 8
-#define FLEET_MAX_NICS  4
-#define FLEET_MAX_NETS  16
+#define FLEET_MAX_VMS     16
+#define FLEET_MAX_DISKS   8
+#define FLEET_MAX_TARGETS 4
+#define FLEET_MAX_NICS    4
+#define FLEET_MAX_NETS    16
+#define FLEET_MAX_INITRDS 16
 
 struct fleet_file {
 	const uint8_t *data; /* in the module; NULL: none */
 	size_t size;
+};
+
+struct fleet_disk {
+	struct fleet_file image;
+	char host[64]; /* a disk of the machine's own, for disks_open(); "": image */
+	bool read_only;
 };
 
 struct fleet_vm {
@@ -25,16 +33,17 @@ struct fleet_vm {
 	bool may_lack; /* a saved VM's processors may lose what there is not here */
 	char cpu[32];  /* its processors' model; "": the usual one */
 	bool manual;   /* is not started by itself */
-	struct fleet_file kernel, initrd;
+	struct fleet_file kernel, initrd[FLEET_MAX_INITRDS];
+	unsigned n_initrds;
+	char text[512]; /* the initrds', one behind the other, each with its NUL */
+	size_t text_len;
 	struct fleet_file policy;          /* compiled rules: monitor/policy_image.h */
 	struct fleet_file state, contents; /* of a saved VM: sections, memory: fleet_run_next() */
 	char append[1024];
-	struct {
-		struct fleet_file image;
-		char host[64]; /* a disk of the machine's own, for disks_open(); "": image */
-		bool read_only;
-	} disk[FLEET_MAX_DISKS];
+	struct fleet_disk disk[FLEET_MAX_DISKS];
 	unsigned n_disks;
+	struct fleet_disk target[FLEET_MAX_TARGETS]; /* that rules redirect to, by slot */
+	unsigned n_targets;
 	struct {
 		unsigned net; /* of the fleet's */
 		uint8_t mac[6];

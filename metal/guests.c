@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "block/block.h"
+#include "block/watch.h"
 #include "board/micro.h"
 #include "metal/bootinfo.h"
 #include "metal/console.h"
@@ -31,13 +32,15 @@ struct guest {
 	struct plat_mutex lock; /* RANK_VM: vm, paused, why */
 	struct vm *vm;          /* NULL: does not run */
 	bool paused;
-	const char *why;                     /* how it ended the last time; "" never ran */
-	struct plat_thread *keeper;          /* the shell's; joined before the next start */
-	_Atomic bool busy;                   /* the keeper lives */
-	_Atomic bool ending;                 /* ... but its VM has ended */
-	struct block *disk[FLEET_MAX_DISKS]; /* what it is a part of, … */
-	struct block *top[FLEET_MAX_DISKS]; /* … and what the guest has: with its rules between */
-	struct plat_ram ram;                /* that the disks reach */
+	const char *why;            /* how it ended the last time; "" never ran */
+	struct plat_thread *keeper; /* the shell's; joined before the next start */
+	_Atomic bool busy;          /* the keeper lives */
+	_Atomic bool ending;        /* ... but its VM has ended */
+	/* Its disks, and what rules redirect to; of disks top is what the guest has: with its rules between. */
+	struct block *disk[FLEET_MAX_DISKS + FLEET_MAX_TARGETS];
+	struct block *top[FLEET_MAX_DISKS + FLEET_MAX_TARGETS];
+	struct block_targets targets; /* the latter again */
+	struct plat_ram ram;          /* that the disks reach */
 };
 
 static struct {
@@ -56,15 +59,30 @@ static unsigned number(const struct guest *g)
 }
 
 /* A module is memory that nobody else has: the guest's to write. */
-static int open_disk(struct guest *g, unsigned i, char *err, size_t err_size)
+static int open_disk(struct guest *g, const struct fleet_disk *d, unsigned i, char *err,
+		     size_t err_size)
 {
-	const struct fleet_vm *d = g->def;
+	int r = d->host[0] ? disks_open(d->host, d->read_only, &g->disk[i], err, err_size)
+			   : ramdisk_create(g->def->name, (uint8_t *)(uintptr_t)d->image.data,
+					    d->image.size, d->read_only, &g->disk[i]);
 
-	if (d->disk[i].host[0])
-		return disks_open(d->disk[i].host, d->disk[i].read_only, &g->disk[i], err,
-				  err_size);
-	return ramdisk_create(d->name, (uint8_t *)(uintptr_t)d->disk[i].image.data,
-			      d->disk[i].image.size, d->disk[i].read_only, &g->disk[i]);
+	g->top[i] = g->disk[i];
+	return r;
+}
+
+static int open_targets(struct guest *g, char *msg, size_t size)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < g->def->n_targets && !err; i++) {
+		struct block **b = &g->disk[FLEET_MAX_DISKS + i];
+
+		err = open_disk(g, &g->def->target[i], FLEET_MAX_DISKS + i, msg, size);
+		if (!err)
+			err = hostdisk_allow(*b, g->ram.hva, g->ram.size);
+		g->targets.image[i] = *b;
+	}
+	return err;
 }
 
 /* The machine's disks reach the VM's memory: from here to close_disks(), by when it is gone already. */
@@ -72,22 +90,21 @@ static int open_disks(struct guest *g, struct micro_config *cfg, struct vm *vm, 
 		      size_t size)
 {
 	const struct fleet_vm *d = g->def;
-	int err = 0;
+	int err = open_targets(g, msg, size);
 
 	for (unsigned i = 0; i < d->n_disks && !err; i++) {
 		unsigned n = cfg->n_disks;
 
 		if (!watch_device(number(g), "disk", i))
 			continue;
-		err = open_disk(g, i, msg, size);
+		err = open_disk(g, &d->disk[i], i, msg, size);
 		if (err)
 			break;
-		g->top[i] = g->disk[i];
-		err = watch_disk(number(g), i, &vm->mon, &g->top[i]);
+		err = watch_disk(number(g), i, &vm->mon, &g->targets, &g->top[i]);
 		if (err)
 			g->disk[i] = NULL; /* it is closed */
 		else
-			err = hostdisk_allow(g->disk[i], vm->ram.hva, vm->ram.size);
+			err = hostdisk_allow(g->disk[i], g->ram.hva, g->ram.size);
 		if (err)
 			break;
 		cfg->disk[n].block = g->top[i];
@@ -100,13 +117,14 @@ static int open_disks(struct guest *g, struct micro_config *cfg, struct vm *vm, 
 
 static void close_disks(struct guest *g)
 {
-	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(g->disk); i++)
 		if (g->disk[i]) {
 			hostdisk_deny(g->disk[i], g->ram.hva, g->ram.size);
 			g->top[i]->ops->close(g->top[i]);
 		}
 	memset(g->disk, 0, sizeof(g->disk));
 	memset(g->top, 0, sizeof(g->top));
+	memset(&g->targets, 0, sizeof(g->targets));
 }
 
 /* Before the VM's memory is given back. */
@@ -114,7 +132,7 @@ static void keep_lost(struct guest *g)
 {
 	bool lost = false;
 
-	for (unsigned i = 0; i < FLEET_MAX_DISKS; i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(g->disk); i++)
 		lost |= g->disk[i] && hostdisk_lost(g->disk[i]);
 	if (!lost)
 		return;
@@ -159,13 +177,30 @@ static void unplug(struct guest *g)
 	}
 }
 
+static int make(const struct vm_config *cfg, struct vm **out, char *err, size_t err_size)
+{
+	int r = vm_create(cfg, out);
+	uint64_t total, free;
+
+	if (r == ERR_NOMEM) {
+		phys_stats(&total, &free);
+		str_format(err, err_size, "it is to have %llu MiB, and %llu are free",
+			   (unsigned long long)(cfg->memory / MIB),
+			   (unsigned long long)(free / MIB));
+	} else if (!r && (*out)->tsc_ratio) {
+		plat_log(LOG_INFO, "%s: its TSC goes at %llu MHz, the machine's at %llu", cfg->name,
+			 (unsigned long long)((*out)->tsc_hz / 1000000),
+			 (unsigned long long)(plat_tsc_hz() / 1000000));
+	}
+	return r;
+}
+
 static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 {
 	const struct fleet_vm *d = g->def;
 	struct micro_config micro = {.kernel = d->kernel.data,
 				     .kernel_size = d->kernel.size,
-				     .initrd = d->initrd.data,
-				     .initrd_size = d->initrd.size,
+				     .n_modules = d->n_initrds,
 				     .cmdline = d->append,
 				     .serial = g->chr,
 				     .no_load = restore_wanted(d),
@@ -185,13 +220,18 @@ static int create(struct guest *g, struct vm **out, char *err, size_t err_size)
 		r = ERR_NOSYS;
 	}
 	if (!r && restore_wanted(d)) {
-		r = restore_kind(d, &kind, err, err_size);
+		r = restore_kind(d, &kind, &cfg.tsc_hz, err, err_size);
 		cfg.kind = &kind;
 	}
 	if (!r)
-		r = vm_create(&cfg, out);
+		r = make(&cfg, out, err, err_size);
 	if (r)
 		return r;
+	for (unsigned i = 0, at = 0; i < d->n_initrds; i++) {
+		micro.module[i] =
+			(struct boot_file){d->initrd[i].data, d->initrd[i].size, d->text + at};
+		at += (unsigned)str_len(d->text + at) + 1;
+	}
 	watch_attach(number(g), *out);
 	plug_in(g, &micro);
 	g->ram = (*out)->ram;
@@ -403,6 +443,7 @@ bool guest_get_stats(struct guest *g, struct guest_stats *out)
 		}
 		counts = engine_count(v);
 		out->entries += counts.entries;
+		out->flushes += counts.flushes;
 		if (!i)
 			out->began = counts.began;
 		out->pio += atomic_load(&v->exits[EXIT_PIO]);

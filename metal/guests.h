@@ -28,7 +28,7 @@ struct guest_stats {
 	uint64_t cpu_ns;
 	uint64_t waited_ns; /* the longest that a vCPU waited for a processor */
 	uint64_t began;     /* ns since the entry: its first instruction */
-	uint64_t entries, pio, mmio, halts;
+	uint64_t entries, flushes, pio, mmio, halts;
 };
 bool guest_get_stats(struct guest *g, struct guest_stats *out); /* false: it does not run */
 void guests_kill_all(void);                                     /* and waits until they are gone */

@@ -49,7 +49,8 @@ bool restore_wanted(const struct fleet_vm *d)
 	return d->state.data;
 }
 
-int restore_kind(const struct fleet_vm *d, struct x86_kind *out, char *err, size_t err_size)
+int restore_kind(const struct fleet_vm *d, struct x86_kind *out, uint64_t *tsc_hz, char *err,
+		 size_t err_size)
 {
 	struct state_stream st;
 	struct source s;
@@ -58,7 +59,7 @@ int restore_kind(const struct fleet_vm *d, struct x86_kind *out, char *err, size
 	if (!e)
 		e = state_next(&st);
 	if (!e)
-		e = vm_state_kind(&st, out);
+		e = vm_state_kind(&st, out, tsc_hz);
 	if (e)
 		e = failed(&st, e, err, err_size);
 	state_close(&st);

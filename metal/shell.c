@@ -54,13 +54,13 @@ static void cmd_stats(char *arg)
 	for (unsigned i = 0; (g = guest_at(i)); i++)
 		if (guest_get_stats(g, &s))
 			console_print(
-				"%-16s cpu %llu ms, waited %llu us at most, entries %llu, port %llu, mmio %llu, "
-				"halts %llu, began at %llu us",
+				"%-16s cpu %llu ms, waited %llu us at most, entries %llu (%llu without its TLB), port %llu, "
+				"mmio %llu, halts %llu, began at %llu us",
 				guest_def(g)->name, (unsigned long long)(s.cpu_ns / 1000000),
 				(unsigned long long)(s.waited_ns / 1000),
-				(unsigned long long)s.entries, (unsigned long long)s.pio,
-				(unsigned long long)s.mmio, (unsigned long long)s.halts,
-				(unsigned long long)(s.began / 1000));
+				(unsigned long long)s.entries, (unsigned long long)s.flushes,
+				(unsigned long long)s.pio, (unsigned long long)s.mmio,
+				(unsigned long long)s.halts, (unsigned long long)(s.began / 1000));
 }
 
 static void cmd_pci(char *arg)

@@ -12,13 +12,29 @@
 #include "monitor/policy.h"
 #include "monitor/policy_image.h"
 #include "monitor/recent.h"
+#include "net/nat.h"
+#include "net/neighbour.h"
 #include "net/switch.h"
 #include "vm/vm.h"
+
+struct flows {
+	struct nat nat;
+	struct neighbours neighbours;
+};
+
+struct watch;
+struct card {
+	struct watch *w;
+	unsigned unit;
+};
 
 struct watch {
 	const struct fleet_vm *def;
 	struct policy *rules; /* NULL: everything is provided, or they are broken */
 	struct recent recent;
+	struct plat_mutex lock; /* RANK_BACKEND: of flows */
+	struct flows *flows;    /* that rules redirect; NULL: none does */
+	struct card card[FLEET_MAX_NICS];
 	_Atomic uint64_t denied, redirected;
 	char line[RECENT_TEXT]; /* of the console, so far */
 	unsigned line_len;
@@ -55,17 +71,47 @@ static enum mon_verdict ask(struct monitor *mon, struct mon_event *ev)
 	return policy_decide(((struct watch *)mon->priv)->rules, ev);
 }
 
-/* The switch's question: may this frame leave the VM, or come to it? */
-static bool frame_passes(void *arg, bool out, const uint8_t *frame, size_t len)
+static size_t redirect(struct watch *w, uint8_t *frame, size_t len, const struct mon_target *to)
 {
-	struct watch *w = arg;
-	struct mon_event ev = frame_event(out ? NET_SEND : NET_RECEIVE, 0, frame, len, len);
+	uint64_t now = plat_now();
+	size_t out = 0;
 
+	plat_mutex_lock(&w->lock);
+	if (nat_out(&w->flows->nat, frame, len, to, now))
+		out = to->has_addr ? neighbours_send(&w->flows->neighbours, frame, len, to->v4, now)
+				   : len;
+	plat_mutex_unlock(&w->lock);
+	return out;
+}
+
+/* What comes of a redirected flow looks as if from where the guest has sent to. */
+static void direct_back(struct watch *w, uint8_t *frame, size_t len)
+{
+	plat_mutex_lock(&w->lock);
+	neighbours_look(&w->flows->neighbours, frame, len);
+	if (w->flows->nat.n)
+		nat_in(&w->flows->nat, frame, len, plat_now());
+	plat_mutex_unlock(&w->lock);
+}
+
+/* The switch's question: may this frame leave the VM, or come to it? */
+static size_t frame_passes(void *arg, bool out, uint8_t *frame, size_t len)
+{
+	const struct card *card = arg;
+	struct watch *w = card->w;
+	struct frame_info fi;
+	struct mon_event ev;
+
+	if (!out && w->flows)
+		direct_back(w, frame, len);
+	ev = frame_event(out ? NET_SEND : NET_RECEIVE, card->unit, frame, len, len, &fi);
 	if (policy_decide(w->rules, &ev) == MON_PROVIDE && !ev.flags)
-		return true;
+		return len;
 	ev.data = NULL;
 	record(w, &ev);
-	return ev.verdict != MON_DENY;
+	if (out && ev.verdict == MON_REDIRECT && ev.target)
+		return redirect(w, frame, len, ev.target);
+	return ev.verdict != MON_DENY ? len : 0;
 }
 
 void watch_console(unsigned n, const char *buf, size_t len)
@@ -128,7 +174,8 @@ bool watch_device(unsigned n, const char *kind, unsigned index)
 
 #define SCRATCH_MOST (64 * MIB) /* of a disk, what rules redirect there */
 
-int watch_disk(unsigned n, unsigned index, struct monitor *mon, struct block **disk)
+int watch_disk(unsigned n, unsigned index, struct monitor *mon, const struct block_targets *targets,
+	       struct block **disk)
 {
 	const struct policy *p = all.vm[n].rules;
 	struct block_scratch *scratch;
@@ -136,7 +183,7 @@ int watch_disk(unsigned n, unsigned index, struct monitor *mon, struct block **d
 	if (!p || !(policy_mask(p) & BIT(MON_DISK)))
 		return 0;
 	scratch = block_scratch_memory((*disk)->size, SCRATCH_MOST);
-	return block_watch_open(*disk, mon, index, NULL, scratch, disk);
+	return block_watch_open(*disk, mon, index, targets, scratch, disk);
 }
 
 uint64_t watch_memory(unsigned n, uint64_t wanted)
@@ -187,6 +234,21 @@ void watch_attach(unsigned n, struct vm *vm)
 	vm_set_calendar(vm, policy_time_offset(w->rules), policy_time_rate(w->rules));
 }
 
+static int filter_net(struct watch *w, unsigned n)
+{
+	plat_mutex_init(&w->lock, RANK_BACKEND);
+	if (policy_redirects(w->rules, MON_NET)) {
+		w->flows = plat_pages_alloc(ALIGN_UP(sizeof(*w->flows), PAGE_SIZE));
+		if (!w->flows)
+			return err_here(ERR_NOMEM);
+	}
+	for (unsigned k = 0; k < w->def->n_nics; k++) {
+		w->card[k] = (struct card){w, k};
+		net_switch_filter(network_port(n, k), frame_passes, &w->card[k]);
+	}
+	return 0;
+}
+
 int watch_init(const struct fleet *fleet)
 {
 	all.n = fleet->n;
@@ -203,9 +265,8 @@ int watch_init(const struct fleet *fleet)
 			continue;
 		if (policy_image_load(f->data, f->size, &w->rules))
 			plat_log(LOG_ERROR, "%s: its rules are broken", w->def->name);
-		else if (policy_mask(w->rules) & BIT(MON_NET))
-			for (unsigned k = 0; k < w->def->n_nics; k++)
-				net_switch_filter(network_port(i, k), frame_passes, w);
+		else if (policy_mask(w->rules) & BIT(MON_NET) && filter_net(w, i))
+			return err_here(ERR_NOMEM);
 	}
 	return 0;
 }

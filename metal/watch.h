@@ -17,8 +17,10 @@ int watch_ready(unsigned n) attr_must_check;
 void watch_attach(unsigned n, struct vm *vm); /* before it runs */
 /* What its rules leave of a device ("disk", 0), of memory; whether an operator may. */
 bool watch_device(unsigned n, const char *kind, unsigned index);
-/* Has its rules decide requests of a disk: *disk becomes one that asks, if there are any, and is closed with it. */
-int watch_disk(unsigned n, unsigned index, struct monitor *mon,
+/* Has its rules decide requests of a disk: *disk becomes one that asks, if there are any, and is closed with it. targets
+ * stay as long. */
+struct block_targets;
+int watch_disk(unsigned n, unsigned index, struct monitor *mon, const struct block_targets *targets,
 	       struct block **disk) attr_must_check;
 uint64_t watch_memory(unsigned n, uint64_t wanted);
 bool watch_operator(unsigned n, enum mon_request what);

@@ -15,29 +15,33 @@
 /* What a report of a crash shows, where nothing is recorded */
 #define LAST_MASK (BIT(MON_PORT) | BIT(MON_MMIO) | BIT(MON_MSR) | BIT(MON_IRQ) | BIT(MON_DISK))
 
+typedef void class_teller(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+			  uint8_t tier);
+static class_teller tell_life, tell_cpu, tell_hot, tell_rare, tell_disk, tell_net;
+
 struct class_row {
 	const char *name;
-	bool hot;        /* counted from the first on */
+	class_teller *tell;
 	bool sum_value;  /* counters add up value: bytes */
 	uint32_t budget; /* records of a period and producer, where not hot */
 };
 
 static const struct class_row rows[MON_CLASSES] = {
-	[MON_LIFECYCLE] = {"lifecycle", false, false, 16}, /* modes; texts as they come */
-	[MON_CPU] = {"cpu", false, false, 64},
-	[MON_PORT] = {"port", true, false, 0},
-	[MON_MMIO] = {"mmio", true, false, 0},
-	[MON_MSR] = {"msr", true, false, 0},
-	[MON_CPUID] = {"cpuid", true, false, 0},
-	[MON_IRQ] = {"irq", true, false, 0},
-	[MON_DISK] = {"disk", false, true, 1000},
-	[MON_NET] = {"net", false, true, 1000},
-	[MON_CONSOLE] = {"console", false, true, 1000},
-	[MON_TIME] = {"time", true, false, 0},
-	[MON_ENTROPY] = {"entropy", true, true, 0},
-	[MON_OPERATOR] = {"operator", false, false, 1000},
-	[MON_MEMORY] = {"memory", false, false, 1000},
-	[MON_DEVICE] = {"device", false, false, 1000},
+	[MON_LIFECYCLE] = {"lifecycle", tell_life, false, 16}, /* modes; texts as they come */
+	[MON_CPU] = {"cpu", tell_cpu, false, 64},
+	[MON_PORT] = {"port", tell_hot, false, 0},
+	[MON_MMIO] = {"mmio", tell_hot, false, 0},
+	[MON_MSR] = {"msr", tell_hot, false, 0},
+	[MON_CPUID] = {"cpuid", tell_hot, false, 0},
+	[MON_IRQ] = {"irq", tell_hot, false, 0},
+	[MON_DISK] = {"disk", tell_disk, true, 1000},
+	[MON_NET] = {"net", tell_net, true, 1000},
+	[MON_CONSOLE] = {"console", tell_rare, true, 1000},
+	[MON_TIME] = {"time", tell_hot, false, 0},
+	[MON_ENTROPY] = {"entropy", tell_hot, true, 0},
+	[MON_OPERATOR] = {"operator", tell_rare, false, 1000},
+	[MON_MEMORY] = {"memory", tell_rare, false, 1000},
+	[MON_DEVICE] = {"device", tell_rare, false, 1000},
 };
 
 const char *mon_class_name(uint8_t cls)
@@ -156,41 +160,59 @@ static void push_event(struct mon_core *c, struct mon_producer *p, const struct 
 		.result = ev->result,
 	};
 
-	/* frames in full are what a capture is made of; their length then is in sum */
-	if (ev->cls == MON_NET && ev->data &&
-	    (ev->flags & MON_F_FULL ||
-	     atomic_load_explicit(&c->tier[MON_NET], memory_order_relaxed) >= MON_FULL)) {
+	/* frames in full are what a capture is made of */
+	if (ev->cls == MON_NET) {
 		rec.sum = ev->size;
-		push(c, p, &rec, ev->data, ev->len);
-	} else {
-		push(c, p, &rec, NULL, 0);
+		rec.size = ev->unit;
 	}
+	if (ev->frame &&
+	    (ev->flags & MON_F_FULL ||
+	     atomic_load_explicit(&c->tier[MON_NET], memory_order_relaxed) >= MON_FULL))
+		push(c, p, &rec, ev->data, ev->len);
+	else
+		push(c, p, &rec, NULL, 0);
 }
 
-/* The time that a page-table root was in use is the sum of its counter. */
-static void tell_space(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
+static void count(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		  uint64_t sum, uint64_t part)
+{
+	struct count_entry *first = counts_add(&p->counts, ev, sum, part);
+
+	if (unlikely(first))
+		counts_first(first, ev, place_of(c, p));
+}
+
+/* The time that a page-table root was in use is the sum of its counter. At each switch of tasks: the clock is read only
+ * where the engine does not tell rings, and then it is what has passed, halted or not. */
+static void count_space(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev)
 {
 	struct mon_event old = {.cls = MON_CPU, .op = CPU_SPACE, .vcpu = ev->vcpu};
-	uint64_t now = plat_now(), kernel = ev->addr, user = ev->lasted;
-	struct mon_place at = place_of(c, p);
+	uint64_t kernel = ev->addr, user = ev->lasted;
+	uint64_t now = kernel || user ? 0 : plat_now();
+	struct count_entry *first;
 
-	old.addr = at.root = p->space;
+	old.addr = p->space;
 	old.value = ev->value;
-	/* without rings, what has passed, halted or not */
-	if (!kernel && !user)
-		kernel = p->space_since ? now - p->space_since : 0;
-	if (p->space_since)
-		counts_add(&p->counts, &old, kernel + user, at);
-	old.op = CPU_USER;
-	if (p->space_since && user)
-		counts_add(&p->counts, &old, user, at);
+	if (now && p->space_since)
+		kernel = now - p->space_since;
+	if (likely(atomic_load_explicit(&p->space_known, memory_order_relaxed))) {
+		first = counts_add(&p->counts, &old, kernel + user, user);
+		if (unlikely(first)) {
+			struct mon_place at = place_of(c, p);
+
+			at.root = p->space;
+			counts_first(first, &old, at);
+		}
+	}
 	p->space = ev->value & ~BIT64(63); /* which says to flush nothing */
+	atomic_store_explicit(&p->space_known, true, memory_order_relaxed);
 	p->space_since = now;
 }
 
 struct teller {
 	struct mon_core *c;
 	uint32_t rule; /* of the frame; 0: none */
+	uint8_t unit;  /* its card */
 };
 
 static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdict,
@@ -204,6 +226,7 @@ static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdi
 				 .cls = MON_NET,
 				 .op = op,
 				 .verdict = verdict,
+				 .size = f ? f->unit : t->unit,
 				 .vcpu = -1};
 
 	/* a flow that makes way for another has ended by no rule */
@@ -219,17 +242,6 @@ static void flow_tell(void *arg, uint8_t op, const struct flow *f, uint8_t verdi
 	ring_push(&c->producer[0].ring, &rec, text, str_len(text));
 }
 
-static void tell_frame(struct mon_core *c, const struct mon_event *ev)
-{
-	struct teller t = {c, ev->rule};
-	const struct flow_sink sink = {flow_tell, &t};
-	struct frame_info fi;
-
-	if (frame_parse(ev->data, ev->len, &fi))
-		flows_frame(&c->flows, ev->op == NET_SEND, &fi, ev->data, ev->len, ev->size,
-			    ev->verdict, &sink);
-}
-
 static bool within_budget(struct mon_producer *p, uint8_t cls)
 {
 	uint32_t left = atomic_load_explicit(&p->budget[cls], memory_order_relaxed);
@@ -241,50 +253,93 @@ static bool within_budget(struct mon_producer *p, uint8_t cls)
 	return true;
 }
 
+/* ---- of each class ------------------------------------------------------------------------------- */
+
+static void tell_life(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		      uint8_t tier)
+{
+	if (ev->data)
+		push_text(c, p, ev);
+	else if (within_budget(p, ev->cls))
+		push_event(c, p, ev);
+	else
+		count(c, p, ev, 0, 0);
+}
+
+static void tell_hot(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		     uint8_t tier)
+{
+	if (tier >= MON_FULL || ev->flags & MON_F_FULL)
+		push_event(c, p, ev);
+	else
+		count(c, p, ev, rows[ev->cls].sum_value ? ev->value : 0, 0);
+}
+
+static void tell_rare(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		      uint8_t tier)
+{
+	if (tier >= MON_FULL || ev->flags & MON_F_FULL || within_budget(p, ev->cls))
+		push_event(c, p, ev);
+	else
+		count(c, p, ev, rows[ev->cls].sum_value ? ev->value : 0, 0);
+}
+
+static void tell_cpu(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		     uint8_t tier)
+{
+	if (ev->op == CPU_SPACE) {
+		count_space(c, p, ev);
+		if (tier >= MON_FULL || ev->flags & MON_F_FULL)
+			push_event(c, p, ev);
+	} else if (ev->op >= CPU_HOT) {
+		tell_hot(c, p, ev, tier);
+	} else {
+		tell_rare(c, p, ev, tier);
+	}
+}
+
+/* Beyond the budget by operation and bytes, not by sector. */
+static void tell_disk(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		      uint8_t tier)
+{
+	struct mon_event all = *ev;
+
+	all.addr = UINT64_MAX;
+	if (tier >= MON_FULL || ev->flags & MON_F_FULL || within_budget(p, ev->cls))
+		push_event(c, p, ev);
+	else
+		count(c, p, &all, ev->value, 0);
+}
+
+/* Frames belong to flows, and are recorded where somebody wants each, or has denied them. */
+static void tell_net(struct mon_core *c, struct mon_producer *p, const struct mon_event *ev,
+		     uint8_t tier)
+{
+	struct teller t = {c, ev->rule, ev->unit};
+	struct mon_event all = *ev;
+
+	if (ev->frame && tier != MON_OFF)
+		flows_frame(&c->flows, ev, &(const struct flow_sink){flow_tell, &t});
+	all.addr = UINT64_MAX;
+	if (tier >= MON_FULL || ev->flags & MON_F_FULL)
+		push_event(c, p, ev);
+	else if (ev->frame && !ev->flags && ev->verdict != MON_DENY)
+		return;
+	else if (within_budget(p, ev->cls))
+		push_event(c, p, ev);
+	else
+		count(c, p, &all, ev->size, 0);
+}
+
 static void core_tell(struct monitor *mon, const struct mon_event *ev)
 {
 	struct mon_core *c = mon->priv;
-	struct mon_producer *p = producer_of(c, ev->vcpu);
-	const struct class_row *row = &rows[ev->cls];
 	uint8_t tier = atomic_load_explicit(&c->tier[ev->cls], memory_order_relaxed);
 
 	if (c->also)
 		c->also(c->also_arg, ev);
-	if (!c->draining || (tier == MON_OFF && !ev->flags))
-		return;
-	if (ev->cls == MON_LIFECYCLE) {
-		if (ev->data)
-			push_text(c, p, ev);
-		else if (within_budget(p, ev->cls))
-			push_event(c, p, ev);
-		else
-			counts_add(&p->counts, ev, 0, place_of(c, p));
-		return;
-	}
-	if (ev->cls == MON_NET && ev->data) {
-		tell_frame(c, ev);
-		if (tier < MON_FULL && !ev->flags && ev->verdict != MON_DENY)
-			return;
-	}
-	if (ev->cls == MON_CPU && ev->op == CPU_SPACE)
-		tell_space(c, p, ev);
-	if (tier >= MON_FULL || ev->flags & MON_F_FULL)
-		push_event(c, p, ev);
-	else if (ev->cls == MON_CPU && ev->op == CPU_SPACE)
-		return;
-	else if (!row->hot && !(ev->cls == MON_CPU && ev->op >= CPU_HOT) &&
-		 within_budget(p, ev->cls))
-		push_event(c, p, ev);
-	else if (ev->cls == MON_DISK || ev->cls == MON_NET) {
-		/* beyond the budget by operation and bytes, not by sector or station */
-		struct mon_event all = *ev;
-
-		all.addr = UINT64_MAX;
-		counts_add(&p->counts, &all, ev->cls == MON_NET ? ev->size : ev->value,
-			   (struct mon_place){.clock = clock_of(c, p)});
-	} else {
-		counts_add(&p->counts, ev, row->sum_value ? ev->value : 0, place_of(c, p));
-	}
+	if (c->draining && (tier != MON_OFF || ev->flags || ev->verdict != MON_PROVIDE))
+		rows[ev->cls].tell(c, producer_of(c, ev->vcpu), ev, tier);
 }
 
 void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root,
@@ -340,6 +395,8 @@ struct policy *mon_core_set_policy(struct mon_core *c, struct policy *take_polic
 		/* verdicts are recorded where a class is off */
 		if (take_policy && c->draining)
 			atomic_fetch_or(&c->mon->tell_mask, policy_mask(take_policy));
+		if (c->mon->changed)
+			c->mon->changed(c->mon->changed_arg);
 	}
 	return old;
 }
@@ -395,7 +452,7 @@ static void refill(struct mon_producer *p)
 
 void mon_core_period(struct mon_core *c, const struct mon_drain *to, bool end)
 {
-	struct teller all = {c, 0};
+	struct teller all = {c, 0, 0};
 	const struct flow_sink sink = {flow_tell, &all};
 
 	for (unsigned i = 0; i < c->n; i++) {
@@ -422,6 +479,10 @@ uint64_t mon_core_dropped(const struct mon_core *c)
 
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier)
 {
+	/* since when the present root is in use is not known */
+	for (unsigned i = 0; cls == MON_CPU && atomic_load(&c->tier[cls]) == MON_OFF && i < c->n;
+	     i++)
+		atomic_store(&c->producer[i].space_known, false);
 	atomic_store(&c->tier[cls], (uint8_t)tier);
 	if (tier >= MON_FULL)
 		atomic_fetch_or(&c->mon->full_mask, BIT(cls));
@@ -433,6 +494,8 @@ void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tie
 		atomic_fetch_and(&c->mon->tell_mask, ~BIT(cls));
 	else if (tier != MON_OFF)
 		atomic_fetch_or(&c->mon->tell_mask, BIT(cls));
+	if (c->mon->changed)
+		c->mon->changed(c->mon->changed_arg);
 }
 
 int mon_core_init(struct mon_core *c, struct monitor *mon, unsigned vcpus, bool drained)
@@ -445,7 +508,8 @@ int mon_core_init(struct mon_core *c, struct monitor *mon, unsigned vcpus, bool 
 		refill(&c->producer[i]);
 		err = ring_init(&c->producer[i].ring, RING_SLOTS);
 		if (!err)
-			err = counts_init(&c->producer[i].counts);
+			err = counts_init(&c->producer[i].counts,
+					  i > 0); /* a vCPU's thread is one */
 	}
 	if (!err && drained)
 		err = flows_init(&c->flows);

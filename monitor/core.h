@@ -30,7 +30,8 @@ struct mon_producer {
 	const uint64_t *tsc;                  /* its TSC minus the host's; NULL: not known */
 	_Atomic uint32_t budget[MON_CLASSES]; /* records left in this period */
 	uint64_t space;                       /* the vCPU's present page-table root … */
-	uint64_t space_since;                 /* … and since when */
+	uint64_t space_since;                 /* … and since when; 0: rings say how long */
+	_Atomic bool space_known;
 };
 
 struct mon_core {

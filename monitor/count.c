@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* count.c: counters by class, operation and address. Tables are bounded whatever the guest touches:
- * what finds no place is counted for its class alone, with all ones for an address.
+ * what finds no place is counted without its address, with all ones in its place.
  *
  * Producers are any threads, guest FPU state being live; counts_turn() is the consumer's. */
 #include "monitor/count.h"
@@ -10,14 +10,12 @@
 
 #define ADDR_BITS  50
 #define ADDR_MASK  (BIT64(ADDR_BITS) - 1)
-#define PROBES     8
+#define PROBES     24
 #define TABLE_SIZE (ALIGN_UP((COUNT_SLOTS + COUNT_REST) * sizeof(struct count_entry), PAGE_SIZE))
 
-_Static_assert(MON_CLASSES <= COUNT_REST, "a slot a class");
-
-int counts_init(struct counts *c)
+int counts_init(struct counts *c, bool alone)
 {
-	*c = (struct counts){0};
+	*c = (struct counts){.alone = alone};
 	for (unsigned i = 0; i < 2; i++) {
 		c->table[i] = plat_pages_alloc(TABLE_SIZE);
 		if (!c->table[i]) {
@@ -43,8 +41,9 @@ static uint64_t key_of(const struct mon_event *ev, uint64_t addr)
 	       (uint64_t)(ev->op & 127) << 50 | (addr & ADDR_MASK);
 }
 
+/* Its entry, or NULL where that is another's. */
 static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
-				      const struct mon_event *ev, struct mon_place at)
+				      struct count_entry **fresh)
 {
 	uint64_t old = atomic_load_explicit(&e->key, memory_order_relaxed);
 
@@ -55,6 +54,26 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 	if (!atomic_compare_exchange_strong_explicit(&e->key, &old, key, memory_order_relaxed,
 						     memory_order_relaxed))
 		return old == key ? e : NULL;
+	*fresh = e;
+	return e;
+}
+
+static struct count_entry *find(struct count_entry *t, uint32_t slots, unsigned probes,
+				uint64_t key, struct count_entry **fresh)
+{
+	uint32_t h = (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 40);
+	struct count_entry *e = NULL;
+
+	/* steps that grow reach each slot once, and leave a run of others' soon */
+	for (unsigned i = 0; i < probes && !e; i++) {
+		h += i;
+		e = entry_take(&t[h & (slots - 1)], key, fresh);
+	}
+	return e;
+}
+
+void counts_first(struct count_entry *e, const struct mon_event *ev, struct mon_place at)
+{
 	e->t = plat_now();
 	e->tsc = mon_clock_now(at.clock);
 	e->rip = at.rip;
@@ -64,28 +83,35 @@ static struct count_entry *entry_take(struct count_entry *e, uint64_t key,
 	e->rule = ev->rule;
 	e->flags = ev->flags;
 	atomic_store_explicit(&e->ready, 1, memory_order_release);
-	return e;
 }
 
-void counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum, struct mon_place at)
+static inline void add(const struct counts *c, _Atomic uint64_t *sum, uint64_t n)
+{
+	if (likely(c->alone))
+		atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n,
+				      memory_order_relaxed);
+	else
+		atomic_fetch_add_explicit(sum, n, memory_order_relaxed);
+}
+
+struct count_entry *counts_add(struct counts *c, const struct mon_event *ev, uint64_t sum,
+			       uint64_t part)
 {
 	struct count_entry *t = c->table[atomic_load_explicit(&c->now, memory_order_relaxed)];
 	uint64_t key = key_of(ev, ev->addr);
-	uint32_t h = (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 40);
-	struct count_entry *e = NULL;
+	struct count_entry *fresh = NULL;
+	struct count_entry *e = find(t, COUNT_SLOTS, PROBES, key, &fresh);
 
-	for (unsigned i = 0; i < PROBES && !e; i++)
-		e = entry_take(&t[(h + i) & (COUNT_SLOTS - 1)], key, ev, at);
-	if (unlikely(!e)) {
-		struct mon_event any = {.cls = ev->cls};
-
-		e = entry_take(&t[COUNT_SLOTS + ev->cls], key_of(&any, ADDR_MASK), ev, at);
-		if (!e)
-			return;
-	}
-	atomic_fetch_add_explicit(&e->count, 1, memory_order_relaxed);
+	if (unlikely(!e)) /* there are fewer kinds than places for them */
+		e = find(t + COUNT_SLOTS, COUNT_REST, COUNT_REST, key_of(ev, ADDR_MASK), &fresh);
+	if (unlikely(!e))
+		return NULL;
+	add(c, &e->count, 1);
 	if (sum)
-		atomic_fetch_add_explicit(&e->sum, sum, memory_order_relaxed);
+		add(c, &e->sum, sum);
+	if (part)
+		add(c, &e->part, part);
+	return fresh;
 }
 
 static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mon_record *),
@@ -115,6 +141,10 @@ static void entry_give(struct count_entry *e, void (*fn)(void *, const struct mo
 		};
 
 		fn(arg, &rec);
+		rec.op = CPU_USER;
+		rec.sum = atomic_load_explicit(&e->part, memory_order_relaxed);
+		if (rec.sum)
+			fn(arg, &rec);
 	}
 	memset(e, 0, sizeof(*e));
 }

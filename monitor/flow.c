@@ -55,7 +55,8 @@ static uint32_t flow_hash(const struct flow *f)
 
 	memcpy(&a, f->r.b + 8, 8);
 	memcpy(&b, f->g.b + 8, 8);
-	h = (a ^ ((uint64_t)f->gport << 48 | (uint64_t)f->rport << 32 | f->proto)) *
+	h = (a ^ ((uint64_t)f->gport << 48 | (uint64_t)f->rport << 32 | (uint64_t)f->unit << 8 |
+		  f->proto)) *
 	    UINT64_C(0x9e3779b97f4a7c15);
 	h = (h ^ b ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
 	return (uint32_t)(h >> 32);
@@ -64,7 +65,7 @@ static uint32_t flow_hash(const struct flow *f)
 static bool same(const struct flow *a, const struct flow *b)
 {
 	return a->used && a->gport == b->gport && a->rport == b->rport && a->proto == b->proto &&
-	       !memcmp(a->r.b, b->r.b, 16) && !memcmp(a->g.b, b->g.b, 16);
+	       a->unit == b->unit && !memcmp(a->r.b, b->r.b, 16) && !memcmp(a->g.b, b->g.b, 16);
 }
 
 static void flow_end(struct flows *fs, struct flow *f, const struct flow_sink *sink)
@@ -165,26 +166,29 @@ static void look_dhcp(const struct frame_info *fi, const struct flow *f, uint8_t
 }
 
 /* An address whose owner changes is what spoofing looks like. */
-static void look_arp(struct flows *fs, const uint8_t *data, size_t len,
+static void look_arp(struct flows *fs, const uint8_t *data, size_t len, uint8_t unit,
 		     const struct flow_sink *sink)
 {
 	static const uint8_t head[6] = {0, 1, 8, 0, 6, 4};
 	const uint8_t *p = data + 14, *mac = p + 8, *ip = p + 14;
 	char text[112];
 	unsigned i;
+	bool known;
 
 	if (len < 42 || memcmp(p, head, sizeof(head)) || !(ip[0] | ip[1] | ip[2] | ip[3]))
 		return;
-	for (i = 0; i < fs->n_arp; i++)
-		if (!memcmp(fs->arp_ip[i], ip, 4))
+	for (i = 0; i < fs->n_arp; i++) /* cards may lie in networks alike */
+		if (fs->arp_unit[i] == unit && !memcmp(fs->arp_ip[i], ip, 4))
 			break;
 	if (i < fs->n_arp && !memcmp(fs->arp_mac[i], mac, 6))
 		return;
+	known = i < fs->n_arp;
 	if (i == ARRAY_SIZE(fs->arp_ip))
 		i = fs->hand++ % ARRAY_SIZE(fs->arp_ip);
 	str_format(text, sizeof(text), "%s %u.%u.%u.%u is at %02x:%02x:%02x:%02x:%02x:%02x",
-		   i < fs->n_arp && !memcmp(fs->arp_ip[i], ip, 4) ? "arp anomaly:" : "arp", ip[0],
-		   ip[1], ip[2], ip[3], mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+		   known ? "arp anomaly:" : "arp", ip[0], ip[1], ip[2], ip[3], mac[0], mac[1],
+		   mac[2], mac[3], mac[4], mac[5]);
+	fs->arp_unit[i] = unit;
 	memcpy(fs->arp_ip[i], ip, 4);
 	memcpy(fs->arp_mac[i], mac, 6);
 	if (i == fs->n_arp)
@@ -203,16 +207,15 @@ static void look_inside(const struct frame_info *fi, const struct flow *f, uint8
 		look_dhcp(fi, f, verdict, sink);
 }
 
-void flows_frame(struct flows *fs, bool out, const struct frame_info *fi, const uint8_t *data,
-		 size_t data_len, size_t len, uint8_t verdict, const struct flow_sink *sink)
+void flows_frame(struct flows *fs, const struct mon_event *ev, const struct flow_sink *sink)
 {
-	struct flow want = {.proto = fi->proto, .outward = out}, *f;
-	uint64_t now = plat_now();
-	bool fresh;
+	const struct frame_info *fi = ev->frame;
+	bool out = ev->op == NET_SEND, fresh;
+	struct flow want = {.proto = fi->proto, .unit = ev->unit, .outward = out}, *f;
 
 	plat_mutex_lock(&fs->lock);
 	if (fi->type == 0x0806)
-		look_arp(fs, data, data_len, sink);
+		look_arp(fs, ev->data, ev->len, ev->unit, sink);
 	if (!fi->ip) {
 		plat_mutex_unlock(&fs->lock);
 		return;
@@ -221,16 +224,16 @@ void flows_frame(struct flows *fs, bool out, const struct frame_info *fi, const 
 	want.r = out ? fi->dst : fi->src;
 	want.gport = out ? fi->sport : fi->dport;
 	want.rport = out ? fi->dport : fi->sport;
-	want.first = now;
 	f = flow_get(fs, &want, &fresh, sink);
-	f->last = now;
+	f->last = fs->frames++;
+	f->heard = true;
 	f->packets++;
-	*(out ? &f->bytes_out : &f->bytes_in) += len;
+	*(out ? &f->bytes_out : &f->bytes_in) += ev->size;
 	if (fi->tcp_flags & (FRAME_TCP_FIN | FRAME_TCP_RST))
 		f->closing = true;
 	if (fresh)
-		tell_flow(sink, NET_FLOW_OPEN, f, verdict);
-	look_inside(fi, f, verdict, sink);
+		tell_flow(sink, NET_FLOW_OPEN, f, ev->verdict);
+	look_inside(fi, f, ev->verdict, sink);
 	plat_mutex_unlock(&fs->lock);
 }
 
@@ -246,8 +249,10 @@ void flows_sweep(struct flows *fs, bool all, const struct flow_sink *sink)
 		if (!f->used)
 			continue;
 		left--;
+		f->since = f->heard ? now : f->since;
+		f->heard = false;
 		idle = f->closing ? 2 * NS_PER_SEC : FLOW_IDLE_S * NS_PER_SEC;
-		if (all || now - f->last > idle)
+		if (all || now - f->since > idle)
 			flow_end(fs, f, sink);
 	}
 	plat_mutex_unlock(&fs->lock);

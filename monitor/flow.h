@@ -12,12 +12,14 @@
 
 struct flow {
 	bool used, closing;
-	bool outward; /* the guest began */
-	uint8_t proto;
+	bool heard; /* since the last sweep: a clock for each frame would be half of what it costs */
+	bool outward;          /* the guest began */
+	uint8_t proto, unit;   /* unit: the card */
 	uint16_t gport, rport; /* the guest's, the other's */
 	struct frame_addr g, r;
 	uint32_t id;
-	uint64_t first, last; /* ns */
+	uint64_t last;  /* its last frame's number among all */
+	uint64_t since; /* ns: of the sweep since which none came */
 	uint64_t packets, bytes_out, bytes_in;
 };
 
@@ -32,15 +34,15 @@ struct flows {
 	struct plat_mutex lock; /* RANK_LEAF; of all that follows */
 	struct flow *table;
 	uint32_t n, next_id, hand;
-	uint8_t arp_ip[64][4], arp_mac[64][6];
+	uint64_t frames;
+	uint8_t arp_ip[64][4], arp_mac[64][6], arp_unit[64];
 	unsigned n_arp;
 };
 
 int flows_init(struct flows *fs) attr_must_check;
 void flows_fini(struct flows *fs);
-/* A frame of the guest (out) or for it; len: of the whole frame. */
-void flows_frame(struct flows *fs, bool out, const struct frame_info *fi, const uint8_t *data,
-		 size_t data_len, size_t len, uint8_t verdict, const struct flow_sink *sink);
+/* A frame of the guest or for it: frame_event()'s. */
+void flows_frame(struct flows *fs, const struct mon_event *ev, const struct flow_sink *sink);
 /* Ends what has been idle, all: everything. Once a period. */
 void flows_sweep(struct flows *fs, bool all, const struct flow_sink *sink);
 /* "tcp 10.0.2.15:4000 > 1.2.3.4:443": who began comes first. */

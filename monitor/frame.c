@@ -175,8 +175,10 @@ static uint64_t mac_word(const uint8_t *mac)
 }
 
 struct mon_event frame_event(uint8_t op, unsigned unit, const uint8_t *frame, size_t have,
-			     size_t len)
+			     size_t len, struct frame_info *info)
 {
+	bool parsed = frame_parse(frame, have, info);
+
 	return (struct mon_event){
 		.cls = MON_NET,
 		.op = op,
@@ -187,6 +189,7 @@ struct mon_event frame_event(uint8_t op, unsigned unit, const uint8_t *frame, si
 		.value = mac_word(frame + 6) | (uint64_t)(frame[12] << 8 | frame[13]) << 48,
 		.data = frame,
 		.len = (uint32_t)have,
+		.frame = parsed ? info : NULL,
 	};
 }
 

@@ -42,9 +42,9 @@ int frame_dns(const uint8_t *msg, size_t len, char *name, uint16_t *type, bool *
 /* "10.0.2.15", "fe80:0:0:0:1:2:3:4" */
 void frame_addr_format(const struct frame_addr *a, char text[FRAME_ADDR_TEXT]);
 /* What a monitor is asked and told of a frame: addr destination, value source and type << 48. unit: of the card; have:
- * bytes of frame that are there, at least 14; len: of all. */
+ * bytes of frame that are there, at least 14; len: of all. What it says goes to *info, once for all who look. */
 struct mon_event frame_event(uint8_t op, unsigned unit, const uint8_t *frame, size_t have,
-			     size_t len);
+			     size_t len, struct frame_info *info);
 /* Are the first prefix bits of both the same? */
 bool frame_addr_in(const struct frame_addr *a, const struct frame_addr *net, unsigned prefix);
 const char *frame_proto_name(uint8_t proto); /* "tcp" … or "ip" */

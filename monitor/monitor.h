@@ -101,7 +101,7 @@ enum mon_console_op { CONSOLE_IN, CONSOLE_OUT, CONSOLE_SCREEN };
  *				destination	ICR, low half
  *				line
  *	disk	enum block_op	offset, bytes	length, bytes	device
- *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start
+ *	net	enum mon_net_op	destination MAC	type<<48|source length		frame's start (frame_event()); unit: the card
  *	console	enum mon_console_op -		bytes (screen: its width << 32 | height)
  *	entropy	-		-		bytes
  *	lifecycle enum mon_life_op -	-				text
@@ -145,6 +145,7 @@ struct mon_event {
 	uint8_t unit;                    /* disk, net: which of them */
 	uint32_t rule;                   /* line of the rule; 0: none */
 	const struct mon_target *target; /* of MON_REDIRECT; valid during the request */
+	const struct frame_info *frame;  /* net: what data says (frame.h); NULL: not a frame */
 };
 
 struct monitor {
@@ -154,6 +155,9 @@ struct monitor {
 	void (*tell)(struct monitor *mon, const struct mon_event *ev);      /* never blocks */
 	enum mon_verdict (*ask)(struct monitor *mon, struct mon_event *ev); /* may alter value */
 	void *priv;
+	/* Who is told and asked has changed: for those who do not come by here otherwise. Main thread; NULL: nobody. */
+	void (*changed)(void *arg);
+	void *changed_arg;
 };
 
 static inline bool mon_listens(struct monitor *mon, enum mon_class cls)

@@ -28,6 +28,8 @@ struct policy_source {
 	void *arg;
 	/* Gets each line with includes in their places, which is what the lines of rules count; or NULL. */
 	void (*line)(void *arg, const char *text, size_t len);
+	/* For a bare machine: what needs a host is an error. */
+	bool bare;
 };
 
 /* Nothing is left behind when it fails: ERR_FORMAT with *err filled, or ERR_NOMEM. */
@@ -45,6 +47,7 @@ struct policy_file {
 };
 unsigned policy_n_files(const struct policy *p);
 const struct policy_file *policy_file(const struct policy *p, unsigned i);
+bool policy_redirects(const struct policy *p, enum mon_class cls);
 /* Says in which slots they are open; before the policy is in force. slot[i]: of policy_file(i). */
 void policy_bind(struct policy *p, const uint8_t *slot);
 
@@ -74,6 +77,7 @@ enum mon_verdict policy_decide(struct policy *p, struct mon_event *ev);
 /* A flow without its frames, for looking at the past. rport: the service's. name: DNS, or NULL. */
 struct policy_flow {
 	uint8_t proto;
+	uint8_t unit; /* the card */
 	bool outward; /* the guest begins */
 	uint16_t port;
 	struct frame_addr remote;

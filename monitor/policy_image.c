@@ -27,16 +27,21 @@ static const struct {
 	}
 	AT(verb, MON_DENY), AT(cls, MON_CLASSES - 1), AT(dir, DIR_OUT), AT(prefix, 128),
 	AT(has_net, 1),     AT(has_name, 1),          AT(limited, 1),   AT(per_bytes, 1),
-	AT(quota, 1),       AT(windowed, 1),          AT(weight, 100),  AT(to.kind, TARGET_SCRATCH),
-	AT(to.has_addr, 0), AT(to.by_name, 0),        AT(to.is_v6, 0),
+	AT(quota, 1),       AT(windowed, 1),          AT(weight, 100),  AT(to.kind, TARGET_IMAGE),
+	AT(to.has_addr, 1), AT(to.by_name, 0),        AT(to.is_v6, 0),  AT(to.slot, FILES_MAX - 1),
+	AT(unit, 16),
 #undef AT
 };
 
-/* What needs no host: values, and for disks the overlay, which is in memory there. */
+/* What needs no host: values; of disks the overlay, which is in memory there, and images; addresses of IPv4. */
 static bool has_target(const struct rule *r)
 {
-	return r->to.kind ==
-	       (r->cls == MON_DISK && r->verb == MON_REDIRECT ? TARGET_SCRATCH : TARGET_VALUE);
+	if (r->verb == MON_REDIRECT && r->cls == MON_DISK)
+		return r->to.kind == TARGET_SCRATCH || r->to.kind == TARGET_IMAGE;
+	if (r->verb == MON_REDIRECT && r->cls == MON_NET)
+		return r->to.kind == TARGET_ADDR && (r->to.has_addr || r->to.port) &&
+		       !r->to.is_v6 && !r->to.by_name;
+	return r->to.kind == TARGET_VALUE;
 }
 
 static bool good(const uint8_t *rule)
@@ -47,18 +52,17 @@ static bool good(const uint8_t *rule)
 		if (rule[bounds[i].at] > bounds[i].most)
 			return false;
 	/* what the compiler takes care of: numbers that others divide by or multiply */
-	return has_target(r) && !r->name[NAME_MAX_ - 1] && r->time_rate <= 10000 &&
+	return has_target(r) && !r->name[NAME_MAX_ - 1] &&
+	       (r->name[0] != '*' || !r->name[1] || r->name[1] == '.') && r->time_rate <= 10000 &&
 	       r->from <= 24 * 60 && r->until <= 24 * 60 && r->line &&
 	       (r->quota || (r->rate <= RATE_MAX && r->burst <= RATE_MAX)) &&
-	       (r->cls != MON_CPU || !r->limited || (r->rate && r->rate <= 100)) &&
-	       (r->cls != MON_NET || r->verb != MON_REDIRECT);
+	       (r->cls != MON_CPU || !r->limited || (r->rate && r->rate <= 100));
 }
 
 uint32_t policy_image_refuses(const struct policy *p)
 {
 	for (uint32_t i = 0; i < p->n; i++)
-		if (!has_target(&p->rule[i]) ||
-		    (p->rule[i].cls == MON_NET && p->rule[i].verb == MON_REDIRECT))
+		if (!has_target(&p->rule[i]))
 			return p->rule[i].line;
 	return 0;
 }

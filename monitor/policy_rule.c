@@ -141,11 +141,11 @@ static const struct class_syntax {
 	[MON_CPUID] = {cpuid_ops, true, target_number, UINT64_MAX,
 		       "eax, ebx, ecx, edx, or leaves: 0x40000000"},
 	[MON_DISK] = {disk_ops, false, target_disk, 0,
-		      "read, write, flush, discard, zero, or sectors N-M"},
+		      "disk0, read, write, flush, discard, zero, or sectors N-M"},
 	[MON_ENTROPY] = {NULL, false, target_seed, 0, "nothing: entropy is one thing"},
 	[MON_CONSOLE] = {console_ops, false, NULL, 0, "in or out"},
 	[MON_NET] = {NULL, false, target_net, 0,
-		     "in, out, tcp, udp, icmp, arp, an address, port N or name HOST"},
+		     "in, out, net0, tcp, udp, icmp, arp, an address, port N or name HOST"},
 	[MON_TIME] = {NULL, false, target_time, 0, "nothing: time is one thing"},
 	[MON_CPU] = {NULL, false, NULL, 0, "nothing: the limit is for each CPU"},
 	[MON_MEMORY] = {NULL, false, NULL, 0, "nothing: memory is one thing"},
@@ -236,6 +236,19 @@ static bool tail_begins(const struct word *w, enum mon_class cls)
 	       word_is(w, "during") || word_is(w, "weight");
 }
 
+/* "disk0", "net1": one of several */
+static int set_unit(struct rule *r, const struct word *w, const char *kind)
+{
+	uint32_t n = (uint32_t)str_len(kind), used = 0;
+	uint64_t v;
+
+	if (!w->s || w->len <= n || w->len > n + 2 || memcmp(w->s, kind, n) ||
+	    !value_part(w->s + n, w->len - n, &v, &used) || used != w->len - n || v > 15)
+		return 0;
+	r->unit = (uint8_t)(v + 1);
+	return 1;
+}
+
 /* One match word of net; gives the number of words, 0: none. */
 static int match_net(struct parser *ps, unsigned at, struct rule *r)
 {
@@ -255,7 +268,7 @@ static int match_net(struct parser *ps, unsigned at, struct rule *r)
 		r->dir = word_is(w, "in") ? DIR_IN : DIR_OUT;
 		return 1;
 	}
-	return value_net(w, r) ? 1 : 0;
+	return set_unit(r, w, "net") || value_net(w, r) ? 1 : 0;
 }
 
 static int set_name(struct rule *r, const struct word *w)
@@ -323,6 +336,8 @@ static int match_plain(struct parser *ps, unsigned at, struct rule *r)
 	}
 	if (r->cls == MON_DEVICE)
 		return set_device(r, w);
+	if (r->cls == MON_DISK)
+		return set_unit(r, w, "disk");
 	return sx->address && value_range(w, &r->lo, &r->hi) && r->hi <= sx->most ? 1 : 0;
 }
 

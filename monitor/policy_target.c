@@ -77,12 +77,19 @@ int target_net(struct parser *ps, unsigned at, struct rule *r, unsigned *used)
 		return parse_fail(ps, at, "only tcp and udp can be redirected");
 	r->to.by_name = r->has_name;
 	*used = 1 + file;
+	if (ps->src->bare && file)
+		return parse_fail(ps, at, "a bare machine has no files or programs to answer with");
 	if (!file && !parse_endpoint(w, &r->to))
 		return parse_fail(ps, at,
 				  "expected an address, ADDRESS:PORT, [ADDRESS]:PORT, :PORT, "
 				  "answer FILE or program FILE");
 	if (!file && r->to.is_v6 && r->has_name)
 		return parse_fail(ps, at, "a name can be redirected to an IPv4 address only");
+	if (ps->src->bare && r->has_name)
+		return parse_fail(ps, at,
+				  "a bare machine redirects addresses and ports, not names");
+	if (ps->src->bare && r->to.is_v6)
+		return parse_fail(ps, at, "a bare machine redirects to no IPv6 address");
 	if (!file)
 		return 0;
 	err = target_file(ps, at + 1, word_is(w, "answer") ? TARGET_ANSWER : TARGET_PROGRAM, r);

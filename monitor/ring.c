@@ -11,6 +11,9 @@
 #include "base/str.h"
 #include "plat/plat.h"
 
+#define LEN_BITS 11
+_Static_assert(RING_TEXT_MAX < 1 << LEN_BITS && RING_SIZE_MAX << LEN_BITS < 1 << 16, "size");
+
 int ring_init(struct ring *r, uint32_t slots)
 {
 	*r = (struct ring){.size = slots};
@@ -76,9 +79,9 @@ bool ring_try_push(struct ring *r, const struct mon_record *rec, const void *tex
 	s = slot_at(r, pos);
 	s->rec = *rec;
 	s->rec.slots = (uint8_t)more;
-	/* the size of the last piece, where there is text, takes the record's place for it */
+	/* where there is text, its length shares the record's place for a size */
 	if (n)
-		s->rec.size = (uint16_t)n;
+		s->rec.size = (uint16_t)(n | (unsigned)MIN(rec->size, RING_SIZE_MAX) << LEN_BITS);
 	seq_set(r, pos, pos + 1);
 	return true;
 }
@@ -111,7 +114,7 @@ int ring_take(struct ring *r, struct mon_record *rec, char *text)
 	if (!first)
 		return -1;
 	*rec = *first;
-	n = rec->slots ? rec->size : 0;
+	n = rec->slots ? rec->size & (BIT(LEN_BITS) - 1) : 0;
 	for (unsigned i = 0; i < rec->slots; i++) {
 		size_t off = i * sizeof(r->slot->text);
 
@@ -122,6 +125,6 @@ int ring_take(struct ring *r, struct mon_record *rec, char *text)
 		seq_set(r, pos + i, pos + i + r->size);
 	__atomic_store_n(&r->head, pos + 1 + rec->slots, __ATOMIC_RELAXED);
 	if (rec->slots)
-		rec->size = 0;
+		rec->size >>= LEN_BITS;
 	return (int)n;
 }

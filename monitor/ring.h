@@ -33,6 +33,7 @@ _Static_assert(sizeof(struct mon_record) == 72, "record");
 #define MON_R_NOTIFY  0x80
 
 #define RING_TEXT_MAX 1600 /* bytes of text, or of a frame, behind a record */
+#define RING_SIZE_MAX 31   /* a record with text has a size of at most that */
 
 struct ring_slot {
 	_Atomic uint64_t seq;

@@ -33,8 +33,10 @@ struct net_user_config {
 
 int net_slirp_open(struct plat_loop *loop, const struct net_user_config *cfg, struct net **out,
 		   char *errbuf, size_t size) attr_must_check;
-int net_tap_open(struct plat_loop *loop, const char *name, struct net **out, char *errbuf,
-		 size_t size) attr_must_check;
+/* Who runs the queues of a virtio card: the host's kernel, where it can (auto) or it is an error (on). */
+enum net_vhost { NET_VHOST_AUTO, NET_VHOST_ON, NET_VHOST_OFF };
+int net_tap_open(struct plat_loop *loop, const char *name, enum net_vhost vhost, struct net **out,
+		 char *errbuf, size_t size) attr_must_check;
 int net_none_open(struct net **out) attr_must_check;
 
 #endif

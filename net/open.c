@@ -15,6 +15,7 @@
 struct spec {
 	struct net_user_config user;
 	bool is_user;
+	enum net_vhost vhost;
 	bool have_mac;
 	uint8_t mac[6];
 	char *errbuf;
@@ -186,6 +187,19 @@ static int opt_ipv6(struct spec *sp, char *value)
 	return opt_bool(sp, value, &sp->user.ipv6);
 }
 
+static int opt_vhost(struct spec *sp, char *value)
+{
+	static const char *const names[] = {
+		[NET_VHOST_AUTO] = "auto", [NET_VHOST_ON] = "on", [NET_VHOST_OFF] = "off"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		sp->vhost = (enum net_vhost)i;
+		if (str_eq(value, names[i]))
+			return 0;
+	}
+	return bad(sp, "vhost is auto, on or off, not ", value);
+}
+
 static int opt_mac(struct spec *sp, char *value)
 {
 	sp->have_mac = parse_mac(value, sp->mac);
@@ -211,12 +225,17 @@ static int opt_tftp(struct spec *sp, char *value)
 
 static const struct {
 	const char *name;
-	bool user_only;
+	enum { ANY_KIND, USER_ONLY, TAP_ONLY } kind;
 	int (*parse)(struct spec *sp, char *value);
 } options[] = {
-	{"forward", true, opt_forward}, {"mtu", true, opt_mtu},  {"restrict", true, opt_restrict},
-	{"ipv6", true, opt_ipv6},       {"mac", false, opt_mac}, {"bootfile", true, opt_bootfile},
-	{"tftp", true, opt_tftp},
+	{"forward", USER_ONLY, opt_forward},
+	{"mtu", USER_ONLY, opt_mtu},
+	{"restrict", USER_ONLY, opt_restrict},
+	{"ipv6", USER_ONLY, opt_ipv6},
+	{"mac", ANY_KIND, opt_mac},
+	{"bootfile", USER_ONLY, opt_bootfile},
+	{"tftp", USER_ONLY, opt_tftp},
+	{"vhost", TAP_ONLY, opt_vhost},
 };
 
 static int parse_option(struct spec *sp, char *text)
@@ -224,7 +243,7 @@ static int parse_option(struct spec *sp, char *text)
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		char *value = after(text, options[i].name, '=');
 
-		if (value && (sp->is_user || !options[i].user_only))
+		if (value && options[i].kind != (sp->is_user ? TAP_ONLY : USER_ONLY))
 			return options[i].parse(sp, value);
 	}
 	return bad(sp, "unknown network option: ", text);
@@ -250,7 +269,7 @@ static int open_kind(struct plat_loop *loop, struct spec *sp, char *kind, struct
 	if (sp->is_user)
 		return net_slirp_open(loop, &sp->user, out, sp->errbuf, sp->size);
 	if (name)
-		return net_tap_open(loop, name, out, sp->errbuf, sp->size);
+		return net_tap_open(loop, name, sp->vhost, out, sp->errbuf, sp->size);
 	if (!str_eq(kind, "none"))
 		return bad(
 			sp,

@@ -8,7 +8,11 @@
  *
  * After each entry libslirp is asked for the sockets it wants watched. They live in an epoll set of
  * their own, which is one descriptor in the loop's; only differences cost system calls. When it is
- * ready, poll() says what is: it cannot be out of date. */
+ * ready, poll() says what is: it cannot be out of date.
+ *
+ * The library is loaded when the first such network is opened: with glib, which it brings along, it
+ * would be a tenth of what a VM without network takes beside its RAM. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,6 +33,22 @@
 #define NS_PER_MS   UINT64_C(1000000)
 #define HOLD_OFF_NS (10 * NS_PER_MS)
 
+/* What is called in the library */
+#define SLIRP_LIB(F)          \
+	F(slirp_new)          \
+	F(slirp_cleanup)      \
+	F(slirp_pollfds_fill) \
+	F(slirp_pollfds_poll) \
+	F(slirp_input)        \
+	F(slirp_handle_timer) \
+	F(slirp_add_hostxfwd)
+
+struct slirp_lib {
+#define F(name) __typeof__(&name) name;
+	SLIRP_LIB(F)
+#undef F
+};
+
 /* What the epoll set knows of a descriptor. */
 struct watched {
 	uint32_t round; /* of the last fill that wanted it */
@@ -37,6 +57,7 @@ struct watched {
 
 struct net_slirp {
 	struct net net;
+	struct slirp_lib lib;
 	struct plat_loop *loop;
 	struct plat_task end;
 	struct net_rxq rxq;
@@ -165,7 +186,7 @@ static void refresh(struct net_slirp *s)
 	s->poll = swap;
 	s->n_poll = 0;
 	s->round++;
-	slirp_pollfds_fill(s->slirp, &timeout, add_poll, s);
+	s->lib.slirp_pollfds_fill(s->slirp, &timeout, add_poll, s);
 	for (unsigned i = 0; i < s->n_poll; i++) {
 		struct pollfd *p = &s->poll[i];
 
@@ -202,7 +223,7 @@ static void process(struct net_slirp *s)
 	int n = poll(s->poll, s->n_poll, 0);
 	bool hold_off = n > 0 && only_unwanted(s);
 
-	slirp_pollfds_poll(s->slirp, n < 0, get_revents, s);
+	s->lib.slirp_pollfds_poll(s->slirp, n < 0, get_revents, s);
 	refresh(s);
 	if (hold_off && !s->held_off) {
 		s->held_off = true;
@@ -258,7 +279,7 @@ static void on_slirp_timer(void *arg)
 	struct net_slirp *s = t->s;
 
 	plat_mutex_lock(&s->lock);
-	slirp_handle_timer(s->slirp, t->id, t->cb_opaque);
+	s->lib.slirp_handle_timer(s->slirp, t->id, t->cb_opaque);
 	refresh(s);
 	plat_mutex_unlock(&s->lock);
 }
@@ -346,7 +367,7 @@ static void user_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
 		frame = ipfrag_add(s->frags, frame, len, plat_now(), &len);
 	if (!frame)
 		goto out;
-	slirp_input(s->slirp, frame, (int)len);
+	s->lib.slirp_input(s->slirp, frame, (int)len);
 	refresh(s);
 out:
 	plat_mutex_unlock(&s->lock);
@@ -366,7 +387,7 @@ static void user_stop(void *arg)
 	plat_fd_remove(&s->ready);
 	plat_timer_cancel(&s->timer);
 	if (s->slirp)
-		slirp_cleanup(s->slirp);
+		s->lib.slirp_cleanup(s->slirp);
 	s->slirp = NULL;
 	if (s->epoll >= 0)
 		close(s->epoll);
@@ -440,7 +461,7 @@ static Slirp *start_slirp(struct net_slirp *s, const struct net_user_config *cfg
 		.tftp_path = cfg->tftp[0] ? cfg->tftp : NULL,
 	};
 
-	return slirp_new(&c, &callbacks, s);
+	return s->lib.slirp_new(&c, &callbacks, s);
 }
 
 static int add_forward(struct net_slirp *s, const struct net_forward *f, char *errbuf, size_t size)
@@ -451,7 +472,7 @@ static int add_forward(struct net_slirp *s, const struct net_forward *f, char *e
 	int flags = (f->udp ? SLIRP_HOSTFWD_UDP : 0) | (v6 ? SLIRP_HOSTFWD_V6ONLY : 0);
 
 	errno = 0;
-	if (!slirp_add_hostxfwd(s->slirp, &f->host.any, len, &f->guest.any, len, flags))
+	if (!s->lib.slirp_add_hostxfwd(s->slirp, &f->host.any, len, &f->guest.any, len, flags))
 		return 0;
 	switch (errno) {
 	case EADDRINUSE:
@@ -501,6 +522,23 @@ static int user_start(struct net_slirp *s, const struct net_user_config *cfg, ch
 	return err;
 }
 
+static int load(struct slirp_lib *lib, char *errbuf, size_t size)
+{
+	void *so = dlopen("libslirp.so.0", RTLD_NOW | RTLD_LOCAL);
+	bool all = so;
+
+#define F(name)  \
+	if (all) \
+		all = (lib->name = (__typeof__(&name))dlsym(so, #name)) != NULL;
+	SLIRP_LIB(F)
+#undef F
+	if (all)
+		return 0;
+	str_format(errbuf, size, "install the package libslirp0, or choose --net none: %s",
+		   so ? "the one that is there is another version" : dlerror());
+	return err_here(ERR_NOSYS);
+}
+
 int net_slirp_open(struct plat_loop *loop, const struct net_user_config *cfg, struct net **out,
 		   char *errbuf, size_t size)
 {
@@ -511,6 +549,11 @@ int net_slirp_open(struct plat_loop *loop, const struct net_user_config *cfg, st
 	if (!s) {
 		str_format(errbuf, size, "no user network: out of memory");
 		return err_here(ERR_NOMEM);
+	}
+	err = load(&s->lib, errbuf, size);
+	if (err) {
+		plat_free(s);
+		return err;
 	}
 	/* libslirp writes to sockets that may be gone */
 	if (!sigaction(SIGPIPE, NULL, &old) && old.sa_handler == SIG_DFL)

@@ -28,10 +28,10 @@ struct port {
 	struct net net;
 	struct net_switch *in;
 	struct port *next;
-	uint64_t mac;    /* NO_MAC: an uplink */
-	uint8_t *frame;  /* FRAME_MAX bytes; by who sends, one at a time */
-	unsigned learnt; /* under the switch's lock */
-	bool (*passes)(void *arg, bool out, const uint8_t *frame, size_t len); /* NULL: all */
+	uint64_t mac;              /* NO_MAC: an uplink */
+	uint8_t *frame;            /* FRAME_MAX bytes; by who sends, one at a time */
+	unsigned learnt;           /* under the switch's lock */
+	net_switch_passes *passes; /* NULL: all */
 	void *arg;
 	_Atomic uint64_t sent, received, lost, refused;
 };
@@ -116,28 +116,47 @@ static struct port *find(struct net_switch *s, uint64_t mac)
 	return p;
 }
 
-static void deliver(struct port *to, const void *frame, size_t len)
+static void hand_over(struct port *to, const void *frame, size_t len)
 {
-	if (to->passes && !to->passes(to->arg, false, frame, len))
-		return;
 	if (net_receive(&to->net, frame, len))
 		atomic_fetch_add_explicit(&to->received, 1, memory_order_relaxed);
 	else
 		atomic_fetch_add_explicit(&to->lost, 1, memory_order_relaxed);
 }
 
-static void forward(struct port *from, const uint8_t *frame, size_t len)
+/* The frame is the sending port's: others are still to have it as it was. */
+static void deliver(struct port *to, uint8_t *frame, size_t len)
 {
-	uint64_t dst = mac_at(frame), src = mac_at(frame + 6);
+	uint8_t head[NET_SWITCH_HEAD];
+	size_t n = MIN(len, sizeof(head)), new;
+
+	if (!to->passes) {
+		hand_over(to, frame, len);
+		return;
+	}
+	memcpy(head, frame, n);
+	new = to->passes(to->arg, false, frame, len);
+	if (new)
+		hand_over(to, frame, new);
+	memcpy(frame, head, n);
+}
+
+static void forward(struct port *from, uint8_t *frame, size_t len)
+{
+	uint64_t dst, src = mac_at(frame + 6);
 	struct net_switch *s = from->in;
 	struct port *to = NULL, *has;
 
 	has = src == from->mac ? NULL : owner(s, src);
-	if (src & GROUP || (has && has != from) ||
-	    (from->passes && !from->passes(from->arg, true, frame, len))) {
+	if (src & GROUP || (has && has != from))
+		len = 0;
+	else if (from->passes)
+		len = from->passes(from->arg, true, frame, len);
+	if (!len) {
 		atomic_fetch_add_explicit(&from->refused, 1, memory_order_relaxed);
 		return;
 	}
+	dst = mac_at(frame);
 	atomic_fetch_add_explicit(&from->sent, 1, memory_order_relaxed);
 	if ((dst & ~UINT64_C(15)) == RESERVED)
 		return;
@@ -219,9 +238,7 @@ int net_switch_port(struct net_switch *s, const uint8_t *mac, struct net **out)
 	return 0;
 }
 
-void net_switch_filter(struct net *port,
-		       bool (*passes)(void *arg, bool out, const uint8_t *frame, size_t len),
-		       void *arg)
+void net_switch_filter(struct net *port, net_switch_passes *passes, void *arg)
 {
 	struct port *p = container_of(port, struct port, net);
 

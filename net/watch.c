@@ -13,10 +13,17 @@
 #define VEC_MAX   256
 #define CAPTURE   1600 /* bytes of a frame that are looked at where rules or a capture want it */
 
+/* Where frames for the guest come from. */
+struct source {
+	struct watch_net *w;
+	bool waits; /* the present one has been judged, and waits for room in the card */
+};
+
 struct watch_net {
 	struct net net; /* what the card sees */
 	struct net *back;
-	struct net inject; /* what is made here comes in by this one */
+	struct source from_back, from_here; /* the loop's thread */
+	struct net inject;                  /* what is made here comes in by this one */
 	struct net_rxq rxq;
 	struct monitor *mon;
 	uint8_t unit;
@@ -34,7 +41,8 @@ struct watch_net {
 static enum mon_verdict judge(struct watch_net *w, uint8_t op, const uint8_t *frame, size_t have,
 			      size_t len, struct mon_target *to)
 {
-	struct mon_event ev = frame_event(op, w->unit, frame, have, len);
+	struct frame_info fi;
+	struct mon_event ev = frame_event(op, w->unit, frame, have, len, &fi);
 	enum mon_verdict v = mon_ask(w->mon, &ev);
 
 	if (v == MON_REDIRECT && ev.target)
@@ -148,8 +156,9 @@ static void watch_send(struct net *n, const struct net_vec *vec, unsigned n_vec)
 
 /* ---- host to guest -------------------------------------------------------------------------------- */
 
-static bool deliver(struct watch_net *w, const void *frame, size_t len)
+static bool deliver(struct source *s, const void *frame, size_t len)
 {
+	struct watch_net *w = s->w;
 	struct mon_target to;
 
 	if (atomic_load_explicit(&w->translating, memory_order_relaxed)) {
@@ -160,21 +169,23 @@ static bool deliver(struct watch_net *w, const void *frame, size_t len)
 		plat_mutex_unlock(&w->lock);
 	}
 	/* What comes back of a redirected flow has been redirected already. */
-	if (watched(w) && judge(w, NET_RECEIVE, frame, len, len, &to) == MON_DENY)
+	if (!s->waits && watched(w) && judge(w, NET_RECEIVE, frame, len, len, &to) == MON_DENY)
 		return true;
 	return net_receive(&w->net, frame, len);
 }
 
 static bool watch_receive(void *dev, const void *frame, size_t len)
 {
-	struct watch_net *w = dev;
+	struct source *s = dev;
+	struct watch_net *w = s->w;
 	bool taken = true;
 
 	/* Once the card has gone, so has the monitor: net_detach() waits for us. */
 	atomic_fetch_add(&w->net.receiving, 1);
 	if (__atomic_load_n(&w->net.client.receive, __ATOMIC_SEQ_CST) && len >= FRAME_MIN &&
 	    len <= NET_FRAME_MAX)
-		taken = deliver(w, frame, len);
+		taken = deliver(s, frame, len);
+	s->waits = !taken;
 	atomic_fetch_sub(&w->net.receiving, 1);
 	return taken;
 }
@@ -190,6 +201,45 @@ static void watch_rx_ready(struct net *n)
 static void emit(void *arg, const uint8_t *frame, size_t len)
 {
 	net_rxq_push(&((struct watch_net *)arg)->rxq, frame, len);
+}
+
+/* ---- queues that the host's kernel runs: frames pass by here --------------------------------------- */
+
+static int watch_lift(struct net *n, const struct net_lift *l)
+{
+	struct watch_net *w = container_of(n, struct watch_net, net);
+
+	if (!w->back->ops->lift)
+		return ERR_NOSYS;
+	/* Who begins to listen from here on calls net_recall(), which waits for the card's lock. */
+	return watched(w) || atomic_load(&w->translating) ? ERR_BUSY
+							  : w->back->ops->lift(w->back, l);
+}
+
+static void watch_rung(struct net *n, unsigned ring)
+{
+	struct watch_net *w = container_of(n, struct watch_net, net);
+
+	w->back->ops->rung(w->back, ring);
+}
+
+static void watch_drop(struct net *n, uint16_t next[2])
+{
+	struct watch_net *w = container_of(n, struct watch_net, net);
+
+	w->back->ops->drop(w->back, next);
+}
+
+static int watch_direct(struct net *n, unsigned ring, bool on)
+{
+	struct watch_net *w = container_of(n, struct watch_net, net);
+
+	return w->back->ops->direct(w->back, ring, on);
+}
+
+static void watch_called(void *dev, unsigned ring)
+{
+	net_called(&((struct source *)dev)->w->net, ring);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------- */
@@ -228,13 +278,16 @@ static const struct net_ops watch_ops = {
 	.send = watch_send,
 	.rx_ready = watch_rx_ready,
 	.close = watch_close,
+	.lift = watch_lift,
+	.rung = watch_rung,
+	.drop = watch_drop,
+	.direct = watch_direct,
 };
 
 int net_watch_open(struct plat_loop *loop, struct net *take_back, unsigned unit,
 		   struct monitor *mon, const struct net_targets *targets, struct net **out)
 {
 	struct watch_net *w = plat_pages_alloc(ALIGN_UP(sizeof(*w), PAGE_SIZE));
-	const struct net_client client = {.receive = watch_receive, .dev = w};
 
 	if (w) {
 		plat_mutex_init(&w->lock, RANK_BACKEND);
@@ -255,8 +308,12 @@ int net_watch_open(struct plat_loop *loop, struct net *take_back, unsigned unit,
 	w->back = take_back;
 	w->mon = mon;
 	w->unit = (uint8_t)unit;
-	net_attach(&w->inject, &client);
-	net_attach(take_back, &client);
+	w->from_here.w = w->from_back.w = w;
+	net_attach(&w->inject,
+		   &(struct net_client){.receive = watch_receive, .dev = &w->from_here});
+	net_attach(take_back, &(struct net_client){.receive = watch_receive,
+						   .called = watch_called,
+						   .dev = &w->from_back});
 	*out = &w->net;
 	return 0;
 }

@@ -25,9 +25,17 @@ bool plat_takes_back(void);
 void plat_shared_discard(void *p, size_t size);
 
 /* n windows of shared + own bytes each: the first shared bytes are the same memory in all of them,
- * the rest is each one's. Zeroed, committed on first touch. Sizes: page multiples. */
-int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window) attr_must_check;
-void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window);
+ * the rest is each one's. Zeroed, committed on first touch. Arrays of a size lie from one offset of the shared part
+ * to another, and from the start of each one's own to an offset: where they are folded, there is only so much memory
+ * of each, seen again and again. All are page multiples. */
+struct plat_windows {
+	size_t shared, own;
+	unsigned n;
+	size_t array, from, to, own_to; /* to and own_to from where the part begins */
+	size_t folded; /* bytes, a divisor of array; 0: all of each array is there */
+};
+int plat_windows_alloc(const struct plat_windows *w, uint8_t **window) attr_must_check;
+void plat_windows_free(const struct plat_windows *w, uint8_t **window);
 
 /* Guest RAM: zeroed, committed on first touch. */
 enum plat_ram_kind {
@@ -50,6 +58,14 @@ hva_t plat_mirrors_alloc(const struct plat_ram *ram, size_t size);
 /* Page at, of such address space, becomes the page of guest RAM, instead of what it was. */
 int plat_mirror_page(hva_t at, hva_t page) attr_must_check;
 
+/* Address space at a place of the caller's choice, all or nothing: ERR_NOSYS where some of it is taken, or RAM's pages cannot be
+ * mapped there. Then guest RAM from offset off on there, to be read, or written too; and nothing again. */
+int plat_fixed_alloc(const struct plat_ram *ram, uint64_t at, uint64_t size) attr_must_check;
+void plat_fixed_free(uint64_t at, uint64_t size);
+int plat_fixed_map(const struct plat_ram *ram, uint64_t at, uint64_t off, uint64_t size,
+		   bool write) attr_must_check;
+int plat_fixed_unmap(uint64_t at, uint64_t size) attr_must_check;
+
 /* Code memory: one region seen through two mappings, never writable and executable through one. */
 struct plat_code {
 	uint8_t *rw;
@@ -64,6 +80,7 @@ void plat_code_free(struct plat_code *code);
 /* Ranks: a thread that holds a lock takes only locks of a higher rank. Checked in debug builds. */
 enum lock_rank {
 	RANK_VM = 1,  /* vm lifecycle */
+	RANK_LATE,    /* an engine's writes that come late, in their order */
 	RANK_PCI,     /* configuration space, BARs */
 	RANK_BUS,     /* bus maps */
 	RANK_DEVICE,  /* one device */
@@ -72,6 +89,7 @@ enum lock_rank {
 	RANK_BACKEND, /* block, net, chr */
 	RANK_INTX,    /* PCI interrupt pins, MSI tables */
 	RANK_ROUTER,  /* PIRQ router */
+	RANK_LINE,    /* levels of lines whose chips an engine may have */
 	RANK_IRQ,     /* pic, ioapic, msi routes */
 	RANK_LAPIC,   /* one local APIC */
 	RANK_VCPU,    /* run state of a vCPU */
@@ -117,6 +135,7 @@ struct plat_fault {
 	uint64_t pc, flags;
 	uint64_t gpr[16]; /* in the order of enum x86_gpr */
 	uint64_t addr;    /* faulting address, where there is one */
+	bool page, write; /* a page fault, of a write */
 };
 /* Prepares the calling thread for running translated code, whose stack pointer may hold anything:
  * exceptions are handled on a stack of their own, asynchronous signals are kept off the thread,
@@ -134,8 +153,10 @@ void plat_gs_set(void *base);
 uint64_t plat_phys(const void *p);
 void *plat_virt(uint64_t pa); /* the inverse */
 /* Before running a guest, interrupts off: true if the calling thread called this last on this CPU, and
- * was the last to do so here, so that TLB and registers which only guests use are as it left them. */
-bool plat_guest_claim(void);
+ * was the last to do so here, so that registers which only guests use are as it left them. The CPU tells
+ * translations apart by a tag; tags: how many it has. tag: the thread's here, from 1 on. fresh: it has none of that
+ * tag yet: what the CPU has with it is another's, or old. */
+bool plat_guest_claim(uint32_t tags, uint32_t *tag, bool *fresh);
 /* Interrupts the CPU that t runs on, unless that is the caller's: a guest leaves. */
 void plat_thread_poke(struct plat_thread *t);
 /* From now on fn(arg, false) comes whenever the calling thread is about to lose its CPU, at its end for the

@@ -27,6 +27,12 @@ totals = {"passed": 0, "FAILED": 0, "skipped": 0}
 failed_names = []
 
 
+def telling(text):
+    """The lines of a failed test that say why: its last, without what went well long before."""
+    lines = text.strip().splitlines()
+    return [line for n, line in enumerate(lines) if n > len(lines) - 6 or not line.startswith("ok: ")][-80:]
+
+
 def report(name, result, seconds, text=""):
     with lock:
         totals[result] += 1
@@ -38,8 +44,7 @@ def report(name, result, seconds, text=""):
         print(f"{shown:8} {name}  {seconds:.1f} s{reason}", flush=True)
         if result == "FAILED":
             failed_names.append(name)
-            tail = text.strip().splitlines()[-80:]
-            print("\n".join("    | " + line for line in tail), flush=True)
+            print("\n".join("    | " + line for line in telling(text)), flush=True)
 
 
 def run_program(name, command, timeout, env=None):
@@ -114,6 +119,7 @@ def fuzz_tasks(args):
         os.makedirs(corpus, exist_ok=True)
         seeds = os.path.join(ROOT, "tests/fuzz/seeds", name)
         command = [p, f"-max_total_time={args.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=1024",
+                   "-len_control=0",  # else inputs stay short for most of so short a run
                    "-error_exitcode=1", "-timeout_exitcode=1",  # not 77: that says skipped
                    "-print_final_stats=1", f"-artifact_prefix={corpus}/crash-", corpus]
         if os.path.isdir(seeds):

@@ -21,7 +21,8 @@ struct display {
 	void *dev;
 	const uint32_t *pixels; /* 00RRGGBB, rows of width, without gaps */
 	unsigned width, height;
-	bool resized; /* since display_take() */
+	uint32_t mode; /* the device's: another number, another mode */
+	bool resized;  /* since display_take() */
 	uint8_t row_dirty[DISPLAY_MAX_H];
 };
 

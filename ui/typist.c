@@ -7,6 +7,8 @@
 #define STEP_NS   UINT64_C(4000000)   /* between events */
 #define LISTEN_NS UINT64_C(500000000) /* at most, for one event */
 
+#define TYPIST_BYTES (TYPIST_MAX * sizeof(struct typist_event))
+
 /* Who is to have taken it. */
 static enum input_kind kind_of(struct typist *t, const struct typist_event *ev)
 {
@@ -139,14 +141,15 @@ int typist_init(struct typist *t, struct input *input, struct plat_loop *loop)
 	*t = (struct typist){.input = input};
 	plat_mutex_init(&t->lock, RANK_VM);
 	plat_timer_init(&t->timer, loop, on_timer, t);
-	t->event = plat_alloc(TYPIST_MAX * sizeof(*t->event));
+	t->event = plat_pages_alloc(TYPIST_BYTES); /* most of it is never touched */
 	return t->event ? 0 : err_here(ERR_NOMEM);
 }
 
 void typist_fini(struct typist *t)
 {
-	if (t->event)
-		plat_timer_cancel(&t->timer);
-	plat_free(t->event);
+	if (!t->event)
+		return;
+	plat_timer_cancel(&t->timer);
+	plat_pages_free(t->event, TYPIST_BYTES);
 	t->event = NULL;
 }

@@ -244,3 +244,47 @@ void bus_write(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t
 	}
 	region_write(&e, vcpu, addr, size, value);
 }
+
+bool bus_is_bell(struct bus *bus, uint64_t addr, unsigned size, uint64_t value)
+{
+	const struct bus_bells *b;
+	struct bus_entry e;
+
+	if (value >= 32 || !bus_find(bus, addr, &e))
+		return false;
+	b = e.region->bells;
+	return b && size == b->size && addr - e.base == b->first + value * b->stride &&
+	       b->which(e.dev) & BIT(value);
+}
+
+bool bus_late(struct bus *bus, uint64_t addr, unsigned size, uint64_t *base, uint32_t *len)
+{
+	const struct bus_late *l;
+	struct bus_entry e;
+
+	if (!bus_find(bus, addr, &e) || !e.region->late)
+		return false;
+	l = e.region->late;
+	*base = e.base + l->first;
+	*len = l->len;
+	return addr >= *base && size <= l->len && addr - *base <= l->len - size;
+}
+
+void bus_ring(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t value,
+	      uint64_t times)
+{
+	const struct mon_event ev = {.cls = bus->mon_class,
+				     .op = 1,
+				     .size = (uint16_t)size,
+				     .vcpu = vcpu,
+				     .addr = addr,
+				     .value = value};
+
+	for (; times > 1; times--) {
+		if (mon_rules(&bus->vm->mon, bus->mon_class)) /* only just in force */
+			bus_write(bus, vcpu, addr, size, value);
+		else
+			mon_tell(&bus->vm->mon, &ev);
+	}
+	bus_write(bus, vcpu, addr, size, value);
+}

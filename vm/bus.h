@@ -11,6 +11,20 @@
 
 struct vm;
 
+/* Registers of a device where a write of n, size bytes wide, at first + n * stride only says that there is work:
+ * it may arrive late, on another thread, and several as one. */
+struct bus_bells {
+	uint32_t first, stride;
+	uint8_t size;
+	uint32_t (*which)(void *dev); /* n for which that is so, as bits. Any thread */
+};
+
+/* Registers of a device where a write has no effect but that its next access finds it: it may arrive late, before any
+ * other access of a vCPU. Written as a whole or in parts; wider writes leave it. */
+struct bus_late {
+	uint32_t first, len;
+};
+
 struct bus_region {
 	const char *name; /* chip's name for logs and history */
 	uint64_t base;    /* default address; bus_map_at() gives another */
@@ -25,6 +39,8 @@ struct bus_region {
 	 * index, or -1. */
 	uint64_t (*read_by)(void *dev, int vcpu, uint64_t off, unsigned size);
 	void (*write_by)(void *dev, int vcpu, uint64_t off, unsigned size, uint64_t value);
+	const struct bus_bells *bells; /* NULL: it has none */
+	const struct bus_late *late;   /* NULL: it has none */
 };
 
 struct bus_entry {
@@ -52,5 +68,12 @@ void bus_unmap(struct bus *bus, const struct bus_region *region, void *dev);
 /* size: 1 2 4 8. vcpu: index for the monitor, -1 none. */
 uint64_t bus_read(struct bus *bus, int vcpu, uint64_t addr, unsigned size);
 void bus_write(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t value);
+/* Is such a write one to a doorbell? */
+bool bus_is_bell(struct bus *bus, uint64_t addr, unsigned size, uint64_t value);
+/* May such a write be late? Where the registers are for which that is so, and how many bytes. */
+bool bus_late(struct bus *bus, uint64_t addr, unsigned size, uint64_t *base, uint32_t *len);
+/* So many writes (at least one) to a doorbell: each is told and asked about, the device hears one. */
+void bus_ring(struct bus *bus, int vcpu, uint64_t addr, unsigned size, uint64_t value,
+	      uint64_t times);
 
 #endif

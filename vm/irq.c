@@ -4,10 +4,30 @@
 
 #include "vm/vm.h"
 
+static void drive(struct irq_router *r, unsigned gsi, bool level)
+{
+	if (gsi < 16 && r->pic.set)
+		r->pic.set(r->pic.chip, gsi, level);
+	if (r->ioapic.set)
+		r->ioapic.set(r->ioapic.chip, gsi == 0 ? 2 : gsi, level);
+}
+
+/* Both know the levels, and neither hears of one before its time. */
+static void drive_lent(struct vm *vm, unsigned gsi, bool level)
+{
+	struct irq_lines *l = &vm->lines;
+
+	plat_mutex_lock(&l->lock);
+	drive(&vm->irq, gsi, level);
+	if (l->set && (l->levels >> gsi & 1) != level) {
+		l->levels ^= BIT(gsi);
+		l->set(vm, gsi, level);
+	}
+	plat_mutex_unlock(&l->lock);
+}
+
 void gsi_set(struct vm *vm, unsigned gsi, bool level)
 {
-	struct irq_router *r = &vm->irq;
-
 	const struct mon_event ev = {
 		.cls = MON_IRQ, .op = IRQ_LINE, .size = 4, .vcpu = -1, .addr = gsi};
 
@@ -15,10 +35,10 @@ void gsi_set(struct vm *vm, unsigned gsi, bool level)
 		return;
 	if (level)
 		mon_tell(&vm->mon, &ev);
-	if (gsi < 16 && r->pic.set)
-		r->pic.set(r->pic.chip, gsi, level);
-	if (r->ioapic.set)
-		r->ioapic.set(r->ioapic.chip, gsi == 0 ? 2 : gsi, level);
+	if (unlikely(vm->lines.may_lend))
+		drive_lent(vm, gsi, level);
+	else
+		drive(&vm->irq, gsi, level);
 }
 
 static void gsi_line_set(void *sink, unsigned n, bool level)

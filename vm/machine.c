@@ -50,7 +50,7 @@ static void ask_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r
 			       .vcpu = (int32_t)vcpu->index,
 			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf};
 
-	for (unsigned i = 0; i < 4 && mon_rules(mon, MON_CPUID); i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		ev.op = (uint8_t)i;
 		ev.value = r[i];
 		switch (mon_ask(mon, &ev)) {
@@ -72,19 +72,26 @@ void vcpu_cpuid_row(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4
 {
 	if (vcpu->cpuid)
 		vcpu->cpuid(vcpu, leaf, sub, r);
-	ask_cpuid(vcpu, leaf, sub, r);
+	if (unlikely(mon_rules(&vcpu->vm->mon, MON_CPUID)))
+		ask_cpuid(vcpu, leaf, sub, r);
 }
 
-void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+static void tell_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t eax)
 {
 	struct mon_event ev = {.cls = MON_CPUID,
 			       .size = 4,
 			       .vcpu = (int32_t)vcpu->index,
-			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf};
+			       .addr = (uint64_t)(sub & 0xff) << 32 | leaf,
+			       .value = eax};
 
-	vcpu_cpuid_row(vcpu, leaf, sub, r);
-	ev.value = r[0];
 	mon_tell(&vcpu->vm->mon, &ev);
+}
+
+void vcpu_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	vcpu_cpuid_row(vcpu, leaf, sub, r);
+	if (unlikely(mon_listens(&vcpu->vm->mon, MON_CPUID)))
+		tell_cpuid(vcpu, leaf, sub, r[0]);
 }
 
 /* A read is told without its value, which is not known yet: most are of no interest, and a rule may
@@ -141,25 +148,37 @@ void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value)
 		tell_mode(vcpu, value);
 }
 
+void vcpu_tell_root(struct vcpu *vcpu)
+{
+	vcpu_tell_cpu(vcpu, TOLD_CR + 3, vcpu->state->cr3);
+}
+
 /* ---- time by ring ------------------------------------------------------------------------------ */
 
-static uint64_t ticks_to_ns(const struct vm *vm, uint64_t ticks)
+/* Without a division: at each switch of tasks. */
+static uint64_t ring_ns(struct vcpu *vcpu, uint64_t ticks)
 {
-	uint64_t hz = vm->tsc_hz ? vm->tsc_hz : NS_PER_SEC;
+	struct vcpu_ring *r = &vcpu->ring;
 
-	return ticks / hz * NS_PER_SEC + ticks % hz * NS_PER_SEC / hz;
+	if (unlikely(!r->scale)) {
+		uint64_t hz = vcpu->vm->tsc_ratio ? plat_tsc_hz() : vcpu->vm->tsc_hz;
+
+		r->scale = (NS_PER_SEC << 32) / (hz ? hz : NS_PER_SEC);
+	}
+	return (uint64_t)((unsigned __int128)ticks * r->scale >> 32);
 }
 
 void vcpu_ring_take(struct vcpu *vcpu, uint64_t *kernel, uint64_t *user)
 {
 	struct vcpu_ring *r = &vcpu->ring;
+	uint64_t now;
 
 	if (!r->since)
 		return;
-	vcpu_ring_stop(vcpu);
-	vcpu_ring_go(vcpu);
-	*kernel = ticks_to_ns(vcpu->vm, r->ticks[0]);
-	*user = ticks_to_ns(vcpu->vm, r->ticks[1]);
+	now = vcpu_ticks();
+	r->ticks[r->user] += now - r->since;
+	r->since = r->taken = now;
+	*kernel = ring_ns(vcpu, r->ticks[0]);
+	*user = ring_ns(vcpu, r->ticks[1]);
 	r->ticks[0] = r->ticks[1] = 0;
-	r->taken = r->since;
 }

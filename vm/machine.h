@@ -20,6 +20,8 @@ void vcpu_cpuid_row(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4
 /* As cpu_ops.msr_asked and cpu_ops.told. */
 int vcpu_ask_msr(struct vcpu *vcpu, uint32_t index, bool write, uint64_t *value);
 void vcpu_tell_cpu(struct vcpu *vcpu, unsigned what, uint64_t value);
+/* The page-table root that is in use: its time so far is told, and what comes is its own. By the vCPU's thread. */
+void vcpu_tell_root(struct vcpu *vcpu);
 
 /* Readies cpu, zeroed memory of the engine's, as the processor of vcpu for the interpreter: model,
  * scratch code memory, vcpu->state. ops find owner in cpu->owner. */

@@ -96,6 +96,63 @@ void mem_protect(struct vm *vm, gpa_t gpa, uint64_t len, bool ro)
 		vm->engine->memory_protected(vm, gpa, len);
 }
 
+/* ---- what was written ------------------------------------------------------------------------ */
+
+/* bits: NULL: nobody wants to know. */
+static void take_slot(struct vm *vm, struct mem_slot *s, uint64_t *bits)
+{
+	uint64_t first = (uint64_t)(s->hva - vm->ram.hva);
+
+	if (!s->size || s->rom || first >= vm->ram.size)
+		return;
+	first >>= PAGE_SHIFT;
+	for (uint64_t p = 0; p < s->size >> PAGE_SHIFT; p++) {
+		if (!(atomic_load_explicit(&s->flags[p], memory_order_relaxed) & PGF_DIRTY))
+			continue;
+		/* before the page is read: what is written from here on is noted again */
+		atomic_fetch_and(&s->flags[p], (uint8_t)~PGF_DIRTY);
+		if (bits)
+			bits[(first + p) / 64] |= BIT64((first + p) % 64);
+	}
+}
+
+static void take_slots(struct vm *vm, uint64_t *bits)
+{
+	for (unsigned i = 0; i < vm->mem.n; i++)
+		take_slot(vm, &vm->mem.slot[i], bits);
+	take_slot(vm, &vm->mem.screen, bits);
+}
+
+int mem_dirty_start(struct vm *vm)
+{
+	int err = ERR_NOSYS;
+
+	atomic_store(&vm->dirty_noted, true);
+	if (vm->engine->dirty && !atomic_load(&vm->lifted)) {
+		take_slots(vm, NULL);
+		err = vm->engine->dirty(vm, DIRTY_START);
+	}
+	if (err)
+		atomic_store(&vm->dirty_noted, false);
+	return err;
+}
+
+int mem_dirty_take(struct vm *vm, uint64_t *bits)
+{
+	int err = vm->engine->dirty(vm, DIRTY_TAKE);
+
+	if (!err)
+		take_slots(vm, bits);
+	return err;
+}
+
+void mem_dirty_stop(struct vm *vm)
+{
+	if (vm->engine->dirty(vm, DIRTY_STOP))
+		plat_log(LOG_ERROR, "what the guest writes to is noted on, at some cost");
+	atomic_store(&vm->dirty_noted, false);
+}
+
 int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len)
 {
 	hva_t p = mem_ptr(vm, gpa, len, false);

@@ -12,7 +12,7 @@ struct vm;
 
 /* Per-page state, shared by all engines and devices */
 #define PGF_CODE  BIT(0) /* translations of code on this page exist: writers must report */
-#define PGF_DIRTY BIT(1) /* written since the dirty log was last read */
+#define PGF_DIRTY BIT(1) /* written since mem_dirty_take() */
 #define PGF_RO    BIT(2) /* writes go to the bus; see mem_protect() */
 
 struct mem_slot {
@@ -65,6 +65,11 @@ void mem_written(struct vm *vm, gpa_t gpa, uint64_t len);
 /* From now on the guest's writes to these pages do not reach them (ro), or do again. gpa, len: page
  * multiples within one slot. Reads are not affected. Any thread; no lock of RANK_ENGINE held. */
 void mem_protect(struct vm *vm, gpa_t gpa, uint64_t len, bool ro);
+/* From now on pages of RAM that are written to are noted. ERR_NOSYS: the engine cannot say, or the host's kernel writes, too. One thread; vCPUs may run. */
+int mem_dirty_start(struct vm *vm) attr_must_check;
+/* The pages that were written to since then or the last call: each from vm->ram's start on has a bit, which is added. */
+int mem_dirty_take(struct vm *vm, uint64_t *bits) attr_must_check;
+void mem_dirty_stop(struct vm *vm);
 /* Copies; all or nothing. ERR_RANGE outside of RAM. */
 int mem_read(struct vm *vm, gpa_t gpa, void *buf, uint64_t len) attr_must_check;
 int mem_write(struct vm *vm, gpa_t gpa, const void *buf, uint64_t len) attr_must_check;

@@ -76,7 +76,7 @@ static const struct st_field cpu_fields[] = {
 /* Of the machine's and the devices' sections. 2: SMM, SMRAM, the SMI registers of the PIIX4. 3: the
  * SMBIOS tables of the PC. 4: MAXPHYADDR, which was 46. 5: trays of CD drives. 9: the kind of the
  * processors (PROCESSOR_SINCE). 10: PAE's registers, IGNNE#. */
-#define SECTION_VERSION 10
+#define SECTION_VERSION 11
 #define MAXPHY_BEFORE_4 46
 
 static const struct st_field smm_fields[] = {
@@ -126,9 +126,8 @@ static bool cpu_ok(const struct x86_state *s, uint64_t model)
 {
 	bool lma = (s->efer & EFER_LME) && (s->cr0 & CR0_PG);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
-		if (s->pdptes_loaded && !x86_pdpte_ok(s, s->pdpte[i]))
-			return false;
+	if (s->pdptes_loaded && !x86_pdptes_ok(s))
+		return false;
 	return (s->rflags & FL_ONE) && xsave_ok(s, model) && !!(s->efer & EFER_LMA) == lma &&
 	       (!(s->cr0 & CR0_PG) || (s->cr0 & CR0_PE)) && (!lma || (s->cr4 & CR4_PAE));
 }
@@ -292,7 +291,7 @@ static int older_kind(struct state_stream *st, const struct shape *shape, struct
 }
 
 /* Of all that comes before it in the section, only what is needed to come there is looked at. */
-static int read_kind(struct state_stream *st, struct x86_kind *out)
+static int read_kind(struct state_stream *st, struct x86_kind *out, uint64_t *tsc_hz)
 {
 	struct shape shape;
 	struct width w;
@@ -301,6 +300,7 @@ static int read_kind(struct state_stream *st, struct x86_kind *out)
 	    ST_SYNC(st, "machine", 0, shape_fields, &shape))
 		return st->err;
 	shape.model[sizeof(shape.model) - 1] = 0;
+	*tsc_hz = shape.tsc_hz;
 	if (st->version >= 4)
 		ST_SYNC(st, "width", 0, width_fields, &w);
 	if (st->err)
@@ -309,11 +309,11 @@ static int read_kind(struct state_stream *st, struct x86_kind *out)
 					      : older_kind(st, &shape, out);
 }
 
-int vm_state_kind(struct state_stream *st, struct x86_kind *out)
+int vm_state_kind(struct state_stream *st, struct x86_kind *out, uint64_t *tsc_hz)
 {
 	const char *missing;
 
-	if (read_kind(st, out))
+	if (read_kind(st, out, tsc_hz))
 		return st->err;
 	missing = x86_kind_missing(out);
 	return missing ? state_fail(st, err_here(ERR_NOSYS),
@@ -325,11 +325,12 @@ int vm_state_fits(struct vm *vm, struct state_stream *st)
 {
 	uint32_t at = st->pos;
 	struct x86_kind kind;
+	uint64_t tsc_hz;
 
 	if (state_expect(st, "machine", SECTION_VERSION) || check_shape(vm, st))
 		return st->err;
 	st->pos = at;
-	if (read_kind(st, &kind))
+	if (read_kind(st, &kind, &tsc_hz))
 		return st->err;
 	processor_settle(vm);
 	return processor_check(vm, st, &kind);
@@ -349,6 +350,7 @@ static int sections(struct vm *vm, struct state_stream *st)
 	char name[STATE_NAME];
 	bool load = st->loading;
 
+	st->clock.tsc = vm_tsc(vm, st->clock.tsc);
 	if (!load)
 		state_begin(st, "machine", SECTION_VERSION);
 	else if (!state_next(st))
@@ -474,6 +476,8 @@ int vm_freeze(struct vm *vm, const char *reason)
 	}
 	if (!err && vm->end != VM_RUNNING)
 		err = err_here(ERR_INVAL);
+	if (!err && vm->engine->settle)
+		vm->engine->settle(vm);
 	if (!err)
 		err = devices_freeze(vm, true);
 	if (err)

@@ -21,8 +21,9 @@ void vm_state_clear(struct vm *vm);
 /* Into a VM that was just created with the same shape, not started, or was cleared. On errors it is good for
  * nothing but vm_destroy(). Starts at the section after the present one, stops behind its last. */
 int vm_state_load(struct vm *vm, struct state_stream *st) attr_must_check;
-/* In section "machine": the kind of its processors. ERR_NOSYS: this host or this Vigia has not all of it. */
-int vm_state_kind(struct state_stream *st, struct x86_kind *out) attr_must_check;
+/* In section "machine": the kind of its processors and their TSCs' rate. ERR_NOSYS: this host or this Vigia has not all
+ * of the kind. */
+int vm_state_kind(struct state_stream *st, struct x86_kind *out, uint64_t *tsc_hz) attr_must_check;
 /* In section "machine": is the state of a machine like this one? */
 int vm_state_fits(struct vm *vm, struct state_stream *st) attr_must_check;
 

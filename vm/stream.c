@@ -118,7 +118,6 @@ static int read_header(struct state_stream *st)
 int state_open(struct state_stream *st, const struct state_io *io, void *ctx, bool loading)
 {
 	*st = (struct state_stream){.io = io, .ctx = ctx, .loading = loading};
-	st->clock.tsc_hz = plat_tsc_hz();
 	st->clock.realtime = plat_realtime();
 	st->clock.tsc = state_host_tsc();
 	st->clock.ns = plat_now();

@@ -61,7 +61,6 @@ struct state_clock {
 	uint64_t ns;       /* plat_now() */
 	uint64_t tsc;      /* of the host */
 	uint64_t realtime; /* plat_realtime() */
-	uint64_t tsc_hz;
 };
 
 struct state_io {

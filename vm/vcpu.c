@@ -68,8 +68,10 @@ static void vcpu_park(struct vcpu *vcpu)
 	struct vm *vm = vcpu->vm;
 	struct plat_event *go = vcpu->index ? &vm->resumed : &vm->parked;
 
-	if (vcpu->ring.since)
+	if (vcpu->ring.since) {
+		vcpu_tell_root(vcpu); /* it may be long until it goes on, or never be */
 		vcpu_ring_stop(vcpu);
+	}
 	plat_mutex_lock(&vm->lock);
 	atomic_store(&vcpu->is_parked, true);
 	atomic_fetch_add(&vm->n_parked, 1);
@@ -93,8 +95,10 @@ static void vcpu_park(struct vcpu *vcpu)
 	atomic_store(&vcpu->is_parked, false);
 	plat_mutex_unlock(&vm->lock);
 	idle_skip(&vcpu->idle);
-	if (vcpu->ring.since)
+	if (vcpu->ring.since) {
 		vcpu_ring_go(vcpu);
+		vcpu_tell_root(vcpu); /* after a reset another */
+	}
 }
 
 /* An NMI that has come after an INIT which SMM held off is still to come. */
@@ -104,6 +108,8 @@ static void vcpu_init_signal(struct vcpu *vcpu)
 
 	x86_state_init(vcpu->state, vcpu->index == 0);
 	vcpu->state->nmi_pending = nmi;
+	if (vcpu->ring.since)
+		vcpu_tell_root(vcpu);
 	if (vcpu->intc)
 		vcpu->intc->reset(vcpu->intc_chip, true);
 	if (vcpu->index)
@@ -320,7 +326,7 @@ static void vcpu_run(struct vcpu *vcpu)
 	/* a root that is in use for long shows once a second */
 	if (vcpu->ring.since && vcpu_ticks() - vcpu->ring.taken > vcpu->vm->tsc_hz &&
 	    mon_listens(&vcpu->vm->mon, MON_CPU))
-		vcpu_tell_cpu(vcpu, TOLD_CR + 3, vcpu->state->cr3);
+		vcpu_tell_root(vcpu);
 	atomic_fetch_add_explicit(&vcpu->exits[exit.kind], 1, memory_order_relaxed);
 	exit_table[exit.kind](vcpu, &exit);
 }
@@ -356,5 +362,5 @@ void vcpu_thread(void *arg)
 		}
 	}
 	if (vcpu->ring.since) /* the last root's time */
-		vcpu_tell_cpu(vcpu, TOLD_CR + 3, vcpu->state->cr3);
+		vcpu_tell_root(vcpu);
 }

@@ -26,9 +26,10 @@
 /* How long it has run in user mode and elsewhere, in TSC ticks; by its own thread. */
 struct vcpu_ring {
 	bool user;
-	uint64_t since; /* the last change; 0: the engine does not tell */
+	uint64_t since; /* the last change; 0: the engine does not tell, or nobody wants to know */
 	uint64_t taken; /* the history's last look */
 	uint64_t ticks[2];
+	uint64_t scale; /* ns of a tick << 32; 0: not counted out yet */
 };
 
 struct vcpu {
@@ -144,6 +145,13 @@ static inline void vcpu_ring_set(struct vcpu *vcpu, bool user)
 		vcpu->ring.ticks[vcpu->ring.user] += now - vcpu->ring.since;
 	vcpu->ring.since = now;
 	vcpu->ring.user = user;
+}
+
+/* Nobody wants to know. */
+static inline void vcpu_ring_off(struct vcpu *vcpu)
+{
+	if (unlikely(vcpu->ring.since))
+		vcpu->ring = (struct vcpu_ring){.scale = vcpu->ring.scale};
 }
 
 /* Gives the ns since the last call, and begins anew. */

@@ -42,10 +42,16 @@ struct engine_probe {
 	const char *advice;  /* what the user can do, or NULL */
 };
 
+/* What vCPUs write to is noted in the map of memory (PGF_DIRTY): from START on, what was written since the last time
+ * by each TAKE, until STOP. */
+enum dirty_op { DIRTY_START, DIRTY_TAKE, DIRTY_STOP };
+
 struct engine_ops {
 	const char *name;
-	bool large_ram; /* has no use for RAM that can be mapped twice: RAM_LARGE */
-	bool pins;      /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
+	bool large_ram;  /* has no use for RAM that can be mapped twice: RAM_LARGE */
+	bool pins;       /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
+	bool scales;     /* the guest's TSC may have another rate: vm->tsc_ratio */
+	bool any_writer; /* need not hear of what others write to RAM */
 	int (*probe)(struct engine_probe *out); /* runs a small guest */
 	int (*vm_init)(struct vm *vm);          /* sets vm->engine_data */
 	void (*vm_fini)(struct vm *vm);
@@ -53,6 +59,14 @@ struct engine_ops {
 	 * own and vm->chips lets it, and gives them back. NULL: not needed. */
 	int (*attach)(struct vm *vm);
 	void (*detach)(struct vm *vm);
+	/* All vCPUs stand still or have ended: what the engine has on its way to devices arrives now, and nothing more
+	 * until one runs again. NULL: it has nothing. */
+	void (*settle)(struct vm *vm);
+	/* The host's kernel makes this MSI of each signal of fd, an eventfd, from now on, or no longer. ERR_NOSYS: local APICs
+	 * are not its. Locks up to RANK_DEVICE held. NULL: never. */
+	int (*irq_fd)(struct vm *vm, int fd, bool on, uint64_t addr, uint32_t data);
+	/* Any time, one thread. NULL: it cannot say. */
+	int (*dirty)(struct vm *vm, enum dirty_op op);
 	int (*vcpu_init)(struct vcpu *vcpu); /* sets vcpu->engine_data, vcpu->state */
 	void (*vcpu_fini)(struct vcpu *vcpu);
 	/* Runs guest code until an exit. On the vCPU's own thread. The engine itself takes

@@ -100,6 +100,31 @@ void vm_set_cpu_limit(struct vm *vm, unsigned percent)
 	plat_timer_arm(&vm->quota, plat_now());
 }
 
+/* Two measurements of the same rate differ by less than its 1000th part. Eight bits of a ratio before the point are
+ * what AMD's has. */
+#define TSC_SAME   1000
+#define TSC_TIMES  256
+#define TSC_HZ_MAX BIT64(40)
+
+static void set_tsc_rate(struct vm *vm, uint64_t wanted)
+{
+	uint64_t host = plat_tsc_hz(), rest = host ? wanted % host : 0, ratio;
+	uint64_t apart = MAX(wanted, host) - MIN(wanted, host);
+
+	if (!wanted || !vm->engine->scales || host > TSC_HZ_MAX || apart <= host / TSC_SAME)
+		return;
+	ratio = wanted / host;
+	if (ratio >= TSC_TIMES)
+		return;
+	for (unsigned i = 0; i < 32; i++) {
+		rest <<= 1;
+		ratio = ratio << 1 | (rest >= host);
+		rest -= rest >= host ? host : 0;
+	}
+	vm->tsc_ratio = ratio;
+	vm->tsc_hz = ratio ? wanted : 0;
+}
+
 int vm_create(const struct vm_config *cfg, struct vm **out)
 {
 	struct vm *vm;
@@ -119,8 +144,12 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	else
 		x86_kind_of(cfg->model, &vm->kind);
 	vm->chips = cfg->chips;
+	vm->lines.may_lend = cfg->chips == CHIPS_LEND_ALL;
+	plat_mutex_init(&vm->lines.lock, RANK_LINE);
+	vm->bells = cfg->bells;
+	vm->dirty_rings = cfg->dirty_rings;
+	vm->may_be_late = !cfg->at_once;
 	vm->maxphy = (uint8_t)maxphy_for(cfg);
-	vm->tsc_hz = plat_tsc_hz();
 	plat_mutex_init(&vm->lock, RANK_VM);
 	bus_init(&vm->pio, vm, MON_PORT);
 	bus_init(&vm->mmio, vm, MON_MMIO);
@@ -128,6 +157,7 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	plat_timer_init(&vm->quota, vm->loop, quota_tick, vm);
 	if (!err)
 		err = vm_map_ram(vm, cfg);
+	set_tsc_rate(vm, cfg->tsc_hz);
 	if (!err)
 		err = vm->engine->vm_init(vm);
 	vm->engine_ready = !err;
@@ -137,6 +167,8 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 		vm_destroy(vm);
 		return err;
 	}
+	if (!vm->tsc_hz) /* the engine may know it */
+		vm->tsc_hz = plat_tsc_hz();
 	*out = vm;
 	return 0;
 }
@@ -266,6 +298,8 @@ enum vm_end vm_wait(struct vm *vm)
 			plat_thread_join(vm->vcpu[i]->thread);
 		vm->vcpu[i]->thread = NULL;
 	}
+	if (vm->engine->settle)
+		vm->engine->settle(vm);
 	return vm->end;
 }
 

@@ -27,8 +27,12 @@ enum vm_end {
 	VM_EXITED,   /* debug-exit port; status in exit_code */
 };
 
-/* Local APICs: the models only, or an engine's that has its own (engine_ops.attach) */
-enum vm_chips { CHIPS_OURS, CHIPS_MAY_LEND, CHIPS_MUST_LEND };
+/* Local APICs: the models only, or an engine's that has its own (engine_ops.attach); or I/O APIC and PIC, too */
+enum vm_chips { CHIPS_OURS, CHIPS_MAY_LEND, CHIPS_MUST_LEND, CHIPS_LEND_ALL };
+
+/* Doorbells (struct bus_bells): engines that can may have them heard by a thread of theirs, while the vCPU goes on. AUTO:
+ * those that take long */
+enum vm_bells { BELLS_AUTO, BELLS_ON, BELLS_OFF };
 
 struct block;
 
@@ -50,13 +54,23 @@ struct vm {
 	struct bus pio, mmio;
 	struct irq_router irq;
 	struct apics apics;
+	struct irq_lines lines;
+	bool steal_time;   /* the engine writes what a guest has by MSR 4B564D03H of KVM's */
 	bool engine_waits; /* HLT and the wait for a SIPI are the engine's too: run() blocks */
 	enum vm_chips chips;
+	enum vm_bells bells;
+	_Atomic uint64_t bells_heard; /* by the engine's thread */
+	_Atomic uint32_t lifted;  /* cards whose queues the host's kernel runs: it notes no pages */
+	_Atomic bool dirty_noted; /* mem_dirty_start(): so none may be lifted */
+	bool dirty_rings;         /* engines tell written pages by rings, where they have any */
+	bool may_be_late;         /* writes for which that is so (struct bus_late) */
+	_Atomic uint64_t late_writes; /* … that were */
 	struct dev *devs;
 
 	unsigned n_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint64_t tsc_hz;              /* of the guest's TSC */
+	uint64_t tsc_hz;    /* of the guest's TSC */
+	uint64_t tsc_ratio; /* its ticks to one of the host's << 32; 0: they are the same */
 	_Atomic uint32_t cpu_percent; /* that each vCPU may run; 0: no limit */
 	struct plat_timer quota;      /* makes vCPUs look at it */
 	_Atomic int64_t time_offset;  /* ns that the guest's calendar is ahead of the host's */
@@ -75,7 +89,9 @@ struct vm {
 	bool reset_wanted;
 	bool asleep; /* suspended to RAM, which holds a pause; vm_wake() */
 	bool waking; /* the reset ends a sleep: RAM and what is powered with it keep what they have */
-	struct irq_line ferr;    /* FERR# of all processors; the board's */
+	struct irq_line ferr; /* FERR# of all processors; the board's */
+	uint16_t
+		ferr_port; /* and the port that gives IGNNE#: looks at the x87 registers of who writes */
 	_Atomic bool a20_masked; /* what vCPUs take over at REQ_A20 */
 	unsigned crashed_vcpu;   /* with VM_CRASHED: who */
 
@@ -105,7 +121,23 @@ struct vm_config {
 	bool pc_low;
 	bool reserved_pages; /* its RAM is in large pages that the host has reserved */
 	enum vm_chips chips;
+	enum vm_bells bells;
+	bool dirty_rings;
+	bool at_once;    /* no write comes late, though the engine can (struct bus_late) */
+	uint64_t tsc_hz; /* of a saved state, for engines that can scale; 0: the host's */
 };
+
+/* What the guest's TSC makes of a count of the host's, but for the vCPU's tsc_offset. */
+static inline uint64_t vm_tsc(const struct vm *vm, uint64_t ticks)
+{
+	return unlikely(vm->tsc_ratio) ? (uint64_t)((unsigned __int128)ticks * vm->tsc_ratio >> 32)
+				       : ticks;
+}
+
+static inline uint64_t vm_ticks(const struct vm *vm)
+{
+	return vm_tsc(vm, vcpu_ticks());
+}
 
 int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
 /* All vCPUs must have ended. */

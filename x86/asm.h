@@ -228,6 +228,14 @@ static inline void asm_cmp_gs_i8(struct asm_buf *a, int32_t off, int8_t imm)
 	asm_mem(a, 7, -1, -1, 1, off);
 	asm_u8(a, (uint8_t)imm);
 }
+/* add dword gs:[off], imm8 */
+static inline void asm_add_gs_i8(struct asm_buf *a, int32_t off, int8_t imm)
+{
+	asm_u8(a, 0x65);
+	asm_u8(a, 0x83);
+	asm_mem(a, 0, -1, -1, 1, off);
+	asm_u8(a, (uint8_t)imm);
+}
 /* mov r/m of size 1 2 4 8, imm (sign-extended for 8) */
 static inline void asm_store_imm(struct asm_buf *a, unsigned size, int base, int index,
 				 int32_t disp, int32_t imm)
@@ -272,6 +280,13 @@ static inline void asm_shlx(struct asm_buf *a, unsigned dst, unsigned src, unsig
 {
 	asm_shrx(a, dst, src, count);
 	a->p[-3] = (uint8_t)((a->p[-3] & ~3u) | 1); /* pp: 66 */
+}
+/* pext dst64, src, mask: flags untouched (BMI2) */
+static inline void asm_pext(struct asm_buf *a, unsigned dst, unsigned src, unsigned mask)
+{
+	asm_shrx(a, dst, mask, src);
+	a->p[-3] = (uint8_t)((a->p[-3] & ~3u) | 2); /* pp: F3 */
+	a->p[-2] = 0xf5;
 }
 /* not reg64: flags untouched */
 static inline void asm_not(struct asm_buf *a, unsigned reg)
@@ -328,6 +343,15 @@ static inline void asm_patch32(uint8_t *at, const uint8_t *to)
 	uint32_t rel = (uint32_t)(to - (at + 4));
 
 	__builtin_memcpy(at, &rel, 4);
+}
+/* lea to(%rip), dst64 */
+static inline void asm_lea_rip(struct asm_buf *a, unsigned dst, const uint8_t *to)
+{
+	asm_rex(a, 8, dst, 0, 0, false);
+	asm_u8(a, 0x8d);
+	asm_u8(a, 5 | (dst & 7) << 3);
+	a->p += 4;
+	asm_patch32(a->p - 4, to);
 }
 /* jrcxz over a short distance, patched by asm_patch8 */
 static inline uint8_t *asm_jrcxz(struct asm_buf *a)

@@ -23,8 +23,9 @@ struct cpu_xlate {
 	gpa_t gpa;
 	hva_t hva; /* host address of the byte at gpa, or NULL: not plain RAM for this access */
 	bool user, writable, executable, global; /* as the page tables have it, all levels joined */
-	bool dirty;                              /* D is set in the leaf */
+	bool accessed, dirty;                    /* A is set at all levels, D in the leaf */
 	uint8_t page_shift;                      /* 12, 21, 22 or 30 */
+	uint8_t key;                             /* protection key of a user page; 0 without */
 };
 
 enum cpu_flush {
@@ -60,12 +61,12 @@ struct cpu_ops {
 	 * clocks. 0, or ERR_NOENT: #GP(0). msr.c asks here for what its table does not hold. */
 	int (*msr_read)(struct cpu *cpu, uint32_t index, uint64_t *value);
 	int (*msr_write)(struct cpu *cpu, uint32_t index, uint64_t value);
-	uint64_t (*tsc)(struct cpu *cpu); /* host TSC, before tsc_offset */
+	uint64_t (*tsc)(struct cpu *cpu); /* before tsc_offset: the host's, at the guest's rate */
 	uint8_t (*cr8_read)(struct cpu *cpu);
 	void (*cr8_write)(struct cpu *cpu, uint8_t value);
 	void (*pause)(struct cpu *cpu); /* PAUSE executed: others may want the host CPU */
-	/* Between the two calls no other CPU accesses memory. NULL: the host's atomic instructions do,
-	 * and nobody else makes one over two pages. */
+	/* Between the two calls no other CPU accesses memory; devices may (split.c). NULL: the host's atomic
+	 * instructions do, and nobody else makes one over two pages. */
 	void (*alone)(struct cpu *cpu, bool alone);
 	/* FERR#: an x87 error waits to be reported, and CR0.NE is clear. True: the processor shall
 	 * stand still until an interrupt comes. NULL, false: it passes over it. */
@@ -137,8 +138,9 @@ struct cpu_slot {
 };
 
 struct cpu_interp {
-	bool ready; /* cpu_init() has run */
-	bool amd;   /* vendor: AMD (and Hygon) rules where the manuals differ */
+	bool ready;        /* cpu_init() has run */
+	bool amd;          /* vendor: AMD (and Hygon) rules where the manuals differ */
+	bool whole_stores; /* AMD since Zen 5: insn_touches_all() goes for all stores under a mask */
 	bool host_xsave, host_avx;
 	uint16_t xs_image;            /* components that live in s.xsave: XCR0_* */
 	bool native_ready;            /* native memory is prepared */
@@ -156,6 +158,10 @@ struct cpu_interp {
 	uint32_t pending; /* debug traps held off by MOV SS */
 	uint64_t next_rip;
 	uint64_t feat[CPU_FEAT_WORDS]; /* bit n: enum x86_feature n */
+	/* feat as CPUID has it: of words_of, which feat may have left since */
+	uint64_t words_of[CPU_FEAT_WORDS];
+	struct x86_word word[X86_WORDS];
+	unsigned n_words;
 	uint64_t tlb_era;
 	struct cpu_tlbe tlb[3][CPU_TLB];
 	struct cpu_slot slot[CPU_SLOTS];
@@ -193,6 +199,8 @@ void cpu_init(struct cpu *cpu);
 /* The owner has changed s or memory mappings from outside (restored, other engine ran): forgets
  * what the interpreter has cached of them. Not needed for changes to guest RAM. */
 void cpu_state_changed(struct cpu *cpu);
+/* The n bytes at RIP, if they can be fetched and are in one page. Nothing is raised. */
+bool cpu_code_at_rip(struct cpu *cpu, uint8_t *buf, unsigned n);
 /* CPUID has feature f (enum x86_feature) for this CPU. Fast; after cpu_init(). */
 static inline bool cpu_has(const struct cpu *cpu, unsigned f)
 {

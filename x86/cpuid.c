@@ -13,6 +13,24 @@ uint64_t x86_arch_caps(const struct cpu *cpu)
 	return UINT64_C(0x400000000d10e17b);
 }
 
+/* Guests ask while they measure time, and where it is an exit. So words are put together once. */
+static void leaf_features(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	struct cpu_interp *i = &cpu->i;
+
+	uint64_t changed = 0;
+
+	for (unsigned n = 0; n < CPU_FEAT_WORDS; n++)
+		changed |= i->words_of[n] ^ i->feat[n];
+	if (unlikely(changed)) {
+		i->n_words = x86_feat_words(i->feat, i->word);
+		memcpy(i->words_of, i->feat, sizeof(i->feat));
+	}
+	for (const struct x86_word *w = i->word; w < i->word + i->n_words; w++)
+		if (w->leaf == leaf && w->sub == sub)
+			r[w->reg] |= w->value;
+}
+
 static void leaf_xsave(const struct cpu *cpu, uint32_t sub, uint32_t r[4])
 {
 	uint64_t mask = x86_xcr0_mask(cpu);
@@ -47,7 +65,7 @@ static void leaf_cache(uint32_t sub, uint32_t r[4])
 	r[2] = cache[sub].sets - 1;
 }
 
-static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
+static void leaf_extended(struct cpu *cpu, uint32_t leaf, uint32_t r[4])
 {
 	switch (leaf) {
 	case 0x80000000:
@@ -62,11 +80,9 @@ static void leaf_extended(const struct cpu *cpu, uint32_t leaf, uint32_t r[4])
 		if (cpu->i.amd) {
 			uint32_t one[4] = {0};
 
-			for (unsigned f = 1; f < X_FEAT_COUNT; f++)
-				if (x86_places[f].leaf == 1 && cpu_has(cpu, f))
-					one[x86_places[f].reg] |= BIT(x86_places[f].bit);
+			leaf_features(cpu, 1, 0, one);
 			r[0] = cpu->i.signature;
-			r[3] |= one[3] & 0x0183f3ff;
+			r[3] |= one[CPUID_EDX] & 0x0183f3ff;
 		}
 		return;
 	case 0x80000002:
@@ -133,14 +149,8 @@ void x86_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 	if (unlikely(!cpu->i.ready))
 		cpu_init(cpu);
 	memset(r, 0, 4 * sizeof(*r));
-	for (unsigned f = 1; f < X_FEAT_COUNT; f++) {
-		/* only these leaves go by subleaf */
-		bool by_sub = leaf == 7 || leaf == 0xd;
-
-		if (x86_places[f].leaf == leaf && x86_places[f].sub == (by_sub ? sub : 0) &&
-		    cpu_has(cpu, f))
-			r[x86_places[f].reg] |= BIT(x86_places[f].bit);
-	}
+	/* Only these leaves go by subleaf. */
+	leaf_features(cpu, leaf, leaf == 7 || leaf == 0xd ? sub : 0, r);
 	if (leaf >> 31)
 		leaf_extended(cpu, leaf, r);
 	else

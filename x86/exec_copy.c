@@ -39,16 +39,15 @@ static int run_bits(struct cpu *cpu, const struct insn *in, void *mem)
 	return r;
 }
 
-static int run_at(struct cpu *cpu, const struct insn *in, void *mem)
+int copy_run(struct cpu *cpu, const struct insn *in, void *mem)
 {
 	if (unlikely(in->row->attr & AT_BITSTR && in->opnd[1].kind == OP_GPR))
 		return run_bits(cpu, in, mem);
 	return cpu_native(cpu, in, mem);
 }
 
-/* Reads, runs, writes. Write permission first, so that nothing happens twice. */
-static int run_buffered(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m,
-			gva_t gva)
+/* Write permission first, so that nothing happens twice. */
+int copy_run_buffered(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva)
 {
 	uint8_t buf[64] attr_aligned(64);
 	bool user = at_user(cpu), write = m->acc & ACC_W;
@@ -62,30 +61,9 @@ static int run_buffered(struct cpu *cpu, const struct insn *in, const struct ins
 	} else {
 		memset(buf, 0, m->size);
 	}
-	if (run_at(cpu, in, buf))
+	if (copy_run(cpu, in, buf))
 		return CPU_FAULT;
 	return write ? cpu_write(cpu, gva, buf, m->size, user) : 0;
-}
-
-/* LOCK, or XCHG, over the end of a line or a page: alone, where the engine can do that. */
-static int run_split(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva)
-{
-	gva_t last = (gva & PAGE_MASK) + m->size > PAGE_SIZE ? next_page(cpu, gva) : gva;
-	struct cpu_xlate x[2];
-	bool user = at_user(cpu);
-	int r;
-
-	if (lin_xlate(cpu, gva, ACCESS_WRITE, user, &x[0]) ||
-	    lin_xlate(cpu, last, ACCESS_WRITE, user, &x[1]))
-		return CPU_FAULT;
-	if (!x[0].hva || !x[1].hva)
-		return run_buffered(cpu, in, m, gva);
-	if (!cpu->ops->alone)
-		return last == gva ? run_at(cpu, in, x[0].hva) : run_buffered(cpu, in, m, gva);
-	cpu->ops->alone(cpu, true);
-	r = run_buffered(cpu, in, m, gva);
-	cpu->ops->alone(cpu, false);
-	return r;
 }
 
 /* In 64-bit code only FS and GS have one, whatever the others had before. */
@@ -121,13 +99,13 @@ static int run_memory(struct cpu *cpu, const struct insn *in, const struct insn_
 	if (align_check(cpu, gva, m->size))
 		return CPU_FAULT;
 	if (unlikely(insn_is_atomic(in) && (gva & (LINE_SIZE - 1)) + m->size > LINE_SIZE)) {
-		r = run_split(cpu, in, m, gva);
+		r = split_run(cpu, in, m, gva);
 	} else if (unlikely((gva & PAGE_MASK) + m->size > PAGE_SIZE || needs_buffer(cpu, in, m))) {
-		r = run_buffered(cpu, in, m, gva);
+		r = copy_run_buffered(cpu, in, m, gva);
 	} else {
 		if (lin_xlate(cpu, gva, acc, at_user(cpu), &x))
 			return CPU_FAULT;
-		r = likely(x.hva) ? run_at(cpu, in, x.hva) : run_buffered(cpu, in, m, gva);
+		r = likely(x.hva) ? copy_run(cpu, in, x.hva) : copy_run_buffered(cpu, in, m, gva);
 	}
 	if (!r)
 		watch_check(cpu, gva, m->size, acc == ACCESS_WRITE);

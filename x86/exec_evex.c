@@ -47,7 +47,7 @@ void touch_masked(struct cpu *cpu, const struct insn *in, unsigned size, enum cp
 	struct cpu_exc exc = cpu->exc;
 	gva_t gva;
 
-	if (!insn_touches_all(in, cpu->i.amd) || ea + size - 1 > size_mask(in->mem.addr_size))
+	if (!insn_touches_all(cpu, in) || ea + size - 1 > size_mask(in->mem.addr_size))
 		return;
 	if (cpu_linear(cpu, in->mem.seg, ea, size, acc, &gva))
 		cpu->exc = exc;

@@ -75,6 +75,7 @@ static int mask_store(struct cpu *cpu, const struct insn *in, unsigned size)
 	uint64_t ea = cpu_ea(cpu, in);
 	gva_t gva;
 
+	touch_masked(cpu, in, n * size, ACCESS_WRITE);
 	/* all that are written must be writable before one is */
 	for (unsigned i = 0; i < n; i++)
 		if (vec_get(cpu, mask, i, size) >> (size * 8 - 1) &&

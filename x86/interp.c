@@ -10,13 +10,31 @@
 
 /* ---- which function does what ---- */
 
-#define F(mnem, fn) [I_##mnem] = exec_##fn
+/* A byte for each of the many mnemonics, most of which their class says */
+#define F(mnem, fn) [I_##mnem] = DO_##fn
+#define DO(fn)      DO_##fn,
+#define EXEC_FN(fn) [DO_##fn] = exec_##fn,
 /* clang-format off */
-static const exec_fn by_mnem[I_COUNT] = {
+#define FUNCTIONS(X) \
+	X(mov) X(alu) X(movx) X(setcc) X(cmov) X(pushsr) X(popsr) X(pusha) X(popa) X(pushf) \
+	X(popf) X(enter) X(leave) X(string) X(in) X(out) X(jmpf) X(callf) X(retf) X(iret) \
+	X(int) X(int3) X(into) X(int1) X(syscall) X(sysret) X(sysenter) X(sysexit) X(movsr) \
+	X(lxs) X(lgdt) X(sgdt) X(sldt) X(str) X(smsw) X(lldt) X(ltr) X(lar) X(verr) X(arpl) \
+	X(swapgs) X(fsgsbase) X(movcr) X(movdr) X(clts) X(lmsw) X(hlt) X(cli) X(sti) X(cld) \
+	X(stac) X(invlpg) X(invpcid) X(clflush) X(nop) X(rdmsr) X(wrmsr) X(rdtsc) X(rdpmc) \
+	X(rdpid) X(rdpkru) X(wrpkru) X(cpuid) X(xgetbv) X(xsetbv) X(ud) X(rsm) X(pause) \
+	X(fence) X(daa) X(aaa) X(aam) X(aad) X(salc) X(bound) X(xlat) X(fxsave) X(fxrstor) \
+	X(xsave) X(xrstor) X(ldmxcsr) X(stmxcsr) X(fnstenv) X(fldenv) X(vmaskmov) \
+	X(maskmov) X(vzero) X(gather) X(evex_vsib) X(copy) X(lea) X(movabs) X(jmp) X(jcc) \
+	X(loop) X(call) X(jmp_ind) X(call_ind) X(ret) X(push) X(pop)
+enum { DO_CLASS, FUNCTIONS(DO) DO_COUNT };
+_Static_assert(DO_COUNT <= UINT8_MAX, "a byte");
+static const exec_fn functions[DO_COUNT] = {FUNCTIONS(EXEC_FN)};
+static const uint8_t by_mnem[I_COUNT] = {
 	F(MOV, mov), F(ADD, alu), F(OR, alu), F(ADC, alu), F(SBB, alu), F(AND, alu), F(SUB, alu), F(XOR, alu),
 	F(CMP, alu), F(TEST, alu), F(INC, alu), F(DEC, alu), F(NEG, alu), F(MOVZX, movx),
 	F(MOVSX, movx), F(MOVSXD, movx),
-	[I_SETO ... I_SETG] = exec_setcc, [I_CMOVO ... I_CMOVG] = exec_cmov,
+	[I_SETO ... I_SETG] = DO_setcc, [I_CMOVO ... I_CMOVG] = DO_cmov,
 	F(PUSHSR, pushsr), F(POPSR, popsr), F(PUSHA, pusha), F(POPA, popa), F(PUSHF, pushf),
 	F(POPF, popf), F(ENTER, enter), F(LEAVE, leave),
 	F(INS, string), F(OUTS, string), F(IN, in), F(OUT, out),
@@ -53,16 +71,19 @@ static const exec_fn by_mnem[I_COUNT] = {
 	F(VPSCATTERDD, evex_vsib), F(VPSCATTERDQ, evex_vsib), F(VPSCATTERQD, evex_vsib),
 	F(VPSCATTERQQ, evex_vsib),
 };
-static const exec_fn by_class[] = {
-	[CLS_COPY] = exec_copy, [CLS_NOP] = exec_nop, [CLS_LEA] = exec_lea,
-	[CLS_MOVABS] = exec_movabs, [CLS_JMP] = exec_jmp, [CLS_JCC] = exec_jcc,
-	[CLS_LOOP] = exec_loop, [CLS_CALL] = exec_call, [CLS_JMP_IND] = exec_jmp_ind,
-	[CLS_CALL_IND] = exec_call_ind, [CLS_RET] = exec_ret, [CLS_PUSH] = exec_push,
-	[CLS_POP] = exec_pop, [CLS_STRING] = exec_string, [CLS_STACK] = exec_ud,
-	[CLS_IO] = exec_ud, [CLS_FAR] = exec_ud, [CLS_SYS] = exec_ud,
+static const uint8_t by_class[] = {
+	[CLS_COPY] = DO_copy, [CLS_NOP] = DO_nop, [CLS_LEA] = DO_lea,
+	[CLS_MOVABS] = DO_movabs, [CLS_JMP] = DO_jmp, [CLS_JCC] = DO_jcc,
+	[CLS_LOOP] = DO_loop, [CLS_CALL] = DO_call, [CLS_JMP_IND] = DO_jmp_ind,
+	[CLS_CALL_IND] = DO_call_ind, [CLS_RET] = DO_ret, [CLS_PUSH] = DO_push,
+	[CLS_POP] = DO_pop, [CLS_STRING] = DO_string, [CLS_STACK] = DO_ud,
+	[CLS_IO] = DO_ud, [CLS_FAR] = DO_ud, [CLS_SYS] = DO_ud,
 };
 /* clang-format on */
 #undef F
+#undef DO
+#undef EXEC_FN
+#undef FUNCTIONS
 
 EXEC(cld)
 {
@@ -75,7 +96,9 @@ EXEC(cld)
 
 static exec_fn exec_of(const struct insn *in)
 {
-	return by_mnem[in->mnem] ? by_mnem[in->mnem] : by_class[in->row->cls];
+	unsigned n = by_mnem[in->mnem];
+
+	return functions[n ? n : by_class[in->row->cls]];
 }
 
 /* ---- availability and privilege ---- */
@@ -302,6 +325,15 @@ static int fetch_part(struct cpu *cpu, gva_t gva, uint8_t *buf, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		buf[i] = (uint8_t)cpu->ops->mmio_read(cpu, x.gpa + i, 1);
 	return 0;
+}
+
+bool cpu_code_at_rip(struct cpu *cpu, uint8_t *buf, unsigned n)
+{
+	unsigned max;
+	gva_t gva;
+
+	return !fetch_limit(cpu, &gva, &max) && n <= max && (gva & PAGE_MASK) + n <= PAGE_SIZE &&
+	       !fetch_part(cpu, gva, buf, n);
 }
 
 /* avail: readable bytes at p, at least the instruction's */

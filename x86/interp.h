@@ -78,7 +78,7 @@ void insn_settle(struct insn *in, bool amd);
 /* Must its memory operand be aligned to its size, else #GP(0)? */
 bool insn_aligns(const struct insn *in, bool amd);
 /* Of a memory operand under a mask: are A and D set as if no element were left out? */
-bool insn_touches_all(const struct insn *in, bool amd);
+bool insn_touches_all(const struct cpu *cpu, const struct insn *in);
 /* What registers that hold linear addresses take, whatever CR4.LA57 says now: bases of segments and
  * tables, MSRs, and what INVLPG and INVPCID invalidate. */
 static inline bool is_loadable(const struct cpu *cpu, uint64_t va)
@@ -321,6 +321,15 @@ void pkru_set(struct cpu *cpu, uint32_t v);
 uint64_t xsave_in_use(const struct cpu *cpu);
 /* Size of an XSAVE area with these components */
 unsigned xsave_size(const struct cpu *cpu, uint64_t comp, bool compact);
+
+/* ---- data processing (exec_copy.c, split.c) ---- */
+
+/* On a memory operand that is at mem, on the host. */
+int copy_run(struct cpu *cpu, const struct insn *in, void *mem);
+/* Reads the operand, runs, writes it: whatever memory it is, not as one access */
+int copy_run_buffered(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva);
+/* An atomic one over the end of a line: of 8 bytes at most */
+int split_run(struct cpu *cpu, const struct insn *in, const struct insn_opnd *m, gva_t gva);
 
 /* ---- vector registers in s.xsave (exec_vec.c), after fpu_sync() ---- */
 

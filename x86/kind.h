@@ -48,6 +48,7 @@ struct x86_word {
 };
 #define X86_WORDS 32
 /* Those that are not 0; gives their number, X86_WORDS at most. */
+unsigned x86_feat_words(const uint64_t feat[CPU_FEAT_WORDS], struct x86_word *out);
 unsigned x86_kind_words(const struct x86_kind *kind, struct x86_word *out);
 /* Adds a word's features. false: it has one that this table does not know. */
 bool x86_kind_add(struct x86_kind *kind, const struct x86_word *word);

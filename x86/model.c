@@ -126,6 +126,7 @@ struct host {
 	uint64_t feat[CPU_FEAT_WORDS];
 	uint32_t vendor[3]; /* EBX EDX ECX */
 	bool amd, xsave, avx;
+	bool whole_stores;            /* struct cpu_interp */
 	uint16_t xs_at[CPU_XS_PARTS]; /* in the standard form of XSAVE areas */
 };
 
@@ -177,6 +178,8 @@ static bool is_amd(const uint32_t *vendor)
 	return vendor[0] == 0x68747541 || vendor[0] == 0x6f677948; /* "Auth", "Hygo" */
 }
 
+#define FAMILY_ZEN5 0x1au
+
 static void host_probe(struct host *h)
 {
 	static const feature_id needs_avx[] = {FEAT(AVX),  FEAT(AVX2), FEAT(FMA),
@@ -195,6 +198,8 @@ static void host_probe(struct host *h)
 	h->vendor[1] = r[3];
 	h->vendor[2] = r[2];
 	h->amd = is_amd(h->vendor);
+	host_cpuid(1, 0, r);
+	h->whole_stores = h->amd && (r[0] >> 8 & 15) + (r[0] >> 20 & 255) >= FAMILY_ZEN5;
 	for (unsigned f = 1; f < X_FEAT_COUNT; f++) {
 		if (x86_places[f].leaf > max[x86_places[f].leaf >> 31])
 			continue;
@@ -357,6 +362,7 @@ void x86_cpuid_init(struct cpu *cpu)
 	if (!cpu->s.maxphy) /* a state that nobody has reset yet */
 		cpu->s.maxphy = X86_MAXPHY;
 	cpu->i.amd = is_amd(kind.vendor);
+	cpu->i.whole_stores = cpu->i.amd && h.whole_stores;
 	cpu->i.host_xsave = h.xsave;
 	cpu->i.host_avx = h.avx;
 	cpu->i.xs_image = (uint16_t)(XCR0_X87 | XCR0_SSE | (h.avx ? XCR0_AVX : 0) |
@@ -469,7 +475,7 @@ bool x86_kind_broken(const struct x86_kind *kind)
 	return !get_bit(kind->feat, X_FEAT_NONE);
 }
 
-unsigned x86_kind_words(const struct x86_kind *kind, struct x86_word *out)
+unsigned x86_feat_words(const uint64_t feat[CPU_FEAT_WORDS], struct x86_word *out)
 {
 	unsigned n = 0;
 
@@ -477,7 +483,7 @@ unsigned x86_kind_words(const struct x86_kind *kind, struct x86_word *out)
 		const struct x86_place *p = &x86_places[f];
 		unsigned i = 0;
 
-		if (!get_bit(kind->feat, f))
+		if (!get_bit(feat, f))
 			continue;
 		while (i < n &&
 		       (out[i].leaf != p->leaf || out[i].sub != p->sub || out[i].reg != p->reg))
@@ -489,6 +495,11 @@ unsigned x86_kind_words(const struct x86_kind *kind, struct x86_word *out)
 		out[i].value |= BIT(p->bit);
 	}
 	return n;
+}
+
+unsigned x86_kind_words(const struct x86_kind *kind, struct x86_word *out)
+{
+	return x86_feat_words(kind->feat, out);
 }
 
 bool x86_kind_add(struct x86_kind *kind, const struct x86_word *word)

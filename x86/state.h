@@ -157,7 +157,7 @@ struct x86_state {
 	uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t pat, tsc_aux, misc_enable, spec_ctrl, xss, debugctl, mcg_status, mcg_ctl;
-	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset (mod 2^64) */
+	uint64_t tsc_offset; /* guest TSC = host's, at the guest's rate, + tsc_offset (mod 2^64) */
 	uint64_t tsc_adjust;
 	uint32_t pkru;
 	uint32_t smbase;
@@ -209,6 +209,15 @@ static inline bool x86_pae(const struct x86_state *s)
 static inline bool x86_pdpte_ok(const struct x86_state *s, uint64_t pdpte)
 {
 	return !(pdpte & 1) || !(pdpte & (~(BIT64(s->maxphy) - 1) | 0x1e6));
+}
+
+/* All of them are as a processor of this width could have loaded them. */
+static inline bool x86_pdptes_ok(const struct x86_state *s)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
+		if (!x86_pdpte_ok(s, s->pdpte[i]))
+			return false;
+	return true;
 }
 
 static inline unsigned x86_cpl(const struct x86_state *s)

@@ -25,12 +25,14 @@ bool insn_aligns(const struct insn *in, bool amd)
 	return in->row->attr & AT_ALIGN || (in->row->feature == X_FEAT_SHA && !amd);
 }
 
-/* AMD looks the whole operand up first, and goes by elements where that faults; but stores of compress and of
- * VMASKMOV (Zen 4). */
-bool insn_touches_all(const struct insn *in, bool amd)
+/* AMD looks the whole operand up first, and goes by elements where that faults; before Zen 5 but stores of compress and
+ * of VMASKMOV. */
+bool insn_touches_all(const struct cpu *cpu, const struct insn *in)
 {
-	return amd &&
-	       !(in->opnd[0].kind == OP_MEM && (in->row->attr & AT_DENSE || in->enc != ENC_EVEX));
+	bool store = in->opnd[0].kind == OP_MEM;
+
+	return cpu->i.amd && (cpu->i.whole_stores ||
+			      !(store && (in->row->attr & AT_DENSE || in->enc != ENC_EVEX)));
 }
 
 /* KMOVQ from an opmask register outside of 64-bit mode: AMD moves all bits. */

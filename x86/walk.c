@@ -178,7 +178,7 @@ static int descend(struct cpu *cpu, struct walk *w, struct cpu_xlate *out, bool 
 {
 	unsigned bits = w->wide ? 9 : 10, esize = w->wide ? 8 : 4, level = w->levels, shift;
 	gpa_t table = cpu->s.cr3 & ADDR_52;
-	uint64_t pte, rights = PTE_W | PTE_U, nx = 0;
+	uint64_t pte, rights = PTE_W | PTE_U | PTE_A, nx = 0;
 	bool leaf;
 
 	if (level == 2)
@@ -212,8 +212,10 @@ static int descend(struct cpu *cpu, struct walk *w, struct cpu_xlate *out, bool 
 	out->writable = rights & PTE_W;
 	out->executable = !nx;
 	out->global = pte & PTE_G && cpu->s.cr4 & CR4_PGE;
+	out->accessed = rights & PTE_A;
 	out->dirty = pte & PTE_D;
 	out->page_shift = (uint8_t)shift;
+	out->key = out->user && w->wide && cpu->s.cr4 & CR4_PKE ? pte >> PTE_PK & 15 : 0;
 	return 0;
 }
 
@@ -273,6 +275,7 @@ static void identity(struct cpu *cpu, gva_t gva, struct cpu_xlate *out)
 		.user = true,
 		.writable = true,
 		.executable = true,
+		.accessed = true,
 		.dirty = true,
 		.page_shift = PAGE_SHIFT,
 	};
@@ -308,7 +311,7 @@ int cpu_walk(struct cpu *cpu, gva_t gva, enum cpu_access acc, bool user, struct 
 			break;
 	}
 	if (out->user && cpu->s.cr4 & CR4_PKE)
-		cpu->i.keys |= BIT(leaf_key(&w));
+		cpu->i.keys |= BIT(out->key);
 	cpu->i.fetch = acc == ACCESS_FETCH;
 	out->hva = cpu->ops->ram(cpu, out->gpa, acc == ACCESS_WRITE);
 	return 0;

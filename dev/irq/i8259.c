@@ -6,24 +6,16 @@
  * edge mode a request stays latched when its pin falls again: a real chip would make a spurious
  * interrupt of it, but devices here may pulse their lines without waiting. 8080 mode (ICW4.uPM 0)
  * is accepted and gives 8086 vectors. */
-#include "dev/irq/i8259.h"
+#include "dev/irq/i8259_impl.h"
 
-#include "vm/dev.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
-
-#define CASCADE 2
-
-enum { MASTER, SLAVE };
 
 /* ICW1 */
 #define ICW1_IC4  BIT(0)
 #define ICW1_SNGL BIT(1)
 #define ICW1_LTIM BIT(3)
 #define ICW1      BIT(4)
-/* ICW4 */
-#define ICW4_AEOI BIT(1)
-#define ICW4_SFNM BIT(4)
 /* OCW2 commands: bits 5-7 */
 enum {
 	EOI_ROT_AUTO_CLEAR,
@@ -42,26 +34,6 @@ enum {
 #define OCW3_POLL BIT(2)
 #define OCW3_SMM  BIT(5)
 #define OCW3_ESMM BIT(6)
-
-struct chip {
-	uint8_t irr, isr, imr;
-	uint8_t pins;
-	uint8_t elcr, elcr_mask;
-	uint8_t base;   /* ICW2 */
-	uint8_t lowest; /* level with the lowest priority */
-	uint8_t icw;    /* which one is expected at A0 = 1; 0: OCW1 */
-	uint8_t icw4;
-	bool need_icw4, single, ltim;
-	bool smm, read_isr, poll, rotate_aeoi;
-};
-
-struct i8259 {
-	struct dev dev;
-	struct irq_line out;
-	struct plat_mutex lock; /* RANK_IRQ: all below */
-	struct chip chip[2];
-	bool intr;
-};
 
 static bool is_level(const struct chip *c, unsigned n)
 {
@@ -112,7 +84,7 @@ static void chip_pin(struct chip *c, unsigned n, bool level)
 }
 
 /* Everything that changes a chip ends here. */
-static void pic_update(struct i8259 *pic)
+void i8259_update(struct i8259 *pic)
 {
 	bool intr;
 
@@ -138,8 +110,12 @@ void i8259_set(void *dev, unsigned irq, bool level)
 	if (irq >= 16 || irq == CASCADE)
 		return;
 	plat_mutex_lock(&pic->lock);
-	chip_pin(&pic->chip[irq >> 3], irq & 7, level);
-	pic_update(pic);
+	if (likely(!pic->lent)) {
+		chip_pin(&pic->chip[irq >> 3], irq & 7, level);
+		i8259_update(pic);
+	} else {
+		i8259_pin_lent(&pic->chip[irq >> 3], irq & 7, level);
+	}
 	plat_mutex_unlock(&pic->lock);
 }
 
@@ -186,7 +162,7 @@ int i8259_ack(void *dev)
 
 	plat_mutex_lock(&pic->lock);
 	vector = pic_inta(pic);
-	pic_update(pic);
+	i8259_update(pic);
 	plat_mutex_unlock(&pic->lock);
 	return vector;
 }
@@ -215,7 +191,7 @@ bool i8259_waiting(struct i8259 *pic, unsigned irq)
 	bool waits;
 
 	plat_mutex_lock(&pic->lock);
-	waits = c->irr & ~c->imr & BIT(irq & 7);
+	waits = !pic->lent && c->irr & ~c->imr & BIT(irq & 7);
 	if (irq >= 8 && (pic->chip[MASTER].imr & BIT(CASCADE)))
 		waits = false;
 	plat_mutex_unlock(&pic->lock);
@@ -316,13 +292,13 @@ static uint8_t pic_port_read(struct i8259 *pic, unsigned which, uint64_t off)
 	uint8_t v;
 
 	plat_mutex_lock(&pic->lock);
-	if (c->poll)
+	if (c->poll && !pic->lent)
 		v = chip_poll(c, which == MASTER);
 	else if (off & 1)
 		v = c->imr;
 	else
 		v = c->read_isr ? c->isr : c->irr;
-	pic_update(pic);
+	i8259_update(pic);
 	plat_mutex_unlock(&pic->lock);
 	return v;
 }
@@ -332,7 +308,9 @@ static void pic_port_write(struct i8259 *pic, unsigned which, uint64_t off, uint
 	struct chip *c = &pic->chip[which];
 
 	plat_mutex_lock(&pic->lock);
-	if (off & 1)
+	if (unlikely(pic->lent))
+		; /* the engine's own would have answered */
+	else if (off & 1)
 		data_write(c, v);
 	else if (v & ICW1)
 		icw1_write(c, v);
@@ -340,7 +318,7 @@ static void pic_port_write(struct i8259 *pic, unsigned which, uint64_t off, uint
 		ocw3_write(c, v);
 	else
 		ocw2_write(c, v);
-	pic_update(pic);
+	i8259_update(pic);
 	plat_mutex_unlock(&pic->lock);
 }
 
@@ -379,10 +357,11 @@ static void elcr_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 
 	plat_mutex_lock(&pic->lock);
 	was = c->elcr;
-	c->elcr = (uint8_t)value & c->elcr_mask;
+	if (likely(!pic->lent))
+		c->elcr = (uint8_t)value & c->elcr_mask;
 	/* Pins that are level-triggered from now on request by their level. */
 	c->irr = (c->irr & (uint8_t) ~(c->elcr & ~was)) | (c->pins & c->elcr & (uint8_t)~was);
-	pic_update(pic);
+	i8259_update(pic);
 	plat_mutex_unlock(&pic->lock);
 }
 
@@ -423,8 +402,10 @@ static void i8259_reset(struct dev *dev)
 		/* 0, 1, 2, 8 and 13 are edge-triggered on a PC. */
 		pic->chip[i].elcr_mask = i == MASTER ? 0xf8 : 0xde;
 	}
-	pic_update(pic);
+	i8259_update(pic);
+	pic->changed = true;
 	plat_mutex_unlock(&pic->lock);
+	i8259_lend_again(pic);
 }
 
 static void i8259_destroy(struct dev *dev)
@@ -453,7 +434,10 @@ static int i8259_state(struct dev *dev, struct state_stream *st)
 		ST_SYNC(st, "chip", i, chip_fields, &pic->chip[i]);
 	/* the local APICs have the level of their pin saved, too */
 	ST_SYNC(st, "pic", 0, pic_fields, pic);
+	pic->changed |= st->loading;
 	plat_mutex_unlock(&pic->lock);
+	if (st->loading)
+		i8259_lend_again(pic);
 	return st->err;
 }
 

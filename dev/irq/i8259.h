@@ -23,5 +23,8 @@ int i8259_ack(void *pic);
 int i8259_peek(void *pic);
 /* irq is requested, not masked, and not taken yet. */
 bool i8259_waiting(struct i8259 *pic, unsigned irq);
+/* The PIC's part of struct lines_ops */
+void i8259_lend(struct i8259 *pic, struct line_chips *out);
+void i8259_look(struct i8259 *pic, const struct line_chips *in, bool back);
 
 #endif

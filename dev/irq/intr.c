@@ -39,6 +39,13 @@ bool intr_gsi_waiting(void *arg, unsigned gsi)
 	return gsi < IOAPIC_PINS && ioapic_waiting(intr->ioapic, gsi == 0 ? 2 : gsi);
 }
 
+bool intr_msi_waiting(void *arg, uint32_t data)
+{
+	struct intr *intr = arg;
+
+	return apicbus_waiting(&intr->bus, (uint8_t)data);
+}
+
 static unsigned ceil_log2(unsigned n)
 {
 	return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
@@ -92,6 +99,32 @@ void intr_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
 		break;
 	}
 }
+
+static void lines_lend(void *chip, struct line_chips *out)
+{
+	struct intr *intr = chip;
+
+	i8259_lend(intr->pic, out);
+	ioapic_lend(intr->ioapic, out);
+}
+
+static void lines_look(void *chip, const struct line_chips *in)
+{
+	struct intr *intr = chip;
+
+	i8259_look(intr->pic, in, false);
+	ioapic_look(intr->ioapic, in, false);
+}
+
+static void lines_back(void *chip, const struct line_chips *in)
+{
+	struct intr *intr = chip;
+
+	i8259_look(intr->pic, in, true);
+	ioapic_look(intr->ioapic, in, true);
+}
+
+static const struct lines_ops intr_lines = {lines_lend, lines_look, lines_back};
 
 static void intr_destroy(struct dev *dev)
 {
@@ -155,6 +188,8 @@ int intr_create(struct vm *vm, struct intr **out)
 		.eoi = apicbus_lent_eoi,
 		.eoi_chip = &intr->bus,
 		.level_msg = ioapic_level_msg,
+		.lines = &intr_lines,
+		.lines_chip = intr,
 	};
 	*out = intr;
 	return 0;

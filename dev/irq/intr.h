@@ -21,6 +21,8 @@ void intr_virtual_wire(struct intr *intr);
 /* An edge of this GSI has not been taken by any processor yet: one more would be lost. intr: for
  * wiring structs. */
 bool intr_gsi_waiting(void *intr, unsigned gsi);
+/* The same of a message with this data. */
+bool intr_msi_waiting(void *intr, uint32_t data);
 /* CPUID of what is in here: APIC ids, one core a vCPU in one package (leaves 1, 4, 6, 0BH, 1FH,
  * 80000008H, 8000001EH), APIC and x2APIC bits. As vcpu->cpuid. */
 void intr_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[4]);

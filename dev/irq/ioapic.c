@@ -6,6 +6,7 @@
  * kept but has no effect. */
 #include "dev/irq/ioapic.h"
 
+#include "base/str.h"
 #include "vm/dev.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
@@ -33,6 +34,8 @@ struct ioapic {
 	uint8_t select;
 	uint32_t levels; /* of the pins */
 	uint64_t rte[IOAPIC_PINS];
+	bool lent;    /* an engine has it: of what is here only the levels are true */
+	bool changed; /* … but this is newer */
 };
 
 /* Masked ones, too: an interrupt of theirs may still be in service. */
@@ -97,7 +100,9 @@ void ioapic_set(void *chip, unsigned pin, bool level)
 	was = io->levels & BIT(pin);
 	if (was != level) {
 		io->levels ^= BIT(pin);
-		if (io->rte[pin] & RTE_LEVEL)
+		if (io->lent)
+			; /* it hears of it as well */
+		else if (io->rte[pin] & RTE_LEVEL)
 			level_service(io, pin);
 		else if (level && !(io->rte[pin] & RTE_MASKED))
 			send(io, pin); /* an edge at a masked pin is lost (3.2.4) */
@@ -128,9 +133,42 @@ bool ioapic_waiting(struct ioapic *io, unsigned pin)
 	plat_mutex_lock(&io->lock);
 	rte = io->rte[pin];
 	plat_mutex_unlock(&io->lock);
-	return !(rte & (RTE_MASKED | RTE_LEVEL)) && RTE_MODE(rte) <= APIC_LOWEST &&
+	return !io->lent && !(rte & (RTE_MASKED | RTE_LEVEL)) && RTE_MODE(rte) <= APIC_LOWEST &&
 	       apicbus_waiting(io->bus, (uint8_t)(rte & RTE_VECTOR));
 }
+
+/* ---- there and back, where an engine has one of its own ----------------------------------------------- */
+
+void ioapic_lend(struct ioapic *io, struct line_chips *out)
+{
+	plat_mutex_lock(&io->lock);
+	out->ioapic_new = io->changed || !io->lent;
+	out->ioapic_id = (uint8_t)io->id;
+	out->select = io->select;
+	out->levels = io->levels;
+	memcpy(out->rte, io->rte, sizeof(out->rte));
+	io->lent = true;
+	io->changed = false;
+	plat_mutex_unlock(&io->lock);
+}
+
+void ioapic_look(struct ioapic *io, const struct line_chips *in, bool back)
+{
+	plat_mutex_lock(&io->lock);
+	if (!io->changed) {
+		io->id = in->ioapic_id & 0xf;
+		io->select = in->select;
+		for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+			io->rte[pin] = in->rte[pin] & (RTE_WRITABLE | RTE_RIRR);
+	}
+	if (back)
+		io->lent = false;
+	for (unsigned pin = 0; pin < IOAPIC_PINS && back; pin++)
+		level_service(io, pin);
+	plat_mutex_unlock(&io->lock);
+}
+
+/* ---- registers ------------------------------------------------------------------------------------------ */
 
 static uint32_t window_read(struct ioapic *io)
 {
@@ -193,6 +231,8 @@ static void ioapic_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 {
 	struct ioapic *io = dev;
 
+	if (unlikely(io->lent))
+		return; /* the engine's own would have taken it */
 	if (off == IOEOI) {
 		ioapic_eoi(io, (uint8_t)value);
 		return;
@@ -207,6 +247,8 @@ static void ioapic_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 		routes_changed(io);
 }
 
+static const struct bus_late ioapic_late = {IOREGSEL, 4};
+
 static const struct bus_region ioapic_region = {
 	.name = "ioapic",
 	.base = IOAPIC_BASE,
@@ -215,6 +257,7 @@ static const struct bus_region ioapic_region = {
 	.max = 4,
 	.read = ioapic_read,
 	.write = ioapic_write,
+	.late = &ioapic_late,
 };
 
 static void ioapic_reset(struct dev *dev)
@@ -226,6 +269,7 @@ static void ioapic_reset(struct dev *dev)
 	io->select = 0;
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		io->rte[pin] = RTE_MASKED;
+	io->changed = true;
 	plat_mutex_unlock(&io->lock); /* the pins' levels are their devices' */
 	routes_changed(io);
 }
@@ -250,6 +294,7 @@ static int ioapic_state(struct dev *dev, struct state_stream *st)
 	ST_SYNC(st, "ioapic", 0, ioapic_fields, io);
 	for (unsigned pin = 0; st->loading && pin < IOAPIC_PINS; pin++)
 		io->rte[pin] &= RTE_WRITABLE | RTE_RIRR;
+	io->changed |= st->loading;
 	plat_mutex_unlock(&io->lock);
 	if (st->loading)
 		routes_changed(io);

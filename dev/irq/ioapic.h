@@ -26,5 +26,8 @@ void ioapic_set(void *ioapic, unsigned pin, bool level);
 bool ioapic_waiting(struct ioapic *io, unsigned pin);
 /* As vm->irq.level_msg */
 bool ioapic_level_msg(void *chip, unsigned pin, uint64_t *addr, uint32_t *data);
+/* The I/O APIC's part of struct lines_ops */
+void ioapic_lend(struct ioapic *io, struct line_chips *out);
+void ioapic_look(struct ioapic *io, const struct line_chips *in, bool back);
 
 #endif

@@ -9,7 +9,7 @@
 #include "vm/stream.h"
 
 /* Highest set bit of a 256-bit map, -1 when empty. */
-static int highest(const uint64_t map[4])
+int lapic_highest(const uint64_t map[4])
 {
 	for (int i = 3; i >= 0; i--)
 		if (map[i])
@@ -50,13 +50,15 @@ static bool extint_waits(struct lapic *l)
 
 /* Priorities (11.8.3): an interrupt is delivered when its class is above the processor's. ExtINT
  * passes by them. */
-static int deliverable(struct lapic *l)
+int lapic_deliverable(struct lapic *l)
 {
-	int isrv = highest(l->isr), irrv = highest_irr(l);
+	int isrv = lapic_highest(l->isr), irrv = highest_irr(l);
 	uint32_t ppr = l->tpr;
 
 	if (l->lent) /* whether LINT0 lets it through is the engine's to know */
 		return l->lint[0] ? PEND_EXTINT : PEND_NONE;
+	if (l->given) /* the processor knows what its priority is: it is to come out for all that is new */
+		return extint_waits(l) ? PEND_EXTINT : irrv;
 	if (isrv >= 0 && ((uint32_t)isrv & 0xf0) > (l->tpr & 0xf0))
 		ppr = (uint32_t)isrv & 0xf0;
 	atomic_store_explicit(&l->ppr, ppr, memory_order_relaxed);
@@ -70,7 +72,7 @@ static int deliverable(struct lapic *l)
 void lapic_unlock(struct lapic *l)
 {
 	int old = atomic_load_explicit(&l->pend, memory_order_relaxed);
-	int now = deliverable(l);
+	int now = lapic_deliverable(l);
 
 	if (now != old)
 		atomic_store_explicit(&l->pend, now, memory_order_release);
@@ -213,7 +215,7 @@ bool lapic_waiting(struct lapic *l, uint8_t vector)
 {
 	uint64_t w = atomic_load_explicit(&l->irr[vector / 64], memory_order_relaxed);
 
-	return w & BIT64(vector % 64);
+	return w & BIT64(vector % 64) || lapic_given_waits(l, vector);
 }
 
 bool lapic_accept(struct lapic *l, const struct apic_msg *msg)
@@ -269,14 +271,16 @@ static int lapic_ack(void *chip)
 	int v;
 
 	plat_mutex_lock(&l->lock);
-	v = deliverable(l);
+	v = lapic_deliverable(l);
 	if (v == PEND_EXTINT) {
 		l->extint = false;
 		lapic_unlock(l);
 		/* The PIC drops LINT0 in its INTA cycle, with its own lock held: not under ours. */
 		return l->w.intack ? l->w.intack(l->w.pic) : PEND_NONE;
 	}
-	if (v >= 0) {
+	if (l->given) {
+		v = PEND_NONE;
+	} else if (v >= 0) {
 		irr_set(l, (unsigned)v, false);
 		l->isr[v / 64] |= BIT64(v % 64) & ~l->auto_eoi[v / 64];
 	}
@@ -292,34 +296,44 @@ void lapic_auto_eoi(struct lapic *l, const uint64_t vectors[4])
 	lapic_unlock(l);
 }
 
-void lapic_eoi(struct lapic *l)
+void lapic_ended_unlock(struct lapic *l, uint8_t vector)
 {
-	bool level, bcast;
-	int v;
+	bool level = l->tmr[vector / 64] & BIT64(vector % 64);
+	bool bcast = level && !(l->svr & SVR_NO_BCAST);
 
-	plat_mutex_lock(&l->lock);
-	v = highest(l->isr);
-	if (v < 0) {
-		lapic_unlock(l);
-		return;
-	}
-	l->isr[v / 64] &= ~BIT64(v % 64);
-	level = l->tmr[v / 64] & BIT64(v % 64);
-	bcast = level && !(l->svr & SVR_NO_BCAST);
-	if (level && (l->lvt[LVT_LINT0] & LVT_RIRR) && (uint8_t)l->lvt[LVT_LINT0] == v) {
+	if (level && (l->lvt[LVT_LINT0] & LVT_RIRR) && (uint8_t)l->lvt[LVT_LINT0] == vector) {
 		l->lvt[LVT_LINT0] &= ~LVT_RIRR;
 		lapic_lint_again(l, 0);
 	}
 	lapic_unlock(l);
 	if (bcast)
-		apicbus_eoi(l->w.bus, (uint8_t)v);
+		apicbus_eoi(l->w.bus, vector);
+}
+
+void lapic_eoi(struct lapic *l)
+{
+	int v;
+
+	plat_mutex_lock(&l->lock);
+	v = lapic_highest(l->isr);
+	if (v < 0) {
+		lapic_unlock(l);
+		return;
+	}
+	l->isr[v / 64] &= ~BIT64(v % 64);
+	lapic_ended_unlock(l, (uint8_t)v);
+}
+
+static uint8_t lapic_tpr(void *chip)
+{
+	struct lapic *l = chip;
+
+	return (uint8_t)l->tpr; /* written by the same thread */
 }
 
 static uint8_t lapic_cr8_read(void *chip)
 {
-	struct lapic *l = chip;
-
-	return (uint8_t)(l->tpr >> 4); /* written by the same thread */
+	return lapic_tpr(chip) >> 4;
 }
 
 static void lapic_cr8_write(void *chip, uint8_t cr8)
@@ -387,6 +401,7 @@ static uint64_t lapic_deadline(void *chip)
 static const struct intc_ops lapic_intc = {
 	.pending = lapic_pending,
 	.ack = lapic_ack,
+	.tpr = lapic_tpr,
 	.cr8_read = lapic_cr8_read,
 	.cr8_write = lapic_cr8_write,
 	.msr_read = lapic_msr_read,
@@ -398,6 +413,9 @@ static const struct intc_ops lapic_intc = {
 	.changed = lapic_changed,
 	.look = lapic_look,
 	.back = lapic_back,
+	.give = lapic_give,
+	.take = lapic_take,
+	.ended = lapic_ended,
 };
 
 static void lapic_dev_reset(struct dev *dev)

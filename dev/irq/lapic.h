@@ -21,7 +21,7 @@ struct lapic_wiring {
 	int (*intack)(void *pic);
 	int (*peek)(void *pic);
 	void *pic;
-	/* The guest's TSC on this vCPU. NULL: the host's plus the vCPU's tsc_offset. */
+	/* The guest's TSC on this vCPU. NULL: vm_ticks() plus the vCPU's tsc_offset. */
 	uint64_t (*tsc)(struct vcpu *vcpu);
 };
 

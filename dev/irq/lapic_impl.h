@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* lapic_impl.h: what the files of the local APIC share: lapic.c (acceptance, priorities),
+/* lapic_impl.h: what the files of the local APIC share: lapic.c (acceptance, priorities), lapic_give.c,
  * lapic_regs.c (registers, MSRs, IPIs), lapic_timer.c. */
 #ifndef DEV_IRQ_LAPIC_IMPL_H
 #define DEV_IRQ_LAPIC_IMPL_H
@@ -87,7 +87,10 @@ struct lapic {
 	bool lint[2]; /* levels of the pins */
 	bool lent;    /* an engine has it: only the pins and what is saved are kept here */
 	bool changed; /* … and is to take it again */
-	bool extint;  /* an ExtINT message waits for its INTA */
+	/* IRR, ISR and TPR are in this page, the processor's: irr has what has come since. NULL: all is here */
+	uint32_t *given;
+	struct apic_given is_given; /* of what is there */
+	bool extint;                /* an ExtINT message waits for its INTA */
 
 	uint32_t init_count, divide; /* registers */
 	uint64_t tsc_deadline;       /* 0: not armed */
@@ -118,8 +121,22 @@ void lapic_clear(struct lapic *l);
 /* A level-triggered pin may have to interrupt again. */
 void lapic_lint_again(struct lapic *l, unsigned n);
 
+/* The highest bit that is set, -1: none. */
+int lapic_highest(const uint64_t map[4]);
+/* What is deliverable, for pend */
+int lapic_deliverable(struct lapic *l);
+
 /* End of interrupt; takes the lock by itself. */
 void lapic_eoi(struct lapic *l);
+/* What it brings beside ISR; the lock is held, and let go. */
+void lapic_ended_unlock(struct lapic *l, uint8_t vector);
+
+/* lapic_give.c: as in struct intc_ops */
+const struct apic_given *lapic_give(void *chip, uint32_t *page);
+void lapic_take(void *chip);
+void lapic_ended(void *chip, uint8_t vector);
+/* IRR in the page */
+bool lapic_given_waits(struct lapic *l, uint8_t vector);
 
 /* lapic_lend.c: as in struct intc_ops */
 void lapic_lend(void *chip, struct apic_regs *out);

@@ -13,7 +13,7 @@ static uint64_t guest_tsc(struct lapic *l)
 {
 	if (l->w.tsc)
 		return l->w.tsc(l->vcpu);
-	return vcpu_ticks() + l->vcpu->state->tsc_offset;
+	return vm_ticks(l->vcpu->vm) + l->vcpu->state->tsc_offset;
 }
 
 /* Divide configuration: bits 0, 1 and 3; 111b divides by one. */

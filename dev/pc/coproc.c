@@ -74,6 +74,7 @@ int coproc_create(struct vm *vm, const struct coproc_wiring *w, struct coproc **
 		return err;
 	}
 	vm->ferr = w->irq;
+	vm->ferr_port = COPROC_ERR;
 	vm_add_dev(vm, &c->dev, &coproc_class);
 	*out = c;
 	return 0;

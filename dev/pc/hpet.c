@@ -5,7 +5,10 @@
  * are found when somebody looks (settle()). The host's timer is armed for the next match that gives an
  * interrupt. Registers are entered by vCPU threads, matches by the event loop; h->lock serialises.
  * h->gate serialises the two lines that are shared with the legacy chips, which come with their own
- * locks held. A guest that is late gets one interrupt for the periods that it has missed. */
+ * locks held.
+ *
+ * Periods that a guest misses because its host is busy are kept, at most a second's, and given as the PIT's are
+ * (i8254.c): Windows counts these interrupts to know the time. */
 #include "dev/pc/hpet.h"
 
 #include "vm/dev.h"
@@ -16,6 +19,7 @@
 #define FS_PER_TICK (UINT64_C(1000000000000000) / HPET_HZ)
 /* No two interrupts of a periodic timer closer than this, whatever the guest programs */
 #define MIN_GAP_NS 100000
+#define FAR_BEHIND 4                   /* periods */
 #define FAR        (UINT64_C(1) << 58) /* ticks: ninety years */
 
 /* Registers (2.3.1) */
@@ -40,17 +44,21 @@
 #define FIRST_ROUTE 20                          /* I/O APIC pins that are wired to the timers */
 #define ROUTES      4
 #define ROUTE_CAP   (UINT64_C(0xf) << FIRST_ROUTE)
+static const uint8_t legacy_gsi[] = {0, 8};
 
 struct hpet_timer {
 	uint32_t conf;
 	uint64_t match; /* where it matches next; the accumulator when periodic */
 	uint64_t period;
-	uint64_t fsb;  /* value, address << 32 */
-	uint64_t seen; /* matches up to this count, inclusive, have been dealt with */
+	uint64_t fsb;   /* value, address << 32 */
+	uint64_t seen;  /* matches up to this count, inclusive, have been dealt with */
+	uint64_t due;   /* periodic: interrupts not given yet; not saved: the pause misses more */
+	uint64_t given; /* when the last one was, ns */
 };
 
 struct hpet {
 	struct dev dev;
+	struct hpet_wiring w;
 	struct plat_mutex lock; /* RANK_DEVICE: all but the gate */
 	uint32_t conf, status;
 	uint64_t base;  /* count at epoch; the count while halted */
@@ -174,18 +182,78 @@ static void fire(struct hpet *h, unsigned n)
 	}
 }
 
+/* The last one has not been taken yet. */
+static bool waits(const struct hpet *h, unsigned n)
+{
+	const struct hpet_timer *t = &h->timer[n];
+
+	if (t->conf & T_FSB)
+		return h->w.msi_waiting && h->w.msi_waiting(h->w.waiting_arg, (uint32_t)t->fsb);
+	if (t->conf & T_LEVEL)
+		return h->status & BIT(n);
+	return h->w.waiting &&
+	       h->w.waiting(h->w.waiting_arg, is_legacy(h, n) ? legacy_gsi[n] : T_ROUTE(t->conf));
+}
+
+static bool periodic(const struct hpet_timer *t)
+{
+	return (t->conf & T_PERIODIC) && t->period;
+}
+
+static uint64_t most_due(const struct hpet_timer *t)
+{
+	return MAX(HPET_HZ / t->period, UINT64_C(1));
+}
+
+static uint64_t due_gap(const struct hpet_timer *t)
+{
+	uint64_t ns = MIN(t->period, FAR) * NS_PER_TICK;
+
+	return MAX(ns / (t->due > FAR_BEHIND ? 16 : 4), (uint64_t)MIN_GAP_NS);
+}
+
 /* Matches that have happened up to this count. */
-static void timer_settle(struct hpet *h, unsigned n, uint64_t count)
+static void timer_settle(struct hpet *h, unsigned n, uint64_t count, uint64_t now)
 {
 	struct hpet_timer *t = &h->timer[n];
-	uint64_t gone = count - t->seen, d = distance(t);
+	uint64_t gone = count - t->seen, d = distance(t), matches = 0;
 
 	t->seen = count;
-	if (gone < d)
+	if (gone >= d && periodic(t)) {
+		matches = (gone - d) / t->period + 1;
+		t->match = (t->match + matches * t->period) & width(t);
+	} else if (gone >= d) {
+		matches = 1;
+	}
+	if (!periodic(t) || !(t->conf & T_ENABLE)) {
+		t->due = 0;
+		if (matches)
+			fire(h, n);
 		return;
-	if ((t->conf & T_PERIODIC) && t->period)
-		t->match = (t->match + ((gone - d) / t->period + 1) * t->period) & width(t);
+	}
+	t->due = MIN(t->due + matches, most_due(t));
+	if (!t->due || now - t->given < due_gap(t) || waits(h, n))
+		return;
+	t->due--;
+	t->given = now;
 	fire(h, n);
+}
+
+/* When timer n wants to be looked at, from now on: its next match, or one that is due. That nobody has taken one for a second, or
+ * acknowledged a level, is no reason to look. */
+static uint64_t timer_next(const struct hpet *h, unsigned n)
+{
+	const struct hpet_timer *t = &h->timer[n];
+	uint64_t d = distance(t), at;
+
+	if (!(t->conf & T_ENABLE))
+		return PLAT_FOREVER;
+	at = d < FAR ? d * NS_PER_TICK : PLAT_FOREVER;
+	if (!periodic(t))
+		return at;
+	if (t->due && t->due < most_due(t) && !(t->conf & T_LEVEL && h->status & BIT(n)))
+		at = MIN(at, due_gap(t));
+	return MAX(at, (uint64_t)MIN_GAP_NS);
 }
 
 /* Everything that may concern interrupts ends here. */
@@ -193,20 +261,14 @@ static void hpet_update(struct hpet *h, uint64_t now)
 {
 	uint64_t next = PLAT_FOREVER, count = counter(h, now);
 
-	if (h->conf & CONF_ENABLE)
-		for (unsigned n = 0; n < HPET_TIMERS; n++) {
-			const struct hpet_timer *t = &h->timer[n];
-			uint64_t d, at;
+	for (unsigned n = 0; n < HPET_TIMERS && h->conf & CONF_ENABLE; n++) {
+		uint64_t at;
 
-			timer_settle(h, n, count);
-			d = distance(t);
-			if (!(t->conf & T_ENABLE) || d >= FAR)
-				continue;
-			at = d * NS_PER_TICK;
-			if (t->conf & T_PERIODIC)
-				at = MAX(at, (uint64_t)MIN_GAP_NS);
+		timer_settle(h, n, count, now);
+		at = timer_next(h, n);
+		if (at != PLAT_FOREVER)
 			next = MIN(next, now + at);
-		}
+	}
 	lines_update(h);
 	if (next != PLAT_FOREVER && next != h->armed) {
 		h->armed = next;
@@ -226,6 +288,12 @@ static void hpet_alarm(void *arg)
 
 /* ---- registers ----------------------------------------------------------------------------------- */
 
+static void nothing_due(struct hpet *h)
+{
+	for (unsigned n = 0; n < HPET_TIMERS; n++)
+		h->timer[n].due = 0;
+}
+
 static void conf_write(struct hpet *h, uint32_t v, uint64_t now)
 {
 	uint64_t count = counter(h, now);
@@ -233,6 +301,7 @@ static void conf_write(struct hpet *h, uint32_t v, uint64_t now)
 	if ((h->conf ^ v) & CONF_ENABLE) {
 		h->base = count;
 		h->epoch = now;
+		nothing_due(h);
 	}
 	h->conf = v & (CONF_ENABLE | CONF_LEGACY);
 	gate_switch(h, h->conf & CONF_LEGACY);
@@ -242,6 +311,7 @@ static void counter_write(struct hpet *h, uint64_t v, uint64_t now)
 {
 	h->base = v;
 	h->epoch = now;
+	nothing_due(h);
 	for (unsigned n = 0; n < HPET_TIMERS; n++)
 		h->timer[n].seen = v - 1; /* a match at v is still to come */
 }
@@ -254,6 +324,7 @@ static void timer_conf_write(struct hpet_timer *t, uint32_t v)
 	t->conf = (v & ~keep) | (t->conf & keep); /* a pin that is not wired is not taken */
 	t->match &= width(t);
 	t->period &= width(t);
+	t->due = 0;
 }
 
 /* One-shot: where it matches. Periodic: the period, and with T_SET where it matches first. */
@@ -269,6 +340,7 @@ static void match_write(struct hpet *h, struct hpet_timer *t, uint64_t v, uint64
 		t->seen = counter(h, now) - 1;
 	}
 	t->conf &= ~(uint32_t)T_SET;
+	t->due = 0;
 }
 
 static struct hpet_timer *timer_at(struct hpet *h, uint64_t off)
@@ -440,15 +512,16 @@ static const struct dev_class hpet_class = {
 	.destroy = hpet_destroy,
 };
 
-int hpet_create(struct vm *vm, struct hpet **out)
+int hpet_create(struct vm *vm, const struct hpet_wiring *w, struct hpet **out)
 {
 	struct hpet *h = plat_alloc(sizeof(*h));
 	int err;
 
 	if (!h)
 		return err_here(ERR_NOMEM);
-	h->out[0] = gsi_line(vm, 0);
-	h->out[1] = gsi_line(vm, 8);
+	h->w = *w;
+	for (unsigned n = 0; n < 2; n++)
+		h->out[n] = gsi_line(vm, legacy_gsi[n]);
 	plat_mutex_init(&h->lock, RANK_DEVICE);
 	plat_mutex_init(&h->gate_lock, RANK_ROUTER);
 	plat_timer_init(&h->alarm, vm->loop, hpet_alarm, h);

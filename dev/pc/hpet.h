@@ -18,8 +18,15 @@
 
 struct vm;
 struct hpet;
+/* Both optional: an interrupt on this pin, or the one of this message, has not been taken yet, so that one more would
+ * be lost; a periodic timer's is then kept and given later. */
+struct hpet_wiring {
+	bool (*waiting)(void *arg, unsigned gsi);
+	bool (*msi_waiting)(void *arg, uint32_t data);
+	void *waiting_arg;
+};
 
-int hpet_create(struct vm *vm, struct hpet **out) attr_must_check;
+int hpet_create(struct vm *vm, const struct hpet_wiring *w, struct hpet **out) attr_must_check;
 /* Legacy replacement (2.3.4): timers 0 and 1 take the lines of i8254 (n 0, GSI 0) and RTC (n 1, GSI 8)
  * away from them. The two chips are therefore wired to these, which pass their signals on otherwise. */
 struct irq_line hpet_legacy_line(struct hpet *h, unsigned n);

@@ -84,7 +84,7 @@ _Static_assert(sizeof(struct tsc_page) == 24, "HV_REFERENCE_TSC_PAGE");
 struct hyperv {
 	struct dev dev;
 	uint64_t tsc_hz, scale; /* reference time = (ticks * scale >> 64) + offset */
-	uint64_t host_tsc;      /* when it was 0 */
+	uint64_t host_tsc;      /* vm_ticks() when it was 0 */
 	struct vcpu_hooks next[VM_MAX_VCPUS];
 	uint64_t assist[VM_MAX_VCPUS]; /* each its own vCPU's */
 	struct synic synic[VM_MAX_VCPUS];
@@ -133,7 +133,7 @@ static uint64_t line_offset(const struct hyperv *hv)
 
 static uint64_t reference_time(const struct hyperv *hv)
 {
-	uint64_t guest = vcpu_ticks() + hv->dev.vm->vcpu[0]->state->tsc_offset;
+	uint64_t guest = vm_ticks(hv->dev.vm) + hv->dev.vm->vcpu[0]->state->tsc_offset;
 
 	return scaled(hv, guest) + line_offset(hv);
 }
@@ -155,13 +155,27 @@ static void page_write(struct hyperv *hv)
 
 /* ---- pages of code and of the APIC ------------------------------------------------------------------------ */
 
-/* There is no hypercall: whichever is wanted, the answer is HV_STATUS_INVALID_HYPERCALL_CODE. */
+/* There is no hypercall: whichever is wanted, the answer is HV_STATUS_INVALID_HYPERCALL_CODE. Outside of ring 0 and
+ * of protected and long mode the call is #UD (3.6): VERR is that in real and virtual-8086 mode, with a null selector it
+ * reads nothing. The code is the same in 32 and 64 bits but for 40H, which is INC EAX or a prefix without a meaning;
+ * the result's upper half is EDX in 32-bit code, in 64-bit code RDX stays. */
 static void hypercall_write(struct hyperv *hv)
 {
 	static const uint8_t code[] = {
-		0xb8, 2,    0, 0, 0, /* mov eax, 2 */
-		0x31, 0xd2,          /* xor edx, edx: upper half of the result in 32-bit mode */
-		0xc3,                /* ret */
+		0x31, 0xc0,       /* xor eax, eax */
+		0x0f, 0x00, 0xe0, /* verr ax */
+		0x8c, 0xc8,       /* mov eax, cs */
+		0xa8, 0x03,       /* test al, 3 */
+		0x75, 0x0f,       /* jnz .ud */
+		0x31, 0xc0,       /* xor eax, eax */
+		0x40, 0x90,       /* inc eax; nop */
+		0x85, 0xc0,       /* test eax, eax */
+		0x74, 0x02,       /* jz .long */
+		0x31, 0xd2,       /* xor edx, edx */
+		0x31, 0xc0,       /* .long: xor eax, eax */
+		0xb0, 0x02,       /* mov al, 2 */
+		0xc3,             /* ret */
+		0x0f, 0x0b,       /* .ud: ud2 */
 	};
 
 	if ((hv->hypercall & PAGE_ON) &&
@@ -425,7 +439,7 @@ int hyperv_create(struct vm *vm, struct hyperv **out)
 	plat_mutex_init(&hv->lock, RANK_DEVICE);
 	hv->tsc_hz = vm->tsc_hz ? vm->tsc_hz : plat_tsc_hz();
 	hv->scale = scale_of(MAX(hv->tsc_hz, UNIT_HZ + 1));
-	hv->host_tsc = vcpu_ticks();
+	hv->host_tsc = vm_ticks(vm);
 	vm_add_dev(vm, &hv->dev, &hyperv_class);
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		synic_init(&hv->synic[i], vm->vcpu[i], synic_time, hv);

@@ -48,13 +48,14 @@ void fdc_result(struct i82078 *fdc, uint8_t v)
 
 void fdc_transfer_end(struct i82078 *fdc, uint8_t st0, uint8_t st1, uint8_t st2)
 {
+	const struct format *f = fdc_selected(fdc)->format;
 	const uint8_t r[7] = {(uint8_t)(st0 | fdc->head << 2 | (fdc->cmd[1] & 3)),
 			      st1,
 			      st2,
 			      fdc->cylinder,
 			      fdc->head,
 			      fdc->sector,
-			      2};
+			      f ? f->size : 2};
 
 	fdc_results(fdc, r, sizeof(r));
 	fdc_irq(fdc, true);
@@ -108,7 +109,7 @@ static void fifo_write(struct i82078 *fdc, uint8_t v)
 			return;
 		fdc_irq(fdc, false);
 		if (fdc->format)
-			memset(fdc->buf, fdc->cmd[5], fdc->sectors * SECTOR);
+			memset(fdc->buf, fdc->cmd[5], fdc_bytes(fdc, fdc->sectors));
 		fdc_ask_disk(fdc);
 		return;
 	}

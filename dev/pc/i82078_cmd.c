@@ -36,7 +36,7 @@ static void cmd_format(struct i82078 *fdc)
 		return;
 	if (d->disk.block->read_only) {
 		fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_NW, 0);
-	} else if (fdc->cmd[2] != 2 || fdc->cmd[3] != d->format->spt) {
+	} else if (fdc->cmd[2] != d->format->size || fdc->cmd[3] != d->format->spt) {
 		fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_ND, 0); /* an image has one format */
 	} else if (fdc_uses_dma(fdc) &&
 		   i8237_move(fdc->dma, DMA_CHANNEL, fdc->buf, 4u * fdc->cmd[3], false, &tc) <
@@ -50,7 +50,7 @@ static void cmd_format(struct i82078 *fdc)
 		fdc_irq(fdc, true);
 	} else {
 		fdc->sectors = d->format->spt;
-		memset(fdc->buf, fdc->cmd[5], fdc->sectors * SECTOR);
+		memset(fdc->buf, fdc->cmd[5], fdc_bytes(fdc, fdc->sectors));
 		fdc_ask_disk(fdc);
 	}
 }

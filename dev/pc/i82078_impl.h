@@ -10,9 +10,8 @@
 #include "plat/plat.h"
 #include "vm/dev.h"
 
-#define SECTOR      512u
 #define TRACK_MAX   36u /* sectors */
-#define BUFFER      (TRACK_MAX * SECTOR)
+#define BUFFER      (TRACK_MAX * 512u)
 #define DMA_CHANNEL 2
 #define TRACKS_MAX  85
 
@@ -41,10 +40,10 @@
 /* Data rates, as in CCR and DSR */
 enum { RATE_500, RATE_300, RATE_250, RATE_1000 };
 
-/* What a disk of so many KiB is. */
+/* What a disk of so many KiB is. size: of a sector, as commands have it: 128 << size bytes */
 struct format {
 	uint16_t kib;
-	uint8_t cylinders, heads, spt, rate, cmos;
+	uint8_t cylinders, heads, spt, size, rate, cmos;
 };
 
 enum phase { PHASE_IDLE, PHASE_COMMAND, PHASE_PIO_IN, PHASE_PIO_OUT, PHASE_RESULT, PHASE_DISK };
@@ -91,6 +90,12 @@ struct i82078 {
 static inline struct fdd *fdc_selected(struct i82078 *fdc)
 {
 	return &fdc->drive[fdc->cmd[1] & 3];
+}
+
+/* Of the sectors that a transfer moves. There is a disk. */
+static inline uint32_t fdc_bytes(struct i82078 *fdc, uint32_t sectors)
+{
+	return sectors * (128u << fdc_selected(fdc)->format->size);
 }
 
 static inline bool fdc_uses_dma(const struct i82078 *fdc)

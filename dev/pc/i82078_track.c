@@ -20,10 +20,10 @@ void fdc_ask_disk(struct i82078 *fdc)
 
 	fdc->phase = PHASE_DISK;
 	fdc->submit = true;
-	fdc->vec = (struct block_vec){fdc->buf, fdc->sectors * SECTOR};
+	fdc->vec = (struct block_vec){fdc->buf, fdc_bytes(fdc, fdc->sectors)};
 	fdc->req.req = (struct block_req){.op = fdc->write ? BLOCK_WRITE : BLOCK_READ,
-					  .offset = lba * SECTOR,
-					  .len = fdc->sectors * SECTOR,
+					  .offset = lba * fdc_bytes(fdc, 1),
+					  .len = fdc->vec.len,
 					  .vec = &fdc->vec,
 					  .n_vec = 1};
 }
@@ -41,7 +41,7 @@ static void next_track(struct i82078 *fdc)
 	}
 	if (fdc_uses_dma(fdc) && !fdc->verify) {
 		bytes = i8237_left(fdc->dma, DMA_CHANNEL);
-		n = MIN(n, (bytes + SECTOR - 1) / SECTOR);
+		n = MIN(n, (bytes + fdc_bytes(fdc, 1) - 1) / fdc_bytes(fdc, 1));
 		if (!n) {
 			fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_OR, 0);
 			return;
@@ -53,12 +53,13 @@ static void next_track(struct i82078 *fdc)
 	} else if (!fdc_uses_dma(fdc)) {
 		fdc->phase = PHASE_PIO_OUT;
 		fdc->pos = 0;
-		fdc->end = n * SECTOR;
+		fdc->end = fdc_bytes(fdc, n);
 		fdc_irq(fdc, true);
 	} else {
 		/* What a last sector lacks is filled with zeros. */
-		memset(fdc->buf, 0, n * SECTOR);
-		bytes = i8237_move(fdc->dma, DMA_CHANNEL, fdc->buf, n * SECTOR, false, &tc);
+		n = fdc_bytes(fdc, n);
+		memset(fdc->buf, 0, n);
+		bytes = i8237_move(fdc->dma, DMA_CHANNEL, fdc->buf, n, false, &tc);
 		fdc->last = tc;
 		if (bytes)
 			fdc_ask_disk(fdc);
@@ -93,7 +94,7 @@ void fdc_track_done(struct i82078 *fdc, bool tc)
 
 static void transfer_disk_done(struct i82078 *fdc, int err)
 {
-	uint32_t len = fdc->sectors * SECTOR, n;
+	uint32_t len = (uint32_t)fdc->vec.len, n;
 	bool tc = false;
 
 	if (err) {
@@ -157,7 +158,7 @@ void fdc_transfer(struct i82078 *fdc, bool write, bool verify)
 		d->track = fdc->cylinder;
 	if (fdc->cylinder != d->track)
 		fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_ND, ST2_WC);
-	else if (fdc->cmd[3] != fdc->head || fdc->cmd[5] != 2 || !fdc->sector)
+	else if (fdc->cmd[3] != fdc->head || fdc->cmd[5] != d->format->size || !fdc->sector)
 		fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_ND, 0);
 	else if (write && d->disk.block->read_only)
 		fdc_transfer_end(fdc, ST0_ABNORMAL, ST1_NW, 0);

@@ -5,7 +5,12 @@
  * Ports are entered by vCPU threads, interrupts come from the event loop; rtc->lock serialises.
  * The clock does not tick: it is the host's UTC plus an offset, written down in the registers when
  * they are read. Flags of register C are brought up to date likewise; the host's timer is armed
- * only for interrupts that are enabled and not yet raised. */
+ * only for interrupts that are enabled and not yet raised.
+ *
+ * Periods that end while the interrupt of one before has not been acknowledged are lost on hardware. Here a vCPU is
+ * late because its host is busy, and guests that keep time by counting (Windows XP) or wait so (INT 15h, 86h)
+ * would fall behind: they are kept, at most a second's, and given when the last has been acknowledged: at once, as the
+ * thread that would do it later may have to wait for a CPU, too, but for a few in a row only. */
 #include "dev/pc/mc146818.h"
 
 #include "dev/pc/calendar.h"
@@ -52,6 +57,11 @@ enum {
 #define UIP_NS     (UINT64_C(1984000) + 244000)
 #define CRYSTAL_HZ UINT64_C(32768)
 
+/* So many missed periods in a row are given at once when the one before has been acknowledged; then the guest has a
+ * quarter of a period for other things, or a tenth of a millisecond. */
+#define IN_A_ROW   16
+#define MIN_GAP_NS 100000
+
 struct mc146818 {
 	struct dev dev;
 	const struct vm *vm; /* whose time it shows */
@@ -66,6 +76,9 @@ struct mc146818 {
 	uint8_t weekday_shift, century_shift;
 	int64_t seen;     /* second up to which UF and AF are settled */
 	uint64_t periods; /* periods of the periodic interrupt up to which PF is settled */
+	uint32_t missed;  /* of them, that are to be given yet; not saved: the pause misses more */
+	unsigned in_a_row;
+	uint64_t acked; /* when register C was read last, ns */
 	struct plat_timer timer;
 	uint64_t armed; /* when the timer will run, 0: it will not */
 };
@@ -232,6 +245,31 @@ static void periods_begin(struct mc146818 *rtc)
 	unsigned pulses = period_pulses(rtc);
 
 	rtc->periods = pulses ? crystal_pulses(plat_now()) / pulses : 0;
+	rtc->missed = 0;
+}
+
+/* When one that was missed may be given. */
+static uint64_t missed_at(const struct mc146818 *rtc, unsigned pulses)
+{
+	if (rtc->in_a_row < IN_A_ROW)
+		return 0;
+	return rtc->acked + MAX(crystal_ns(pulses) / 4, (uint64_t)MIN_GAP_NS);
+}
+
+/* n more periods have ended. */
+static void periods_end(struct mc146818 *rtc, unsigned pulses, uint64_t n)
+{
+	if (!(rtc->cmos[REG_B] & B_PIE)) {
+		rtc->cmos[REG_C] |= n ? C_PF : 0;
+		return;
+	}
+	if ((n || rtc->missed) && !(rtc->cmos[REG_C] & C_PF) &&
+	    (n || plat_now() >= missed_at(rtc, pulses))) {
+		rtc->in_a_row = n || rtc->in_a_row == IN_A_ROW ? 0 : rtc->in_a_row + 1;
+		rtc->cmos[REG_C] |= C_PF;
+		n--;
+	}
+	rtc->missed = (uint32_t)MIN(rtc->missed + n, CRYSTAL_HZ / pulses);
 }
 
 /* Brings the flags of register C up to date. */
@@ -243,8 +281,7 @@ static void flags_settle(struct mc146818 *rtc)
 
 	if (pulses) {
 		n = crystal_pulses(plat_now()) / pulses;
-		if (n != rtc->periods)
-			rtc->cmos[REG_C] |= C_PF;
+		periods_end(rtc, pulses, n - rtc->periods);
 		rtc->periods = n;
 	}
 	if (running(rtc) && second != rtc->seen) {
@@ -265,6 +302,8 @@ static uint64_t next_interrupt(const struct mc146818 *rtc)
 
 	if ((want & B_PIE) && pulses)
 		next = crystal_ns((rtc->periods + 1) * pulses);
+	if ((want & B_PIE) && rtc->missed)
+		next = MIN(next, missed_at(rtc, pulses));
 	if (!running(rtc))
 		return next;
 	if (want & B_UIE)
@@ -327,6 +366,8 @@ static uint8_t reg_read(struct mc146818 *rtc, unsigned index)
 		v |= A_UIP;
 	if (index == REG_C) {
 		rtc->cmos[REG_C] = 0;
+		rtc->acked = plat_now();
+		irq_set(&rtc->irq, false); /* the next may come at once: an edge */
 		rtc_update(rtc);
 	}
 	return v;
@@ -346,6 +387,8 @@ static void control_write(struct mc146818 *rtc, unsigned index, uint8_t v)
 	} else {
 		if (v & B_SET)
 			v &= (uint8_t)~B_UIE; /* SET clears it */
+		if ((v ^ rtc->cmos[REG_B]) & B_PIE)
+			rtc->missed = 0;
 		/* Changing the formats does not convert what the registers hold. */
 		rtc->cmos[REG_B] = v;
 	}
@@ -413,6 +456,8 @@ static void rtc_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	plat_mutex_unlock(&rtc->lock);
 }
 
+static const struct bus_late rtc_late = {0, 1}; /* the index */
+
 static const struct bus_region rtc_region = {
 	.name = "mc146818",
 	.base = 0x70,
@@ -421,6 +466,7 @@ static const struct bus_region rtc_region = {
 	.max = 1,
 	.read = rtc_read,
 	.write = rtc_write,
+	.late = &rtc_late,
 };
 
 /* ---- board side ------------------------------------------------------------------------------ */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* pvclock.c: KVM's paravirtual clock: a page per vCPU from which the guest computes time since
- * boot out of its TSC, and the wall clock at boot.
+ * boot out of its TSC, and the wall clock at boot. And steal time: where the guest has the host say how long a vCPU was
+ * ready and did not run. That is the engine's to write (vm->steal_time); here is only what the guest asked for, under
+ * each engine, as it may come to another.
  *
  * All pages say the same line through one common pair of host TSC and time, so that time is
  * monotonic across vCPUs (PVCLOCK_TSC_STABLE_BIT) and a page is written once. Entered by the
@@ -16,13 +18,18 @@
 #define LEAF_FEATURES              0x40000001u
 #define FEATURE_NOP_IO_DELAY       BIT(1) /* port 80H delays are not needed */
 #define FEATURE_CLOCKSOURCE2       BIT(3)
+#define FEATURE_STEAL_TIME         BIT(5)
 #define FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
 #define MSR_WALL_CLOCK  0x4b564d00u
 #define MSR_SYSTEM_TIME 0x4b564d01u
+#define MSR_STEAL_TIME  0x4b564d03u
 #define SYSTEM_TIME_ON  BIT64(0)
+#define STEAL_RESERVED  UINT64_C(0x3e)
 
 #define PVCLOCK_TSC_STABLE BIT(0)
+
+#define STEAL_SINCE 11 /* version of its section */
 
 struct wall_clock {
 	uint32_t version, sec, nsec;
@@ -45,19 +52,21 @@ struct pvclock {
 	struct dev dev;
 	struct pvclock_wiring w;
 	/* The common line, set at creation */
-	uint64_t host_tsc, host_ns;
-	uint32_t mul; /* ns = (ticks shifted by shift) * mul >> 32 */
+	uint64_t host_tsc, host_ns; /* vm_ticks(), plat_now() */
+	uint32_t mul;               /* ns = (ticks shifted by shift) * mul >> 32 */
 	int8_t shift;
 	uint64_t system_time[VM_MAX_VCPUS]; /* MSR, each its own vCPU's */
 	_Atomic uint64_t wall_clock;        /* MSR */
+	uint64_t steal_time[VM_MAX_VCPUS];  /* MSR, each its own vCPU's */
+	bool steals;                        /* CPUID says so */
 	struct vcpu_hooks next[VM_MAX_VCPUS];
 };
 
-/* Guest TSC minus host TSC */
+/* Guest TSC minus vm_ticks() */
 static uint64_t guest_offset(const struct pvclock *pv, struct vcpu *vcpu)
 {
 	if (pv->w.tsc)
-		return pv->w.tsc(vcpu) - vcpu_ticks();
+		return pv->w.tsc(vcpu) - vm_ticks(vcpu->vm);
 	return vcpu->state->tsc_offset;
 }
 
@@ -147,6 +156,9 @@ static int pv_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
 	case MSR_SYSTEM_TIME:
 		*value = pv->system_time[vcpu->index];
 		return 0;
+	case MSR_STEAL_TIME:
+		*value = pv->steal_time[vcpu->index];
+		return 0;
 	default:
 		if (pv->next[vcpu->index].msr_read)
 			return pv->next[vcpu->index].msr_read(vcpu, index, value);
@@ -166,6 +178,11 @@ static int pv_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
 	case MSR_SYSTEM_TIME:
 		pv->system_time[vcpu->index] = value;
 		page_write(pv, vcpu);
+		return 0;
+	case MSR_STEAL_TIME:
+		if (value & STEAL_RESERVED)
+			return ERR_NOENT;
+		pv->steal_time[vcpu->index] = value;
 		return 0;
 	default:
 		if (pv->next[vcpu->index].msr_write)
@@ -187,6 +204,8 @@ static void pv_cpuid(struct vcpu *vcpu, uint32_t leaf, uint32_t sub, uint32_t r[
 		break;
 	case LEAF_FEATURES:
 		r[0] = FEATURE_NOP_IO_DELAY | FEATURE_CLOCKSOURCE2 | FEATURE_CLOCKSOURCE_STABLE;
+		if (pv->steals)
+			r[0] |= FEATURE_STEAL_TIME;
 		r[1] = r[2] = r[3] = 0;
 		break;
 	default:
@@ -208,7 +227,7 @@ static void pvclock_reset(struct dev *dev)
 
 	pv->wall_clock = 0;
 	for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
-		pv->system_time[i] = 0;
+		pv->system_time[i] = pv->steal_time[i] = 0;
 }
 
 static void pvclock_destroy(struct dev *dev)
@@ -223,10 +242,21 @@ static const struct st_field pv_fields[] = {
 	ST_U(struct pvclock, wall_clock),
 };
 
+static const struct st_field steal_fields[] = {
+	ST_A(struct pvclock, steal_time),
+	ST_B(struct pvclock, steals),
+};
+
 /* Guest TSC and line move together, so that the pages in the guest's memory stay right. */
 static int pvclock_state(struct dev *dev, struct state_stream *st)
 {
-	return ST_SYNC(st, "pvclock", 0, pv_fields, container_of(dev, struct pvclock, dev));
+	struct pvclock *pv = container_of(dev, struct pvclock, dev);
+
+	ST_SYNC(st, "pvclock", 0, pv_fields, pv);
+	if (!st->loading || st->version >= STEAL_SINCE)
+		return ST_SYNC(st, "steal", 0, steal_fields, pv);
+	pv->steals = false;
+	return st->err;
 }
 
 static const struct vcpu_hooks pv_hooks = {
@@ -249,8 +279,9 @@ int pvclock_create(struct vm *vm, const struct pvclock_wiring *w, struct pvclock
 	if (!pv)
 		return err_here(ERR_NOMEM);
 	pv->w = *w;
+	pv->steals = vm->steal_time;
 	pv->host_ns = plat_now();
-	pv->host_tsc = vcpu_ticks();
+	pv->host_tsc = vm_ticks(vm);
 	scale_set(pv, vm->tsc_hz ? vm->tsc_hz : plat_tsc_hz());
 	vm_add_dev(vm, &pv->dev, &pvclock_class);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)

@@ -11,11 +11,11 @@ struct vm;
 struct vcpu;
 struct pvclock;
 struct pvclock_wiring {
-	/* The guest's TSC on a vCPU. NULL: the host's plus the vCPU's tsc_offset. */
+	/* The guest's TSC on a vCPU. NULL: vm_ticks() plus the vCPU's tsc_offset. */
 	uint64_t (*tsc)(struct vcpu *vcpu);
 };
 
-/* Serves CPUID 4000000xH and MSRs 4B564D00H and 4B564D01H through the hooks of all vCPUs; what the
+/* Serves CPUID 4000000xH and MSRs 4B564D00H, 4B564D01H and 4B564D03H through the hooks of all vCPUs; what the
  * hooks were goes on being called for the rest. So: after other hooks are set. */
 int pvclock_create(struct vm *vm, const struct pvclock_wiring *w,
 		   struct pvclock **out) attr_must_check;

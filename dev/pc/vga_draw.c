@@ -256,6 +256,7 @@ static void draw_raster(struct vga *vga, struct display *d, bool only_phase)
 	if (only_phase && !g.text)
 		return;
 	resize(vga, d, g.width, g.height);
+	d->mode = g.text | g.color256 << 1 | g.cga << 2 | g.stretch << 3 | g.scans << 5;
 	if (g.color256)
 		palette256(vga);
 	else
@@ -361,6 +362,7 @@ static void draw_linear(struct vga *vga, struct display *d)
 	uint32_t pitch = vga_pitch(r), xo = r->dispi[DISPI_X_OFFSET];
 
 	resize(vga, d, w, h);
+	d->mode = bpp << 16;
 	if (bpp == 4)
 		palette16(vga);
 	else if (bpp == 8)

@@ -98,6 +98,22 @@ void pci_msix_send(struct pci_dev *pd, unsigned vector)
 		messages_send(pd, &m, 1);
 }
 
+bool pci_msix_message(struct pci_dev *pd, unsigned vector, uint64_t *addr, uint32_t *data)
+{
+	struct pci_msix *x = &pd->msix;
+	bool now;
+
+	plat_mutex_lock(&pd->host->irq_lock);
+	now = vector < x->n && x->enabled && !x->masked && !(x->entry[vector].ctrl & 1) &&
+	      atomic_load_explicit(&pd->master, memory_order_acquire);
+	if (now) {
+		*addr = x->entry[vector].addr;
+		*data = x->entry[vector].data;
+	}
+	plat_mutex_unlock(&pd->host->irq_lock);
+	return now;
+}
+
 void pci_msix_clear(struct pci_dev *pd, unsigned vector)
 {
 	plat_mutex_lock(&pd->host->irq_lock);
@@ -163,6 +179,8 @@ static void msix_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	}
 	plat_mutex_unlock(&pd->host->irq_lock);
 	messages_send(pd, m, n);
+	if (pd->irq_changed)
+		pd->irq_changed(pd);
 }
 
 static const struct bus_region msix_region = {

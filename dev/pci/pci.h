@@ -130,6 +130,7 @@ struct pci_dev {
 	 * interested. before_read may pci_cfg_poke(); after_write sees what was stored. */
 	void (*before_read)(struct pci_dev *pd, unsigned off, unsigned size);
 	void (*after_write)(struct pci_dev *pd, unsigned off, unsigned size);
+	void (*irq_changed)(struct pci_dev *pd); /* its MSI-X table was written to */
 	void *ctx; /* for these hooks, where the function is not embedded in its device */
 };
 
@@ -200,6 +201,8 @@ void pci_intx(struct pci_dev *pd, bool level);
 bool pci_msix_enabled(struct pci_dev *pd);
 bool pci_msi_enabled(struct pci_dev *pd);
 void pci_msix_send(struct pci_dev *pd, unsigned vector);
+/* What pci_msix_send() would send at once; false: it would not. */
+bool pci_msix_message(struct pci_dev *pd, unsigned vector, uint64_t *addr, uint32_t *data);
 void pci_msi_send(struct pci_dev *pd, unsigned message);
 /* A guest withdraws a message that is still pending. */
 void pci_msix_clear(struct pci_dev *pd, unsigned vector);

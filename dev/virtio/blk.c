@@ -379,7 +379,11 @@ static void blk_destroy(struct virtio_dev *vd)
 }
 
 static const struct virtio_queue_ops blk_queues[] = {
-	{.size = QUEUE_SIZE, .get = blk_get, .unget = blk_unget, .handle = blk_handle},
+	{.size = QUEUE_SIZE,
+	 .bell = true,
+	 .get = blk_get,
+	 .unget = blk_unget,
+	 .handle = blk_handle},
 };
 
 static const struct virtio_ops blk_ops = {

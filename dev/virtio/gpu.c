@@ -266,7 +266,10 @@ static int64_t gpu_handle(struct virtio_dev *vd, struct virtq *q, struct virtq_c
 }
 
 static const struct virtio_queue_ops gpu_queues[] = {
-	[CONTROL_QUEUE] = {.size = CONTROL_SIZE, .get = control_get, .handle = gpu_handle},
+	[CONTROL_QUEUE] = {.size = CONTROL_SIZE,
+			   .bell = true,
+			   .get = control_get,
+			   .handle = gpu_handle},
 	[CURSOR_QUEUE] = {.size = CURSOR_SIZE, .get = cursor_get, .handle = gpu_handle},
 };
 

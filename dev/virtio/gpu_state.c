@@ -86,7 +86,7 @@ static int chunk_state(struct dev *dev, struct state_stream *st)
 	uint32_t len = GPU_CHUNK;
 
 	if (!st->loading) {
-		if (!at[0] && !memcmp(at, at + 1, GPU_CHUNK - 1))
+		if (mem_is_zero(at, GPU_CHUNK))
 			len = 0;
 		return st_put_bytes(st, "pixels", at, len);
 	}

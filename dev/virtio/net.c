@@ -8,8 +8,7 @@
 
 #include "base/str.h"
 #include "dev/nic/netcsum.h"
-#include "dev/virtio/virtio.h"
-#include "net/net.h"
+#include "dev/virtio/netlift.h"
 #include "vm/stream.h"
 #include "vm/vm.h"
 
@@ -51,6 +50,7 @@ struct vnet {
 	bool attached;
 	uint16_t mtu;
 	/* under vd.lock */
+	struct netlift lift;
 	bool link;
 	bool stalled; /* the back end waits for rx_ready() */
 	uint8_t mac[6];
@@ -186,7 +186,8 @@ static bool rx_receive_locked(struct vnet *n, const uint8_t *frame, size_t len)
 	bool more;
 	enum rx r;
 
-	if (!virtio_live(&n->vd) || !q->enabled || !n->link || !filter_passes(n, frame))
+	if (!virtio_live(&n->vd) || n->vd.lifted || !q->enabled || !n->link ||
+	    !filter_passes(n, frame))
 		return true;
 	if (virtio_has(&n->vd, F_GUEST_CSUM) && netcsum_valid(frame, len))
 		hdr[0] = HDR_DATA_VALID;
@@ -227,6 +228,57 @@ static void rx_filled(struct virtio_dev *vd, struct virtq *q)
 	plat_mutex_unlock(&vd->lock);
 	if (ready)
 		n->net->ops->rx_ready(n->net);
+}
+
+/* ---- queues that the host's kernel runs ---------------------------------------------------------- */
+
+static void net_lift(struct virtio_dev *vd)
+{
+	struct vnet *n = to_net(vd);
+
+	if (n->link && !n->stalled)
+		netlift_up(&n->lift, vd, virtio_has(vd, F_GUEST_CSUM));
+}
+
+static void net_rung(struct virtio_dev *vd, struct virtq *q)
+{
+	struct vnet *n = to_net(vd);
+
+	n->net->ops->rung(n->net, q->index);
+	if (unlikely(n->lift.fd[q->index] <
+		     0)) /* perhaps now: a restored VM's engine is not there at first */
+		netlift_vectors(&n->lift, vd);
+}
+
+static void net_recall_queues(struct virtio_dev *vd)
+{
+	netlift_down(&to_net(vd)->lift, vd);
+}
+
+static void net_vectors(struct virtio_dev *vd)
+{
+	netlift_vectors(&to_net(vd)->lift, vd);
+}
+
+/* It has used buffers, and the engine has not heard it. */
+static void on_called(void *dev, unsigned ring)
+{
+	struct virtio_dev *vd = &((struct vnet *)dev)->vd;
+
+	plat_mutex_lock(&vd->lock);
+	if (vd->lifted)
+		vd->transport->interrupt(vd->transport_ctx, vd->vq[ring].vector, false);
+	plat_mutex_unlock(&vd->lock);
+}
+
+static void on_recall(void *dev)
+{
+	struct virtio_dev *vd = &((struct vnet *)dev)->vd;
+
+	plat_mutex_lock(&vd->lock);
+	virtio_recall(vd);
+	plat_mutex_unlock(&vd->lock);
+	virtio_kick_all(vd);
 }
 
 /* ---- control queue ----------------------------------------------------------------------------- */
@@ -342,6 +394,7 @@ static void net_reset(struct virtio_dev *vd)
 {
 	struct vnet *n = to_net(vd);
 
+	n->lift.refused = false;
 	memset(&n->filter, 0, sizeof(n->filter));
 	n->filter.promisc = true; /* until the driver says otherwise */
 	memcpy(n->mac, n->net->mac, 6);
@@ -386,8 +439,8 @@ static void net_destroy(struct virtio_dev *vd)
 }
 
 static const struct virtio_queue_ops net_queues[] = {
-	[RX_QUEUE] = {.size = QUEUE_SIZE, .filled = rx_filled},
-	[TX_QUEUE] = {.size = QUEUE_SIZE, .get = tx_get, .handle = tx_handle},
+	[RX_QUEUE] = {.size = QUEUE_SIZE, .bell = true, .filled = rx_filled},
+	[TX_QUEUE] = {.size = QUEUE_SIZE, .bell = true, .get = tx_get, .handle = tx_handle},
 	[CTRL_QUEUE] = {.size = CTRL_SIZE, .get = ctrl_get, .handle = ctrl_handle},
 };
 
@@ -402,6 +455,10 @@ static const struct virtio_ops net_ops = {
 	.config_read = net_config_read,
 	.config_write = net_config_write,
 	.reset = net_reset,
+	.lift = net_lift,
+	.rung = net_rung,
+	.recall = net_recall_queues,
+	.vectors = net_vectors,
 	.state = net_state,
 	.detach = from_wire_detach,
 	.destroy = net_destroy,
@@ -422,6 +479,7 @@ void virtio_net_set_link(struct virtio_dev *vd, bool up)
 	plat_mutex_lock(&vd->lock);
 	if (n->link != up) {
 		n->link = up;
+		virtio_recall(vd);
 		virtio_config_changed(vd);
 	}
 	plat_mutex_unlock(&vd->lock);
@@ -436,7 +494,11 @@ int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_
 		      struct virtio_dev **out)
 {
 	struct vnet *n = plat_alloc(sizeof(*n));
-	struct net_client client = {.receive = rx_receive, .link = on_link, .dev = n};
+	struct net_client client = {.receive = rx_receive,
+				    .link = on_link,
+				    .called = on_called,
+				    .recall = on_recall,
+				    .dev = n};
 	int err;
 
 	if (!n)
@@ -454,6 +516,8 @@ int virtio_net_create(struct vm *vm, struct pci_host *host, const struct virtio_
 		return err_here(ERR_NOMEM);
 	}
 	n->vd.transitional = w->transitional;
+	n->lift.net = w->net;
+	n->vd.may_lift = w->net->ops->lift;
 	err = virtio_plug(&n->vd, host, w->slot);
 	if (err)
 		return err;

@@ -27,9 +27,10 @@ enum cfg_type { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
 #define MODERN_SIZE       0x4000
 #define NOTIFY_MULTIPLIER 4
 
-#define LEGACY_SIZE  128 /* ports: header and the device's configuration */
-#define LEGACY_ISR   19
-#define LEGACY_PLAIN 20 /* header without vectors, which are there when MSI-X is on */
+#define LEGACY_SIZE   128 /* ports: header and the device's configuration */
+#define LEGACY_NOTIFY 16
+#define LEGACY_ISR    19
+#define LEGACY_PLAIN  20 /* header without vectors, which are there when MSI-X is on */
 
 #define ISR_QUEUE  0x01
 #define ISR_CONFIG 0x02
@@ -85,6 +86,18 @@ static bool vp_dma_allowed(void *ctx)
 	return atomic_load_explicit(&vp->pd.master, memory_order_acquire);
 }
 
+static bool vp_message(void *ctx, uint16_t vector, uint64_t *addr, uint32_t *data)
+{
+	struct virtio_pci *vp = ctx;
+
+	return vector != VIRTIO_NO_VECTOR && pci_msix_message(&vp->pd, vector, addr, data);
+}
+
+static void vp_irq_changed(struct pci_dev *pd)
+{
+	virtio_wiring_changed(container_of(pd, struct virtio_pci, pd)->vd);
+}
+
 static const struct st_field vp_fields[] = {
 	ST_U(struct virtio_pci, isr),
 	ST_B(struct virtio_pci, was_master),
@@ -104,6 +117,7 @@ static const struct virtio_transport pci_transport = {
 	.reset = vp_reset,
 	.destroy = vp_destroy,
 	.dma_allowed = vp_dma_allowed,
+	.message = vp_message,
 };
 
 /* ---- BAR 4 ------------------------------------------------------------------------------------ */
@@ -164,6 +178,19 @@ static void modern_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	}
 }
 
+static uint32_t vp_bells(void *dev)
+{
+	return virtio_bells(((struct virtio_pci *)dev)->vd);
+}
+
+/* 4.1.5.2: the number of the queue. */
+static const struct bus_bells modern_bells = {
+	.first = PAGE_NOTIFY,
+	.stride = NOTIFY_MULTIPLIER,
+	.size = 2,
+	.which = vp_bells,
+};
+
 static const struct bus_region modern_region = {
 	.name = "virtio-pci",
 	.len = MODERN_SIZE,
@@ -171,6 +198,7 @@ static const struct bus_region modern_region = {
 	.max = 4,
 	.read = modern_read,
 	.write = modern_write,
+	.bells = &modern_bells,
 };
 
 /* ---- BAR 0 of transitional devices ------------------------------------------------------------------ */
@@ -205,6 +233,8 @@ static void legacy_write(void *dev, uint64_t off, unsigned size, uint64_t value)
 	virtio_legacy_write(vp->vd, reg, size, (uint32_t)value);
 }
 
+static const struct bus_bells legacy_bells = {.first = LEGACY_NOTIFY, .size = 2, .which = vp_bells};
+
 static const struct bus_region legacy_region = {
 	.name = "virtio-legacy",
 	.len = LEGACY_SIZE,
@@ -212,6 +242,7 @@ static const struct bus_region legacy_region = {
 	.max = 4,
 	.read = legacy_read,
 	.write = legacy_write,
+	.bells = &legacy_bells,
 };
 
 /* 4.1.2.1, 4.1.2.3 */
@@ -266,6 +297,7 @@ static void vp_after_write(struct pci_dev *pd, unsigned off, unsigned size)
 
 	if (window_target(vp, off, size, &at, &len))
 		modern_write(vp, at, len, pci_cfg_peek(pd, vp->window_cap + CAP_EXTRA, len));
+	virtio_wiring_changed(vp->vd);
 	if (off >= PCI_STATUS)
 		return;
 	/* what was notified while DMA was off has not been looked at */
@@ -350,6 +382,7 @@ int virtio_pci_attach(struct virtio_dev *vd, struct pci_host *host, int slot)
 	pci_dev_init(&vp->pd, &id);
 	vp->pd.before_read = vp_before_read;
 	vp->pd.after_write = vp_after_write;
+	vp->pd.irq_changed = vp_irq_changed;
 	err = pci_bar_add(&vp->pd, BAR_MODERN, &bar);
 	if (!err && vd->transitional)
 		err = pci_bar_add(&vp->pd, BAR_LEGACY, &ports);

@@ -78,6 +78,8 @@ int virtio_freeze(struct dev *dev, bool on)
 
 	plat_mutex_lock(&vd->lock);
 	vd->frozen = on;
+	if (on)
+		virtio_recall(vd);
 	plat_event_clear(&vd->idle);
 	quiet = !vd->busy;
 	plat_mutex_unlock(&vd->lock);

@@ -96,7 +96,26 @@ void virtio_broken(struct virtio_dev *vd, const char *what)
 	plat_log(LOG_DEBUG, "%s: the guest's driver broke the protocol: %s", vd->dev.cls->name,
 		 what);
 	vd->status |= VIRTIO_S_NEEDS_RESET;
+	virtio_recall(vd);
 	config_interrupt(vd);
+}
+
+void virtio_recall(struct virtio_dev *vd)
+{
+	if (unlikely(vd->lifted))
+		vd->ops->recall(vd);
+}
+
+void virtio_wiring_changed(struct virtio_dev *vd)
+{
+	if (!vd->may_lift)
+		return;
+	plat_mutex_lock(&vd->lock);
+	if (!vd->transport->dma_allowed(vd->transport_ctx))
+		virtio_recall(vd);
+	else if (vd->lifted)
+		vd->ops->vectors(vd);
+	plat_mutex_unlock(&vd->lock);
 }
 
 static void reset_finish(struct virtio_dev *vd)
@@ -122,6 +141,7 @@ static void reset_begin(struct virtio_dev *vd)
 {
 	if (!vd->resetting) {
 		vd->resetting = true;
+		virtio_recall(vd);
 		if (vd->ops->cancel)
 			vd->ops->cancel(vd);
 	}
@@ -279,7 +299,11 @@ void virtio_kick(struct virtio_dev *vd, struct virtq *q)
 	bool filled = false;
 
 	plat_mutex_lock(&vd->lock);
-	if (virtio_live(vd) && q->enabled) {
+	if (unlikely(vd->may_lift) && !vd->lifted)
+		vd->ops->lift(vd);
+	if (unlikely(vd->lifted >> q->index & 1)) {
+		vd->ops->rung(vd, q);
+	} else if (virtio_live(vd) && q->enabled) {
 		filled = ops->filled;
 		if (filled) {
 			virtio_begin(vd);
@@ -310,6 +334,16 @@ void virtio_notify(struct virtio_dev *vd, unsigned queue)
 {
 	if (queue < vd->ops->n_queues)
 		virtio_kick(vd, &vd->vq[queue]);
+}
+
+uint32_t virtio_bells(const struct virtio_dev *vd)
+{
+	uint32_t bells = 0;
+
+	for (unsigned i = 0; i < vd->ops->n_queues; i++)
+		if (vd->ops->queue[i].bell)
+			bells |= BIT(i);
+	return bells;
 }
 
 void virtio_kick_all(struct virtio_dev *vd)
@@ -504,6 +538,8 @@ static void queue_reg_set(struct virtio_dev *vd, unsigned reg, unsigned skip, un
 		break;
 	case R_QUEUE_VECTOR:
 		q->vector = (uint16_t)v;
+		if (vd->lifted)
+			vd->ops->vectors(vd);
 		break;
 	case R_QUEUE_ENABLE:
 		if (v == 1)

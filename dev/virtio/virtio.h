@@ -49,6 +49,7 @@ enum virtio_id {
 
 struct virtio_queue_ops {
 	uint16_t size; /* descriptors offered: a power of two */
+	bool bell; /* its notification may come late: the driver does not spin for what it asks */
 	/* Drained queues. get: where the next chain is put, under the lock; NULL: no room, the device
 	 * calls virtio_kick() when there is. handle: bytes written, and the chain is given back; or
 	 * VIRTIO_LATER. */
@@ -75,6 +76,12 @@ struct virtio_ops {
 	 * ended at once. reset: nothing is in flight, forget the driver. */
 	void (*ready)(struct virtio_dev *vd);
 	void (*cancel)(struct virtio_dev *vd);
+	/* Devices whose queues the host's kernel may run (vd->may_lift). lift: a queue is rung, it might take them now. rung:
+	 * by a queue that it has. recall: what it has comes back. vectors: where they interrupt has changed. */
+	void (*lift)(struct virtio_dev *vd);
+	void (*rung)(struct virtio_dev *vd, struct virtq *q);
+	void (*recall)(struct virtio_dev *vd);
+	void (*vectors)(struct virtio_dev *vd);
 	void (*reset)(struct virtio_dev *vd);
 	/* Saved state of the device's own, both directions; lock held; may be NULL. */
 	void (*state)(struct virtio_dev *vd, struct state_stream *st);
@@ -89,6 +96,8 @@ struct virtio_transport {
 	void (*reset)(void *ctx);   /* forget interrupt status */
 	void (*destroy)(void *ctx); /* frees the transport; no lock */
 	bool (*dma_allowed)(void *ctx);
+	/* The message of a vector that could be sent now. */
+	bool (*message)(void *ctx, uint16_t vector, uint64_t *addr, uint32_t *data);
 	int (*state)(void *ctx, struct state_stream *st); /* saved state; no lock */
 };
 
@@ -100,6 +109,7 @@ struct virtio_dev {
 	void *transport_ctx;
 	uint64_t offered;
 	bool transitional; /* drivers from before virtio 1.0 may use it, too */
+	bool may_lift;     /* its back end has a kernel that may run queues */
 
 	struct plat_mutex lock; /* RANK_DEVICE: all below */
 	uint64_t features;      /* driver's */
@@ -110,6 +120,7 @@ struct virtio_dev {
 	bool closing;         /* being destroyed: the event loop is gone */
 	bool frozen;          /* nothing is begun: the VM is being saved */
 	uint32_t busy;        /* operations that touch guest memory */
+	uint32_t lifted;      /* queues that the host's kernel runs now, as bits */
 	uint32_t selector[2]; /* device_feature_select, driver_feature_select */
 	uint16_t queue_select;
 	uint16_t config_vector;
@@ -139,6 +150,8 @@ static inline bool virtio_has(const struct virtio_dev *vd, uint64_t feature)
 
 /* The features decide how rings are used: to be called when they have changed. Lock held. */
 void virtio_features_settle(struct virtio_dev *vd);
+/* Lock held: queues that the host's kernel runs come back. */
+void virtio_recall(struct virtio_dev *vd);
 /* Lock held: driver is up, rings may be used. */
 bool virtio_live(struct virtio_dev *vd);
 /* Lock held: around every operation that touches guest memory without the lock. */
@@ -175,7 +188,11 @@ static inline uint64_t virtio_get(const uint8_t *p, unsigned size)
 /* ---- for transports --------------------------------------------------------------------------- */
 
 void virtio_notify(struct virtio_dev *vd, unsigned queue);
+/* Queues of which that may come late, as bits. */
+uint32_t virtio_bells(const struct virtio_dev *vd);
 void virtio_kick_all(struct virtio_dev *vd);
+/* Vectors, or whether DMA is allowed, may have changed; no lock held. */
+void virtio_wiring_changed(struct virtio_dev *vd);
 /* Registers by their place in struct virtio_pci_common_cfg (4.1.4.3); take the lock. */
 uint64_t virtio_common_read(struct virtio_dev *vd, unsigned off, unsigned size);
 void virtio_common_write(struct virtio_dev *vd, unsigned off, unsigned size, uint64_t value);

@@ -9,9 +9,9 @@
  *	XCR0 is the host's again, the host's interrupt is taken;
  *	hw_handle() looks why the guest left.
  *
- * All guests have the same tag in the TLB: whoever finds that another guest has run on this CPU flushes. So
- * nothing is shared between CPUs, and there may be more vCPUs than tags. FP registers stay the guest's
- * while the hypervisor runs: it does not touch them, and they are switched with the thread.
+ * Each vCPU has a tag in the TLB of the CPU where it runs; when none is left there, all begin anew
+ * (plat_guest_claim()). FP registers stay the guest's while the hypervisor runs: it does not touch them,
+ * and they are switched with the thread.
  *
  * run() and the state functions enter on the vCPU's own thread, kick() and memory_protected() from any. */
 #include "base/str.h"
@@ -251,6 +251,13 @@ uint64_t hw_entries(const struct vcpu *vcpu)
 	return atomic_load(&v->entries);
 }
 
+uint64_t hw_flushes(const struct vcpu *vcpu)
+{
+	const struct hw_vcpu *v = vcpu->engine_data;
+
+	return atomic_load(&v->flushes);
+}
+
 uint64_t hw_began(const struct vcpu *vcpu)
 {
 	const struct hw_vcpu *v = vcpu->engine_data;
@@ -296,6 +303,27 @@ static bool inject(struct hw_vcpu *v)
 	return v->hw->window(v, irq, nmi);
 }
 
+/* Where the processor can, the guest reads and writes CR8, the TPR's upper half, without an exit. The local APIC
+ * must never think that it is higher than it is: it would not tell of an interrupt. It may think that it is lower. So
+ * only from 0, where most are, the guest goes down to by itself. A processor that delivers the local APIC's interrupts
+ * has its priority, too, and what it makes of both comes back with them. */
+static void apic_in(struct hw_vcpu *v)
+{
+	struct vcpu *vcpu = v->vcpu;
+
+	if (v->hw->give)
+		v->delivers = v->hw->give(v);
+	v->tpr = vcpu->intc ? vcpu->intc->tpr(vcpu->intc_chip) : 0;
+}
+
+static void tpr_out(struct hw_vcpu *v, uint8_t tpr)
+{
+	struct vcpu *vcpu = v->vcpu;
+
+	if (tpr != v->tpr && vcpu->intc)
+		vcpu->intc->cr8_write(vcpu->intc_chip, tpr >> 4);
+}
+
 static void xsetbv(uint64_t v)
 {
 	__asm__ volatile("xsetbv" : : "a"((uint32_t)v), "d"((uint32_t)(v >> 32)), "c"(0));
@@ -305,6 +333,7 @@ bool hw_begin(struct hw_vcpu *v, bool *moved)
 {
 	const struct x86_state *s = &v->cpu.s;
 	uint32_t gen;
+	bool fresh;
 
 	atomic_store(&v->in_guest, true);
 	if (atomic_load(&v->vcpu->requests)) {
@@ -312,9 +341,11 @@ bool hw_begin(struct hw_vcpu *v, bool *moved)
 		return false;
 	}
 	gen = atomic_load(&v->hv->npt_gen);
-	*moved = !plat_guest_claim();
-	if (*moved || gen != v->npt_gen)
+	*moved = !plat_guest_claim(v->hv->tags, &v->tag, &fresh);
+	if (fresh || gen != v->npt_gen) {
 		v->flush = HW_FLUSH_LINEAR | HW_FLUSH_NESTED;
+		atomic_fetch_add_explicit(&v->flushes, 1, memory_order_relaxed);
+	}
 	v->npt_gen = gen;
 	if (s->dr[7] & 0xff)
 		__asm__ volatile("mov %0, %%db0; mov %1, %%db1; mov %2, %%db2; mov %3, %%db3"
@@ -352,11 +383,14 @@ static void hw_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 {
 	struct hw_vcpu *v = vcpu->engine_data;
 	struct hw_exit x;
+	bool entered;
 
 	exit->kind = EXIT_NONE;
 	exit->err = 0;
 	if (!v->ready) {
 		exit->err = slots_sync(v->hv);
+		if (mon_rules(&vcpu->vm->mon, MON_MSR)) /* even those that are the guest's own */
+			memset(v->hv->msrpm, 0xff, v->hw->msrpm_size);
 		if (v->hw->vcpu_start)
 			v->hw->vcpu_start(v);
 		v->ready = true;
@@ -367,23 +401,36 @@ static void hw_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 		return;
 	}
 	while (!atomic_load(&vcpu->requests)) {
+		/* IGNNE#: the processor would stop at each instruction that waits, and not tell when the error is
+		 * cleared and the next one is news. */
+		if (unlikely(v->cpu.s.ignne)) {
+			if (!hw_interpret(v, exit))
+				break;
+			continue;
+		}
 		v->hw->push(v);
+		apic_in(v);
 		if (!inject(v)) {
 			if (!hw_deliver_virq(v, exit))
 				break;
 			continue;
 		}
-		if (!v->hw->enter(v, &x) || !hw_handle(v, &x, exit))
+		entered = v->hw->enter(v, &x);
+		if (v->delivers)
+			v->hw->take(v);
+		else if (entered)
+			tpr_out(v, x.tpr);
+		if (!entered || !hw_handle(v, &x, exit))
 			break;
 	}
 	leave(v, exit);
 }
 
-#define ENGINE(n)                                                                             \
-	{                                                                                     \
-		.name = (n), .probe = hw_probe, .vm_init = hw_vm_init, .vm_fini = hw_vm_fini, \
-		.vcpu_init = hw_vcpu_init, .vcpu_fini = hw_vcpu_fini, .run = hw_run,          \
-		.kick = hw_kick, .get_state = hw_get_state, .set_state = hw_set_state,        \
-		.memory_protected = hw_memory_protected,                                      \
+#define ENGINE(n)                                                                            \
+	{                                                                                    \
+		.name = (n), .scales = true, .probe = hw_probe, .vm_init = hw_vm_init,       \
+		.vm_fini = hw_vm_fini, .vcpu_init = hw_vcpu_init, .vcpu_fini = hw_vcpu_fini, \
+		.run = hw_run, .kick = hw_kick, .get_state = hw_get_state,                   \
+		.set_state = hw_set_state, .memory_protected = hw_memory_protected,          \
 	}
 const struct engine_ops engine_svm = ENGINE("svm"), engine_vmx = ENGINE("vmx");

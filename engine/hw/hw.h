@@ -13,6 +13,7 @@ const struct engine_ops *hw_engine(const char **why);
 /* On each CPU once, before guests run there, if hw_engine() has one. */
 int hw_cpu_start(void) attr_must_check;
 uint64_t hw_entries(const struct vcpu *vcpu); /* how often the guest was entered */
+uint64_t hw_flushes(const struct vcpu *vcpu); /* and without any of its translations */
 uint64_t hw_began(const struct vcpu *vcpu);   /* plat_now() of the first time; 0: not yet */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* hw_exit.c: what the guest left for. Port accesses at ring 0 are done at once; everything else that an
  * instruction did (MMIO, CPUID, MSRs, control and debug registers, HLT, string I/O, task switches,
- * and what is not there) the interpreter does again from the start, with all checks, so that it
+ * x87 errors that CR0.NE does not report, and what is not there) the interpreter does again from the start, with all checks, so that it
  * exists once for all engines. On the vCPU's thread, host interrupts on. */
 #include "engine/hw/hw_impl.h"
 #include "x86/cpuid.h"
@@ -73,6 +73,28 @@ static bool on_insn(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit
 	return went(exit, step);
 }
 
+bool hw_interpret(struct hw_vcpu *v, struct vcpu_exit *exit)
+{
+	struct vcpu *vcpu = v->vcpu;
+	struct x86_state *s = &v->cpu.s;
+	int vector;
+
+	if (v->reinject)
+		return hw_deliver(v, exit);
+	to_interpreter(v);
+	if (s->nmi_pending && !s->nmi_blocked && !s->shadow)
+		return went(exit, cpu_nmi(&v->cpu));
+	if (!cpu_can_interrupt(&v->cpu))
+		return on_insn(v, NULL, exit);
+	if (v->virq)
+		return hw_deliver_virq(v, exit);
+	vector = vcpu->intc && vcpu->intc->pending(vcpu->intc_chip) >= 0
+			 ? vcpu->intc->ack(vcpu->intc_chip)
+			 : -1;
+	return vector < 0 ? on_insn(v, NULL, exit)
+			  : went(exit, cpu_interrupt(&v->cpu, (uint8_t)vector));
+}
+
 /* The delivery of an event has led here: it is the delivery that is to be done by the interpreter. */
 static bool on_task(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)
 {
@@ -92,7 +114,8 @@ static bool on_io(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *
 	int who = (int)v->vcpu->index;
 
 	count(v, EXIT_PIO);
-	if (x->string || x->cpl || v->rflags & FL_TF || v->cpu.s.dr[7] & 0xff)
+	if (x->string || x->cpl || v->rflags & FL_TF || v->cpu.s.dr[7] & 0xff ||
+	    x->port == v->vcpu->vm->ferr_port)
 		return on_insn(v, x, exit);
 	if (!x->in) {
 		bus_write(bus, who, x->port, x->size, *rax & mask);
@@ -149,6 +172,12 @@ static bool on_pause(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exi
 	return on_insn(v, x, exit);
 }
 
+static bool on_eoi(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)
+{
+	v->vcpu->intc->ended(v->vcpu->intc_chip, x->vector);
+	return true;
+}
+
 static bool on_shutdown(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)
 {
 	v->hw->pull(v);
@@ -175,7 +204,7 @@ static bool (*const handlers[WHY_COUNT])(struct hw_vcpu *v, const struct hw_exit
 	[WHY_INSN] = on_insn,     [WHY_NOTHING] = on_nothing,   [WHY_IO] = on_io,
 	[WHY_MEMORY] = on_memory, [WHY_TASK] = on_task,         [WHY_EXC] = on_exception,
 	[WHY_PAUSE] = on_pause,   [WHY_SHUTDOWN] = on_shutdown, [WHY_INVALID] = on_invalid,
-	[WHY_CPUID] = on_cpuid,
+	[WHY_CPUID] = on_cpuid,   [WHY_EOI] = on_eoi,
 };
 
 bool hw_handle(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exit)

@@ -31,6 +31,7 @@ enum hw_why {
 	WHY_TASK,    /* a task switch */
 	WHY_EXC,     /* an exception that is watched */
 	WHY_PAUSE,   /* it spins */
+	WHY_EOI,     /* it has ended an interrupt that is to be told */
 	WHY_SHUTDOWN,
 	WHY_INVALID, /* our bug, or the processor's; has been said */
 	WHY_COUNT,
@@ -38,11 +39,12 @@ enum hw_why {
 
 struct hw_exit {
 	enum hw_why why;
-	uint8_t vector; /* WHY_EXC */
+	uint8_t vector; /* WHY_EXC, WHY_EOI */
 	/* WHY_IO */
 	uint16_t port;
 	uint8_t size, cpl;
 	bool in, string;
+	uint8_t tpr; /* what the guest has left of it */
 };
 
 struct hw_vm {
@@ -54,6 +56,7 @@ struct hw_vm {
 	_Atomic uint32_t npt_gen; /* raised when rights are taken away */
 	uint8_t *iopm, *msrpm;
 	uint64_t xcr0; /* the host's: components that are switched; 0: FXSAVE */
+	uint32_t tags; /* ASIDs, VPIDs: the backend's vm_init() says how many there are */
 };
 
 /* Where a vCPU's state is. General registers but RSP are always in cpu.s. */
@@ -76,11 +79,14 @@ struct hw_vcpu {
 	bool ready;      /* its thread has been here */
 	unsigned flush;
 	uint32_t npt_gen;
+	uint32_t tag;      /* ASID, VPID: its own on the CPU where it runs */
 	uint32_t pending;  /* debug traps that MOV SS holds off in the guest */
 	uint64_t reinject; /* an event whose delivery an exit has interrupted; 0: none */
 	uint64_t virq;     /* an acknowledged interrupt that the guest has not taken yet; 0: none */
+	uint8_t tpr;       /* the local APIC's, as the guest was entered with it */
+	bool delivers;     /* the processor delivers the local APIC's interrupts by itself */
 	_Atomic bool in_guest;
-	_Atomic uint64_t entries, began;
+	_Atomic uint64_t entries, flushes, began;
 };
 
 /* What SVM and VMX do each in its way. Sizes are those of structs that begin with hw_vm, hw_vcpu. */
@@ -100,8 +106,12 @@ struct hw_backend {
 	/* State to and from the processor's form; sets where, rflags, shadow, pending. */
 	void (*push)(struct hw_vcpu *v);
 	void (*pull)(struct hw_vcpu *v);
-	/* An exit is wanted as soon as the guest can take an interrupt or an NMI. False: that cannot
-	 * be had while virq waits; the interpreter is to deliver it. */
+	/* The local APIC's interrupts and priority go to the processor, and back; NULL, or false: it does not do that,
+	 * or not now. */
+	bool (*give)(struct hw_vcpu *v);
+	void (*take)(struct hw_vcpu *v);
+	/* An exit is wanted as soon as the guest can take an interrupt or an NMI, and when CR8 goes below
+	 * tpr. False: that cannot be had while virq waits; the interpreter is to deliver it. Only where give is NULL. */
 	bool (*window)(struct hw_vcpu *v, bool irq, bool nmi);
 	/* Enters the guest, with reinject or virq; hw_begin() and hw_end() around it. Takes from the
 	 * exit why, reinject, rflags, shadow. False: a request came before. */
@@ -152,6 +162,8 @@ bool hw_handle(struct hw_vcpu *v, const struct hw_exit *x, struct vcpu_exit *exi
 /* Deliver by the interpreter what has been noted for delivery by the processor: reinject; virq, if the
  * guest can be interrupted. */
 bool hw_deliver(struct hw_vcpu *v, struct vcpu_exit *exit);
+/* One instruction or event by the interpreter instead of the processor; false: as hw_handle(). */
+bool hw_interpret(struct hw_vcpu *v, struct vcpu_exit *exit);
 bool hw_deliver_virq(struct hw_vcpu *v, struct vcpu_exit *exit);
 
 #endif

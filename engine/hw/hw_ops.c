@@ -59,10 +59,7 @@ static int op_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 
 static uint64_t op_tsc(struct cpu *cpu)
 {
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return lo | (uint64_t)hi << 32;
+	return vm_ticks(vcpu_of(cpu)->vm);
 }
 
 static uint8_t op_cr8_read(struct cpu *cpu)
@@ -78,6 +75,16 @@ static void op_cr8_write(struct cpu *cpu, uint8_t value)
 
 	if (vcpu->intc)
 		vcpu->intc->cr8_write(vcpu->intc_chip, value);
+}
+
+static bool op_ferr(struct cpu *cpu)
+{
+	const struct irq_line *line = &vcpu_of(cpu)->vm->ferr;
+
+	if (!line->set)
+		return false;
+	irq_set(line, true);
+	return true;
 }
 
 static void op_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -107,6 +114,7 @@ const struct cpu_ops hw_cpu_ops = {
 	.tsc = op_tsc,
 	.cr8_read = op_cr8_read,
 	.cr8_write = op_cr8_write,
+	.ferr = op_ferr,
 	.cpuid = op_cpuid,
 	.msr_asked = op_msr_asked,
 	.told = op_told,

@@ -8,9 +8,9 @@
 
 #define MSR_VM_CR  0xc0010114u
 #define MSR_HSAVE  0xc0010117u
+#define MSR_RATE   0xc0000104u /* of guests' TSCs, 8.32 bits: APM vol. 2, 15.30.5 */
 #define EFER_SVME  BIT64(12)
 #define VM_CR_OFF  BIT64(4)
-#define GUEST_ASID 1
 #define IOPM_SIZE  (3 * PAGE_SIZE)
 #define MSRPM_SIZE (2 * PAGE_SIZE)
 
@@ -94,26 +94,26 @@ static void svm_vm_init(struct hw_vm *hv)
 	struct svm_vm *sv = container_of(hv, struct svm_vm, hv);
 
 	sv->efer_hidden = hw_leaf(0x80000021).eax & BIT(8) ? 0 : EFER_AIBRSE;
-	sv->next_rip = hw_leaf(0x8000000a).edx & BIT(3);
 	sv->pause_filter = hw_leaf(0x8000000a).edx & BIT(10);
+	sv->next_rip = hw_leaf(0x8000000a).edx & BIT(3);
+	sv->tsc_rate = hw_leaf(0x8000000a).edx & BIT(4);
+	hv->tags = MAX(hw_leaf(0x8000000a).ebx, 2u) - 1; /* 0 is the host's */
 	open_msrs(hv->msrpm);
 }
 
 static void vmcb_init(struct vmcb *c, const struct svm_vm *sv)
 {
-	c->cr_read = BIT(8);
-	c->cr_write = BIT(0) | BIT(4) | BIT(8);
+	c->cr_write = BIT(0) | BIT(4);
 	c->dr_read = c->dr_write = 0xffff;
 	c->exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
 	c->misc1 = SVM_INTERCEPT1;
 	c->misc2 = SVM_INTERCEPT2;
-	if (sv->pause_filter && sv->hv.vm->n_vcpus) {
-		c->misc1 |= INT_PAUSE;
-		c->pause_count = 3000;
+	if (sv->hv.vm->tsc_ratio && !sv->tsc_rate) {
+		c->misc1 |= INT_RDTSC;
+		c->misc2 |= INT2_RDTSCP;
 	}
 	c->iopm = plat_phys(sv->hv.iopm);
 	c->msrpm = plat_phys(sv->hv.msrpm);
-	c->asid = GUEST_ASID;
 	c->np_enable = 1;
 	c->n_cr3 = plat_phys(sv->hv.npt.root);
 }
@@ -128,6 +128,18 @@ static int svm_vcpu_init(struct hw_vcpu *v)
 		return err_here(ERR_NOMEM);
 	vmcb_init(sv->vmcb, container_of(v->hv, struct svm_vm, hv));
 	return 0;
+}
+
+/* Without the filter each PAUSE would leave: loops that only wait with it for a while would take a thousand times as long. */
+static void svm_vcpu_start(struct hw_vcpu *v)
+{
+	const struct svm_vm *sv = container_of(v->hv, struct svm_vm, hv);
+	struct vmcb *c = svm_of(v)->vmcb;
+
+	if (sv->pause_filter && v->vcpu->vm->n_vcpus > 1) {
+		c->misc1 |= INT_PAUSE;
+		c->pause_count = 3000;
+	}
 }
 
 static void svm_vcpu_fini(struct hw_vcpu *v)
@@ -154,7 +166,8 @@ static bool svm_window(struct hw_vcpu *v, bool irq, bool nmi)
 	c->misc1 = (c->misc1 & ~(INT_VINTR | INT_IRET)) | (window ? INT_VINTR : 0) |
 		   (v->cpu.s.nmi_blocked ? INT_IRET : 0);
 	c->v_intr = V_INTR_MASKING | (window || v->virq ? V_IRQ | V_PRIO | V_IGN_TPR : 0) |
-		    (v->virq & 0xff) << V_VECTOR_SHIFT;
+		    (v->virq & 0xff) << V_VECTOR_SHIFT | v->tpr >> 4;
+	c->cr_write = (uint16_t)((c->cr_write & ~BIT(8)) | (v->tpr ? BIT(8) : 0));
 	return true;
 }
 
@@ -174,7 +187,7 @@ static const uint8_t whys[0x90] = {
 	[SVM_INTR] = WHY_NOTHING,     [SVM_NMI] = WHY_NOTHING,      [SVM_SMI] = WHY_NOTHING,
 	[SVM_INIT] = WHY_NOTHING,     [SVM_VINTR] = WHY_NOTHING,    [SVM_PAUSE] = WHY_PAUSE,
 	[SVM_IOIO] = WHY_IO,          [SVM_TASK] = WHY_TASK,        [SVM_SHUTDOWN] = WHY_SHUTDOWN,
-	[SVM_CPUID] = WHY_CPUID,
+	[SVM_CPUID] = WHY_CPUID,      [SVM_FERR_FREEZE] = WHY_INSN,
 };
 
 /* VMRUN refuses a guest whose state is not consistent (15.5.1), before its first instruction: our bug. But QEMU's
@@ -190,18 +203,33 @@ static bool is_insn(struct svm_vcpu *sv)
 	return invalid && sv->refused < REFUSED_MAX;
 }
 
-/* Not all processors say where the next instruction is: there the interpreter finds out. */
+/* Not all processors say where the next instruction is. There it is looked for; one with prefixes is left to the
+ * interpreter. */
 static enum hw_why decode_cpuid(struct svm_vcpu *sv)
 {
+	struct cpu *cpu = &sv->v.cpu;
+	uint8_t at[2];
+
 	sv->next = sv->vmcb->next_rip;
-	return container_of(sv->v.hv, struct svm_vm, hv)->next_rip ? WHY_CPUID : WHY_INSN;
+	if (container_of(sv->v.hv, struct svm_vm, hv)->next_rip)
+		return WHY_CPUID;
+	svm_pull_code(&sv->v);
+	cpu_state_changed(cpu); /* the guest has changed page tables unseen */
+	if (!cpu_code_at_rip(cpu, at, sizeof(at)) || at[0] != 0x0f || at[1] != 0xa2)
+		return WHY_INSN;
+	sv->next = cpu->s.rip + sizeof(at);
+	if (!(cpu->s.efer & EFER_LMA && cpu->s.seg[CS].attr & SEG_L))
+		sv->next = (uint32_t)sv->next;
+	return WHY_CPUID;
 }
 
 static void decode(struct hw_vcpu *v, struct hw_exit *x)
 {
 	const struct vmcb *c = svm_of(v)->vmcb;
 	uint64_t ev = c->exit_int_info, io = c->exit_info1;
+	uint8_t cr8 = c->v_intr & V_TPR;
 
+	x->tpr = (uint8_t)(cr8 == v->tpr >> 4 ? v->tpr : cr8 << 4);
 	/* Software interrupts are left out: their instruction runs again. */
 	if (ev & EV_VALID && (ev & EV_TYPE) != EV_SOFT &&
 	    !((ev & EV_TYPE) == EV_EXC && ((uint8_t)ev == VEC_BP || (uint8_t)ev == VEC_OF)))
@@ -234,10 +262,13 @@ static void load(struct svm_vcpu *sv, bool moved)
 
 	if (moved)
 		__asm__ volatile("vmsave" : : "a"(plat_phys(sv->host)) : "memory");
+	if (moved && container_of(sv->v.hv, struct svm_vm, hv)->tsc_rate)
+		wrmsr(MSR_RATE, sv->v.hv->vm->tsc_ratio ? sv->v.hv->vm->tsc_ratio : BIT64(32));
 	if ((moved || sv->tsc_aux != s->tsc_aux) && cpu_has(&sv->v.cpu, X_FEAT_RDTSCP)) {
 		wrmsr(MSR_TSC_AUX, s->tsc_aux);
 		sv->tsc_aux = s->tsc_aux;
 	}
+	c->asid = sv->v.tag;
 	c->tlb_control = sv->v.flush ? TLB_FLUSH_ALL : 0;
 	c->event_inj = sv->v.reinject;
 	sv->v.reinject = 0;
@@ -280,6 +311,7 @@ const struct hw_backend hw_svm = {
 	.cpu_start = svm_cpu_start,
 	.vm_init = svm_vm_init,
 	.vcpu_init = svm_vcpu_init,
+	.vcpu_start = svm_vcpu_start,
 	.vcpu_fini = svm_vcpu_fini,
 	.push = svm_push,
 	.pull = svm_pull,

@@ -10,6 +10,7 @@ struct svm_vm {
 	struct hw_vm hv;      /* first */
 	uint64_t efer_hidden; /* bits that the model has, but not this processor: without effect */
 	bool pause_filter, next_rip;
+	bool tsc_rate; /* TscRateMsr is there: each CPU's has the rate of the guest that it ran last */
 };
 
 struct svm_vcpu {
@@ -30,5 +31,7 @@ static inline struct svm_vcpu *svm_of(struct hw_vcpu *v)
 /* svm_state.c */
 void svm_push(struct hw_vcpu *v);
 void svm_pull(struct hw_vcpu *v);
+/* Of the state only what says where RIP leads, for cpu_code_at_rip(); where stays. */
+void svm_pull_code(struct hw_vcpu *v);
 
 #endif

@@ -60,7 +60,7 @@ void svm_push(struct hw_vcpu *v)
 	c->efer = (s->efer & ~container_of(v->hv, struct svm_vm, hv)->efer_hidden) | EFER_SVME;
 	/* The guest's caches stay on whatever it says; it is shown what it wrote. */
 	c->cr0 = s->cr0 & ~(CR0_CD | CR0_NW);
-	c->cr_read = (uint16_t)(BIT(8) | (s->cr0 & (CR0_CD | CR0_NW) ? BIT(0) : 0));
+	c->cr_read = s->cr0 & (CR0_CD | CR0_NW) ? BIT(0) : 0;
 	c->dr6 = s->dr[6];
 	c->dr7 = s->dr[7];
 	c->g_pat = s->pat;
@@ -68,6 +68,35 @@ void svm_push(struct hw_vcpu *v)
 	c->shadow = s->shadow != 0;
 	v->rflags = s->rflags;
 	v->shadow = s->shadow;
+}
+
+static struct x86_seg from_vmcb(const struct vmcb_seg *g)
+{
+	unsigned attr = (g->attr & 0xffu) | (g->attr & 0xf00u) << 4;
+
+	if (!(attr & SEG_P))
+		attr |= SEG_UNUSABLE;
+	return (struct x86_seg){g->sel, (uint16_t)attr, g->limit, g->base};
+}
+
+/* The privilege level is a field of its own there, and SS's here. */
+static void pull_cpl(struct x86_state *s, const struct vmcb *c)
+{
+	s->seg[SS].attr = (uint16_t)((s->seg[SS].attr & ~SEG_DPL) | (c->cpl & 3u) << 5);
+}
+
+/* What CR0, CR4 and EFER are is known here: the guest cannot change them unseen. */
+void svm_pull_code(struct hw_vcpu *v)
+{
+	struct x86_state *s = &v->cpu.s;
+	const struct vmcb *c = svm_of(v)->vmcb;
+
+	s->cr3 = c->cr3;
+	s->rip = c->rip;
+	s->rflags = c->rflags | FL_ONE;
+	s->seg[CS] = from_vmcb(&c->cs);
+	pull_cpl(s, c);
+	s->pdptes_loaded = false;
 }
 
 void svm_pull(struct hw_vcpu *v)
@@ -81,16 +110,9 @@ void svm_pull(struct hw_vcpu *v)
 #define F(name) s->name = c->name;
 	SAME(F)
 #undef F
-	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
-		const struct vmcb_seg *g = vmcb_seg(c, i);
-		unsigned attr = (g->attr & 0xffu) | (g->attr & 0xf00u) << 4;
-
-		if (!(attr & SEG_P))
-			attr |= SEG_UNUSABLE;
-		*state_seg(s, i) = (struct x86_seg){g->sel, (uint16_t)attr, g->limit, g->base};
-	}
-	/* The privilege level is a field of its own there, and SS's here. */
-	s->seg[SS].attr = (uint16_t)((s->seg[SS].attr & ~SEG_DPL) | (c->cpl & 3u) << 5);
+	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++)
+		*state_seg(s, i) = from_vmcb(vmcb_seg(c, i));
+	pull_cpl(s, c);
 	s->gdtr = (struct x86_dtr){.base = c->gdtr.base, .limit = (uint16_t)c->gdtr.limit};
 	s->idtr = (struct x86_dtr){.base = c->idtr.base, .limit = (uint16_t)c->idtr.limit};
 	/* EFER changes by the interpreter alone: its MSR and CR0 are intercepted. */

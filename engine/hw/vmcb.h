@@ -87,6 +87,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 #define INT_SMI      BIT(2)
 #define INT_INIT     BIT(3)
 #define INT_VINTR    BIT(4)
+#define INT_RDTSC    BIT(14)
 #define INT_RDPMC    BIT(15)
 #define INT_CPUID    BIT(18)
 #define INT_IRET     BIT(20)
@@ -101,6 +102,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 #define INT_SHUTDOWN BIT(31)
 /* misc2: VMRUN, VMMCALL, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; WBINVD, MONITOR, MWAIT; XSETBV, RDPRU */
 #define INT2_SVM     0x7fu
+#define INT2_RDTSCP  BIT(7)
 #define INT2_WBINVD  BIT(9)
 #define INT2_MONITOR BIT(10)
 #define INT2_MWAIT   BIT(11)
@@ -108,6 +110,7 @@ _Static_assert(sizeof(struct vmcb) == 0x1000, "VMCB");
 #define INT2_RDPRU   BIT(14)
 
 /* v_intr */
+#define V_TPR          UINT64_C(15)
 #define V_IRQ          BIT64(8)
 #define V_PRIO         (UINT64_C(15) << 16)
 #define V_IGN_TPR      BIT64(20)
@@ -127,6 +130,7 @@ enum svm_exit {
 	SVM_PAUSE = 0x77,
 	SVM_IOIO = 0x7b,
 	SVM_TASK = 0x7d,
+	SVM_FERR_FREEZE = 0x7e, /* 15.14.2: waits by an x87 error for an interrupt */
 	SVM_SHUTDOWN = 0x7f,
 	SVM_NPF = 0x400,
 	SVM_INVALID = -1,

@@ -9,6 +9,7 @@
 enum vmcs_field {
 	/* 16 bits */
 	VMCS_VPID = 0x0000,
+	VMCS_GUEST_INTR = 0x0810, /* RVI, SVI */
 	VMCS_GUEST_SEL =
 		0x0800, /* ES CS SS DS FS GS LDTR TR, 2 apart; so are limits, rights, bases */
 	VMCS_HOST_ES_SEL = 0x0c00,
@@ -24,8 +25,11 @@ enum vmcs_field {
 	VMCS_EXIT_MSR_LOAD = 0x2008,
 	VMCS_ENTRY_MSR_LOAD = 0x200a,
 	VMCS_TSC_OFFSET = 0x2010,
+	VMCS_APIC_PAGE = 0x2012,
 	VMCS_EPTP = 0x201a,
+	VMCS_EOI_EXITS = 0x201c, /* four, 2 apart */
 	VMCS_XSS_EXITS = 0x202c,
+	VMCS_TSC_RATIO = 0x2032, /* 48 bits of it behind the point */
 	VMCS_LINK = 0x2800,
 	VMCS_DEBUGCTL = 0x2802,
 	VMCS_PAT = 0x2804,
@@ -47,6 +51,7 @@ enum vmcs_field {
 	VMCS_ENTRY_MSR_LOAD_N = 0x4014,
 	VMCS_ENTRY_EVENT = 0x4016,
 	VMCS_ENTRY_ERROR = 0x4018,
+	VMCS_TPR_THRESHOLD = 0x401c,
 	VMCS_PROC2 = 0x401e,
 	VMCS_PLE_GAP = 0x4020,
 	VMCS_PLE_WINDOW = 0x4022,
@@ -107,8 +112,10 @@ enum vmcs_field {
 #define PROC_HLT         BIT(7)
 #define PROC_MWAIT       BIT(10)
 #define PROC_RDPMC       BIT(11)
+#define PROC_RDTSC       BIT(12)
 #define PROC_CR3         (BIT(15) | BIT(16))
 #define PROC_CR8         (BIT(19) | BIT(20))
+#define PROC_TPR_SHADOW  BIT(21)
 #define PROC_NMI_WINDOW  BIT(22)
 #define PROC_DR          BIT(23)
 #define PROC_IO          BIT(24)
@@ -118,12 +125,15 @@ enum vmcs_field {
 /* VMCS_PROC2 */
 #define PROC2_EPT          BIT(1)
 #define PROC2_RDTSCP       BIT(3)
+#define PROC2_X2APIC       BIT(4) /* virtualize x2APIC mode */
 #define PROC2_VPID         BIT(5)
 #define PROC2_WBINVD       BIT(6)
 #define PROC2_UNRESTRICTED BIT(7)
+#define PROC2_VID          BIT(9) /* virtual-interrupt delivery */
 #define PROC2_PLE          BIT(10)
 #define PROC2_INVPCID      BIT(12)
 #define PROC2_XSAVES       BIT(20)
+#define PROC2_TSC_SCALING  BIT(25)
 /* VMCS_EXIT, VMCS_ENTRY */
 #define EXIT_HOST64     BIT(9)
 #define EXIT_LOAD_PAT   BIT(19)
@@ -163,6 +173,8 @@ enum vmx_reason {
 	VMX_BAD_MSR = 34,
 	VMX_PAUSE = 40,
 	VMX_MC = 41,
+	VMX_TPR_BELOW = 43,
+	VMX_EOI = 45,
 	VMX_EPT = 48,
 	VMX_EPT_CONFIG = 49,
 	VMX_REASONS = 70,

@@ -13,7 +13,6 @@
 #define FEATURE_VMX         BIT64(2) /* outside of SMX */
 #define CR4_VMXE            BIT64(13)
 #define BASIC_TRUE          BIT64(55)
-#define GUEST_VPID          1
 #define EPT_WALK4           BIT64(6) /* capabilities: appendix A.10 */
 #define EPT_WB              BIT64(14)
 #define EPT_2M              BIT64(16)
@@ -35,11 +34,12 @@ static const struct {
 } controls[] = {
 	{1, 13, offsetof(struct vmx_controls, pin), PIN_INTR | PIN_NMI | PIN_VNMI, 0, 0},
 	{2, 14, offsetof(struct vmx_controls, proc),
-	 PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_CR8 | PROC_DR | PROC_IO |
+	 PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_DR | PROC_IO |
 		 PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2,
-	 PROC_INTR_WINDOW | PROC_NMI_WINDOW, 0},
+	 PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_CR8 | PROC_RDTSC, PROC_TPR_SHADOW},
 	{11, 11, offsetof(struct vmx_controls, proc2), PROC2_EPT | PROC2_UNRESTRICTED, 0,
-	 PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_PLE | PROC2_INVPCID | PROC2_XSAVES},
+	 PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_PLE | PROC2_INVPCID | PROC2_XSAVES |
+		 PROC2_TSC_SCALING | PROC2_DELIVERS},
 	{3, 15, offsetof(struct vmx_controls, exit), EXIT_HOST64 | EXIT_LOAD_PAT | EXIT_LOAD_EFER,
 	 0, 0},
 	{4, 16, offsetof(struct vmx_controls, entry),
@@ -61,6 +61,10 @@ static bool find_controls(struct vmx_controls *c)
 		value |= (uint32_t)cap | (controls[i].may & may);
 		memcpy((uint8_t *)c + controls[i].at, &value, sizeof(value));
 	}
+	if (!(c->proc & PROC_TPR_SHADOW))
+		c->proc |= PROC_CR8;
+	if (!(c->proc & PROC_TPR_SHADOW) || (c->proc2 & PROC2_DELIVERS) != PROC2_DELIVERS)
+		c->proc2 &= ~PROC2_DELIVERS;
 	if ((capability(12) & EPT_INVVPID) != EPT_INVVPID)
 		c->proc2 &= ~PROC2_VPID;
 	return !(c->proc & PROC_CR3) && (capability(12) & EPT_NEEDED) == EPT_NEEDED;
@@ -173,22 +177,27 @@ static void switched(void *arg, bool runs)
 static void write_controls(struct vmx_vcpu *x)
 {
 	const struct vmx_vm *xv = vmx_vm_of(&x->v);
-	uint32_t proc2 = xv->c.proc2;
+	uint32_t proc2 = xv->c.proc2 & ~PROC2_DELIVERS;
 
 	if (x->v.vcpu->vm->n_vcpus < 2)
 		proc2 &= ~PROC2_PLE;
 	vmcs_write(VMCS_PIN, xv->c.pin);
 	vmcs_write(VMCS_PROC, x->proc = xv->c.proc);
-	vmcs_write(VMCS_PROC2, proc2);
+	vmcs_write(VMCS_PROC2, x->proc2 = proc2);
 	vmcs_write(VMCS_EXIT, xv->c.exit);
 	if (proc2 & PROC2_PLE) {
 		vmcs_write(VMCS_PLE_GAP, 128);
 		vmcs_write(VMCS_PLE_WINDOW, 4096);
 	}
-	if (proc2 & PROC2_VPID)
-		vmcs_write(VMCS_VPID, GUEST_VPID);
 	if (proc2 & PROC2_XSAVES)
 		vmcs_write(VMCS_XSS_EXITS, 0);
+	if (proc2 & PROC2_TSC_SCALING)
+		vmcs_write(VMCS_TSC_RATIO, x->v.vcpu->vm->tsc_ratio << 16);
+	if (xv->c.proc & PROC_TPR_SHADOW)
+		vmcs_write(VMCS_APIC_PAGE, plat_phys(x->apic_page));
+	vmcs_write(VMCS_TPR_THRESHOLD, x->threshold = 0);
+	for (unsigned i = 0; i < 4 && xv->c.proc2 & PROC2_DELIVERS; i++)
+		vmcs_write(VMCS_EOI_EXITS + 2 * i, 0);
 	vmcs_write(VMCS_EPTP, plat_phys(xv->hv.npt.root) | 3 << 3 | 6); /* four levels, WB */
 	vmcs_write(VMCS_MSR_BITMAP, plat_phys(xv->hv.msrpm));
 	vmcs_write(VMCS_EXIT_MSR_STORE, plat_phys(x->msrs));
@@ -256,8 +265,15 @@ static void vmx_vm_init(struct hw_vm *hv)
 	struct vmx_vm *xv = container_of(hv, struct vmx_vm, hv);
 
 	find_controls(&xv->c);
+	if (!hv->vm->tsc_ratio)
+		xv->c.proc2 &= ~PROC2_TSC_SCALING;
+	else if (!(xv->c.proc2 & PROC2_TSC_SCALING))
+		xv->c.proc |= PROC_RDTSC; /* RDTSCP, too */
 	xv->cr4 = rdmsr(MSR_CR4_FIXED0);
+	hv->tags = xv->c.proc2 & PROC2_VPID ? UINT16_MAX : 1;
 	open_msrs(hv->msrpm);
+	open_msrs(hv->msrpm + VMX_MSRPM_X2APIC);
+	vmx_open_x2apic(hv->msrpm + VMX_MSRPM_X2APIC);
 }
 
 /* Instructions that need a control; and MSRs that tell a guest that it need not defend itself against
@@ -293,7 +309,8 @@ static int vmx_vcpu_init(struct hw_vcpu *v)
 
 	x->vmcs = vmx_page();
 	x->msrs = plat_pages_alloc(PAGE_SIZE);
-	if (!x->vmcs || !x->msrs)
+	x->apic_page = plat_pages_alloc(PAGE_SIZE);
+	if (!x->vmcs || !x->msrs || !x->apic_page)
 		return err_here(ERR_NOMEM);
 	limit_features(v);
 	for (unsigned i = 0; i < VMX_MSRS; i++)
@@ -320,13 +337,14 @@ static void vmx_vcpu_fini(struct hw_vcpu *v)
 {
 	plat_pages_free(vmx_of(v)->vmcs, PAGE_SIZE);
 	plat_pages_free(vmx_of(v)->msrs, PAGE_SIZE);
+	plat_pages_free(vmx_of(v)->apic_page, PAGE_SIZE);
 }
 
 const struct hw_backend hw_vmx = {
 	.engine = &engine_vmx,
 	.vm_size = sizeof(struct vmx_vm),
 	.vcpu_size = sizeof(struct vmx_vcpu),
-	.msrpm_size = PAGE_SIZE,
+	.msrpm_size = VMX_MSRPM_X2APIC + PAGE_SIZE,
 	.npt_leaf = NPT_LEAF_EPT,
 	.missing = vmx_missing,
 	.cpu_start = vmx_cpu_start,
@@ -336,6 +354,8 @@ const struct hw_backend hw_vmx = {
 	.vcpu_fini = vmx_vcpu_fini,
 	.push = vmx_push,
 	.pull = vmx_pull,
+	.give = vmx_give,
+	.take = vmx_take,
 	.window = vmx_window,
 	.enter = vmx_enter,
 	.skip = vmx_skip,

@@ -31,18 +31,32 @@ struct vmx_msrs {
 	} at[VMX_MSRS];
 };
 
+#define APIC_PAGE_TPR 0x80
+
+/* Two MSR bitmaps: the second, at this offset, while the processor delivers */
+#define VMX_MSRPM_X2APIC PAGE_SIZE
+
+/* What virtual-interrupt delivery for a guest in x2APIC mode takes; on only while it is used */
+#define PROC2_DELIVERS (PROC2_X2APIC | PROC2_VID)
+
 #define VMX_FIELDS 64 /* that state goes to, at most */
 
 struct vmx_vcpu {
 	struct hw_vcpu v; /* first */
 	void *vmcs;
 	struct vmx_msrs *msrs;
+	uint8_t *
+		apic_page; /* of which the processor uses the TPR alone, and CR8 with it, unless it delivers */
+	bool delivers;     /* as in VMCS_PROC2 and VMCS_MSR_BITMAP */
+	uint32_t proc2;    /* what it has without */
+	uint64_t tells[4]; /* VMCS_EOI_EXITS */
 	unsigned n_msrs;
 	bool launched;             /* since it was loaded last: VMRESUME, not VMLAUNCH */
 	bool msrs_dirty;           /* another value than the processor has */
 	bool fresh;                /* had does not hold yet */
 	uint64_t had[VMX_FIELDS];  /* what the VMCS has had since the last push or pull */
-	uint32_t blocked, proc, n; /* as in VMCS_BLOCKED, VMCS_PROC, VMCS_ENTRY_MSR_LOAD_N */
+	uint32_t blocked, proc, n; /* as in VMCS_BLOCKED, VMCS_PROC, VMCS_ENTRY_MSR_LOAD_N, */
+	uint32_t threshold, vpid;  /* VMCS_TPR_THRESHOLD, VMCS_VPID */
 };
 
 static inline struct vmx_vcpu *vmx_of(struct hw_vcpu *v)
@@ -62,6 +76,10 @@ void vmcs_write(uint32_t field, uint64_t value);
 /* vmx_state.c */
 void vmx_push(struct hw_vcpu *v);
 void vmx_pull(struct hw_vcpu *v);
+/* vmx_apic.c */
+bool vmx_give(struct hw_vcpu *v);
+void vmx_take(struct hw_vcpu *v);
+void vmx_open_x2apic(uint8_t *msrpm);
 /* vmx_seg.c: segment i (enum x86_sreg, then LDTR and TR); and such that a VM entry takes it. */
 #define VMX_SEGS (SREG_COUNT + 2)
 struct vmx_seg {

@@ -50,6 +50,9 @@ bool vmx_window(struct hw_vcpu *v, bool irq, bool nmi)
 	if (proc != x->proc)
 		vmcs_write(VMCS_PROC, proc);
 	x->proc = proc;
+	x->apic_page[APIC_PAGE_TPR] = v->tpr;
+	if (x->threshold != v->tpr >> 4 && proc & PROC_TPR_SHADOW)
+		vmcs_write(VMCS_TPR_THRESHOLD, x->threshold = v->tpr >> 4);
 	return true;
 }
 
@@ -71,6 +74,8 @@ static const uint8_t whys[VMX_REASONS] = {
 	[VMX_BAD_MSR] = WHY_INVALID,
 	[VMX_PAUSE] = WHY_PAUSE,
 	[VMX_MC] = WHY_INVALID,
+	[VMX_TPR_BELOW] = WHY_NOTHING,
+	[VMX_EOI] = WHY_EOI,
 	[VMX_EPT] = WHY_MEMORY,
 	[VMX_EPT_CONFIG] = WHY_INVALID,
 };
@@ -108,6 +113,7 @@ static void decode(struct hw_vcpu *v, struct hw_exit *e)
 	uint32_t reason = (uint32_t)vmcs_read(VMCS_REASON);
 	uint64_t ev = vmcs_read(VMCS_VECTORING), info = 0;
 
+	e->tpr = x->apic_page[APIC_PAGE_TPR];
 	x->blocked = (uint32_t)vmcs_read(VMCS_BLOCKED);
 	v->shadow = (uint8_t)(x->blocked & (BLOCKED_STI | BLOCKED_MOVSS)); /* as SHADOW_* */
 	v->rflags = vmcs_read(VMCS_RFLAGS);
@@ -127,6 +133,8 @@ static void decode(struct hw_vcpu *v, struct hw_exit *e)
 		decode_exception(v, e);
 	else if (e->why == WHY_IO)
 		decode_io(e);
+	else if (e->why == WHY_EOI)
+		e->vector = (uint8_t)vmcs_read(VMCS_QUALIFICATION);
 	else if (e->why == WHY_INVALID)
 		plat_log(LOG_ERROR, "vmx: exit 0x%x, qualification 0x%llx", reason,
 			 (unsigned long long)vmcs_read(VMCS_QUALIFICATION));
@@ -182,6 +190,8 @@ static void load(struct vmx_vcpu *x, bool moved)
 	uint32_t n = moved || x->msrs_dirty ? x->n_msrs : 0;
 	uint64_t cr2;
 
+	if (x->vpid != x->v.tag && vmx_vm_of(&x->v)->c.proc2 & PROC2_VPID)
+		vmcs_write(VMCS_VPID, x->vpid = x->v.tag);
 	flush(&x->v);
 	push_event(x);
 	if (n != x->n)

@@ -129,11 +129,12 @@ static void push_pdptes(const struct vmx_vcpu *x, const struct x86_state *s)
 	}
 }
 
+/* It has checked them by its own width of addresses, which may be more than the guest's. */
 static void pull_pdptes(struct x86_state *s)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
 		s->pdpte[i] = vmcs_read(VMCS_PDPTE + 2 * i);
-	s->pdptes_loaded = true;
+	s->pdptes_loaded = x86_pdptes_ok(s);
 }
 
 /* ---- all of it ---- */
@@ -149,7 +150,8 @@ static void push_computed(struct vmx_vcpu *x, const struct x86_state *s)
 	put(x, HAD_EFER, VMCS_EFER, s->efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE));
 	put(x, HAD_DEBUGCTL, VMCS_DEBUGCTL, s->debugctl & 3);
 	put(x, HAD_ENTRY, VMCS_ENTRY, xv->c.entry | (s->efer & EFER_LMA ? ENTRY_GUEST64 : 0));
-	/* CR0.NE is set in any case: what the wire FERR# would be about comes as #MF. */
+	/* CR0.NE is set in any case: what the wire FERR# would be about comes as #MF, and the interpreter does the
+	 * instruction again by the guest's CR0. */
 	put(x, HAD_EXCEPTIONS, VMCS_EXCEPTIONS,
 	    BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC) | (s->cr0 & CR0_NE ? 0 : BIT(VEC_MF)));
 	/* A shadow holds the trap of a step off. */

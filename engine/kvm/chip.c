@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* chip.c: local APICs in the host's kernel (KVM_CAP_SPLIT_IRQCHIP), I/O APIC and PIC here, as they always are.
+/* chip.c: local APICs in the host's kernel (KVM_CAP_SPLIT_IRQCHIP), I/O APIC and PIC here, or there, too (lines.c).
  *
  * An EOI, an IPI, a timer that is set, a HLT then do not leave the kernel. The models in dev/irq are lent for that
  * time: they keep the pins, and take over what the kernel has when a state is read. Devices' messages go to
@@ -19,23 +19,32 @@
 static const enum kvm_has needed[] = {HAS_SPLIT_CHIPS, HAS_SIGNAL_MSI, HAS_IRQ_ROUTING,
 				      HAS_DEADLINE_TIMER, HAS_MP_STATE};
 
+/* The first one that is not there; NULL: none. */
+static const char *lacks(const struct kvm_vm *kv, bool all)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!kvm_has(kv, needed[i]) && !(all && needed[i] == HAS_SPLIT_CHIPS))
+			return kvm_caps[needed[i]].name;
+	return all && !kvm_has(kv, HAS_ALL_CHIPS) ? kvm_caps[HAS_ALL_CHIPS].name : NULL;
+}
+
 int kvm_chips_init(const struct vm *vm, struct kvm_vm *kv)
 {
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {GSI_COUNT}};
-	const char *lacks = NULL;
+	bool all = vm->chips == CHIPS_LEND_ALL;
+	const char *why = lacks(kv, all);
 
 	kv->routes = plat_alloc(sizeof(*kv->routes));
 	if (!kv->routes)
 		return err_here(ERR_NOMEM);
-	for (unsigned i = 0; i < ARRAY_SIZE(needed) && !lacks; i++)
-		if (!kvm_has(kv, needed[i]))
-			lacks = kvm_caps[needed[i]].name;
-	if (!lacks && ioctl(kv->fd, KVM_ENABLE_CAP, &cap))
-		lacks = strerror(errno);
-	kv->split = !lacks;
-	if (!lacks || vm->chips == CHIPS_MAY_LEND)
+	if (!why && (all ? kvm_lines_init(kv) : ioctl(kv->fd, KVM_ENABLE_CAP, &cap)))
+		why = strerror(errno);
+	kv->split = !why;
+	kv->full = !why && all;
+	if (!why || vm->chips == CHIPS_MAY_LEND)
 		return 0;
-	plat_log(LOG_ERROR, "kvm: local APICs cannot be in this kernel: %s", lacks);
+	plat_log(LOG_ERROR, "kvm: %s cannot be in this kernel: %s",
+		 all ? "local APICs, I/O APIC and PIC" : "local APICs", why);
 	return err_here(ERR_NOSYS);
 }
 
@@ -88,7 +97,8 @@ int kvm_chip_get(struct kvm_vcpu *v)
 
 	if (v->kv->lent && !err)
 		v->vcpu->intc->look(v->vcpu->intc_chip, &r);
-	return err;
+	/* what all vCPUs have together, once */
+	return err || v->vcpu->index ? err : kvm_lines_get(v->vcpu->vm);
 }
 
 /* ---- what a processor waits for ------------------------------------------------------------------- */
@@ -133,37 +143,111 @@ static bool chips_send(struct vm *vm, uint64_t addr, uint32_t data)
 	return ioctl(kv->fd, KVM_SIGNAL_MSI, &msi) > 0;
 }
 
+static void message(union kvm_routes *t, unsigned gsi, uint64_t addr, uint32_t data)
+{
+	struct kvm_irq_routing_entry *e = &t->head.entries[t->head.nr++];
+
+	*e = (struct kvm_irq_routing_entry){.gsi = gsi, .type = KVM_IRQ_ROUTING_MSI};
+	e->u.msi.address_lo = (uint32_t)addr;
+	e->u.msi.data = data;
+}
+
 /* The kernel waits for all readers of the old table, which takes milliseconds: most writes to an I/O APIC only mask
- * a pin, and change nothing here. */
+ * a pin, and change nothing here. route_lock held. */
+static int routes_update(struct vm *vm, struct kvm_vm *kv)
+{
+	union kvm_routes t = {.room = {0}};
+	uint64_t addr;
+	uint32_t data;
+
+	if (kv->full)
+		kvm_lines_route(&t);
+	for (unsigned pin = 0; pin < GSI_COUNT && !kv->full && vm->irq.level_msg; pin++)
+		if (vm->irq.level_msg(vm->irq.ioapic.chip, pin, &addr, &data))
+			message(&t, pin, addr, data);
+	for (unsigned i = 0; i < KVM_IRQ_FDS; i++)
+		if (kv->irq_fd[i].fd >= 0)
+			message(&t, GSI_COUNT + i, kv->irq_fd[i].addr, kv->irq_fd[i].data);
+	if (!memcmp(&t, kv->routes, sizeof(t)))
+		return 0;
+	*kv->routes = t;
+	return ioctl(kv->fd, KVM_SET_GSI_ROUTING, kv->routes) ? kvm_host_err("KVM_SET_GSI_ROUTING")
+							      : 0;
+}
+
 static void chips_routes(struct vm *vm)
 {
 	struct kvm_vm *kv = vm->engine_data;
-	union kvm_routes t = {.room = {0}};
+	int err;
 
 	plat_mutex_lock(&kv->route_lock);
-	for (unsigned pin = 0; pin < GSI_COUNT && vm->irq.level_msg; pin++) {
-		struct kvm_irq_routing_entry *e = &t.head.entries[t.head.nr];
-		uint64_t addr;
-		uint32_t data;
-
-		if (!vm->irq.level_msg(vm->irq.ioapic.chip, pin, &addr, &data))
-			continue;
-		*e = (struct kvm_irq_routing_entry){.gsi = pin, .type = KVM_IRQ_ROUTING_MSI};
-		e->u.msi.address_lo = (uint32_t)addr;
-		e->u.msi.data = data;
-		t.head.nr++;
-	}
-	if (memcmp(&t, kv->routes, sizeof(t))) {
-		*kv->routes = t;
-		if (ioctl(kv->fd, KVM_SET_GSI_ROUTING, kv->routes)) {
-			(void)kvm_host_err("KVM_SET_GSI_ROUTING");
-			vm_stop(vm, VM_FAILED, 0);
-		}
-	}
+	err = routes_update(vm, kv);
 	plat_mutex_unlock(&kv->route_lock);
+	if (err)
+		vm_stop(vm, VM_FAILED, 0);
+}
+
+/* The place of fd among those that there are, or where a new one may be. */
+static struct kvm_irq_fd *irq_fd_find(struct kvm_vm *kv, int fd)
+{
+	struct kvm_irq_fd *room = NULL;
+
+	for (unsigned i = 0; i < KVM_IRQ_FDS; i++) {
+		if (kv->irq_fd[i].fd == fd)
+			return &kv->irq_fd[i];
+		if (!room && kv->irq_fd[i].fd < 0)
+			room = &kv->irq_fd[i];
+	}
+	return room;
+}
+
+/* Each has a GSI of its own, whose only route is the message. */
+static int irq_fd_tell(const struct kvm_vm *kv, const struct kvm_irq_fd *f, bool on)
+{
+	struct kvm_irqfd k = {.fd = (uint32_t)f->fd,
+			      .gsi = GSI_COUNT + (uint32_t)(f - kv->irq_fd),
+			      .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN};
+
+	return ioctl(kv->fd, KVM_IRQFD, &k) ? kvm_host_err("KVM_IRQFD") : 0;
+}
+
+int kvm_irq_fd(struct vm *vm, int fd, bool on, uint64_t addr, uint32_t data)
+{
+	struct kvm_vm *kv = vm->engine_data;
+	struct kvm_irq_fd *f;
+	int err = 0;
+
+	if (!kv->lent || !kvm_has(kv, HAS_IRQFD))
+		return ERR_NOSYS;
+	if (on && (mon_rules(&vm->mon, MON_IRQ) ||
+		   atomic_load_explicit(&vm->mon.full_mask, memory_order_relaxed) & BIT(MON_IRQ)))
+		return ERR_NOSYS; /* who wants to see each */
+	plat_mutex_lock(&kv->route_lock);
+	f = irq_fd_find(kv, fd);
+	if (!f) {
+		err = err_here(ERR_RANGE);
+	} else if (on) {
+		*f = (struct kvm_irq_fd){fd, addr, data};
+		err = routes_update(vm, kv);
+		if (!err)
+			err = irq_fd_tell(kv, f, true);
+	} else {
+		err = irq_fd_tell(kv, f, false);
+	}
+	if (f && (err || !on))
+		f->fd = -1;
+	plat_mutex_unlock(&kv->route_lock);
+	return err;
+}
+
+static void lines_routes(struct vm *vm)
+{
+	if (kvm_lines_set(vm))
+		vm_stop(vm, VM_FAILED, 0);
 }
 
 static const struct apics_ops chips = {.send = chips_send, .routes = chips_routes};
+static const struct apics_ops all_chips = {.send = chips_send, .routes = lines_routes};
 
 /* ---- theirs and ours -------------------------------------------------------------------------------- */
 
@@ -200,10 +284,12 @@ int kvm_attach(struct vm *vm)
 	for (unsigned i = 0; i < vm->n_vcpus && !err; i++)
 		err = take(vm->vcpu[i]->engine_data);
 	kv->lent = vm->engine_waits = true;
-	apics_open(&vm->apics, &chips);
+	apics_open(&vm->apics, kv->full ? &all_chips : &chips);
+	if (!err)
+		err = kvm_lines_attach(vm);
 	if (err)
 		kvm_detach(vm);
-	else
+	else if (!kv->full)
 		chips_routes(vm);
 	return err;
 }
@@ -215,6 +301,7 @@ void kvm_detach(struct vm *vm)
 
 	if (!kv->lent)
 		return;
+	kvm_lines_detach(vm);
 	apics_close(&vm->apics);
 	kv->lent = vm->engine_waits = false;
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {

@@ -117,12 +117,6 @@ static void limit_features(struct kvm_vcpu *v)
 	}
 }
 
-int kvm_cpuid_ask(struct kvm_vm *kv)
-{
-	kv->host.head.nent = KVM_CPUID_MAX;
-	return ioctl(kv->dev_fd, KVM_GET_SUPPORTED_CPUID, &kv->host) ? err_here(ERR_NOSYS) : 0;
-}
-
 int kvm_set_cpuid(struct kvm_vcpu *v)
 {
 	union kvm_cpuid_list l = {.head = {0}};

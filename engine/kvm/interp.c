@@ -172,6 +172,7 @@ bool kvm_interp_run(struct kvm_vcpu *v, struct vcpu_exit *exit)
 		told = went(exit, cpu_step(&v->cpu));
 	} while (told && !v->stepping && s->activity == ACT_RUN && goes_on(v) &&
 		 !atomic_load(&v->vcpu->requests));
+	kvm_dirty_now(v);
 	if (told && v->stepping)
 		return !kvm_debug_exit(v, 0, exit);
 	if (exit->kind == EXIT_NONE && s->activity == ACT_HLT)
@@ -194,6 +195,7 @@ int kvm_deliver(struct kvm_vcpu *v, const struct kvm_vcpu_events *e)
 		step = cpu_raise(&v->cpu, &exc);
 		v->stale = true;
 	} /* faults: RIP is at their instruction, which raises them again */
+	kvm_dirty_now(v);
 	if (step == STEP_SHUTDOWN)
 		vm_stop(v->vcpu->vm, VM_CRASHED, 0);
 	return 0;

@@ -2,7 +2,7 @@
 /* kvm.c: guests on the processor itself, through Linux's KVM (Documentation/virt/kvm/api.rst).
  *
  * KVM gives processors and memory, and local APICs where they are lent to it (chip.c). Else they are the
- * device models, as I/O APIC and PIC always are: an interrupt is injected at an entry, when the guest
+ * device models, as I/O APIC and PIC are but for --kvm-irqchip full: an interrupt is injected at an entry, when the guest
  * can take it, else KVM is asked for an exit as soon as it can. So each access to a local APIC is seen, at
  * the price of an exit.
  *
@@ -55,22 +55,24 @@ static int kvm_open(struct vm *vm, struct kvm_vm *kv)
 	if (size < (int)sizeof(struct kvm_run))
 		return kvm_host_err("KVM_GET_VCPU_MMAP_SIZE");
 	kv->run_size = (size_t)size;
-	kv->has = kvm_caps_ask(kv->fd);
+	err = kvm_caps_cpuid(kv->dev_fd, &kv->host);
+	if (err)
+		return err;
+	kv->has = kvm_caps_ask(kv->fd, &kv->host);
 	cap = kvm_caps_missing(kv->has);
 	if (cap) {
 		plat_log(LOG_ERROR, "kvm: this kernel's KVM lacks \"%s\": %s", cap->name,
 			 cap->without);
 		return err_here(ERR_NOSYS);
 	}
-	err = kvm_cpuid_ask(kv);
-	if (err)
-		return err;
+	vm->steal_time = kvm_has(kv, HAS_STEAL_TIME);
 	if (kvm_has(kv, HAS_EMULATION_EXIT) && ioctl(kv->fd, KVM_ENABLE_CAP, &emulation))
 		plat_log(LOG_DEBUG, "kvm: no exits on emulation failures: %s", strerror(errno));
 	/* Absent on AMD's; where they are needed KVM complains later by itself. */
 	if (ioctl(kv->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(kv->fd, KVM_SET_TSS_ADDR, TSS_ADDR))
 		plat_log(LOG_DEBUG, "kvm: no TSS address: %s", strerror(errno));
+	kvm_dirty_init(vm, kv);
 	err = vm->chips == CHIPS_OURS ? 0 : kvm_chips_init(vm, kv);
 	return err ? err : kvm_msrs_init(kv);
 }
@@ -105,6 +107,10 @@ static int kvm_vm_init(struct vm *vm)
 	kv->fd = kv->dev_fd = -1;
 	plat_mutex_init(&kv->lock, RANK_ENGINE);
 	plat_mutex_init(&kv->route_lock, RANK_ROUTER);
+	kvm_bells_init(kv);
+	kvm_late_init(kv);
+	for (unsigned i = 0; i < KVM_IRQ_FDS; i++)
+		kv->irq_fd[i].fd = -1;
 	vm->engine_data = kv;
 	err = sigaction(KICK_SIGNAL, &sa, NULL) ? kvm_host_err("sigaction") : kvm_open(vm, kv);
 	if (err)
@@ -120,12 +126,23 @@ static void kvm_vcpu_fini(struct vcpu *vcpu)
 
 	if (!v)
 		return;
+	kvm_dirty_vcpu_fini(v);
 	if (v->run)
 		munmap(v->run, v->kv->run_size);
 	if (v->fd >= 0)
 		close(v->fd);
 	plat_pages_free(v, ALIGN_UP(sizeof(*v), PAGE_SIZE));
 	vcpu->engine_data = NULL;
+}
+
+/* The kernel's calibration, without the wait that others have for it. */
+static void tsc_ask(struct kvm_vcpu *v)
+{
+	struct vm *vm = v->vcpu->vm;
+	int khz = vm->tsc_hz || !kvm_has(v->kv, HAS_TSC_KHZ) ? 0 : ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+
+	if (khz > 0)
+		vm->tsc_hz = (uint64_t)khz * 1000;
 }
 
 static int kvm_vcpu_init(struct vcpu *vcpu)
@@ -157,6 +174,8 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 		return kvm_host_err("mmap");
 	}
 	v->run = run;
+	kvm_late_ring(v);
+	tsc_ask(v);
 	return 0;
 }
 
@@ -219,7 +238,7 @@ static void do_pio(struct kvm_vcpu *v)
 
 		if (run->io.direction == KVM_EXIT_IO_OUT) {
 			memcpy(&value, p, run->io.size);
-			bus_write(bus, who, run->io.port, run->io.size, value);
+			kvm_bus_write(v, bus, run->io.port, run->io.size, value);
 		} else {
 			value = bus_read(bus, who, run->io.port, run->io.size);
 			memcpy(p, &value, run->io.size);
@@ -241,7 +260,10 @@ static bool do_ram(struct kvm_vcpu *v, uint64_t at, uint8_t *p, unsigned len)
 		if (!hva)
 			return false;
 		memcpy(write ? hva : p + i, write ? p + i : hva, 1);
+		if (write)
+			kvm_dirty_later(v, at + i);
 	}
+	kvm_dirty_now(v);
 	return true;
 }
 
@@ -262,7 +284,7 @@ static void do_mmio(struct kvm_vcpu *v)
 
 		if (run->mmio.is_write) {
 			memcpy(&value, p, size);
-			bus_write(bus, who, at, size, value);
+			kvm_bus_write(v, bus, at, size, value);
 		} else {
 			value = bus_read(bus, who, at, size);
 			memcpy(p, &value, size);
@@ -296,6 +318,11 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 		kvm_msr_exit(v, run->exit_reason == KVM_EXIT_X86_WRMSR);
 		v->incomplete = true;
 		return true;
+	case KVM_EXIT_DIRTY_RING_FULL:
+		exit->err = kvm_dirty_full(v);
+		if (!exit->err)
+			return true;
+		break;
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_SET_TPR:
 	case KVM_EXIT_INTR:
@@ -380,7 +407,7 @@ static int inject(struct kvm_vcpu *v)
 	int vector;
 
 	run->request_interrupt_window = 0;
-	if (v->stepping == DEBUG_STEP_NO_IRQ)
+	if (v->stepping == DEBUG_STEP_NO_IRQ || v->kv->full)
 		return 0;
 	if (!vcpu->intc || vcpu->intc->pending(vcpu->intc_chip) < 0)
 		return 0;
@@ -417,7 +444,7 @@ static int enter(struct kvm_vcpu *v)
 	bool ours = vcpu->intc && !v->kv->lent;
 	uint8_t cr8 = ours ? vcpu->intc->cr8_read(vcpu->intc_chip) : 0;
 	uint64_t base;
-	int r;
+	int r, saved;
 
 	run->cr8 = cr8;
 	if (ours && !vcpu->intc->msr_read(vcpu->intc_chip, MSR_APIC_BASE, &base))
@@ -425,12 +452,10 @@ static int enter(struct kvm_vcpu *v)
 	v->wants_state = true;
 	v->msr_known = false;
 	r = ioctl(v->fd, KVM_RUN, 0);
-	if (unlikely(atomic_load(&v->guarded))) {
-		int saved = errno;
-
+	saved = errno;
+	if (unlikely(atomic_load(&v->guarded)))
 		unguard(v);
-		errno = saved;
-	}
+	kvm_late_done(v);
 	if (ours && run->cr8 != cr8)
 		vcpu->intc->cr8_write(vcpu->intc_chip, (uint8_t)run->cr8);
 	/* What vcpu.c looks at between two runs */
@@ -440,6 +465,7 @@ static int enter(struct kvm_vcpu *v)
 		vcpu->state->rflags &= ~FL_IF;
 	if (!r)
 		return 1;
+	errno = saved;
 	if (errno == EINTR || errno == EAGAIN) {
 		v->incomplete = false;
 		return 0;
@@ -474,6 +500,8 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 			if (exit->err)
 				break;
 		}
+		kvm_bells_look(v);
+		kvm_late_look(v);
 		exit->err = kvm_msrs_watch(v);
 		if (!exit->err)
 			exit->err = inject(v);
@@ -486,14 +514,25 @@ static void kvm_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	exit->kind = EXIT_ERROR;
 }
 
+static void settle(struct vm *vm)
+{
+	kvm_late_settle(vm);
+	kvm_bells_settle(vm);
+}
+
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
+	.large_ram = true,
 	.pins = true,
+	.any_writer = true,
 	.probe = kvm_probe,
 	.vm_init = kvm_vm_init,
 	.vm_fini = kvm_vm_fini,
 	.attach = kvm_attach,
 	.detach = kvm_detach,
+	.settle = settle,
+	.irq_fd = kvm_irq_fd,
+	.dirty = kvm_dirty,
 	.vcpu_init = kvm_vcpu_init,
 	.vcpu_fini = kvm_vcpu_fini,
 	.run = kvm_run,

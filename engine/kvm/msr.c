@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* msr.c: MSR accesses that KVM hands over (KVM_X86_SET_MSR_FILTER): the machine's own, always, and as long
+/* msr.c: MSR accesses that KVM hands over (KVM_X86_SET_MSR_FILTER): the machine's own, always, Hyper-V's among them,
+ * of which KVM has a few, too, in its own way, whether they are wanted or not; and as long
  * as the monitor has an interest in them, almost all. What is handed over is done as the interpreter
  * does it, by the table in x86/msr.c, with rules and history, on a state of which just this register
  * is fetched from KVM and given back.
@@ -12,13 +13,19 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "vm/vm.h"
+#include "vm/machine.h"
 
 #define MSR_PV_OLD   0x11u /* the same clocks under their old numbers */
 #define MSR_PV_FIRST 0x4b564d00u
 #define MSR_PV_COUNT 8u
+#define MSR_HV_FIRST 0x40000000u /* Hyper-V's */
+#define MSR_HV_COUNT 0x200u
 
 #define RANGE_MSRS 0x2000u
+
+/* A change waits for all readers of the filter before: a millisecond, or ten. There is none until the first entry, which is
+ * when it is known who listens. */
+#define WATCH_NOT_YET UINT32_MAX
 
 enum watch {
 	WATCH_OWN,  /* the machine's own */
@@ -81,7 +88,7 @@ static void fill(uint8_t *bits, uint32_t base, enum watch watch, bool split)
 static int filter(struct kvm_vm *kv, enum watch watch)
 {
 	struct kvm_msr_filter f = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
-	uint8_t bits[ARRAY_SIZE(ranges)][RANGE_MSRS / 8], none[1] = {0};
+	uint8_t bits[ARRAY_SIZE(ranges)][RANGE_MSRS / 8], none[MSR_HV_COUNT / 8] = {0};
 	unsigned n = 0;
 
 	for (; n < ARRAY_SIZE(ranges); n++) {
@@ -91,6 +98,8 @@ static int filter(struct kvm_vm *kv, enum watch watch)
 	}
 	f.ranges[n++] = (struct kvm_msr_filter_range){
 		.base = MSR_PV_FIRST, .nmsrs = MSR_PV_COUNT, .bitmap = none};
+	f.ranges[n++] = (struct kvm_msr_filter_range){
+		.base = MSR_HV_FIRST, .nmsrs = MSR_HV_COUNT, .bitmap = none};
 	while (n--)
 		f.ranges[n].flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
 	if (ioctl(kv->fd, KVM_X86_SET_MSR_FILTER, &f))
@@ -107,9 +116,9 @@ int kvm_msrs_init(struct kvm_vm *kv)
 			 KVM_MSR_EXIT_REASON_FILTER},
 	};
 
-	if (ioctl(kv->fd, KVM_ENABLE_CAP, &cap))
-		return kvm_host_err("MSRs cannot be handled here");
-	return filter(kv, WATCH_OWN);
+	atomic_store(&kv->msrs_watched, WATCH_NOT_YET);
+	return ioctl(kv->fd, KVM_ENABLE_CAP, &cap) ? kvm_host_err("MSRs cannot be handled here")
+						   : 0;
 }
 
 int kvm_msrs_watch(struct kvm_vcpu *v)
@@ -127,6 +136,36 @@ int kvm_msrs_watch(struct kvm_vcpu *v)
 	return err;
 }
 
+/* ---- steal time --------------------------------------------------------------------------------- */
+
+#define STEAL_ON        BIT64(0)
+#define STEAL_PREEMPTED 16 /* in the guest's struct kvm_steal_time */
+
+void kvm_steal_set(struct kvm_vcpu *v)
+{
+	uint64_t value;
+
+	if (!kvm_has(v->kv, HAS_STEAL_TIME) || vcpu_msr_read(v->vcpu, MSR_STEAL_TIME, &value) ||
+	    value == v->steal)
+		return;
+	if (kvm_msr_set(v, MSR_STEAL_TIME, value))
+		v->steal = value;
+}
+
+/* KVM says that the vCPU does not run, until it enters it again. Nobody else would take that back. */
+void kvm_steal_leave(struct kvm_vcpu *v)
+{
+	gpa_t at = (v->steal & ~STEAL_ON) + STEAL_PREEMPTED;
+	uint8_t *preempted = NULL;
+
+	if (v->steal & STEAL_ON)
+		preempted = mem_ptr(v->vcpu->vm, at, 1, true);
+	if (!preempted)
+		return;
+	__atomic_store_n(preempted, 0, __ATOMIC_RELAXED);
+	mem_written(v->vcpu->vm, at, 1);
+}
+
 /* ---- accesses ----------------------------------------------------------------------------------- */
 
 /* The guest may have set its TSC since; and where the host calls its own TSC unstable, KVM moves the offset
@@ -134,7 +173,7 @@ int kvm_msrs_watch(struct kvm_vcpu *v)
 static void fetch(struct kvm_vcpu *v, uint32_t index)
 {
 	if (index == MSR_TSC || index == MSR_TSC_ADJUST || index == MSR_TSC_DEADLINE ||
-	    index - MSR_PV_FIRST < MSR_PV_COUNT)
+	    index - MSR_PV_FIRST < MSR_PV_COUNT || index - MSR_HV_FIRST < MSR_HV_COUNT)
 		kvm_tsc_get(v, &v->cpu.s.tsc_offset);
 	if (index == MSR_TSC)
 		kvm_msr_fetch(v, MSR_TSC_ADJUST);
@@ -161,6 +200,8 @@ void kvm_msr_exit(struct kvm_vcpu *v, bool write)
 		err = cpu_msr_write(&v->cpu, index, value) ? ERR_NOENT : give(v, index);
 	else
 		err = cpu_msr_read(&v->cpu, index, &value);
+	if (write && index == MSR_STEAL_TIME)
+		kvm_steal_set(v);
 	v->run->msr.error = err != 0;
 	v->run->msr.data = value;
 }

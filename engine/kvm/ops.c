@@ -11,7 +11,11 @@ static struct vcpu *vcpu_of(struct cpu *cpu)
 
 static hva_t op_ram(struct cpu *cpu, gpa_t gpa, bool write)
 {
-	return kvm_mem(vcpu_of(cpu)->vm, gpa, write, cpu->s.smm, cpu->i.fetch);
+	hva_t hva = kvm_mem(vcpu_of(cpu)->vm, gpa, write, cpu->s.smm, cpu->i.fetch);
+
+	if (write && hva)
+		kvm_dirty_later(cpu->owner, gpa);
+	return hva;
 }
 
 static uint64_t op_mmio_read(struct cpu *cpu, gpa_t gpa, unsigned size)

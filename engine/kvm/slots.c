@@ -53,11 +53,12 @@ static bool is_among(const struct kvm_slot *s, const struct kvm_slot *list, unsi
 	return false;
 }
 
-static int tell(struct kvm_vm *kv, unsigned i, const struct kvm_slot *s)
+int kvm_slot_tell(struct kvm_vm *kv, unsigned i, const struct kvm_slot *s)
 {
 	struct kvm_userspace_memory_region r = {
 		.slot = i,
-		.flags = s->ro && kvm_has(kv, HAS_READONLY_MEM) ? KVM_MEM_READONLY : 0,
+		.flags = (s->ro && kvm_has(kv, HAS_READONLY_MEM) ? KVM_MEM_READONLY : 0) |
+			 (kv->logs && s->size && !s->ro ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 		.guest_phys_addr = s->gpa,
 		.memory_size = s->size,
 		.userspace_addr = (uint64_t)s->hva,
@@ -69,19 +70,29 @@ static int tell(struct kvm_vm *kv, unsigned i, const struct kvm_slot *s)
 	return 0;
 }
 
-static int replace(struct kvm_vm *kv, const struct kvm_slot *want, unsigned n)
+static int take_away(struct vm *vm, struct kvm_vm *kv, unsigned i)
+{
+	const struct kvm_slot was = kv->slot[i];
+	int err = kvm_slot_tell(kv, i, &(struct kvm_slot){.gpa = was.gpa});
+
+	if (kv->logs && !was.ro)
+		kvm_dirty_all(vm, &was);
+	return err;
+}
+
+static int replace(struct vm *vm, struct kvm_vm *kv, const struct kvm_slot *want, unsigned n)
 {
 	int err = 0;
 
 	for (unsigned i = 0; i < KVM_SLOTS && !err; i++)
 		if (kv->slot[i].size && !is_among(&kv->slot[i], want, n))
-			err = tell(kv, i, &(struct kvm_slot){.gpa = kv->slot[i].gpa});
+			err = take_away(vm, kv, i);
 	for (unsigned k = 0, i = 0; k < n && !err; k++) {
 		if (is_among(&want[k], kv->slot, KVM_SLOTS))
 			continue;
 		while (kv->slot[i].size)
 			i++; /* there are as many as can be wanted */
-		err = tell(kv, i, &want[k]);
+		err = kvm_slot_tell(kv, i, &want[k]);
 	}
 	return err;
 }
@@ -94,7 +105,7 @@ int kvm_slots_sync(struct vm *vm)
 	int err;
 
 	plat_mutex_lock(&kv->lock);
-	err = wanted(&vm->mem, want, &n) ? replace(kv, want, n) : err_here(ERR_NOMEM);
+	err = wanted(&vm->mem, want, &n) ? replace(vm, kv, want, n) : err_here(ERR_NOMEM);
 	kv->slots_ready = !err;
 	plat_mutex_unlock(&kv->lock);
 	return err;
@@ -120,7 +131,5 @@ hva_t kvm_mem(struct vm *vm, gpa_t gpa, bool write, bool smm, bool fetch)
 	page = (gpa - s->gpa) >> PAGE_SHIFT;
 	if (write && atomic_load(&s->flags[page]) & PGF_RO)
 		return NULL;
-	if (write)
-		atomic_fetch_or_explicit(&s->flags[page], PGF_DIRTY, memory_order_relaxed);
 	return s->hva + (gpa - s->gpa);
 }

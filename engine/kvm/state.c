@@ -240,9 +240,7 @@ static int get_pdptes(const struct kvm_vcpu *v, struct x86_state *s)
 	if (ioctl(v->fd, KVM_GET_SREGS2, &k2))
 		return -1;
 	memcpy(s->pdpte, k2.pdptrs, sizeof(s->pdpte));
-	s->pdptes_loaded = k2.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
-	for (unsigned i = 0; i < ARRAY_SIZE(s->pdpte); i++)
-		s->pdptes_loaded = s->pdptes_loaded && x86_pdpte_ok(s, s->pdpte[i]);
+	s->pdptes_loaded = k2.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID && x86_pdptes_ok(s);
 	return 0;
 }
 
@@ -381,6 +379,7 @@ int kvm_set_state(struct vcpu *vcpu)
 		return refused("what the processor waits for");
 	kvm_tsc_set(v, s->tsc_offset);
 	msrs_set(v);
+	kvm_steal_set(v);
 	err = kvm_chip_set(v);
 	if (err)
 		return err;
@@ -461,6 +460,7 @@ int kvm_get_state(struct vcpu *vcpu)
 	s->dr[7] = debug.dr7;
 	kvm_tsc_get(v, &s->tsc_offset);
 	msrs_get(v);
+	kvm_steal_leave(v);
 	v->wants_state = false;
 	return kvm_deliver(v, &events);
 }

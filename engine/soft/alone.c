@@ -38,6 +38,7 @@ static void go_on(struct soft_vcpu *v)
 {
 	struct soft_vm *sv = v->sv;
 
+	v->mode_dirty = true; /* the address space that is mapped directly may be another now */
 	for (;;) {
 		atomic_store(&v->still, false);
 		if (likely(!atomic_load(&sv->alone)))

@@ -11,6 +11,10 @@
 #include "engine/soft/tlb.h"
 #include "engine/soft/view.h"
 
+/* Blocks that the largest cache has, about */
+#define HASH_BITS 20u
+#define HASH_MAX  (1u << HASH_BITS)
+
 /* ---- the cache ----------------------------------------------------------------------------- */
 
 /* A number, as there need not be memory yet */
@@ -30,32 +34,51 @@ static void carve_arena(struct soft_cache *c)
 	c->exit = carve(&p, c->n_parts * c->part_exits * sizeof(*c->exit));
 	c->site = carve(&p, c->n_parts * c->part_sites * sizeof(*c->site));
 	c->page = carve(&p, c->max_pages * sizeof(*c->page));
-	c->tgt = carve(&p, TGT_MAX * sizeof(*c->tgt));
-	c->hash = carve(&p, HASH_SIZE * sizeof(*c->hash));
-	c->page_hash = carve(&p, HASH_SIZE * sizeof(*c->page_hash));
-	c->tgt_hash = carve(&p, HASH_SIZE * sizeof(*c->tgt_hash));
-	c->ghost = carve(&p, GHOST_BITS / 8);
+	c->tgt = carve(&p, c->entries * sizeof(*c->tgt));
+	c->hash = carve(&p, c->hash_max * sizeof(*c->hash));
+	c->page_hash = carve(&p, c->entries * sizeof(*c->page_hash));
+	c->tgt_hash = carve(&p, c->entries * sizeof(*c->tgt_hash));
+	c->ghost = carve(&p, c->entries * GHOSTS / 8);
 	c->arena_size = ALIGN_UP((size_t)(p - (uintptr_t)c->arena), (size_t)PAGE_SIZE);
 }
 
-/* Numbers of records for the densest code that there is. Without a bound of its own the cache may grow. Gives its
- * size then. */
-static size_t plan(struct soft_cache *c, size_t bound)
+/* Numbers of records for the densest code that there is, or, where memory is short, for code as it is mostly: a part without
+ * room for more records is full. Without a bound of its own the cache may grow. Gives its size then. */
+static size_t plan(struct soft_cache *c, const struct soft_config *cfg)
 {
+	size_t bound = cfg->cache_bytes;
 	size_t bytes = ALIGN_UP(MIN(MAX(bound ? bound : SOFT_CACHE_DEFAULT, SOFT_CACHE_MIN),
 				    (size_t)GIB), /* offsets and relative jumps have 32 bits */
 				(size_t)PAGE_SIZE);
-	uint32_t part;
+	uint32_t part, dense;
 
+	c->entries = c->hash_size = soft_tables_there(cfg);
+	c->hash_max = bound ? c->hash_size : MAX(c->hash_size, (uint32_t)HASH_MAX);
 	c->used_parts = (uint32_t)MAX(2u, MIN(FIRST_PARTS, bytes / (128 * KIB)));
 	part = (uint32_t)(bytes / c->used_parts);
 	c->n_parts = bound ? c->used_parts : MAX_PARTS;
-	c->part_blocks = MIN(part / 128, (SITE_MAX_BLOCKS - 1) / c->n_parts);
-	c->part_exits = part / 64;
-	c->part_sites = part / 20;
+	dense = cfg->tables ? part / 3 * 2 : part;
+	c->part_blocks = MIN(dense / 128, (SITE_MAX_BLOCKS - 1) / c->n_parts);
+	c->part_exits = dense / 64;
+	c->part_sites = dense / 20;
 	bytes = bound ? bytes : (size_t)part * MAX_PARTS;
 	c->max_pages = (uint32_t)(bytes / 1024);
 	return bytes;
+}
+
+/* Stubs take one byte in four. Where parts are small, what counts is that each piece has room for several blocks. */
+static uint32_t cold_bytes(uint32_t part)
+{
+	return ALIGN_UP(MAX(part / 10 * 3, STUBS_ROOM + 6 * 1024), 64u);
+}
+
+static void part_reset(struct soft_part *p)
+{
+	/* Records needn't be cleared: they are written in full when taken. */
+	p->used = p->start;
+	p->cold_used = p->cold;
+	p->n_exits = p->n_sites = 0;
+	atomic_store(&p->n_blocks, 0);
 }
 
 static void make_parts(struct soft_cache *c)
@@ -67,10 +90,11 @@ static void make_parts(struct soft_cache *c)
 
 		p->start = i ? i * size : c->first;
 		p->end = (i + 1) * size;
-		p->used = p->start;
+		p->cold = p->end - cold_bytes(size);
 		p->block = i * c->part_blocks;
 		p->exit = i * c->part_exits;
 		p->site = i * c->part_sites;
+		part_reset(p);
 	}
 }
 
@@ -91,7 +115,7 @@ int soft_cache_create(struct soft_vm *sv)
 	if (!c)
 		return err_here(ERR_NOMEM);
 	sv->lines = lines_matter(sv->cfg.lines);
-	bytes = plan(c, sv->cfg.cache_bytes);
+	bytes = plan(c, &sv->cfg);
 	carve_arena(c); /* for the size */
 	c->arena = plat_pages_alloc(c->arena_size);
 	c->tr = plat_alloc(sizeof(*c->tr));
@@ -122,14 +146,6 @@ bool soft_cache_has_pc(const struct soft_vm *sv, uint64_t pc)
 	return pc - (uint64_t)sv->cache->code.rx < sv->cache->code.size;
 }
 
-static void part_reset(struct soft_part *p)
-{
-	/* Records needn't be cleared: they are written in full when taken. */
-	p->used = p->start;
-	p->n_exits = p->n_sites = 0;
-	atomic_store(&p->n_blocks, 0);
-}
-
 /* Everybody is out, the lock is held. */
 static void empty_all(struct soft_vm *sv)
 {
@@ -141,9 +157,10 @@ static void empty_all(struct soft_vm *sv)
 		if (flags)
 			atomic_fetch_and(flags, (uint8_t)~PGF_CODE);
 	}
-	memset(c->hash, 0, HASH_SIZE * sizeof(*c->hash));
-	memset(c->page_hash, 0, HASH_SIZE * sizeof(*c->page_hash));
-	memset(c->tgt_hash, 0, HASH_SIZE * sizeof(*c->tgt_hash));
+	memset(c->hash, 0, c->hash_size * sizeof(*c->hash));
+	c->n_hashed = 0;
+	memset(c->page_hash, 0, c->entries * sizeof(*c->page_hash));
+	memset(c->tgt_hash, 0, c->entries * sizeof(*c->tgt_hash));
 	for (uint32_t i = 0; i < c->n_parts; i++)
 		part_reset(&c->part[i]);
 	for (unsigned i = 0; i < sv->n_vcpus; i++)
@@ -152,11 +169,11 @@ static void empty_all(struct soft_vm *sv)
 	c->n_pages = c->n_tgts = 0;
 }
 
-static uint32_t ghost_of(const struct soft_block *b)
+static uint32_t ghost_of(const struct soft_cache *c, const struct soft_block *b)
 {
 	uint64_t key = (block_gpa(b) ^ (uint64_t)b->mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (uint32_t)(key >> 32) % GHOST_BITS;
+	return (uint32_t)(key >> 32) % (c->entries * GHOSTS);
 }
 
 /* But for the current one. with_blocks: of those that have any; there is one. */
@@ -171,16 +188,30 @@ static uint32_t oldest_part(const struct soft_cache *c, bool with_blocks)
 	return best;
 }
 
+/* Shall there be a part more? What large programs need is far more than one: so it is twice as many each time that the
+ * answer is yes again. */
+static bool shall_grow(struct soft_cache *c)
+{
+	if (c->used_parts == c->n_parts)
+		return false;
+	if (!c->more) {
+		c->step = c->returned > atomic_load(&soft_cur(c)->n_blocks) / 8
+				  ? MAX(1u, c->step * 2)
+				  : 0;
+		c->more = c->step;
+	}
+	return c->more && c->more--;
+}
+
 static void next_part(struct soft_cache *c)
 {
-	bool grow =
-		c->returned > atomic_load(&soft_cur(c)->n_blocks) / 2 && c->used_parts < c->n_parts;
+	bool grow = shall_grow(c);
 
 	c->returned = 0;
 	c->cur = grow ? c->used_parts++ : oldest_part(c, false);
 	soft_cur(c)->begun = ++c->n_begun;
-	if (c->n_ghosts > GHOST_BITS / 8) { /* else too many seem to have been there */
-		memset(c->ghost, 0, GHOST_BITS / 8);
+	if (c->n_ghosts > c->entries * GHOSTS / 8) { /* else too many seem to have been there */
+		memset(c->ghost, 0, c->entries * GHOSTS / 8);
 		c->n_ghosts = 0;
 	}
 }
@@ -195,7 +226,7 @@ static void empty_part(struct soft_vm *sv, struct soft_part *p, bool note)
 		if (c->block[i].dead)
 			continue;
 		if (note) {
-			bit_set(c->ghost, ghost_of(&c->block[i]));
+			bit_set(c->ghost, ghost_of(c, &c->block[i]));
 			c->n_ghosts++;
 		}
 		soft_block_kill(sv, &c->block[i]);
@@ -299,6 +330,7 @@ void soft_come_in(struct soft_vcpu *v)
 		atomic_store(&v->in_code, true);
 		if (likely(!atomic_load(&v->sv->flushing))) {
 			soft_let_alone(v);
+			v->mode_dirty = true; /* as in alone.c */
 			return;
 		}
 		atomic_store(&v->in_code, false);
@@ -311,20 +343,25 @@ void soft_come_in(struct soft_vcpu *v)
 
 static uint32_t hash_of(uint64_t rip, uint32_t mode)
 {
-	return (uint32_t)(((rip ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15)) >> 48) &
-	       (HASH_SIZE - 1);
+	return (uint32_t)(((rip ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15)) >>
+			  (64 - HASH_BITS));
 }
 
-static uint32_t block_hash(uint64_t rip, gpa_t gpa, uint32_t mode)
+static uint32_t block_hash(const struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode)
 {
-	return hash_of(MODE_IS_PIC(mode) ? gpa : rip, mode);
+	return hash_of(MODE_IS_PIC(mode) ? gpa : rip, mode) & (c->hash_size - 1);
+}
+
+static uint32_t tgt_hash(const struct soft_cache *c, uint64_t rip, uint32_t mode)
+{
+	return hash_of(rip, mode) & (c->entries - 1);
 }
 
 struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t gpa, uint32_t mode)
 {
 	if (MODE_IS_PIC(mode))
 		rip &= PAGE_MASK;
-	for (uint32_t i = c->hash[block_hash(rip, gpa, mode)]; i; i = c->block[i - 1].next) {
+	for (uint32_t i = c->hash[block_hash(c, rip, gpa, mode)]; i; i = c->block[i - 1].next) {
 		struct soft_block *b = &c->block[i - 1];
 
 		if (b->rip == rip && b->page[0] == gpa >> PAGE_SHIFT && b->mode == mode)
@@ -333,14 +370,37 @@ struct soft_block *soft_block_lookup(struct soft_cache *c, uint64_t rip, gpa_t g
 	return NULL;
 }
 
+static void hash_add(struct soft_cache *c, struct soft_block *b)
+{
+	uint32_t h = block_hash(c, b->rip, block_gpa(b), b->mode);
+
+	b->next = c->hash[h];
+	c->hash[h] = (uint32_t)(b - c->block) + 1;
+}
+
+/* A chain's next block is not in the host's cache mostly: there shall be none. */
+static void hash_grow(struct soft_cache *c)
+{
+	memset(c->hash, 0, c->hash_size * sizeof(*c->hash));
+	c->hash_size *= 4;
+	for (uint32_t n = 0; n < c->used_parts; n++) {
+		const struct soft_part *p = &c->part[n];
+
+		for (uint32_t i = p->block; i < p->block + atomic_load(&p->n_blocks); i++)
+			if (!c->block[i].dead)
+				hash_add(c, &c->block[i]);
+	}
+}
+
 static void hash_remove(struct soft_cache *c, struct soft_block *b)
 {
-	uint32_t *p = &c->hash[block_hash(b->rip, block_gpa(b), b->mode)];
+	uint32_t *p = &c->hash[block_hash(c, b->rip, block_gpa(b), b->mode)];
 	uint32_t id = (uint32_t)(b - c->block) + 1;
 
 	while (*p != id)
 		p = &c->block[*p - 1].next;
 	*p = b->next;
+	c->n_hashed--;
 }
 
 /* ---- links --------------------------------------------------------------------------------- */
@@ -353,14 +413,9 @@ static void patch(struct soft_cache *c, uint32_t at, uint32_t to)
 	atomic_store_explicit(p, to - (at + 4), memory_order_release);
 }
 
-static void patch_exit(struct soft_cache *c, const struct soft_exit *e, uint32_t to)
-{
-	patch(c, c->block[e->from].code + e->patch, to);
-}
-
 static void unpatch(struct soft_cache *c, const struct soft_exit *e)
 {
-	patch_exit(c, e, c->block[e->from].code + e->stub);
+	patch(c, e->patch, e->stub);
 }
 
 void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to)
@@ -371,7 +426,7 @@ void soft_link(struct soft_vm *sv, struct soft_exit *e, struct soft_block *to)
 	e->next_in = to->in;
 	to->in = (uint32_t)(e - c->exit) + 1;
 	/* Each loop polls once: at the jump that goes back. */
-	patch_exit(c, e, e->target <= 0 ? to->code : to->code + to->body);
+	patch(c, e->patch, e->target <= 0 ? to->code : to->code + to->body);
 }
 
 /* The target depends on the mapping of the next page: by slot or jump cache, for good. Only while
@@ -386,7 +441,7 @@ void soft_link_far(struct soft_vm *sv, struct soft_exit *e)
 		return;
 	at = soft_emit_far(sv, from, e->target);
 	if (at)
-		patch_exit(c, e, at);
+		patch(c, e->patch, at);
 }
 
 static void unlink_in(struct soft_cache *c, struct soft_block *b)
@@ -415,7 +470,7 @@ int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode)
 {
 	const struct soft_cache *c = sv->cache;
 
-	for (uint32_t i = c->tgt_hash[hash_of(rip, mode)]; i; i = c->tgt[i - 1].next)
+	for (uint32_t i = c->tgt_hash[tgt_hash(c, rip, mode)]; i; i = c->tgt[i - 1].next)
 		if (c->tgt[i - 1].rip == rip && c->tgt[i - 1].mode == mode)
 			return (int)i - 1;
 	return -1;
@@ -424,12 +479,12 @@ int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode)
 int soft_tgt_get(struct soft_vm *sv, uint64_t rip, uint32_t mode)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t h = hash_of(rip, mode), i;
+	uint32_t h = tgt_hash(c, rip, mode), i;
 	int found = soft_tgt_peek(sv, rip, mode);
 
 	if (found >= 0)
 		return found;
-	if (c->n_tgts == TGT_MAX)
+	if (c->n_tgts == c->entries)
 		return -1;
 	i = c->n_tgts++;
 	c->tgt[i] = (struct soft_tgt){.rip = rip, .mode = mode, .next = c->tgt_hash[h]};
@@ -456,15 +511,15 @@ void soft_block_kill(struct soft_vm *sv, struct soft_block *b)
 void soft_block_insert(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *b)
 {
 	struct soft_cache *c = sv->cache;
-	uint32_t h = block_hash(b->rip, block_gpa(b), b->mode);
 
-	b->next = c->hash[h];
-	c->hash[h] = (uint32_t)(b - c->block) + 1;
+	if (++c->n_hashed > c->hash_size && c->hash_size * 4 <= c->hash_max)
+		hash_grow(c); /* it is among them already */
+	else
+		hash_add(c, b);
 	soft_pages_add(sv, v, b);
-	c->returned += bit_get(c->ghost, ghost_of(b));
+	c->returned += bit_get(c->ghost, ghost_of(c, b));
 	v->stats.blocks++;
 	v->stats.insns += b->n_insns;
-	v->stats.code_bytes += b->code_size;
 }
 
 /* ---- host exceptions ----------------------------------------------------------------------- */

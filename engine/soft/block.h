@@ -15,7 +15,8 @@
 
 #define FAR_MAX     64u
 #define BLOCK_INSNS 64u          /* at most, a block */
-#define BLOCK_ROOM  (28u * 1024) /* host bytes that one translation may need */
+#define BLOCK_ROOM  (24u * 1024) /* host bytes that one translation may need */
+#define STUBS_ROOM  (16u * 1024) /* … and its stubs */
 
 /* A guest instruction's place in a block */
 struct soft_site {
@@ -28,8 +29,8 @@ struct soft_exit {
 	uint32_t from;    /* block */
 	uint32_t to;      /* block + 1; 0: not linked */
 	uint32_t next_in; /* next exit + 1 that is linked to the same block */
-	uint16_t patch;   /* place of the rel32, offset in from's code */
-	uint16_t stub;    /* where it leads while not linked, offset in from's code */
+	uint32_t patch;   /* place of the rel32, offset in the cache */
+	uint32_t stub;    /* where it leads while not linked, likewise */
 	int16_t target;   /* RIP relative to from's */
 	uint16_t
 		span; /* of a group's head: bytes, EXIT_WRITE, EXIT_ALIGN; then it leads to a MODE_PLAIN block */
@@ -50,8 +51,8 @@ struct soft_block {
 	uint32_t in;      /* first exit + 1 linked to it */
 	uint32_t next;    /* block + 1 in the same hash chain */
 	uint32_t page_next[2]; /* block + 1 on the same page */
-	uint16_t code_size;
-	uint16_t len; /* guest bytes */
+	uint16_t code_size;    /* without stubs */
+	uint16_t len;          /* guest bytes */
 	uint32_t mode;
 	uint8_t n_insns, n_exits;
 	uint8_t body; /* offset of the code after the poll */
@@ -93,6 +94,7 @@ struct soft_page {
 	uint32_t next;   /* page + 1 in the same hash chain */
 	uint32_t misses; /* stores beside the code since it was last dropped */
 	uint32_t heat;   /* times that it was dropped for such stores */
+	gva_t owner;     /* where it is for the code that knows its address; 0: there is none */
 	uint64_t news;   /* what vCPUs must have seen before it is translated from */
 };
 
@@ -105,22 +107,28 @@ struct soft_tgt {
 /* Pages that were marked lately: other vCPUs drop their write entries for them */
 #define NEWS_MAX 1024u
 
-#define HASH_SIZE 65536u
-
 /* The cache is filled part by part; the part that comes next is emptied first, unless most of what was translated
  * last had been there before: then there is one part more. */
 #define FIRST_PARTS 8u
 #define MAX_PARTS   96u
-#define GHOST_BITS  (1u << 20)
+#define GHOSTS      16u /* bits to each entry of the other hashes */
 struct soft_part {
 	uint32_t start, end, used;  /* code: offsets in the cache */
+	uint32_t cold, cold_used;   /* its last piece: stubs, out of the way of what runs often */
 	uint32_t block, exit, site; /* first records */
 	uint64_t begun;             /* grows from one to be filled to the next */
 	_Atomic uint32_t n_blocks;  /* read by fault handlers without the lock */
 	uint32_t n_exits, n_sites;
 };
 
-#define FICKLE_BITS 16384u
+/* What is known of instructions with memos, by a hash (memo.c): the memo is in question, is worth it, or is not and
+ * there is none */
+enum soft_said { MEMO_ASKED, MEMO_WORTHY, MEMO_FICKLE, MEMO_SAID };
+#define FILTER_BITS 16384u
+struct soft_filter {
+	uint32_t n; /* put in since it was emptied */
+	uint8_t bits[FILTER_BITS / 8];
+};
 
 struct soft_cache {
 	struct plat_code code;
@@ -130,10 +138,14 @@ struct soft_cache {
 	struct soft_part part[MAX_PARTS];
 	uint32_t n_parts, used_parts, cur;
 	uint64_t n_begun;
-	uint8_t *ghost; /* blocks that were emptied out, by a hash */
+	uint32_t
+		entries; /* of each hash but that of blocks; a power of two. Targets, too, are not more */
+	uint32_t hash_size, hash_max, n_hashed; /* that of blocks grows with what is in it */
+	uint8_t *ghost;                         /* blocks that were emptied out, by a hash */
 	uint32_t n_ghosts;
-	uint32_t returned; /* of these, translated again into the current part */
-	struct tr *tr;     /* the translation in progress */
+	uint32_t returned;   /* of these, translated again into the current part */
+	uint32_t more, step; /* parts to be added before it is asked again; when it was last */
+	struct tr *tr;       /* the translation in progress */
 	void *arena;
 	size_t arena_size;
 	struct soft_block *block;
@@ -142,16 +154,17 @@ struct soft_cache {
 	struct soft_page *page;
 	struct soft_tgt *tgt;
 	uint32_t part_blocks, part_exits, part_sites, max_pages; /* records of a part */
-	uint32_t n_pages, n_tgts, n_fickle;
+	uint32_t n_pages, n_tgts;
 	uint32_t n_memos[MEMO_CLASSES], top_memos[MEMO_CLASSES]; /* given out, at most so far */
 	uint64_t memos_since[MEMO_CLASSES];
-	uint8_t fickle[FICKLE_BITS / 8]; /* instructions that get no memo, by a hash (memo.c) */
+	uint32_t n_directs; /* stubs made, for their counters */
+	struct soft_filter said[MEMO_SAID];
 	uint32_t *hash, *page_hash, *tgt_hash; /* index + 1 */
 	hva_t news[NEWS_MAX];
 	_Atomic uint64_t n_news;
 	/* trampolines: offsets in the cache */
-	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_miss_rcx, t_poll,
-		t_string, t_group, t_memo;
+	uint32_t t_enter, t_leave, t_slow, t_exec, t_exit, t_tgt, t_miss, t_poll, t_string, t_group,
+		t_memo, t_direct, t_side, t_probe[16], t_count, t_second[JC_KERNELS + 1];
 };
 
 static inline struct soft_part *soft_cur(struct soft_cache *c)
@@ -222,7 +235,9 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 int soft_tgt_peek(struct soft_vm *sv, uint64_t rip, uint32_t mode); /* -1: there is none */
 
 /* hot.c: how code at rip is to be translated besides the vCPU's mode: MODE_FIXED, MODE_BUSY */
-uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip);
+/* Has nobody else, at another address, code for the page that knows its address? Under the lock. */
+bool soft_page_is_ours(struct soft_vm *sv, gpa_t gpa, uint64_t rip);
+uint32_t soft_hot_mode(const struct soft_vcpu *v, uint64_t rip, gpa_t gpa);
 /* An interrupt comes; what it interrupts may be hot. */
 void soft_sample(struct soft_vcpu *v);
 

@@ -14,17 +14,18 @@
  * the store that changes its bytes. */
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/tlb.h"
 
-static uint32_t hash_of(gpa_t gpa)
+static uint32_t hash_of(const struct soft_cache *c, gpa_t gpa)
 {
-	return (uint32_t)(gpa >> PAGE_SHIFT) & (HASH_SIZE - 1);
+	return (uint32_t)(gpa >> PAGE_SHIFT) & (c->entries - 1);
 }
 
 static struct soft_page *page_find(struct soft_cache *c, gpa_t gpa)
 {
 	gpa &= ~PAGE_MASK;
-	for (uint32_t i = c->page_hash[hash_of(gpa)]; i; i = c->page[i - 1].next)
+	for (uint32_t i = c->page_hash[hash_of(c, gpa)]; i; i = c->page[i - 1].next)
 		if (c->page[i - 1].gpa == gpa)
 			return &c->page[i - 1];
 	return NULL;
@@ -37,9 +38,16 @@ static struct soft_page *page_get(struct soft_cache *c, gpa_t gpa)
 	if (p)
 		return p;
 	p = &c->page[c->n_pages++];
-	*p = (struct soft_page){.gpa = gpa & ~PAGE_MASK, .next = c->page_hash[hash_of(gpa)]};
-	c->page_hash[hash_of(gpa)] = c->n_pages;
+	*p = (struct soft_page){.gpa = gpa & ~PAGE_MASK, .next = c->page_hash[hash_of(c, gpa)]};
+	c->page_hash[hash_of(c, gpa)] = c->n_pages;
 	return p;
+}
+
+bool soft_page_is_ours(struct soft_vm *sv, gpa_t gpa, uint64_t rip)
+{
+	const struct soft_page *p = page_find(sv->cache, gpa);
+
+	return !p || !p->owner || p->owner == (rip & ~PAGE_MASK);
 }
 
 bool soft_pages_room(struct soft_vm *sv)
@@ -104,6 +112,7 @@ static uint64_t post(struct soft_vm *sv, struct soft_vcpu *v, hva_t hva)
 void soft_code_protect(struct soft_vm *sv, hva_t hva)
 {
 	plat_mutex_lock(&sv->lock);
+	soft_direct_drop_writes(sv, hva);
 	post(sv, NULL, hva);
 	plat_mutex_unlock(&sv->lock);
 }
@@ -149,6 +158,8 @@ void soft_pages_add(struct soft_vm *sv, struct soft_vcpu *v, struct soft_block *
 		b->page_next[half] = p->blocks;
 		p->blocks = (uint32_t)(b - c->block) + 1;
 		p->lines |= lines_on(b, half);
+		if (!half && b->mode & MODE_FIXED && !p->owner)
+			p->owner = b->rip & ~PAGE_MASK;
 	}
 }
 
@@ -170,6 +181,8 @@ static void page_forget(struct soft_cache *c, struct soft_page *p, const struct 
 		at = &o->page_next[half_on(o, p)];
 	}
 	*at = b->page_next[half_on(b, p)];
+	if (!p->blocks)
+		p->owner = 0;
 }
 
 void soft_pages_remove(struct soft_vm *sv, struct soft_block *b)

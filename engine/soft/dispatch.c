@@ -4,9 +4,11 @@
  *
  * On the vCPU's own thread, called by run() and by the trampolines. */
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/layout.h"
 #include "engine/soft/tlb.h"
+#include "vm/machine.h"
 
 #define DR7_ENABLED 0xffu
 /* Changes of these change what cached translations of addresses mean. */
@@ -82,6 +84,10 @@ uint32_t soft_mode(struct soft_vcpu *v)
 		mode |= MODE_SMAP;
 	if (!(s->cr4 & CR4_TSD) || x86_cpl(s) == 0)
 		mode |= MODE_TSC;
+	if (s->cr4 & CR4_FSGSBASE)
+		mode |= MODE_BASES;
+	if (s->cr4 & CR4_PKE)
+		mode |= MODE_PKE;
 	if (fp)
 		mode |= MODE_FPU;
 	if (fp && (s->cr4 & CR4_OSFXSR))
@@ -90,6 +96,8 @@ uint32_t soft_mode(struct soft_vcpu *v)
 		mode |= MODE_AVX;
 	if (mode & MODE_AVX && (s->xcr0 & XCR0_AVX512) == XCR0_AVX512)
 		mode |= MODE_AVX512;
+	if (MODE_IS_USER(mode) && !(mode & MODE_LEGACY) && soft_direct_serves(v))
+		mode |= MODE_DIRECT;
 	return mode;
 }
 
@@ -105,10 +113,20 @@ void soft_refresh_mode(struct soft_vcpu *v)
 	v->cr4_seen = s->cr4;
 	v->efer_seen = s->efer;
 	v->fetch_page = FETCH_NONE; /* rights go by CPL */
+	if (x86_cpl(s) == 3)
+		soft_direct_take(v);
 	v->mode = soft_mode(v);
+	if (v->mode & MODE_DIRECT)
+		soft_direct_sync(v);
 	if (v->mode != MODE_INTERP)
 		soft_jumps_mode(v);
-	vcpu_ring_set(v->vcpu, x86_cpl(s) == 3);
+	if (mon_listens(&v->sv->vm->mon, MON_CPU)) {
+		if (unlikely(!v->vcpu->ring.since)) /* the root whose time begins */
+			vcpu_tell_root(v->vcpu);
+		vcpu_ring_set(v->vcpu, x86_cpl(s) == 3);
+	} else {
+		vcpu_ring_off(v->vcpu);
+	}
 }
 
 /* INIT may come, and an NMI after it, since requests were looked at. */

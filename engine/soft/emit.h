@@ -4,6 +4,7 @@
 #define ENGINE_SOFT_EMIT_H
 
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/group.h"
 #include "engine/soft/loop.h"
@@ -21,6 +22,7 @@ enum stub_kind {
 	STUB_GROUP_RCX,  /* the same, RCX is in T2 */
 	STUB_LOOP,       /* a loop's check found nothing */
 	STUB_MEMO,       /* memo arg of the block has another page */
+	STUB_DIRECT,     /* direct access arg of the block is somewhere else */
 	STUB_FAR,        /* jump to ea on another page */
 	STUB_EXIT,       /* unlinked exit arg */
 	STUB_POLL,
@@ -33,14 +35,24 @@ enum stub_kind {
 struct stub {
 	uint8_t kind;
 	bool ea_known; /* SLOW: load T0 with ea first */
+	int8_t base;   /* SLOW, GROUP: with this register plus disp first; or -1 */
 	int8_t flags;  /* instruction that gives the flags again, or -1 */
-	uint8_t *at;   /* rel32 that leads here */
+	int32_t disp;
+	uint8_t *at; /* rel32 that leads here */
 	uint32_t arg;
 	uint64_t ea;
 	uint8_t *back; /* REP: where it is done; expects RCX in T2 and addends in tmp[0], tmp[1] */
 };
 
 #define MAX_STUBS (BLOCK_INSNS * 5)
+
+#define DIRECTS_MAX 64u /* in a block: their stubs are long */
+
+/* A direct access until its stub is emitted */
+struct tr_direct {
+	struct tr_memo m; /* its probe, if it must have one; miss, back: the check's */
+	uint8_t side;
+};
 
 struct tr {
 	struct soft_vcpu *v;
@@ -52,6 +64,7 @@ struct tr {
 	uint8_t *start;      /* of the block's code */
 	uint32_t id;         /* of the block */
 	uint64_t rip;        /* relative to vbase where pic */
+	uint64_t first_base; /* vbase where it is run first; 0 unless pic */
 	bool pic;
 	uint32_t mode;
 	enum soft_ctx ctx;
@@ -71,6 +84,9 @@ struct tr {
 	unsigned n_stubs;
 	struct tr_memo memo[MEMOS_MAX];
 	unsigned n_memos;
+	struct tr_direct direct[DIRECTS_MAX];
+	unsigned n_directs;
+	unsigned written; /* registers, before the current instruction */
 	unsigned n_spans; /* REPs that look at spans */
 };
 
@@ -97,6 +113,10 @@ bool tr_has_break(const struct tr *t, uint64_t rip);
 /* emit_flow.c: is there code that the block may jump to directly, and that is mapped as it is? */
 bool tr_same_page(const struct tr *t, uint64_t target);
 struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg);
+/* emit_flow.c: leaves the block for one without groups, as the n-th one's probe has failed. */
+void emit_group_exit(struct tr *t, uint32_t n);
+/* emit_mem.c: without memo. One that spares the flags wants the linear address in T0. */
+void emit_probe_tlb(struct tr *t, const struct tr_memo *m);
 
 /* ---- flags.c ---- */
 
@@ -162,6 +182,25 @@ bool emit_seg_movabs(struct tr *t, const struct insn *in);
 void emit_seg_code(struct tr *t);
 /* The return address in at, of size bytes */
 void emit_seg_store_rip(struct tr *t, uint64_t linear, unsigned size, const struct place *at);
+
+/* ---- emit_direct.c: accesses that need no TLB (MODE_DIRECT) ---- */
+
+#define T1_DIRECT 64 /* t1_slot: T1 is -DIRECT_SPAN */
+
+/* Has the n-th instruction been seen to access what cannot be mapped? */
+bool direct_is_never(const struct tr *t, unsigned n);
+/* May the current instruction's accesses be such? */
+bool direct_wanted(const struct tr *t);
+/* Instead of emit_probe(); m is what that would probe for, g the group that begins there or NULL, shift its distance from the
+ * span's start. False: it must be probed, nothing is emitted. */
+bool emit_direct(struct tr *t, enum tr_access which, struct tr_group *g, const struct tr_memo *m,
+		 int32_t shift, struct place *out);
+/* Instead of emit_probe_const(). False: it is on neither side. */
+bool emit_direct_const(struct tr *t, uint64_t ea, unsigned size, struct place *out);
+/* Another access of such a group: reg plus disp, or what is in T0 */
+void emit_direct_member(struct tr *t, const struct tr_group *g, int reg, int32_t disp,
+			struct place *out);
+void direct_stub(struct tr *t, unsigned n);
 
 /* ---- emit_copy.c ---- */
 

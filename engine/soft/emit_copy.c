@@ -9,7 +9,7 @@
 
 static bool stolen(const struct insn_opnd *o)
 {
-	return o->kind == OP_GPR && o->field != FIELD_IMPLICIT && (STOLEN >> o->reg & 1);
+	return o->kind == OP_GPR && o->field != FIELD_IMPLICIT && is_stolen(o->reg);
 }
 
 /* Its old value matters: read, or written in part. */
@@ -26,9 +26,9 @@ void emit_exec(struct tr *t)
 
 static void load_mem_regs(struct tr *t, const struct insn *in)
 {
-	if (in->mem.base >= 0 && (STOLEN >> in->mem.base & 1))
+	if (is_stolen(in->mem.base))
 		asm_ld_gs(&t->a, (unsigned)in->mem.base, GS_GPR((unsigned)in->mem.base));
-	if (in->mem.index >= 0 && (STOLEN >> in->mem.index & 1))
+	if (is_stolen(in->mem.index))
 		asm_ld_gs(&t->a, (unsigned)in->mem.index, GS_GPR((unsigned)in->mem.index));
 }
 
@@ -158,9 +158,10 @@ static bool copy_bit_string(struct tr *t, const struct insn *in, const struct in
 
 	if (m->size < 4 || !t->sv->bmi2 || in->addr_size != 8)
 		return false;
+	t->t1_slot = -1;
 	if (emit_ea(t, in, &ea))
 		asm_mov_ri(a, T0, ea);
-	if (STOLEN >> reg & 1)
+	if (is_stolen(reg))
 		asm_ld_gs(a, T1, GS_GPR(reg));
 	else
 		asm_mov_rr(a, T1, reg);

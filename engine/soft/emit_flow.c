@@ -7,11 +7,6 @@
  * flags. */
 #include "engine/soft/emit.h"
 
-static bool is_stolen(unsigned reg)
-{
-	return STOLEN >> reg & 1;
-}
-
 static void emit_lookup(struct tr *t);
 
 /* To another page. False: no slot is left. */
@@ -103,7 +98,7 @@ static void emit_branch(struct tr *t, int cc, uint64_t target)
 
 		line_patched_jump(t, 0, cc < 0 ? 1 : 2);
 		at = cc < 0 ? asm_jmp(a, NULL) : asm_jcc(a, (unsigned)cc, NULL);
-		t->c->exit[id].patch = (uint16_t)(at - t->start);
+		t->c->exit[id].patch = (uint32_t)(at - t->c->code.rw);
 		tr_stub(t, STUB_EXIT, at, id);
 		return;
 	}
@@ -129,10 +124,11 @@ void emit_goto_mode(struct tr *t, uint64_t target, uint32_t mode)
 		t->full = true;
 }
 
-/* Does a jump there fault, before it is done? Where the page may be anywhere, only a miss will tell. */
+/* Does a jump there fault, before it is done? The interpreter does it then. Where the page may be anywhere, what is known
+ * is where it is now. */
 static bool out_of_bounds(const struct tr *t, uint64_t target)
 {
-	return !tr_legacy(t) && !t->pic && !is_canonical(&t->v->cpu, target);
+	return !tr_legacy(t) && !is_canonical(&t->v->cpu, t->first_base + target);
 }
 
 bool emit_jmp(struct tr *t, const struct insn *in)
@@ -232,7 +228,7 @@ static void check_rip(struct tr *t)
 		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
 	}
 	hit = asm_jrcxz(a);
-	asm_jmp(a, t->c->code.rw + t->c->t_miss_rcx);
+	asm_jmp(a, t->c->code.rw + t->c->t_second[JC_SET(t->mode)]);
 	asm_patch8(hit, a->p);
 	asm_mov_rr(a, RCX, T1);
 }
@@ -323,25 +319,37 @@ static void push_done(struct tr *t, unsigned size)
 	stack_move(t, RSP, -(int32_t)size);
 }
 
-static void push_imm(struct tr *t, uint64_t v, unsigned size)
+/* Of the 8 bytes that a call is about to store to, for jump_faults() */
+static void keep_old(struct tr *t, const struct place *at)
+{
+	asm_rm(&t->a, OPC_LOAD, 8, T2, at->base, at->index, 1, at->disp);
+	asm_st_gs(&t->a, T2, GS_OFF(tmp[1]));
+}
+
+/* keep: what was there goes to tmp[1]. */
+static void push_imm(struct tr *t, uint64_t v, unsigned size, bool keep)
 {
 	struct place at;
 
 	push_place(t, size, &at);
+	if (keep)
+		keep_old(t, &at);
 	asm_store_imm(&t->a, size, at.base, at.index, at.disp, (int32_t)v);
 	push_done(t, size);
 }
 
-static void push_rip(struct tr *t, uint64_t rip)
+static void push_rip(struct tr *t, uint64_t rip, bool keep)
 {
 	unsigned size = mode_bytes(t->mode);
 	struct place at;
 
 	if (!t->pic && (tr_legacy(t) ? t->mode & MODE_FLAT : asm_fits32((int64_t)rip))) {
-		push_imm(t, rip, size);
+		push_imm(t, rip, size, keep);
 		return;
 	}
 	push_place(t, size, &at);
+	if (keep)
+		keep_old(t, &at);
 	if (tr_legacy(t)) {
 		emit_seg_store_rip(t, rip, size, &at);
 	} else {
@@ -374,7 +382,7 @@ bool emit_push(struct tr *t, const struct insn *in)
 		return false;
 	switch (o->kind) {
 	case OP_IMM:
-		push_imm(t, in->imm, size);
+		push_imm(t, in->imm, size, false);
 		return true;
 	case OP_GPR:
 		push_reg(t, o->reg, size);
@@ -416,7 +424,8 @@ bool emit_pop(struct tr *t, const struct insn *in)
 static bool emit_pushf(struct tr *t, unsigned size)
 {
 	struct asm_buf *a = &t->a;
-	bool dead_after = t->i + 1 < t->n && t->flags_dead[t->i + 1];
+	/* Where the store may fault, the flags are needed again. */
+	bool dead_after = t->i + 1 < t->n && t->flags_dead[t->i + 1] && !(t->mode & MODE_DIRECT);
 	struct place at;
 
 	push_place(t, size, &at);
@@ -448,8 +457,14 @@ bool emit_stack(struct tr *t, const struct insn *in)
 	if (in->mnem != I_LEAVE)
 		return false;
 	stack_place(t, RBP, 0, false, in->op_size, &at);
-	stack_move(t, RBP, in->op_size);
-	asm_rm(&t->a, OPC_LOAD, in->op_size, RBP, at.base, at.index, 1, at.disp);
+	if (tr_legacy(t)) {
+		stack_move(t, RBP, in->op_size);
+		asm_rm(&t->a, OPC_LOAD, in->op_size, RBP, at.base, at.index, 1, at.disp);
+		return true;
+	}
+	asm_rm(&t->a, OPC_LOAD, 8, T2, at.base, at.index, 1, at.disp);
+	stack_move(t, RBP, 8);
+	asm_mov_rr(&t->a, RBP, T2);
 	return true;
 }
 
@@ -459,7 +474,7 @@ bool emit_call(struct tr *t, const struct insn *in)
 {
 	if (out_of_bounds(t, tr_target(t, t->i)))
 		return false;
-	push_rip(t, tr_next_rip(t));
+	push_rip(t, tr_next_rip(t), false);
 	emit_branch(t, -1, tr_target(t, t->i));
 	return true;
 }
@@ -482,7 +497,7 @@ bool emit_call_ind(struct tr *t, const struct insn *in)
 			return false;
 		asm_st_gs(&t->a, T0, GS_OFF(tmp[0]));
 	}
-	push_rip(t, tr_next_rip(t));
+	push_rip(t, tr_next_rip(t), !tr_legacy(t));
 	if (!later)
 		asm_ld_gs(&t->a, T0, GS_OFF(tmp[0]));
 	else if (!load_target(t, in))
@@ -528,14 +543,14 @@ static void emit_plain_exit(struct tr *t, unsigned insn, uint32_t span)
 	e->span = (uint16_t)span;
 	line_patched_jump(t, 0, 1);
 	at = asm_jmp(&t->a, NULL);
-	e->patch = (uint16_t)(at - t->start);
+	e->patch = (uint32_t)(at - t->c->code.rw);
 	asm_patch32(at, t->a.p);
-	e->stub = (uint16_t)(t->a.p - t->start);
+	e->stub = (uint32_t)(t->a.p - t->c->code.rw);
 	stub_jump(t, id, t->c->t_group);
 }
 
 /* A group's probe has failed. */
-static void emit_group_exit(struct tr *t, uint32_t n)
+void emit_group_exit(struct tr *t, uint32_t n)
 {
 	const struct tr_group *g = &t->groups.group[n];
 	uint32_t span = (uint32_t)(g->max - g->min);
@@ -562,6 +577,8 @@ static void emit_stub(struct tr *t, const struct stub *s)
 
 	if (s->at)
 		asm_patch32(s->at, a->p);
+	if (s->base >= 0)
+		asm_lea(a, 8, T0, s->base, -1, 1, s->disp);
 	if (s->flags >= 0)
 		flags_again(t, s->flags);
 	switch (s->kind) {
@@ -582,6 +599,9 @@ static void emit_stub(struct tr *t, const struct stub *s)
 	case STUB_MEMO:
 		memo_stub(t, s->arg);
 		break;
+	case STUB_DIRECT:
+		direct_stub(t, s->arg);
+		break;
 	case STUB_FAR:
 		if (!emit_far(t, s->ea, t->mode))
 			t->full = true;
@@ -593,7 +613,7 @@ static void emit_stub(struct tr *t, const struct stub *s)
 		emit_group_exit(t, s->arg);
 		break;
 	case STUB_EXIT:
-		t->c->exit[s->arg].stub = (uint16_t)(a->p - t->start);
+		t->c->exit[s->arg].stub = (uint32_t)(a->p - t->c->code.rw);
 		stub_jump(t, s->arg, t->c->t_exit);
 		break;
 	case STUB_POLL_RCX:
@@ -627,7 +647,7 @@ uint32_t soft_emit_far(struct soft_vm *sv, const struct soft_block *from, int32_
 	struct tr *t = c->tr;
 	uint32_t at = ALIGN_UP(soft_cur(c)->used, 16u);
 
-	if (at + 256 > soft_cur(c)->end)
+	if (at + 256 > soft_cur(c)->cold)
 		return 0;
 	t->sv = sv;
 	t->c = c;

@@ -3,34 +3,26 @@
  *
  * mov 16(%rbx),%rax with the flags dead, in user mode, becomes (probe A)
  *
- *	lea	16(%rbx),%r10		the linear address
- *	rorx	$12,%r10,%r11
+ *	lea	16(%rbx),%r15		the linear address
+ *	rorx	$12,%r15,%r11
  *	movzwl	%r11w,%r11d		index: low 16 bits of the page number
- *	mov	%r10,%r15
  *	add	%gs:NTAG(,%r11,8),%r15	offset in the page if this is the page
  *	cmp	$4088,%r15		and the access does not leave it
  *	ja	slow
  *	mov	%gs:ADDEND(,%r11,8),%r11
- *	mov	-12(%r10,%r11),%rax	TLB_BIAS
+ *	mov	16-12(%rbx,%r11),%rax	TLB_BIAS
  *
- * Where the flags are live, probe B does without them: with RCX put aside in T2 it adds ntag and
+ * An address with an index is computed in T0. Where the flags are live, probe B does without them: with RCX put aside in T2 it adds ntag and
  * size - 1, shifts the offset out (the addend's low six bits, 12, are the count) and tests the rest
  * by JRCXZ. Without BMI2 there is no such shift: probe A within LAHF and SAHF. */
 #include "engine/soft/emit.h"
-
-static const unsigned stolen_mask = STOLEN;
-
-static bool is_stolen(int reg)
-{
-	return reg >= 0 && (stolen_mask >> reg & 1);
-}
 
 struct stub *tr_stub(struct tr *t, enum stub_kind kind, uint8_t *at, uint32_t arg)
 {
 	struct stub *s = &t->stub[t->n_stubs++];
 
 	BUG_ON(t->n_stubs > MAX_STUBS);
-	*s = (struct stub){.kind = (uint8_t)kind, .flags = -1, .at = at, .arg = arg};
+	*s = (struct stub){.kind = (uint8_t)kind, .base = -1, .flags = -1, .at = at, .arg = arg};
 	return s;
 }
 
@@ -49,6 +41,13 @@ void emit_rip(struct tr *t, unsigned reg, uint64_t rip)
 }
 
 /* ---- addresses ------------------------------------------------------------------------------ */
+
+/* Into T1 */
+static void load_base(struct tr *t, unsigned seg)
+{
+	asm_ld_gs(&t->a, T1, GS_OFF(cpu.s.seg[0].base) + (int32_t)(seg * sizeof(struct x86_seg)));
+	t->t1_slot = -1;
+}
 
 bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 {
@@ -73,8 +72,7 @@ bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 			*constant = ea;
 			return true;
 		}
-		asm_ld_gs(&t->a, T1,
-			  GS_OFF(cpu.s.seg[0].base) + m->seg * (int32_t)sizeof(struct x86_seg));
+		load_base(t, m->seg);
 		if (asm_fits32((int64_t)ea)) {
 			asm_lea(&t->a, 8, T0, T1, -1, 1, (int32_t)ea);
 		} else {
@@ -89,6 +87,7 @@ bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 	}
 	if (is_stolen(index)) {
 		asm_ld_gs(&t->a, T1, GS_GPR((unsigned)index));
+		t->t1_slot = -1;
 		index = T1;
 	}
 	if (index < 0 && !disp && size == 8)
@@ -97,8 +96,7 @@ bool emit_ea(struct tr *t, const struct insn *in, uint64_t *constant)
 		asm_lea(&t->a, size, T0, base, index, m->scale, disp);
 segment:
 	if (based) {
-		asm_ld_gs(&t->a, T1,
-			  GS_OFF(cpu.s.seg[0].base) + m->seg * (int32_t)sizeof(struct x86_seg));
+		load_base(t, m->seg);
 		asm_lea(&t->a, 8, T0, T0, T1, 1, 0);
 	}
 	return false;
@@ -122,31 +120,44 @@ static unsigned atomic_align(const struct tr *t, unsigned size)
 	return insn_is_atomic(&t->insn[t->i]) ? (unsigned)__builtin_ctz(size) : 0;
 }
 
-/* source: of the flags, or -1 where they are dead */
-static void probe_a(struct tr *t, bool write, unsigned size, int source, enum stub_kind kind,
-		    uint32_t arg)
+static void linear(struct asm_buf *a, unsigned dst, int base, int32_t disp)
+{
+	if (disp)
+		asm_lea(a, 8, dst, base, -1, 1, disp);
+	else
+		asm_mov_rr(a, dst, (unsigned)base);
+}
+
+/* The flags are dead, or m->source is where to have them again. */
+static void probe_a(struct tr *t, const struct tr_memo *m, enum stub_kind kind)
 {
 	struct asm_buf *a = &t->a;
-	unsigned align = atomic_align(t, size);
-	uint32_t last = (uint32_t)(PAGE_SIZE - size) >> align;
+	unsigned align = atomic_align(t, m->size);
+	uint32_t last = (uint32_t)(PAGE_SIZE - m->size) >> align;
+	struct stub *s;
 
+	linear(a, T2, m->base, m->disp);
 	if (t->sv->bmi2) {
-		asm_rorx(a, T1, T0, PAGE_SHIFT);
+		asm_rorx(a, T1, T2, PAGE_SHIFT);
 	} else {
-		asm_mov_rr(a, T1, T0);
+		asm_mov_rr(a, T1, T2);
 		asm_shift_ri(a, 5, 8, T1, PAGE_SHIFT);
 	}
 	asm_movzx16(a, T1, T1);
-	asm_mov_rr(a, T2, T0);
-	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, write));
+	asm_gs(a, OPC_ADD, 8, T2, T1, (int32_t)GS_NTAG(t->ctx, m->write));
 	if (align)
 		asm_shift_ri(a, 1, 8, T2, align); /* to the right, around */
 	line_jump(t, 13);
 	asm_alu_ri(a, 7, 8, T2, (int32_t)last);
-	tr_stub(t, kind, asm_jcc(a, CC_A, NULL), arg)->flags = (int8_t)source;
-	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, write));
-	if (source >= 0)
-		flags_again(t, source);
+	s = tr_stub(t, kind, asm_jcc(a, CC_A, NULL), m->arg);
+	s->flags = m->source;
+	if (m->base != T0) {
+		s->base = m->base;
+		s->disp = m->disp;
+	}
+	asm_gs(a, OPC_LOAD, 8, T1, T1, (int32_t)GS_ADDEND(t->ctx, m->write));
+	if (m->source >= 0)
+		flags_again(t, m->source);
 }
 
 static void probe_b(struct tr *t, bool write, unsigned size, enum stub_kind kind, uint32_t arg)
@@ -194,16 +205,15 @@ void emit_restore_flags(struct asm_buf *a)
 	restore_flags(a);
 }
 
-/* Without a memo, for the linear address in T0 */
-static void probe_tlb(struct tr *t, const struct tr_memo *m)
+void emit_probe_tlb(struct tr *t, const struct tr_memo *m)
 {
 	if (!m->spares) {
-		probe_a(t, m->write, m->size, m->source, (enum stub_kind)m->kind, m->arg);
+		probe_a(t, m, (enum stub_kind)m->kind);
 	} else if (t->sv->bmi2 && !atomic_align(t, m->size)) {
 		probe_b(t, m->write, m->size, (enum stub_kind)m->kind, m->arg);
 	} else {
 		save_flags(t);
-		probe_a(t, m->write, m->size, -1, STUB_SLOW_FLAGS, m->arg);
+		probe_a(t, m, STUB_SLOW_FLAGS);
 		restore_flags(&t->a);
 	}
 }
@@ -239,13 +249,14 @@ void emit_probe(struct tr *t, enum tr_access which, int base, int32_t disp, bool
 	struct tr_group *g = group_head(t, which, &shift);
 	struct tr_memo m = what_to_probe(t, g, base, disp - shift, write, size);
 
-	bool memo = memo_wanted(t, &m);
+	bool memo;
 
-	if (!memo || base == T0) {
-		if (m.disp)
-			asm_lea(&t->a, 8, T0, base, -1, 1, m.disp);
-		else if (base != T0)
-			asm_mov_rr(&t->a, T0, (unsigned)base);
+	if (direct_wanted(t) && emit_direct(t, which, g, &m, shift, out))
+		return;
+	memo = memo_wanted(t, &m);
+	if (m.spares || base == T0) {
+		if (m.disp || base != T0)
+			linear(&t->a, T0, base, m.disp);
 		m.base = T0;
 		m.disp = 0;
 	}
@@ -253,7 +264,7 @@ void emit_probe(struct tr *t, enum tr_access which, int base, int32_t disp, bool
 	if (memo)
 		memo_probe(t, &m);
 	else
-		probe_tlb(t, &m);
+		emit_probe_tlb(t, &m);
 	if (g)
 		group_begin(t, g);
 	else
@@ -269,6 +280,8 @@ bool emit_probe_const(struct tr *t, uint64_t ea, bool write, unsigned size, stru
 	int source = t->flags_dead[t->i] ? -1 : flags_source(t);
 	struct stub *s;
 
+	if (direct_wanted(t) && emit_direct_const(t, ea, size, out))
+		return true;
 	if ((ea & PAGE_MASK) + size > PAGE_SIZE || (ea & (BIT64(atomic_align(t, size)) - 1)))
 		return false;
 	t->t1_slot = -1;
@@ -317,8 +330,16 @@ static bool is_plain(const struct insn_mem *m)
 static void member_place(struct tr *t, const struct insn *in, struct place *out)
 {
 	const struct insn_mem *m = &in->mem;
+	const struct tr_group *direct = group_direct(t, ACCESS_OPERAND);
 	uint64_t ea;
 
+	if (direct) {
+		if (!is_plain(m))
+			emit_ea(t, in, &ea);
+		emit_direct_member(t, direct, is_plain(m) ? m->base : T0,
+				   is_plain(m) ? (int32_t)m->disp : 0, out);
+		return;
+	}
 	if (is_plain(m)) {
 		*out = (struct place){
 			.base = m->base, .index = T1, .disp = (int32_t)m->disp - TLB_BIAS};
@@ -357,6 +378,10 @@ bool emit_operand(struct tr *t, const struct insn *in, bool write, unsigned size
 void emit_stack_place(struct tr *t, unsigned reg, int32_t disp, bool write, struct place *out)
 {
 	if (group_member(t, ACCESS_STACK)) {
+		if (group_direct(t, ACCESS_STACK)) {
+			emit_direct_member(t, group_direct(t, ACCESS_STACK), (int)reg, disp, out);
+			return;
+		}
 		group_addend(t, ACCESS_STACK);
 		*out = (struct place){.base = (int8_t)reg, .index = T1, .disp = disp - TLB_BIAS};
 		return;

@@ -73,20 +73,92 @@ static void emit_rdtsc(struct tr *t)
 	asm_rr(a, OPC_LOAD, 4, RAX, T0);
 }
 
-/* MOV r32/r64, Sreg: the selector, zero-extended */
+static int32_t seg_off(unsigned sreg)
+{
+	return GS_OFF(cpu.s.seg[0]) + (int32_t)(sreg * sizeof(struct x86_seg));
+}
+
+/* MOV r/m, Sreg: the selector. Registers of 4 and 8 bytes are zero-extended, memory has 2. */
 static bool emit_read_sreg(struct tr *t, const struct insn *in)
 {
-	const struct insn_opnd *d = &in->opnd[0], *s = &in->opnd[1];
+	const struct insn_opnd *d = &in->opnd[0];
+	int32_t sel = seg_off(in->opnd[1].reg) + (int32_t)offsetof(struct x86_seg, sel);
+	unsigned size = in->op_size == 2 ? 2 : 8;
+	struct place at;
 
-	if (in->has_mem || d->kind != OP_GPR || s->kind != OP_SREG || in->op_size < 4)
-		return false;
-	asm_movzx16_gs(&t->a, T0,
-		       GS_OFF(cpu.s.seg[0].sel) + s->reg * (int32_t)sizeof(struct x86_seg));
-	if (STOLEN >> d->reg & 1)
-		asm_st_gs(&t->a, T0, GS_GPR(d->reg));
-	else
-		asm_mov_rr(&t->a, d->reg, T0);
+	if (in->has_mem) {
+		if (!emit_operand(t, in, true, 2, &at))
+			return false;
+		asm_movzx16_gs(&t->a, T2, sel);
+		asm_rm(&t->a, OPC_STORE, 2, T2, at.base, at.index, 1, at.disp);
+		return true;
+	}
+	asm_movzx16_gs(&t->a, T0, sel);
+	if (is_stolen(d->reg)) {
+		asm_gs(&t->a, OPC_STORE, size, T0, -1, GS_GPR(d->reg));
+		return true;
+	}
+	if (size == 2)
+		asm_u8(&t->a, 0x66);
+	asm_rr(&t->a, OPC_LOAD, size, d->reg, T0);
 	return true;
+}
+
+static void emit_read_base(struct tr *t, const struct insn *in, unsigned sreg)
+{
+	unsigned reg = in->opnd[0].reg, size = in->op_size == 8 ? 8 : 4;
+
+	asm_gs(&t->a, OPC_LOAD, size, is_stolen(reg) ? T0 : reg, -1,
+	       seg_off(sreg) + (int32_t)offsetof(struct x86_seg, base));
+	if (is_stolen(reg))
+		asm_st_gs(&t->a, T0, GS_GPR(reg));
+}
+
+/* Goes on where the register in T1, or ECX, is 0; else the instruction is the interpreter's. The flags stay. */
+static void only_if_zero(struct tr *t, bool ecx)
+{
+	struct asm_buf *a = &t->a;
+	uint8_t *ok;
+
+	asm_mov_rr(a, T2, RCX);
+	if (!ecx)
+		asm_mov_rr(a, RCX, T1);
+	line_jump(t, ecx ? 3 : 2);
+	if (ecx)
+		asm_u8(a, 0x67); /* jecxz */
+	ok = asm_jrcxz(a);
+	tr_stub(t, STUB_EXEC_RCX, asm_jmp(a, NULL), t->id | t->i << SITE_INSN_SHIFT);
+	asm_patch8(ok, a->p);
+	if (!ecx)
+		asm_mov_rr(a, RCX, T2);
+}
+
+/* Bits 47 to 63 of what is loaded are alike, or the interpreter finds out whether it may be loaded. */
+static void emit_write_base(struct tr *t, const struct insn *in, unsigned sreg)
+{
+	struct asm_buf *a = &t->a;
+	unsigned reg = in->opnd[0].reg, size = in->op_size == 8 ? 8 : 4;
+
+	if (is_stolen(reg))
+		asm_gs(a, OPC_LOAD, size, T0, -1, GS_GPR(reg));
+	else
+		asm_rr(a, OPC_LOAD, size, T0, reg);
+	if (size == 8) {
+		asm_mov_ri(a, T1, 47);
+		asm_sarx(a, T2, T0, T1);
+		asm_lea(a, 8, T2, T2, -1, 1, 1); /* -1 or 0: 0 or 1 */
+		asm_mov_ri(a, T1, 1);
+		asm_shrx(a, T1, T2, T1);
+		only_if_zero(t, false);
+	}
+	asm_st_gs(a, T0, seg_off(sreg) + (int32_t)offsetof(struct x86_seg, base));
+}
+
+static void emit_rdpkru(struct tr *t)
+{
+	only_if_zero(t, true);
+	asm_gs(&t->a, OPC_LOAD, 4, RAX, -1, GS_OFF(cpu.s.pkru));
+	asm_mov_ri(&t->a, RDX, 0);
 }
 
 bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
@@ -94,6 +166,9 @@ bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
 	bool kernel = t->ctx != CTX_USER;
 
 	switch (in->mnem) {
+	case I_CLD:
+	case I_STD:
+		return true;
 	case I_CLI:
 	case I_SWAPGS:
 		return kernel;
@@ -104,9 +179,17 @@ bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
 		return kernel && (t->mode & MODE_SMAP);
 	case I_RDTSC:
 	case I_RDTSCP:
-		return (t->mode & MODE_TSC) && t->sv->bmi2;
+		return (t->mode & MODE_TSC) && t->sv->bmi2 && !t->sv->vm->tsc_ratio;
 	case I_MOVSR:
 		return in->opnd[1].kind == OP_SREG;
+	case I_RDFSBASE:
+	case I_RDGSBASE:
+		return t->mode & MODE_BASES;
+	case I_WRFSBASE:
+	case I_WRGSBASE:
+		return (t->mode & MODE_BASES) && t->sv->bmi2;
+	case I_RDPKRU:
+		return t->mode & MODE_PKE;
 	}
 	return false;
 }
@@ -114,6 +197,10 @@ bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
 bool emit_sys(struct tr *t, const struct insn *in)
 {
 	switch (in->mnem) {
+	case I_CLD:
+	case I_STD:
+		asm_u8(&t->a, (uint8_t)in->opcode);
+		return true;
 	case I_CLI:
 		set_if(t, GS_OFF(if_clear));
 		return true;
@@ -137,6 +224,17 @@ bool emit_sys(struct tr *t, const struct insn *in)
 		return true;
 	case I_MOVSR:
 		return emit_read_sreg(t, in);
+	case I_RDFSBASE:
+	case I_RDGSBASE:
+		emit_read_base(t, in, in->mnem == I_RDFSBASE ? FS : GS);
+		return true;
+	case I_WRFSBASE:
+	case I_WRGSBASE:
+		emit_write_base(t, in, in->mnem == I_WRFSBASE ? FS : GS);
+		return true;
+	case I_RDPKRU:
+		emit_rdpkru(t);
+		return true;
 	}
 	return false;
 }

@@ -6,6 +6,7 @@
  * stack, and afterwards loads everything again and jumps where C said. */
 #include "engine/soft/enter.h"
 
+#include "engine/soft/direct.h"
 #include "x86/asm.h"
 
 static const uint8_t live_gprs[] = {RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R12, R13, R14};
@@ -51,6 +52,8 @@ static void emit_resume(struct asm_buf *a, const struct soft_vm *sv)
 	for (unsigned i = 0; i < sizeof(live_gprs); i++)
 		asm_ld_gs(a, live_gprs[i], GS_GPR(live_gprs[i]));
 	asm_ld_gs(a, RAX, GS_GPR(RAX));
+	if (sv->direct)
+		asm_mov_ri(a, T1, -DIRECT_SPAN); /* code that wants it need not load it again */
 	asm_jmp_gs(a, -1, GS_OFF(jump_to));
 }
 
@@ -77,6 +80,35 @@ static void emit_call(struct asm_buf *a, const struct soft_vm *sv, soft_helper f
 	asm_mov_ri(a, RAX, (uint64_t)fn);
 	asm_u16(a, 0xd0ff); /* call rax */
 	asm_jmp(a, resume);
+}
+
+/* The guest's RIP in T0 is not what the jump cache has in its first place: maybe in its second (jc_second()). RCX is
+ * in T1; the flags and T2 stay. */
+static void emit_second(struct asm_buf *a, const struct soft_vm *sv, uint32_t set)
+{
+	const uint8_t *miss = sv->cache->code.rw + sv->cache->t_miss;
+	uint8_t *hit;
+
+	asm_st_gs(a, T1, GS_GPR(RCX));
+	if (jc_seconds(sv)) {
+		asm_rorx(a, RCX, T0, JC_SHIFT + JC_BITS);
+		asm_movzx16(a, RCX, RCX);
+		asm_rorx(a, RCX, RCX, 64 - JC_PAGE_BITS);
+		asm_rorx(a, T1, T0, JC_SHIFT);
+		asm_lea(a, 8, T1, T1, RCX, 1, JC_AWAY);
+		asm_movzx16(a, T1, T1);
+		asm_gs(a, OPC_LOAD, 8, RCX, T1, (int32_t)GS_JNTAG(set));
+		asm_lea(a, 8, RCX, RCX, T0, 1, 0);
+		hit = asm_jrcxz(a);
+		asm_ld_gs(a, RCX, GS_GPR(RCX));
+		asm_jmp(a, miss);
+		asm_patch8(hit, a->p);
+	}
+	asm_ld_gs(a, RCX, GS_GPR(RCX));
+	if (jc_seconds(sv))
+		asm_jmp_gs(a, T1, (int32_t)GS_JCODE(set));
+	else
+		asm_jmp(a, miss);
 }
 
 void soft_trampolines(struct soft_vm *sv)
@@ -110,16 +142,23 @@ void soft_trampolines(struct soft_vm *sv)
 	emit_call(&a, sv, soft_on_exit, DOING_LINK, resume);
 	c->t_tgt = HERE;
 	emit_call(&a, sv, soft_on_tgt, DOING_LINK, resume);
-	c->t_miss_rcx = HERE;
-	asm_mov_rr(&a, RCX, T1);
 	c->t_miss = HERE;
 	emit_call(&a, sv, soft_on_miss, DOING_MISS, resume);
+	for (uint32_t set = 0; set < ARRAY_SIZE(c->t_second); set++) {
+		c->t_second[set] = HERE;
+		emit_second(&a, sv, set);
+	}
 	c->t_poll = HERE;
 	emit_call(&a, sv, soft_on_poll, DOING_POLL, resume);
 	c->t_group = HERE;
 	emit_call(&a, sv, soft_on_group, DOING_SLOW, resume);
 	c->t_memo = HERE;
 	emit_call(&a, sv, soft_on_memo, DOING_SLOW, resume);
+	c->t_direct = HERE;
+	emit_call(&a, sv, soft_on_direct, DOING_SLOW, resume);
+	c->t_side = HERE;
+	emit_call(&a, sv, soft_on_side, DOING_SLOW, resume);
+	soft_direct_probes(c, &a);
 	c->t_string = HERE;
 	emit_call(&a, sv, soft_on_string, DOING_STRING, resume);
 	c->first = ALIGN_UP(HERE, 64u);

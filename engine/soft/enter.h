@@ -11,6 +11,12 @@
 #define T2     R15
 #define STOLEN (1u << R10 | 1u << R11 | 1u << R15)
 
+/* reg: -1 where there is none */
+static inline bool is_stolen(int reg)
+{
+	return reg >= 0 && (STOLEN >> reg & 1);
+}
+
 /* Writes the trampolines to the start of the cache. */
 void soft_trampolines(struct soft_vm *sv);
 /* Runs translated code at host address code until it leaves. The guest's FP state must be live. */
@@ -30,6 +36,8 @@ const uint8_t *soft_on_string(struct soft_vcpu *v, uint32_t arg, uint64_t ea); /
 /* The interpreter runs one instruction of a block. */
 const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site);
 const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea);
+const uint8_t *soft_on_direct(struct soft_vcpu *v, uint32_t site, uint64_t ea);
+const uint8_t *soft_on_side(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 const uint8_t *soft_on_group(struct soft_vcpu *v, uint32_t exit, uint64_t ea);
 const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea);
 

@@ -3,6 +3,7 @@
  *
  * On the vCPU's own thread, without the lock: page walks may end up in soft_code_store(). */
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/profile.h"
 #include "engine/soft/tlb.h"
 
@@ -50,21 +51,23 @@ static enum tr_result translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip
 	return r;
 }
 
-struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *global)
+struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t v_mode, bool *global)
 {
 	struct soft_vm *sv = v->sv;
 	uint64_t rip = soft_linear(v);
 	gpa_t gpa, gpa2 = NO_GPA;
 	bool global2 = true;
+	uint32_t turn;
 
-	mode |= soft_hot_mode(v, rip);
 	for (;;) {
+		uint32_t mode = v_mode;
 		struct soft_block *b;
 		enum tr_result r = TR_OK;
 
 		if (!fetch_page(v, rip, &gpa, global))
 			return NULL;
 		plat_mutex_lock(&sv->lock);
+		mode |= soft_hot_mode(v, rip, gpa);
 		b = soft_block_lookup(sv->cache, rip, gpa, mode);
 		if (b && block_crosses(b) && (gpa2 == NO_GPA || b->page[1] != gpa2 >> PAGE_SHIFT)) {
 			if (gpa2 != NO_GPA) { /* its second page is mapped elsewhere now */
@@ -94,7 +97,10 @@ struct soft_block *soft_find_block(struct soft_vcpu *v, uint32_t mode, bool *glo
 			return NULL;
 		case TR_FULL:
 		case TR_EMPTY:
+			turn = soft_direct_turn(sv);
 			soft_cache_flush(v, r == TR_EMPTY);
+			if (turn != soft_direct_turn(sv)) /* the mode may be another now */
+				return NULL;
 			break;
 		case TR_CROSS:
 			if (!fetch_page(v, (rip & ~PAGE_MASK) + PAGE_SIZE, &gpa2, &global2))
@@ -110,7 +116,7 @@ struct soft_block *soft_find_near(struct soft_vcpu *v, const struct soft_block *
 	struct soft_vm *sv = v->sv;
 	uint64_t rip = soft_linear(v);
 	gpa_t gpa = (gpa_t)from->page[0] << PAGE_SHIFT | (rip & PAGE_MASK);
-	uint32_t mode = v->mode | soft_hot_mode(v, rip);
+	uint32_t mode = v->mode | soft_hot_mode(v, rip, gpa);
 	struct soft_block *b;
 
 	if (from->dead)

@@ -3,7 +3,8 @@
  *
  * In translated code they are in the host's own registers, and stay there while the freestanding
  * core runs, which is compiled for general registers only. They are parked in s.xsave before
- * anything that may use FP: devices, the host's libraries, the interpreter's FP instructions.
+ * anything that may use FP: devices, the host's libraries, the interpreter's FP instructions. For instructions
+ * that only copy the state to memory or from there it is saved, and the registers are left as they are.
  * On the vCPU's own thread. */
 #include "base/str.h"
 #include "engine/soft/layout.h"
@@ -80,21 +81,35 @@ static void hide_pointers(struct soft_vcpu *v, struct x86_xsave *x)
 	}
 }
 
-void soft_fpu_park(struct soft_vcpu *v)
+void soft_fpu_save(struct soft_vcpu *v)
 {
-	if (!v->fpu_live)
+	if (v->fpu != FPU_LIVE)
 		return;
-	v->fpu_live = false;
-	v->stats.fp_parks++;
+	v->fpu = FPU_SAVED;
+	v->stats.fp_saves++;
 	fp_save(v->sv, &v->cpu.s.xsave);
 	hide_pointers(v, &v->cpu.s.xsave);
+}
+
+void soft_fpu_park(struct soft_vcpu *v)
+{
+	if (v->fpu == FPU_PARKED)
+		return;
+	soft_fpu_save(v);
+	v->fpu = FPU_PARKED;
 	fp_restore(v->sv, &v->sv->xinit);
+}
+
+void soft_fpu_unsave(struct soft_vcpu *v)
+{
+	if (v->fpu == FPU_SAVED)
+		v->fpu = FPU_LIVE;
 }
 
 void soft_fpu_load(struct soft_vcpu *v)
 {
-	if (v->fpu_live)
+	if (v->fpu == FPU_LIVE)
 		return;
 	fp_restore(v->sv, &v->cpu.s.xsave);
-	v->fpu_live = true;
+	v->fpu = FPU_LIVE;
 }

@@ -42,6 +42,9 @@ static void note(struct tr *t, unsigned i, enum tr_access which, const struct gr
 	struct tr_groups *gs = &t->groups;
 	int32_t end = off + (int32_t)size;
 
+	/* What may fault, and what is known to have to be probed, is in no group. */
+	if (t->mode & MODE_DIRECT && (insn_has_high8(&t->insn[i]) || direct_is_never(t, i)))
+		return;
 	for (unsigned n = gs->n; n-- > 0;) {
 		struct tr_group *g = &gs->group[n];
 		int32_t min = MIN(g->min, off), max = MAX(g->max, end);
@@ -208,8 +211,8 @@ struct tr_group *group_head(struct tr *t, enum tr_access which, int32_t *shift)
 /* Its address is made without T1. */
 static bool calm_operand(const struct insn_mem *m)
 {
-	return m->base >= 0 && !(STOLEN >> m->base & 1) &&
-	       (m->index < 0 || !(STOLEN >> m->index & 1)) && m->seg != FS && m->seg != GS;
+	return m->base >= 0 && !is_stolen(m->base) && !is_stolen(m->index) && m->seg != FS &&
+	       m->seg != GS;
 }
 
 /* Can the interpreter have to run it, and the block go on? With a memory operand that has a probe of its own it can:
@@ -229,16 +232,14 @@ static bool calm_copy(const struct insn *in)
 static bool calm(const struct insn *in)
 {
 	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_GPR &&
-		    (in->opnd[i].high8 || STOLEN >> in->opnd[i].reg & 1))
+		if (in->opnd[i].kind == OP_GPR && (in->opnd[i].high8 || is_stolen(in->opnd[i].reg)))
 			return false;
 	switch (in->row->cls) {
 	case CLS_JCC:
 	case CLS_NOP:
 		return true;
 	case CLS_LEA:
-		return in->mem.base >= 0 && !(STOLEN >> in->mem.base & 1) &&
-		       (in->mem.index < 0 || !(STOLEN >> in->mem.index & 1));
+		return in->mem.base >= 0 && !is_stolen(in->mem.base) && !is_stolen(in->mem.index);
 	case CLS_PUSH:
 	case CLS_POP:
 		return !in->has_mem;
@@ -262,11 +263,20 @@ void group_begin(struct tr *t, struct tr_group *g)
 	t->t1_slot = g->slot;
 }
 
+const struct tr_group *group_direct(struct tr *t, enum tr_access which)
+{
+	const struct tr_group *g = group_of(t, which);
+
+	return g && g->direct ? g : NULL;
+}
+
 void groups_cancel(struct tr *t)
 {
 	for (unsigned n = 0; n < t->groups.n; n++)
-		if (t->groups.group[n].head == t->i)
+		if (t->groups.group[n].head == t->i) {
 			t->groups.group[n].begun = false;
+			t->groups.group[n].direct = DIRECT_NOT;
+		}
 }
 
 bool group_member(struct tr *t, enum tr_access which)
@@ -281,8 +291,8 @@ void group_addend(struct tr *t, enum tr_access which)
 	const struct tr_group *g = group_of(t, which);
 	const struct insn *in = &t->insn[t->i];
 
-	/* One that may be retried from its start finds nothing in T1. */
-	if (t->t1_slot == g->slot &&
+	/* One that may be retried from its start finds nothing in T1, nor what comes after a direct access that faulted. */
+	if (t->t1_slot == g->slot && !(t->mode & MODE_DIRECT) &&
 	    (calm(in) || in->row->cls == CLS_RET || in->row->cls == CLS_CALL))
 		return;
 	asm_ld_gs(&t->a, T1, group_slot((unsigned)g->slot));

@@ -24,7 +24,8 @@ struct tr_group {
 	uint8_t members;
 	int8_t slot; /* -1: not a group */
 	bool write;
-	bool begun; /* its probe has been emitted */
+	bool begun;     /* its probe has been emitted */
+	uint8_t direct; /* enum direct_side: what was emitted is only a check for that */
 	int32_t min, max;
 };
 
@@ -59,5 +60,7 @@ void group_next(struct tr *t, bool emitted);
 /* Has the access been probed by an earlier one? Then group_addend() sees to T1. */
 bool group_member(struct tr *t, enum tr_access which);
 void group_addend(struct tr *t, enum tr_access which);
+/* The group of such an access, if it is direct, or NULL */
+const struct tr_group *group_direct(struct tr *t, enum tr_access which);
 
 #endif

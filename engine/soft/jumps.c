@@ -3,7 +3,8 @@
  *
  * Both say which code a linear address leads to in this vCPU's current mappings, so they are
  * emptied like a TLB. A cache's entry for 16 bits of RIP is jcode, the far entry of a block,
- * or the trampoline that looks further, and jntag, minus the RIP that this is for; the block compares.
+ * or the trampoline that looks further, and jntag, minus the RIP that this is for; the block compares, and where
+ * it isn't the one meant, a trampoline looks into the second place, where what was here before has gone.
  * A cache is for one mode: it is emptied when that is another. Entries are filled under the lock by
  * their own thread; others clear single words, under the lock too. */
 #include "base/str.h"
@@ -81,7 +82,7 @@ void soft_jumps_init(struct soft_vcpu *v)
 	init_shared_caches(v);
 	init_slots(v);
 	memset(v->code_page, 0, sizeof(v->code_page));
-	for (unsigned i = 0; i < VIEWS; i++)
+	for (unsigned i = 0; i < v->n_views; i++)
 		init_view(v, &v->views[i]);
 }
 
@@ -91,7 +92,7 @@ void soft_jumps_rest(struct soft_vcpu *v)
 	plat_shared_discard((uint8_t *)v + GS_JC0, GS_TGT - GS_JC0);
 	memset(v->jc_mode, 0, sizeof(v->jc_mode));
 	init_shared_caches(v);
-	for (unsigned i = 0; i < VIEWS; i++) {
+	for (unsigned i = 0; i < v->n_views; i++) {
 		plat_pages_discard(v->views[i].gs + GS_JC1, 2u * JC_BYTES);
 		v->views[i].jc_mode = 0;
 		init_view(v, &v->views[i]);
@@ -161,15 +162,17 @@ void soft_jumps_flush_view(struct soft_vcpu *v, struct soft_view *view)
 void soft_jumps_flush_page(struct soft_vcpu *v, uint64_t rip)
 {
 	rip &= ~PAGE_MASK;
-	for (uint32_t i = 0; i < PAGE_SIZE; i += v->sv->bmi2 ? 1u << JC_SHIFT : 1)
+	for (uint32_t i = 0; i < PAGE_SIZE; i += v->sv->bmi2 ? 1u << JC_SHIFT : 1) {
 		put(v->view->gs, GS_JCODE(JC_USER) + jc_index(v->sv, rip + i) * 8, jc_empty(v));
+		put(v->view->gs, GS_JCODE(JC_USER) + jc_second(v->sv, rip + i) * 8, jc_empty(v));
+	}
 }
 
 void soft_jumps_flush(struct soft_vcpu *v)
 {
 	soft_jumps_flush_shared(v, false);
 	soft_jumps_flush_shared(v, true);
-	for (unsigned i = 0; i < VIEWS; i++)
+	for (unsigned i = 0; i < v->n_views; i++)
 		if (v->views[i].log_jc.n)
 			soft_jumps_flush_view(v, &v->views[i]);
 }
@@ -214,10 +217,42 @@ static uint64_t far_entry(const struct soft_vm *sv, const struct soft_block *b)
 	return (uint64_t)soft_rx(sv->cache, b->code - b->far);
 }
 
+/* The far entry there for rip, or 0. Read once: without the lock others may clear it meanwhile. */
+static uint64_t code_at(const struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint32_t index,
+			uint64_t rip)
+{
+	uint64_t code = get(gs, GS_JCODE(set) + index * 8);
+
+	return get(gs, GS_JNTAG(set) + index * 8) + rip || code == jc_empty(v) ? 0 : code;
+}
+
+/* What is in the first place of rip goes to its second place, if it is in its first here. */
+static void make_way(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint64_t rip)
+{
+	uint32_t from = jc_index(v->sv, rip), to;
+	uint64_t other = -get(gs, GS_JNTAG(set) + from * 8),
+		 code = get(gs, GS_JCODE(set) + from * 8);
+
+	if (code_at(v, gs, set, jc_second(v->sv, rip), rip))
+		put(gs, GS_JCODE(set) + jc_second(v->sv, rip) * 8, jc_empty(v));
+	to = jc_second(v->sv, other);
+	if (code == jc_empty(v) || other == rip || jc_index(v->sv, other) != from || to == from)
+		return;
+	if (set == JC_USER)
+		log_add(&v->view->log_jc, v->view->in_jc, to);
+	for (unsigned global = 0; global < 2 && set != JC_USER; global++)
+		if (bit_get(v->in_jc[global], set * JC_ENTRIES + from))
+			log_add(&v->log_jc[global], v->in_jc[global], set * JC_ENTRIES + to);
+	put(gs, GS_JCODE(set) + to * 8, code);
+	put(gs, GS_JNTAG(set) + to * 8, -other);
+}
+
 void soft_jumps_fill(struct soft_vcpu *v, struct soft_block *b, uint64_t rip, bool global)
 {
 	uint32_t set = JC_SET(b->mode), index = jc_index(v->sv, rip);
 	uint8_t *gs = v->view->gs;
+
+	make_way(v, gs, set, rip);
 
 	b->known = true;
 	if (set == JC_USER) {
@@ -244,33 +279,43 @@ const uint8_t *soft_jumps_find(struct soft_vcpu *v, uint64_t rip, uint32_t mode)
 {
 	uint32_t set = JC_SET(mode), index = jc_index(v->sv, rip);
 	uint8_t *gs = v->view->gs;
-	uint64_t code = get(gs, GS_JCODE(set) + index * 8);
-	const uint8_t *far = (const uint8_t *)code;
+	uint64_t code = code_at(v, gs, set, index, rip);
 
-	if (code == jc_empty(v) || get(gs, GS_JNTAG(set) + index * 8) + rip)
-		return NULL;
-	return far + far[-1];
+	/* Where the first place is empty, it is to be filled again: translated code does not look further. */
+	if (!code && get(gs, GS_JCODE(set) + index * 8) != jc_empty(v))
+		code = code_at(v, gs, set, jc_second(v->sv, rip), rip);
+	return code ? (const uint8_t *)code + ((const uint8_t *)code)[-1] : NULL;
 }
 
 /* ---- blocks that die -------------------------------------------------------------------------- */
 
-static void forget_at(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint64_t rip, uint64_t code)
+static void forget_at(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint32_t index, uint64_t code)
 {
-	uint32_t off = GS_JCODE(set) + jc_index(v->sv, rip) * 8;
+	uint32_t off = GS_JCODE(set) + index * 8;
 
 	if (get(gs, off) == code)
 		put(gs, off, jc_empty(v));
 }
 
+static void forget_both(struct soft_vcpu *v, uint8_t *gs, uint32_t set, uint64_t rip, uint64_t code)
+{
+	forget_at(v, gs, set, jc_index(v->sv, rip), code);
+	forget_at(v, gs, set, jc_second(v->sv, rip), code);
+}
+
 static void forget_user(struct soft_vcpu *v, const struct soft_block *b)
 {
 	uint64_t code = far_entry(v->sv, b);
-	/* Wherever the page is mapped: the low 12 bits of RIP are known. */
-	uint32_t n = MODE_IS_PIC(b->mode) ? (JC_ENTRIES << JC_SHIFT) / PAGE_SIZE : 1;
+	/* Wherever the page is mapped: the low 12 bits of RIP are known, and so are those of both places. */
+	uint32_t n = (JC_ENTRIES << JC_SHIFT) / PAGE_SIZE;
 
-	for (unsigned i = 0; i < VIEWS; i++)
-		for (uint32_t k = 0; k < n; k++)
-			forget_at(v, v->views[i].gs, JC_USER, b->rip + k * PAGE_SIZE, code);
+	for (unsigned i = 0; i < v->n_views; i++) {
+		if (!MODE_IS_PIC(b->mode))
+			forget_both(v, v->views[i].gs, JC_USER, b->rip, code);
+		for (uint32_t k = 0; k < n && MODE_IS_PIC(b->mode); k++)
+			forget_at(v, v->views[i].gs, JC_USER,
+				  jc_index(v->sv, b->rip + k * PAGE_SIZE), code);
+	}
 }
 
 void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
@@ -288,7 +333,7 @@ void soft_jumps_forget(struct soft_vm *sv, const struct soft_block *b)
 		if (user)
 			forget_user(v, b);
 		else
-			forget_at(v, (uint8_t *)v, JC_SET(b->mode), b->rip, far_entry(sv, b));
+			forget_both(v, (uint8_t *)v, JC_SET(b->mode), b->rip, far_entry(sv, b));
 		if (tgt >= 0)
 			put((uint8_t *)v, GS_TGT + (uint32_t)tgt * 8, tgt_empty(v));
 	}
@@ -316,7 +361,7 @@ void soft_jumps_evict(struct soft_vcpu *v, uint32_t from, uint32_t to)
 
 	evict_entries(v, (uint8_t *)v, GS_JCODE(0), JC_KERNELS, &v->log_jc[0], start, size);
 	evict_entries(v, (uint8_t *)v, GS_JCODE(0), JC_KERNELS, &v->log_jc[1], start, size);
-	for (unsigned i = 0; i < VIEWS; i++)
+	for (unsigned i = 0; i < v->n_views; i++)
 		evict_entries(v, v->views[i].gs, GS_JCODE(JC_USER), 1, &v->views[i].log_jc, start,
 			      size);
 	for (uint32_t i = 0; i < n; i++)

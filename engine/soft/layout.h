@@ -44,6 +44,9 @@ enum soft_ctx {
 #define MODE_FLAT   BIT(12) /* CS, DS, ES, SS: 32-bit, from 0 to 4 GiB, and nothing forbidden */
 #define MODE_REAL   BIT(13) /* real or virtual-8086 mode */
 #define MODE_NEAR   BIT(14) /* CS has a limit that near jumps can exceed */
+#define MODE_BASES  BIT(18) /* RDFSBASE and its like do not fault */
+#define MODE_PKE    BIT(19) /* nor RDPKRU */
+#define MODE_DIRECT BIT(20) /* user code whose pages are mapped (direct.c) */
 /* Of blocks, not vCPUs */
 #define MODE_PLAIN         BIT(15) /* no shared probes (group.c) */
 #define MODE_FIXED         BIT(16) /* user code for one linear address (hot.c) */
@@ -67,12 +70,15 @@ enum soft_ctx {
 #define FETCH_NONE UINT64_C(1)
 
 /* Jump caches: user code has one, the kernel one for each of its modes that alternate. */
-#define JC_ENTRIES 65536u
+#define JC_BITS    16u
+#define JC_ENTRIES (1u << JC_BITS)
 #define JC_BYTES   (JC_ENTRIES * 8u)
 /* RIP's lowest bits that do not count: functions begin at multiples of 16, and returns lie 5 bytes apart mostly */
-#define JC_SHIFT   2u
-#define JC_KERNELS 4u
-#define JC_USER    JC_KERNELS
+#define JC_SHIFT     2u
+#define JC_PAGE_BITS (PAGE_SHIFT - JC_SHIFT)
+#define JC_AWAY      (1u << JC_PAGE_BITS)
+#define JC_KERNELS   4u
+#define JC_USER      JC_KERNELS
 #define JC_SET(mode)                  \
 	(MODE_IS_USER(mode) ? JC_USER \
 			    : ((mode)&MODE_FPU ? 0u : 2u) + (((mode)&MODE_CTX) == CTX_KERNEL_AC))
@@ -93,7 +99,7 @@ struct soft_memo {
 #define MEMO_BYTES   (MEMOS * (uint32_t)sizeof(struct soft_memo))
 
 /* A window: what all views of a vCPU share first, then what each has for itself. */
-#define GS_STRUCT (1024u * 1024u) /* struct soft_vcpu, rounded up */
+#define GS_STRUCT (608u * 1024u) /* struct soft_vcpu, rounded up */
 #define GS_TLB0   GS_STRUCT
 #define GS_JC0    (GS_TLB0 + 8u * TLB_BYTES)
 #define GS_TGT    (GS_JC0 + JC_KERNELS * 2u * JC_BYTES)
@@ -104,6 +110,13 @@ struct soft_memo {
 #define GS_MEMO1  (GS_JC1 + 2u * JC_BYTES)
 #define GS_SIZE   (GS_MEMO1 + 2u * MEMO_BYTES)
 #define GS_OWN    (GS_SIZE - GS_SHARED)
+/* All of the same size: what of them is really there, a configuration may say (soft_config.tables). An entry is then the same as others
+ * further on, which have other tags. */
+static inline uint32_t soft_tables_there(const struct soft_config *cfg)
+{
+	return cfg->tables ? MAX(SOFT_TABLES_MIN, MIN(cfg->tables, TLB_BYTES)) / 8u : TLB_ENTRIES;
+}
+_Static_assert(TLB_BYTES == JC_BYTES && TLB_BYTES == TGT_MAX * 8u, "arrays");
 /* kind: 0 read, 1 write */
 #define GS_NTAG(ctx, kind)                                   \
 	((ctx) == CTX_USER ? GS_TLB1 + (kind)*2u * TLB_BYTES \
@@ -116,7 +129,6 @@ struct soft_memo {
 /* Chains from host pages to the write entries that lead there: one table of each kernel context,
  * then one of each view. */
 #define REV_HEADS 4096u
-#define REV_BYTES (REV_HEADS * 4u + (2u + VIEWS) * TLB_ENTRIES * (uint32_t)sizeof(struct soft_rev))
 
 struct soft_rev {
 	uint64_t page;       /* host address; 0: on no chain */
@@ -135,7 +147,7 @@ struct soft_log {
 };
 
 /* One address space's user part, kept while others run: a view for each of the PCIDs used last. */
-#define VIEWS     4u
+#define VIEWS     4u /* at most */
 #define PCID_NONE UINT32_MAX
 struct soft_view {
 	uint8_t *gs; /* its window */
@@ -150,15 +162,24 @@ struct soft_view {
 	uint8_t code_page[CODE_MAP]; /* pages that the jump cache leads to (code_page_note()) */
 };
 
+/* fpu.c: where the guest's FP state is */
+enum soft_fpu {
+	FPU_PARKED, /* in s.xsave; the host's registers are as C expects them */
+	FPU_LIVE,   /* in the host's registers */
+	FPU_SAVED, /* in s.xsave, with what is left of it in the registers: for code that uses none */
+};
+
 /* What translated code may run a REP over: [-neg_start, end), at its address plus addend (with TLB_BIAS). All
  * zeroes: nothing, as no REP that begins below 4 GiB ends at 0. */
 struct soft_span {
 	uint64_t neg_start, end, addend;
 };
 
-static inline size_t rev_bytes(void)
+/* entries: of a table, that are really there */
+static inline size_t rev_bytes(uint32_t entries, unsigned views)
 {
-	return ALIGN_UP((size_t)REV_BYTES, (size_t)PAGE_SIZE);
+	return ALIGN_UP(REV_HEADS * 4u + (2u + views) * entries * sizeof(struct soft_rev),
+			(size_t)PAGE_SIZE);
 }
 
 /* Guest pages mapped once more, in the guest's order, or that may come to be (span.c) */
@@ -182,6 +203,8 @@ struct soft_decoded {
 };
 #define DECODED 64u
 
+#define DIRECT_SITES 1024u
+
 struct soft_vm;
 
 struct soft_vcpu {
@@ -204,17 +227,20 @@ struct soft_vcpu {
 	uint32_t irq_waits;    /* an interrupt is pending but masked */
 	uint8_t if_clear[256]; /* byte 1 of RFLAGS without IF */
 	uint8_t if_set[256];
-	uint32_t mode;                /* current mode word */
-	_Atomic uint64_t doing;       /* enum soft_doing (profile.c) */
-	uint64_t memo_asks;           /* number of the memo whose stub calls */
-	uint32_t memo_left[2][MEMOS]; /* runs of the stub until it calls */
+	uint32_t mode;                      /* current mode word */
+	_Atomic uint64_t doing;             /* enum soft_doing (profile.c) */
+	uint64_t memo_asks;                 /* number of the memo whose stub calls */
+	uint32_t memo_left[2][MEMOS];       /* runs of the stub until it calls */
+	uint32_t memo_uses[2][MEMOS];       /* of those in question: how often they were used */
+	uint64_t direct_left[DIRECT_SITES]; /* runs of accesses' stubs until they call (direct.c) */
+	uint64_t direct_back, direct_site, direct_addend;
 
 	/* --- C only; own thread unless said otherwise */
 	struct vcpu *vcpu;
 	struct soft_vm *sv;
 	bool mode_dirty;   /* recompute it */
 	bool look;         /* ask the interrupt controller */
-	bool fpu_live;     /* the guest's FP state is in the host's registers */
+	enum soft_fpu fpu; /* where the guest's FP state is */
 	bool thread_ready; /* plat_guest_thread() done */
 	bool leave;        /* soft_next() wants run() to return, exit says why */
 	struct vcpu_exit *exit;
@@ -231,20 +257,30 @@ struct soft_vcpu {
 	uint32_t store_size;
 
 	uint64_t memo_asked[2][MEMOS]; /* when the stub called, in cycles */
+	uint64_t memo_whose[2][MEMOS]; /* which instruction's it was */
 	uint8_t memo_tries[2][MEMOS];  /* to find more than a page for it */
+
+	uint64_t direct_whose[DIRECT_SITES]; /* which instruction's it was */
+	uint8_t direct_few[DIRECT_SITES];    /* faults that could not be helped, by a hash */
+	bool direct_all;                     /* all that is mapped is to be looked up again */
+	uint32_t n_direct_gone, direct_pcid;
+	gva_t direct_gone[32];
+	gva_t direct_wants; /* a page that the guest is about to have, | 1 for a store; or 0 */
 
 	struct soft_decoded decoded[DECODED];
 	struct soft_mirror mirror[MIRRORS];
-	hva_t mirror_memory; /* theirs, one after the other; or NULL */
-	bool no_mirrors;     /* not to be had on this host */
+	hva_t mirror_memory;  /* theirs, one after the other; or NULL */
+	bool no_mirrors;      /* not to be had on this host */
+	uint64_t mirror_paid; /* vcpu_ticks() from which there is time for more */
 
-	uint8_t heat[HOT_KEYS]; /* hot.c */
-	uint32_t n_hot;
+	uint8_t heat_seen[HOT_KEYS]; /* hot.c */
 
-	struct soft_view *view, *views; /* the current one; all VIEWS */
+	struct soft_view *view, *views; /* the current one; all n_views */
+	unsigned n_views;
 	uint64_t view_clock;
 	uint8_t *window[VIEWS];
 	void *rev;
+	uint32_t tlb_there; /* entries of each table */
 
 	/* What was filled of the shared part, by whether the page is global (1) or not (0): TLB
 	 * entries (table << 16 | index), jump cache entries (set << 16 | index) and jump slots. */
@@ -262,6 +298,7 @@ struct soft_vcpu {
 	_Atomic bool storing;
 	uint32_t refused; /* translations that had to wait */
 	uint32_t pauses;
+	uint64_t yields_from;        /* vcpu_ticks() from which PAUSE yields again */
 	uint8_t code_page[CODE_MAP]; /* pages that jump caches or slots lead to */
 	uint8_t large2m[65536 / 8], large1g[65536 / 8]; /* regions with entries from large pages */
 
@@ -276,6 +313,7 @@ struct soft_vcpu {
 
 struct soft_vm {
 	struct vm *vm;
+	struct soft_direct *direct; /* NULL: the host cannot have it */
 	struct soft_config cfg;
 	struct plat_mutex lock;       /* RANK_ENGINE: all of the cache */
 	struct plat_mutex alone_lock; /* RANK_ALONE: whose turn it is to be alone */
@@ -287,6 +325,8 @@ struct soft_vm {
 	struct soft_stats gone;       /* of vCPUs that are no more */
 	struct soft_profile *profile; /* NULL: not wanted */
 	uint64_t by_mnem[I_COUNT];
+	_Atomic uint8_t heat[HOT_KEYS]; /* hot.c */
+	_Atomic uint32_t n_hot;
 	/* host */
 	uint64_t xsave_mask;    /* components saved by XSAVE; 0: FXSAVE only */
 	uint64_t xsaveopt_mask; /* by XSAVEOPT: of AVX-512, most of the time not in use */
@@ -300,6 +340,20 @@ struct soft_vm {
 static inline uint32_t jc_index(const struct soft_vm *sv, uint64_t rip)
 {
 	return (uint32_t)(sv->bmi2 ? rip >> JC_SHIFT : rip) & (JC_ENTRIES - 1);
+}
+
+static inline bool jc_seconds(const struct soft_vm *sv)
+{
+	return sv->bmi2 && !sv->cfg.no_second;
+}
+
+/* Its second place there, where what another took the first place of goes on: as far into a page, whose number the
+ * address' higher bits say. Where there are none: the first. */
+static inline uint32_t jc_second(const struct soft_vm *sv, uint64_t rip)
+{
+	uint32_t far = ((uint32_t)(rip >> (JC_SHIFT + JC_BITS)) << JC_PAGE_BITS) + JC_AWAY;
+
+	return jc_seconds(sv) ? (jc_index(sv, rip) + far) & (JC_ENTRIES - 1) : jc_index(sv, rip);
 }
 
 /* A guest's flags that live in the host's */
@@ -368,7 +422,9 @@ const uint8_t *soft_next(struct soft_vcpu *v);
 
 /* fpu.c */
 void soft_fpu_init(struct soft_vm *sv);
-void soft_fpu_park(struct soft_vcpu *v); /* guest's to s.xsave, host's defaults in */
+void soft_fpu_park(struct soft_vcpu *v);   /* guest's to s.xsave, host's defaults in */
+void soft_fpu_save(struct soft_vcpu *v);   /* guest's to s.xsave */
+void soft_fpu_unsave(struct soft_vcpu *v); /* if it is only saved: s.xsave has not changed since */
 void soft_fpu_load(struct soft_vcpu *v);
 
 #endif

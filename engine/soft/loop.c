@@ -32,11 +32,9 @@
 static bool uses_stolen(const struct insn *in)
 {
 	for (unsigned i = 0; i < in->n_opnd; i++)
-		if (in->opnd[i].kind == OP_GPR && !in->opnd[i].high8 &&
-		    STOLEN >> in->opnd[i].reg & 1)
+		if (in->opnd[i].kind == OP_GPR && !in->opnd[i].high8 && is_stolen(in->opnd[i].reg))
 			return true;
-	return in->has_mem && ((in->mem.base >= 0 && STOLEN >> in->mem.base & 1) ||
-			       (in->mem.index >= 0 && STOLEN >> in->mem.index & 1));
+	return in->has_mem && (is_stolen(in->mem.base) || is_stolen(in->mem.index));
 }
 
 /* Is it of those that loop_operand() and the temporaries can do with? */

@@ -12,8 +12,9 @@
  *	mov	16-12(%rbx,%r11),%rax	TLB_BIAS
  *
  * which is shorter, and the address waits for no load whose place depends on it. An access whose page
- * changes often is better off without: stubs count, and one that runs too often in too short a time
- * has its block made again. Memos are as good as the TLB that they come from, and end when anything
+ * changes often is better off without: stubs count, and where one has run many times its block is made again, with
+ * code that counts how often the memo is used. Then it is known whether it is worth it. A loop's (loop.c) is where it
+ * runs too often in too short a time. Memos are as good as the TLB that they come from, and end when anything
  * is taken out of that. Which ends all of a view's: they are few. */
 #include "engine/soft/memo.h"
 
@@ -27,10 +28,14 @@
 #define MEMO_RUNS   1024u
 #define MEMO_CYCLES (MEMO_RUNS * 128u)
 #define MEMO_TRIES  4u
+/* Of a memo in question: runs of its stub until it is decided, and for how many uses a run, which costs some 45 cycles
+ * with the jump, is not too much. A use saves about three. */
+#define ASKED_RUNS 64u
+#define MEMO_WORTH 16u
 /* Cycles before memos are given out anew: about a second */
 #define MEMO_ROUND (UINT64_C(1) << 31)
-/* The filter of fickle instructions says too much when it holds that many. */
-#define FICKLE_MAX (FICKLE_BITS / 64u)
+/* A filter says too much when it holds that many. */
+#define FILTER_MAX (FILTER_BITS / 64u)
 
 /* memo_asks besides the memo's number */
 #define ASK_SIZE_SHIFT 16
@@ -77,9 +82,19 @@ static int32_t left_of(const struct tr_memo *m)
 
 /* ---- probes ---------------------------------------------------------------------------------- */
 
-static uint32_t fickle_bit(uint64_t rip)
+static uint32_t filter_bit(uint64_t rip)
 {
-	return (uint32_t)(rip * UINT64_C(0x9e3779b97f4a7c15) >> 32) % FICKLE_BITS;
+	return (uint32_t)(rip * UINT64_C(0x9e3779b97f4a7c15) >> 32) % FILTER_BITS;
+}
+
+static bool is_said(const struct soft_cache *c, enum soft_said what, uint64_t rip)
+{
+	return bit_get(c->said[what].bits, filter_bit(rip));
+}
+
+static bool is_asked(const struct soft_cache *c, uint64_t rip)
+{
+	return is_said(c, MEMO_ASKED, rip) && !is_said(c, MEMO_WORTHY, rip);
 }
 
 static bool memo_left(struct soft_cache *c, unsigned k)
@@ -98,7 +113,7 @@ bool memo_wanted(const struct tr *t, const struct tr_memo *m)
 	return t->mode & MODE_BUSY && !m->spares && !insn_is_atomic(&t->insn[t->i]) &&
 	       t->n_memos < MEMOS_MAX && t->sv->bmi2 && !t->sv->cfg.no_memos &&
 	       m->disp < MEMO_BIAS && m->disp > -MEMO_BIAS &&
-	       !bit_get(t->c->fickle, fickle_bit(t->rip + t->off[t->i])) &&
+	       !is_said(t->c, MEMO_FICKLE, t->rip + t->off[t->i]) &&
 	       memo_left(t->c, class_of(m->size));
 }
 
@@ -115,6 +130,7 @@ struct tr_memo *memo_take(struct tr *t, const struct tr_memo *memo)
 	BUG_ON(m->id >= MEMOS);
 	t->c->top_memos[k] = MAX(t->c->top_memos[k], t->c->n_memos[k]);
 	tr_stub(t, STUB_MEMO, NULL, t->n_memos++);
+	m->counts = !t->loop.n && is_asked(t->c, t->rip + t->off[t->i]);
 	return m;
 }
 
@@ -149,6 +165,8 @@ void memo_probe(struct tr *t, const struct tr_memo *memo)
 {
 	struct tr_memo *m = memo_take(t, memo);
 
+	if (m->counts)
+		asm_add_gs_i8(&t->a, GS_OFF(memo_uses[m->write]) + m->id * 4, 1);
 	memo_check(t, m);
 	memo_addend(t, m);
 	m->back = t->a.p;
@@ -215,39 +233,61 @@ static struct soft_memo *memos_of(uint8_t *gs, bool user, bool write)
 }
 
 /* More than the page: of the pages around ea that the TLB has as well, those that are so in the host. */
-static bool widen(struct soft_vcpu *v, struct soft_memo *m, gva_t ea, bool write, uint32_t asks)
+static void widen(struct soft_vcpu *v, struct soft_memo *m, gva_t ea, bool write, uint32_t asks)
 {
 	uint64_t bytes;
 	gva_t from;
 	hva_t host = soft_extent(v, ea, write, &from, &bytes);
 
 	if (!host || bytes <= PAGE_SIZE)
-		return false;
+		return;
 	*m = (struct soft_memo){.ntag = -from - MEMO_BIAS,
 				.addend = (uint64_t)host - from + TLB_BIAS,
 				.limit = limit_in(bytes, asks >> ASK_SIZE_SHIFT)};
 	memos_of(v->view->gs, MODE_IS_USER(v->mode), write)->ntag = 1;
-	return true;
 }
 
-/* The instruction at site shall have no memo. */
-static void make_anew(struct soft_vcpu *v, struct soft_block *b, const struct soft_site *site)
+static void say(struct soft_cache *c, enum soft_said what, uint64_t rip)
 {
-	struct soft_vm *sv = v->sv;
-	struct soft_cache *c = sv->cache;
-	uint64_t rip = soft_rip(v, b) + site->guest;
+	struct soft_filter *f = &c->said[what];
 
-	v->stats.memos_fickle++;
-	v->cpu.s.rip = soft_to_rip(v, b->loop ? soft_rip(v, b) : rip);
-	plat_mutex_lock(&sv->lock);
-	if (++c->n_fickle > FICKLE_MAX) {
-		memset(c->fickle, 0, sizeof(c->fickle));
-		c->n_fickle = 1;
-	}
-	bit_set(c->fickle, fickle_bit(rip));
+	if (++f->n > FILTER_MAX)
+		*f = (struct soft_filter){.n = 1};
+	bit_set(f->bits, filter_bit(rip));
+}
+
+/* The block is made again: the instruction at site has another memo, or none. */
+static void make_anew(struct soft_vcpu *v, struct soft_block *b, const struct soft_site *site,
+		      enum soft_said what)
+{
+	v->stats.memos_fickle += what == MEMO_FICKLE;
+	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, b) + (b->loop ? 0 : site->guest));
+	say(v->sv->cache, what, b->rip + site->guest);
 	if (!b->dead)
-		soft_block_drop(sv, b);
-	plat_mutex_unlock(&sv->lock);
+		soft_block_drop(v->sv, b);
+}
+
+/* False: its block stays as it is. The lock is held. */
+static bool decide(struct soft_vcpu *v, struct soft_block *b, const struct soft_site *s,
+		   uint32_t uses, uint64_t since)
+{
+	const struct soft_cache *c = v->sv->cache;
+	uint64_t guest = b->rip + s->guest;
+	uint32_t runs = v->sv->cfg.memo_runs;
+	uint32_t few = (runs ? runs : ASKED_RUNS) * MEMO_WORTH;
+
+	if (b->loop) {
+		if (since > MEMO_CYCLES && !runs)
+			return false;
+		make_anew(v, b, s, MEMO_FICKLE);
+	} else if (is_asked(c, guest)) {
+		make_anew(v, b, s, uses < few ? MEMO_FICKLE : MEMO_WORTHY);
+	} else if (!is_said(c, MEMO_WORTHY, guest)) {
+		make_anew(v, b, s, MEMO_ASKED);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
@@ -256,25 +296,40 @@ const uint8_t *soft_on_memo(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	struct soft_cache *c = sv->cache;
 	struct soft_block *b = &c->block[site_block(site)];
 	const struct soft_site *s = &c->site[b->sites + site_insn(site)];
-	bool write = site & SITE_WRITE;
-	uint32_t asks = (uint32_t)v->memo_asks, id = asks % MEMOS;
+	bool write = site & SITE_WRITE, asked, anew;
+	uint32_t asks = (uint32_t)v->memo_asks, id = asks % MEMOS, runs = sv->cfg.memo_runs;
 	struct soft_memo *m = memos_of(v->view->gs, MODE_IS_USER(v->mode), write) + id;
 	uint8_t *tries = &v->memo_tries[write][id];
+	uint64_t *whose = &v->memo_whose[write][id], guest = b->rip + s->guest;
 	uint64_t now = vcpu_ticks(), since = now - v->memo_asked[write][id];
-	uint32_t runs = sv->cfg.memo_runs;
+	bool fast = since <= MEMO_CYCLES * 8;
+	const uint8_t *again = soft_rx(c, b->code + (b->loop ? 0 : s->host));
 
+	plat_mutex_lock(&sv->lock);
+	asked = !b->loop && is_asked(c, guest);
+	plat_mutex_unlock(&sv->lock);
 	v->memo_asked[write][id] = now;
-	v->memo_left[write][id] = runs ? runs : MEMO_RUNS;
-	if (since > MEMO_CYCLES * 8 && !runs) {
+	v->memo_left[write][id] = runs ? runs : asked ? ASKED_RUNS : MEMO_RUNS;
+	if (*whose != guest) { /* before it was another's */
+		*whose = guest;
+		v->memo_uses[write][id] = 0;
 		*tries = 0;
-	} else if (*tries < MEMO_TRIES && widen(v, m, ea, write, asks)) {
-		++*tries;
-	} else if (since <= MEMO_CYCLES || runs) {
-		*tries = 0;
-		make_anew(v, b, s);
-		return soft_next(v);
+		return again;
 	}
-	return soft_rx(c, b->code + (b->loop ? 0 : s->host));
+	if (!asked && (fast || runs) && *tries < MEMO_TRIES) {
+		++*tries; /* also where there is no time for a mirror now */
+		widen(v, m, ea, write, asks);
+		return again;
+	}
+	plat_mutex_lock(&sv->lock);
+	anew = decide(v, b, s, v->memo_uses[write][id], since);
+	plat_mutex_unlock(&sv->lock);
+	if (!anew) {
+		*tries = fast ? *tries : 0;
+		return again;
+	}
+	*whose = 0;
+	return soft_next(v);
 }
 
 static void end(const struct soft_cache *c, struct soft_memo *memos)
@@ -297,7 +352,7 @@ void soft_memos_end_all(struct soft_vcpu *v, bool reads)
 {
 	for (unsigned write = !reads; write < 2; write++) {
 		soft_memos_end(v, NULL, write);
-		for (unsigned i = 0; i < VIEWS; i++)
+		for (unsigned i = 0; i < v->n_views; i++)
 			soft_memos_end(v, &v->views[i], write);
 	}
 }

@@ -14,6 +14,7 @@ struct tr_memo {
 	int8_t base; /* the linear address: base + disp. T0: itself */
 	bool user, write;
 	bool spares;   /* the flags: then it has none */
+	bool counts;   /* its uses */
 	int8_t source; /* of the flags, or -1 where they are dead */
 	uint16_t id;
 	uint8_t kind; /* enum stub_kind: where to go when the TLB has nothing either */

@@ -33,8 +33,6 @@ static hva_t soft_ram(struct soft_vcpu *v, gpa_t gpa, bool write)
 		_Atomic uint8_t *fl = &s->flags[(gpa - s->gpa) >> PAGE_SHIFT];
 		uint8_t f = atomic_load_explicit(fl, memory_order_relaxed);
 
-		if (unlikely(!(f & PGF_DIRTY)))
-			f |= atomic_fetch_or_explicit(fl, PGF_DIRTY, memory_order_relaxed);
 		if (unlikely(f & PGF_RO))
 			return NULL;
 		if (unlikely(f & PGF_CODE))
@@ -156,10 +154,7 @@ static int op_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 
 static uint64_t op_tsc(struct cpu *cpu)
 {
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return lo | (uint64_t)hi << 32;
+	return vm_ticks(soft_of(cpu)->vcpu->vm);
 }
 
 static uint8_t op_cr8_read(struct cpu *cpu)
@@ -179,14 +174,23 @@ static void op_cr8_write(struct cpu *cpu, uint8_t value)
 		v->vcpu->intc->cr8_write(v->vcpu->intc_chip, value);
 }
 
+/* Who may wait for another vCPU gives the host's processor away. On a busy host that costs a time slice
+ * of everybody else's, also for a loop that only counts: what a yield took may be a sixteenth of what
+ * lies between it and the next. */
 static void op_pause(struct cpu *cpu)
 {
 	struct soft_vcpu *v = soft_of(cpu);
+	uint64_t begun;
 
-	if (v->sv->n_vcpus > 1 && !(++v->pauses & 63)) {
-		soft_fpu_park(v);
-		plat_yield();
-	}
+	if (v->sv->n_vcpus == 1 || ++v->pauses & 63)
+		return;
+	begun = vcpu_ticks();
+	if (begun < v->yields_from)
+		return;
+	soft_fpu_park(v);
+	plat_yield();
+	v->yields_from = vcpu_ticks();
+	v->yields_from += (v->yields_from - begun) / 16;
 }
 
 static void op_alone(struct cpu *cpu, bool alone)

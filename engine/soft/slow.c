@@ -33,15 +33,16 @@ static bool decode_at(struct soft_vcpu *v, const struct soft_block *b, uint32_t 
 	return cpu_decode(&v->cpu, buf, len, mode_bytes(b->mode), in) == DECODE_OK;
 }
 
-/* Nothing has happened that the block doesn't know of. */
-static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip)
+/* Nothing has happened that the block doesn't know of. rip, cs: as they are if it has come to the next instruction; the
+ * handler of a fault may have that offset in another segment. */
+static bool may_resume(struct soft_vcpu *v, const struct soft_block *b, uint64_t rip, uint64_t cs)
 {
 	const struct x86_state *s = &v->cpu.s;
 
 	if (v->mode_dirty)
 		soft_refresh_mode(v);
-	return s->rip == rip && !b->dead && v->mode == block_mode(b) && !s->shadow &&
-	       !v->cpu.i.pending && !v->look && !v->cpu.hit.kind &&
+	return s->rip == rip && s->seg[CS].base == cs && !b->dead && v->mode == block_mode(b) &&
+	       !s->shadow && !v->cpu.i.pending && !v->look && !v->cpu.hit.kind &&
 	       !(v->irq_waits && (s->rflags & FL_IF)) &&
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
 }
@@ -66,6 +67,35 @@ static const struct insn *decoded(struct soft_vcpu *v, const struct soft_block *
 	return &d->in;
 }
 
+/* Instructions that copy all of the FP state, or say what of it is in use, and so use no FP registers to be carried out
+ */
+static bool saves_state(const struct insn *in)
+{
+	return in->mnem == I_FXSAVE || in->mnem == I_XSAVE || in->mnem == I_XSAVEOPT ||
+	       in->mnem == I_XSAVEC || in->mnem == I_XSAVES || in->mnem == I_XGETBV;
+}
+
+static bool loads_state(const struct insn *in)
+{
+	return in->mnem == I_FXRSTOR || in->mnem == I_XRSTOR || in->mnem == I_XRSTORS;
+}
+
+static enum cpu_step exec(struct soft_vcpu *v, const struct insn *in)
+{
+	enum cpu_step st;
+
+	v->by_mnem[in->mnem]++;
+	v->exec_mnem = in->mnem;
+	if (saves_state(in) || loads_state(in))
+		soft_fpu_save(v);
+	else if (in->row->attr & FP_ATTRS)
+		soft_fpu_park(v);
+	st = cpu_exec(&v->cpu, in);
+	if (saves_state(in))
+		soft_fpu_unsave(v);
+	return st;
+}
+
 const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 {
 	struct soft_block *b = block_of(v, site);
@@ -73,18 +103,14 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 	bool last = site_insn(site) + 1u == b->n_insns, faulted = v->faulted;
 	const struct insn *in = decoded(v, b, site, s->guest);
 	enum cpu_step st;
-	uint64_t rip;
+	uint64_t rip, cs = v->cpu.s.seg[CS].base;
 
 	v->faulted = false;
 	v->stats.exec++;
 	rip = soft_to_rip(v, soft_rip(v, b));
 	v->cpu.s.rip = rip + s->guest;
 	if (in) {
-		v->by_mnem[in->mnem]++;
-		v->exec_mnem = in->mnem;
-		if (in->row->attr & FP_ATTRS)
-			soft_fpu_park(v);
-		st = cpu_exec(&v->cpu, in);
+		st = exec(v, in);
 	} else {
 		soft_fpu_park(v);
 		st = cpu_step(&v->cpu);
@@ -92,7 +118,7 @@ const uint8_t *soft_exec_site(struct soft_vcpu *v, uint32_t site)
 	soft_stored(v);
 	/* The registers that a loop's rounds need are lost; so is a group's addend where the instruction was translated. */
 	if (likely(st == STEP_OK) && !faulted && !b->loop && !(last && b->ends) &&
-	    may_resume(v, b, rip + s[1].guest)) {
+	    may_resume(v, b, rip + s[1].guest, cs)) {
 		soft_fpu_load(v);
 		return soft_rx(v->sv->cache, b->code + s[1].host);
 	}
@@ -127,7 +153,7 @@ static bool accesses_nothing(struct soft_vcpu *v, const struct soft_block *b, ui
 	const struct soft_site *s = &v->sv->cache->site[b->sites + site_insn(site)];
 	const struct insn *in = decoded(v, b, site, s->guest);
 
-	if (!in || !insn_masks_memory(in) || insn_touches_all(in, v->cpu.i.amd))
+	if (!in || !insn_masks_memory(in) || insn_touches_all(&v->cpu, in))
 		return false;
 	soft_fpu_park(v);
 	return !evex_elements(&v->cpu, in, insn_mem_opnd(in));
@@ -244,6 +270,18 @@ const uint8_t *soft_on_poll(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	return soft_next(v);
 }
 
+/* A call that is not to have happened: what it has stored is the interpreter's to store, or not, and may be where the
+ * target comes from. */
+static void take_back_call(struct soft_vcpu *v)
+{
+	struct cpu *cpu = &v->cpu;
+	struct cpu_exc exc = cpu->exc;
+
+	if (lin_write(cpu, cpu->s.gpr[RSP], 8, at_user(cpu), v->tmp[1]))
+		cpu->exc = exc; /* another processor has changed the tables since */
+	cpu->s.gpr[RSP] += 8;
+}
+
 /* The jump at site went where none may go: it faults, as if it had not moved RSP. */
 static const uint8_t *jump_faults(struct soft_vcpu *v, uint32_t site)
 {
@@ -253,7 +291,7 @@ static const uint8_t *jump_faults(struct soft_vcpu *v, uint32_t site)
 
 	if (decode_at(v, b, off, &in)) {
 		if (in.row->cls == CLS_CALL_IND)
-			v->cpu.s.gpr[RSP] += 8;
+			take_back_call(v);
 		else if (in.row->cls == CLS_RET)
 			v->cpu.s.gpr[RSP] -= 8 + (in.n_opnd ? in.imm & 0xffff : 0);
 	}

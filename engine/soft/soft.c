@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/enter.h"
 #include "engine/soft/layout.h"
 #include "engine/soft/profile.h"
@@ -37,13 +38,15 @@ int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg)
 		return err_here(ERR_NOMEM);
 	sv->vm = vm;
 	sv->cfg = *cfg;
-	sv->bmi2 = host_has_bmi2();
+	sv->bmi2 = host_has_bmi2() && !cfg->no_bmi2;
 	sv->flags_computed = flags_ask_host();
 	plat_mutex_init(&sv->lock, RANK_ENGINE);
 	plat_mutex_init(&sv->alone_lock, RANK_ALONE);
 	soft_fpu_init(sv);
+	soft_direct_create(sv);
 	int err = soft_cache_create(sv);
 	if (err) {
+		soft_direct_destroy(sv);
 		plat_free(sv);
 		return err;
 	}
@@ -64,6 +67,7 @@ static void soft_vm_fini(struct vm *vm)
 		soft_stats_log(vm);
 	soft_profile_free(sv);
 	soft_cache_destroy(sv);
+	soft_direct_destroy(sv);
 	plat_free(sv);
 	vm->engine_data = NULL;
 }
@@ -71,40 +75,63 @@ static void soft_vm_fini(struct vm *vm)
 int soft_configure(struct vm *vm, const struct soft_config *cfg)
 {
 	struct soft_vm *sv = vm->engine_data;
+	uint32_t tables = sv->cfg.tables, views = sv->cfg.views; /* vCPUs have theirs */
 	int err;
 
 	soft_profile_free(sv);
 	soft_cache_destroy(sv);
 	sv->cfg = *cfg;
+	sv->cfg.tables = tables;
+	sv->cfg.views = views;
+	sv->bmi2 = host_has_bmi2() && !cfg->no_bmi2;
+	soft_direct_destroy(sv);
+	soft_direct_create(sv);
 	err = soft_cache_create(sv);
 	return err || !cfg->profile ? err : soft_profile_start(sv);
 }
 
 /* ---- the vCPU's part ----------------------------------------------------------------------- */
 
+static struct plat_windows windows_of(uint32_t there, unsigned views)
+{
+	return (struct plat_windows){.shared = GS_SHARED,
+				     .own = GS_OWN,
+				     .n = views,
+				     .array = TLB_BYTES,
+				     .from = GS_TLB0,
+				     .to = GS_MEMO0,
+				     .own_to = GS_MEMO1 - GS_TLB1,
+				     .folded = there == TLB_ENTRIES ? 0 : there * 8u};
+}
+
 static void vcpu_free(struct soft_vcpu *v)
 {
+	struct plat_windows windows;
 	uint8_t *window[VIEWS];
 
 	if (v->views)
 		soft_views_destroy(v);
 	soft_mirrors_free(v);
-	plat_pages_free(v->rev, rev_bytes());
+	plat_pages_free(v->rev, rev_bytes(v->tlb_there, v->n_views));
 	memcpy(window, v->window, sizeof(window));
-	plat_windows_free(GS_SHARED, GS_OWN, VIEWS, window);
+	windows = windows_of(v->tlb_there, v->n_views);
+	plat_windows_free(&windows, window);
 }
 
-static int vcpu_alloc(struct soft_vcpu **out)
+static int vcpu_alloc(uint32_t there, unsigned views, struct soft_vcpu **out)
 {
-	uint8_t *window[VIEWS];
-	int err = plat_windows_alloc(GS_SHARED, GS_OWN, VIEWS, window);
+	const struct plat_windows windows = windows_of(there, views);
+	uint8_t *window[VIEWS] = {0};
+	int err = plat_windows_alloc(&windows, window);
 	struct soft_vcpu *v;
 
 	if (err)
 		return err;
 	v = (struct soft_vcpu *)(void *)window[0];
 	memcpy(v->window, window, sizeof(window));
-	v->rev = plat_pages_alloc(rev_bytes());
+	v->tlb_there = there;
+	v->n_views = views;
+	v->rev = plat_pages_alloc(rev_bytes(there, views));
 	err = v->rev ? soft_views_create(v) : err_here(ERR_NOMEM);
 	if (err)
 		vcpu_free(v);
@@ -132,7 +159,8 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 {
 	struct soft_vm *sv = vcpu->vm->engine_data;
 	struct soft_vcpu *v;
-	int err = vcpu_alloc(&v);
+	unsigned views = vcpu->index && sv->cfg.views ? MIN(sv->cfg.views, VIEWS) : VIEWS;
+	int err = vcpu_alloc(soft_tables_there(&sv->cfg), views, &v);
 
 	if (err)
 		return err;
@@ -149,12 +177,28 @@ static int soft_vcpu_init(struct vcpu *vcpu)
 		v->if_clear[i] = (uint8_t)(i & ~(FL_IF >> 8));
 		v->if_set[i] = (uint8_t)(i | FL_IF >> 8);
 	}
+	for (unsigned i = 0; i < DIRECT_SITES; i++)
+		v->direct_left[i] = 1;
 	soft_tlb_init(v);
 	soft_jumps_init(v);
 	vcpu->engine_data = v;
 	sv->vcpu[vcpu->index] = v;
 	sv->n_vcpus = MAX(sv->n_vcpus, vcpu->index + 1);
 	return 0;
+}
+
+/* A page of the guest's that is not mapped (yet) */
+static bool soft_direct_fault(struct soft_vcpu *v, struct plat_fault *f, uint32_t site)
+{
+	const struct soft_cache *c = v->sv->cache;
+
+	if (!(c->block[site_block(site)].mode & MODE_DIRECT) ||
+	    f->addr - DIRECT_FIRST >= DIRECT_SIZE)
+		return false;
+	f->gpr[T2] = site | (f->write ? SITE_WRITE : 0);
+	f->gpr[T0] = direct_gva(f->addr);
+	f->pc = (uint64_t)soft_rx(c, c->t_direct);
+	return true;
 }
 
 /* A hardware exception in translated code: continue in the trampoline that lets the interpreter
@@ -170,6 +214,8 @@ static bool on_fault(void *ctx, struct plat_fault *f)
 	to = soft_fault_site(v, f->pc, &site);
 	if (!to)
 		return false;
+	if (f->page && soft_direct_fault(v, f, site))
+		return true;
 	v->stats.faults++;
 	v->faulted = true;
 	f->gpr[R15] = site;
@@ -265,6 +311,7 @@ static void soft_memory_replaced(struct vm *vm)
 	struct soft_vm *sv = vm->engine_data;
 
 	soft_cache_forget(sv);
+	soft_direct_drop(sv);
 	for (unsigned i = 0; i < sv->n_vcpus; i++) {
 		if (!sv->vcpu[i])
 			continue;
@@ -279,6 +326,7 @@ static void soft_debug_changed(struct vm *vm, bool breaks, bool watches)
 
 	if (breaks)
 		soft_blocks_cut(sv, vm->debug_set);
+	soft_direct_drop(sv);
 	/* Watched pages are kept out of the TLBs, see enter() in tlb.c. */
 	for (unsigned i = 0; i < sv->n_vcpus && watches; i++)
 		if (sv->vcpu[i])
@@ -304,6 +352,7 @@ static void soft_idle(struct vcpu *vcpu)
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.pins = true,
+	.scales = true,
 	.probe = soft_probe,
 	.vm_init = soft_vm_init,
 	.vm_fini = soft_vm_fini,

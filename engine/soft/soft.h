@@ -16,6 +16,13 @@ enum soft_hot {
 	SOFT_HOT_NEVER,
 };
 
+/* Which address space has its pages mapped for user code? See direct.c. */
+enum soft_directly {
+	SOFT_DIRECT_SAMPLED, /* the one that interrupts find */
+	SOFT_DIRECT_ALWAYS,  /* the one that runs. For tests */
+	SOFT_DIRECT_NEVER,
+};
+
 /* Are jumps kept off the ends of the code's lines? See lines.c. */
 enum soft_lines {
 	SOFT_LINES_HOST, /* where the host's processor minds */
@@ -25,13 +32,21 @@ enum soft_lines {
 
 struct soft_config {
 	size_t cache_bytes; /* code cache, at least SOFT_CACHE_MIN; 0: SOFT_CACHE_DEFAULT, more where it is used */
+	uint32_t
+		tables; /* bytes of each TLB and jump cache, a power of two, at least SOFT_TABLES_MIN; 0: 512 KiB. Counts in soft_vm_init_with() */
+	uint32_t
+		views; /* address spaces whose user part a vCPU keeps, of all vCPUs but the first: 1 to 4; 0: 4. Likewise */
 	uint32_t flush_every; /* empty the cache after that many translations; 0: when it is full */
 	enum soft_hot hot;
 	enum soft_lines lines;
-	bool no_mirrors; /* see span.c */
-	bool no_ahead;   /* see ahead.c */
-	bool no_memos;   /* see memo.c */
-	bool no_loops;   /* see loop.c */
+	enum soft_directly directly;
+	bool no_mirrors;  /* see span.c */
+	bool all_mirrors; /* whatever time they take. For tests */
+	bool no_ahead;    /* see ahead.c */
+	bool no_memos;    /* see memo.c */
+	bool no_second;   /* places in the jump caches: see jumps.c */
+	bool no_loops;    /* see loop.c */
+	bool no_bmi2;     /* as on a host without. For tests */
 	bool live_flags; /* all are taken to be read always: frames of faults and interrupts have them right */
 	uint32_t
 		memo_runs; /* of a memo's stub until it asks for more than a page; 0: the default. For tests */
@@ -43,6 +58,7 @@ struct soft_config {
 
 #define SOFT_CACHE_DEFAULT (8 * MIB)
 #define SOFT_CACHE_MIN     (128 * KIB)
+#define SOFT_TABLES_MIN    ((uint32_t)(4 * KIB))
 
 /* Between vm_create() and vm_start(). The environment's wishes are the caller's to read. */
 int soft_configure(struct vm *vm, const struct soft_config *cfg) attr_must_check;
@@ -76,6 +92,11 @@ int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg) attr_must_ch
 	S(tlb_flush_page, "TLB flushes, one page")                               \
 	S(mirrors, "buffers mapped in the guest's order")                        \
 	S(loops, "loops checked before their rounds")                            \
+	S(direct_turns, "address spaces whose pages are mapped directly")        \
+	S(direct_faults, "faults where a page was not mapped")                   \
+	S(direct_pages, "pages mapped")                                          \
+	S(direct_dropped, "of them dropped again, flushed by the guest")         \
+	S(direct_anew, "blocks translated again for an access in another place") \
 	S(memos_fickle, "accesses whose page changes too often for a memo")      \
 	S(exec, "instructions executed from translated code by the interpreter") \
 	S(steps, "instructions executed by the dispatcher")                      \
@@ -84,7 +105,7 @@ int soft_vm_init_with(struct vm *vm, const struct soft_config *cfg) attr_must_ch
 	S(misses, "jump cache misses")                                           \
 	S(irqs, "interrupts delivered")                                          \
 	S(faults, "host exceptions in translated code")                          \
-	S(fp_parks, "FP state saved")
+	S(fp_saves, "FP state saved")
 
 struct soft_stats {
 #define S(id, text) uint64_t id;

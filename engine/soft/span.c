@@ -17,6 +17,12 @@
 
 /* Mapping takes 1 to 2 µs a page: as long as the runs of that many REPs */
 #define MIRROR_HEAT 64u
+/* But 30 to 100 µs where several vCPUs map: the host has one lock for all, and stops the others to empty their TLBs.
+ * So mirrors may take one part of so many of a vCPU's time, of which so many cycles are kept for when many are wanted. */
+#define MIRROR_SHARE  16u
+#define MIRROR_CREDIT (UINT64_C(1) << 26)
+/* Further ahead it is the clock that went back. */
+#define MIRROR_WAIT_MAX (UINT64_C(1) << 36)
 /* What memos may have of neighbours: in mirrors, and where they are so by nature */
 #define MIRROR_SPAN  ((MIRROR_PAGES - 1) * PAGE_SIZE)
 #define EXTENT_PAGES 256u
@@ -33,7 +39,7 @@ static hva_t mirror_base(const struct soft_vcpu *v, const struct soft_mirror *m)
 	return v->mirror_memory + (size_t)(m - v->mirror) * MIRROR_PAGES * PAGE_SIZE;
 }
 
-static bool mirror_make(struct soft_vcpu *v, const struct soft_mirror *m)
+static bool mirror_map(struct soft_vcpu *v, const struct soft_mirror *m)
 {
 	if (!v->mirror_memory)
 		v->mirror_memory =
@@ -49,23 +55,49 @@ static bool mirror_make(struct soft_vcpu *v, const struct soft_mirror *m)
 	return true;
 }
 
-/* Are these the n pages from va on? If not, m begins anew with them. False too if the TLB has not all. */
-static bool mirror_is_of(struct soft_vcpu *v, struct soft_mirror *m, gva_t va, bool write,
-			 uint32_t n)
+/* What mirrors took is paid for by the time after it. */
+static bool is_paid(const struct soft_vcpu *v)
 {
-	gva_t first = va & ~PAGE_MASK;
-	hva_t page[MIRROR_PAGES];
+	return v->sv->cfg.all_mirrors || v->mirror_paid - vcpu_ticks() - 1 >= MIRROR_WAIT_MAX;
+}
 
+/* Becomes made, if there is time for it. */
+static bool mirror_make(struct soft_vcpu *v, struct soft_mirror *m)
+{
+	uint64_t begun, least;
+
+	if (!is_paid(v))
+		return false;
+	begun = vcpu_ticks();
+	least = begun - MIN(begun, MIRROR_CREDIT);
+	m->made = mirror_map(v, m);
+	v->no_mirrors = !m->made;
+	if (v->mirror_paid < least || v->mirror_paid > begun)
+		v->mirror_paid = least;
+	v->mirror_paid += (vcpu_ticks() - begun) * MIRROR_SHARE;
+	return m->made;
+}
+
+/* Where the TLB has the n pages from first on. False: not all of them */
+static bool pages_of(struct soft_vcpu *v, gva_t first, bool write, uint32_t n, hva_t *page)
+{
 	for (uint32_t i = 0; i < n; i++) {
 		page[i] = soft_tlb_peek(v, first + i * PAGE_SIZE, write);
 		if (!page[i])
 			return false;
 	}
-	if (m->first == first && n <= m->n && !memcmp(m->page, page, n * sizeof(*page)))
-		return true;
+	return true;
+}
+
+static bool mirror_is_of(const struct soft_mirror *m, gva_t first, const hva_t *page, uint32_t n)
+{
+	return m->first == first && n <= m->n && !memcmp(m->page, page, n * sizeof(*page));
+}
+
+static void mirror_begin(struct soft_mirror *m, gva_t first, const hva_t *page, uint32_t n)
+{
 	*m = (struct soft_mirror){.first = first, .n = n};
 	memcpy(m->page, page, n * sizeof(*page));
-	return false;
 }
 
 /* NULL: not yet */
@@ -73,16 +105,20 @@ static hva_t mirror_find(struct soft_vcpu *v, gva_t va, bool write, uint64_t byt
 {
 	uint32_t n = (uint32_t)(((va & PAGE_MASK) + bytes + PAGE_MASK) >> PAGE_SHIFT);
 	struct soft_mirror *m = mirror_of(v, va, write);
+	gva_t first = va & ~PAGE_MASK;
+	hva_t page[MIRROR_PAGES];
 
-	if (v->no_mirrors || v->sv->cfg.no_mirrors || !mirror_is_of(v, m, va, write, n))
+	if (v->no_mirrors || v->sv->cfg.no_mirrors || !pages_of(v, first, write, n, page))
 		return NULL;
-	if (!m->made) {
-		if (++m->heat < MIRROR_HEAT)
-			return NULL;
-		m->made = mirror_make(v, m);
-		v->no_mirrors = !m->made;
+	if (!mirror_is_of(m, first, page, n)) {
+		mirror_begin(m, first, page, n);
+		return NULL;
 	}
-	return m->made ? mirror_base(v, m) + (va & PAGE_MASK) : NULL;
+	if (!m->made) {
+		if (++m->heat < MIRROR_HEAT || !mirror_make(v, m))
+			return NULL;
+	}
+	return mirror_base(v, m) + (va & PAGE_MASK);
 }
 
 uint64_t soft_span(struct soft_vcpu *v, gva_t va, bool write, uint64_t want, hva_t *host)
@@ -124,6 +160,7 @@ static hva_t extent_mirror(struct soft_vcpu *v, gva_t va, bool write, gva_t *fro
 	gva_t first = va & ~PAGE_MASK, end = first + PAGE_SIZE;
 	/* Windows overlap, so that none begins or ends near va. */
 	gva_t low = ALIGN_DOWN(va - MIRROR_SPAN / 4, MIRROR_SPAN / 2);
+	hva_t page[MIRROR_PAGES];
 	struct soft_mirror *m;
 	uint32_t n;
 
@@ -135,13 +172,18 @@ static hva_t extent_mirror(struct soft_vcpu *v, gva_t va, bool write, gva_t *fro
 	m = mirror_of(v, first, write);
 	if (n < 2 || v->no_mirrors || v->sv->cfg.no_mirrors)
 		return NULL;
-	if (!mirror_is_of(v, m, first, write, n) || !m->made) {
-		m->made = mirror_make(v, m);
-		v->no_mirrors = !m->made;
+	if (!pages_of(v, first, write, n, page))
+		return NULL;
+	if (!mirror_is_of(m, first, page, n) || !m->made) {
+		if (!is_paid(v))
+			return NULL;
+		mirror_begin(m, first, page, n);
+		if (!mirror_make(v, m))
+			return NULL;
 	}
 	*from = first;
 	*bytes = end - first;
-	return m->made ? mirror_base(v, m) : NULL;
+	return mirror_base(v, m);
 }
 
 hva_t soft_extent(struct soft_vcpu *v, gva_t va, bool write, gva_t *from, uint64_t *bytes)

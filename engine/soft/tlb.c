@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "engine/soft/block.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/memo.h"
 #include "engine/soft/span.h"
 #include "engine/soft/view.h"
@@ -18,9 +19,11 @@
 /* Flushes of a view after which its tables' memory is given back */
 #define VIEW_RECYCLE 64u
 
-static uint64_t empty(uint32_t index)
+static uint64_t empty(const struct soft_vcpu *v, uint32_t index)
 {
-	return index == 0 || index >= TLB_ENTRIES - RUN_PAGES ? -(64 * PAGE_SIZE) : 0;
+	uint32_t there = v->tlb_there, i = index & (there - 1);
+
+	return i == 0 || i >= there - RUN_PAGES ? -(64 * PAGE_SIZE) : 0;
 }
 
 /* gs: the window of a view. Tables are numbered ctx * 2 + kind. */
@@ -34,9 +37,9 @@ static uint64_t *addend_of(uint8_t *gs, uint32_t table, uint32_t index)
 	return (uint64_t *)(void *)(gs + GS_ADDEND(table / 2, table % 2) + index * 8);
 }
 
-static void entry_clear(uint8_t *gs, uint32_t table, uint32_t index)
+static void entry_clear(const struct soft_vcpu *v, uint8_t *gs, uint32_t table, uint32_t index)
 {
-	*ntag_of(gs, table, index) = empty(index);
+	*ntag_of(gs, table, index) = empty(v, index);
 	*addend_of(gs, table, index) = 0;
 }
 
@@ -46,29 +49,29 @@ static bool is_own(uint32_t table)
 	return table / 2 == CTX_USER;
 }
 
-static void init_tables(uint8_t *gs, bool own)
+static void init_tables(const struct soft_vcpu *v, uint8_t *gs, bool own)
 {
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
 		if (is_own(t) == own) {
-			entry_clear(gs, t, 0);
+			entry_clear(v, gs, t, 0);
 			for (uint32_t i = TLB_ENTRIES - RUN_PAGES; i < TLB_ENTRIES; i++)
-				entry_clear(gs, t, i);
+				entry_clear(v, gs, t, i);
 		}
 }
 
 static void init_shared(struct soft_vcpu *v)
 {
 	plat_shared_discard((uint8_t *)v + GS_TLB0, GS_JC0 - GS_TLB0);
-	init_tables((uint8_t *)v, false);
+	init_tables(v, (uint8_t *)v, false);
 	memset(v->in_tlb, 0, sizeof(v->in_tlb));
 	v->log_tlb[0].n = v->log_tlb[1].n = 0;
 	soft_spans_end(v);
 }
 
-static void init_view(struct soft_view *view)
+static void init_view(struct soft_vcpu *v, struct soft_view *view)
 {
 	plat_pages_discard(view->gs + GS_TLB1, GS_JC1 - GS_TLB1);
-	init_tables(view->gs, true);
+	init_tables(v, view->gs, true);
 	memset(view->in_tlb, 0, sizeof(view->in_tlb));
 	view->log_tlb.n = view->flushes = 0;
 }
@@ -76,8 +79,8 @@ static void init_view(struct soft_view *view)
 void soft_tlb_init(struct soft_vcpu *v)
 {
 	init_shared(v);
-	for (unsigned i = 0; i < VIEWS; i++)
-		init_view(&v->views[i]);
+	for (unsigned i = 0; i < v->n_views; i++)
+		init_view(v, &v->views[i]);
 	v->fetch_page = FETCH_NONE;
 }
 
@@ -106,7 +109,7 @@ void soft_tlb_flush_shared(struct soft_vcpu *v, bool global)
 	for (uint32_t i = 0; i < log->n; i++) {
 		uint32_t e = log->entry[i];
 
-		entry_clear((uint8_t *)v, e >> 16, e & 0xffff);
+		entry_clear(v, (uint8_t *)v, e >> 16, e & 0xffff);
 		v->in_tlb[global][e / 8] = 0;
 	}
 	log->n = 0;
@@ -121,13 +124,13 @@ void soft_tlb_flush_view(struct soft_vcpu *v, struct soft_view *view)
 	soft_memos_end(v, view, true);
 	/* Address spaces are random: in time each page of the tables would be touched. */
 	if (log->n > LOG_MAX || (log->n && ++view->flushes == VIEW_RECYCLE)) {
-		init_view(view);
+		init_view(v, view);
 		return;
 	}
 	for (uint32_t i = 0; i < log->n; i++) {
 		uint32_t e = log->entry[i];
 
-		entry_clear(view->gs, CTX_USER * 2 + (e >> 16), e & 0xffff);
+		entry_clear(v, view->gs, CTX_USER * 2 + (e >> 16), e & 0xffff);
 		view->in_tlb[e / 8] = 0;
 	}
 	log->n = 0;
@@ -137,8 +140,8 @@ void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 {
 	soft_spans_end(v);
 	for (uint32_t t = 0; t < TLB_TABLES; t++)
-		for (unsigned i = 0; i < (is_own(t) ? VIEWS : 1); i++)
-			entry_clear(v->views[i].gs, t, index);
+		for (unsigned i = 0; i < (is_own(t) ? v->n_views : 1); i++)
+			entry_clear(v, v->views[i].gs, t, index);
 	soft_memos_end_all(v, true);
 }
 
@@ -146,7 +149,7 @@ void soft_tlb_clear(struct soft_vcpu *v, uint32_t index)
 
 /* Chains of write entries by the page they lead to. An entry is on the chain of the page it was
  * last filled with, though it may be empty meanwhile. Entries are numbered group << 16 | index;
- * groups 0 and 1 are the kernel's contexts, 2 + n is the n-th view. */
+ * groups 0 and 1 are the kernel's contexts, 2 + n is the n-th view. Entries that are the same share a record. */
 static uint32_t *rev_head(struct soft_vcpu *v, uint64_t page)
 {
 	uint32_t h = (uint32_t)(page >> PAGE_SHIFT ^ page >> 26) % REV_HEADS;
@@ -156,7 +159,8 @@ static uint32_t *rev_head(struct soft_vcpu *v, uint64_t page)
 
 static struct soft_rev *rev_of(struct soft_vcpu *v, uint32_t n)
 {
-	return (struct soft_rev *)(void *)((uint8_t *)v->rev + REV_HEADS * 4) + n;
+	return (struct soft_rev *)(void *)((uint8_t *)v->rev + REV_HEADS * 4) +
+	       (n >> 16) * v->tlb_there + (n & (v->tlb_there - 1));
 }
 
 static uint32_t rev_number(const struct soft_vcpu *v, uint32_t table, uint32_t index)
@@ -171,9 +175,9 @@ static void rev_clear(struct soft_vcpu *v, uint32_t n)
 	uint32_t group = n >> 16;
 
 	if (group < 2)
-		entry_clear((uint8_t *)v, group * 4 + 1, n & 0xffff);
+		entry_clear(v, (uint8_t *)v, group * 4 + 1, n & 0xffff);
 	else
-		entry_clear(v->views[group - 2].gs, CTX_USER * 2 + 1, n & 0xffff);
+		entry_clear(v, v->views[group - 2].gs, CTX_USER * 2 + 1, n & 0xffff);
 }
 
 static void rev_remove(struct soft_vcpu *v, struct soft_rev *r)
@@ -209,6 +213,7 @@ void soft_tlb_drop_writes(struct soft_vcpu *v, hva_t hva)
 
 	soft_spans_end(v);
 	soft_memos_end_all(v, false);
+	soft_direct_drop_writes(v->sv, hva);
 	for (uint32_t i = *rev_head(v, page); i; i = next) {
 		uint32_t e = i - 1;
 		struct soft_rev *r = rev_of(v, e);
@@ -226,7 +231,7 @@ void soft_tlb_rest(struct soft_vcpu *v)
 {
 	soft_memos_end_all(v, true);
 	soft_tlb_init(v);
-	plat_pages_discard(v->rev, rev_bytes());
+	plat_pages_discard(v->rev, rev_bytes(v->tlb_there, v->n_views));
 }
 
 /* ---- fills ----------------------------------------------------------------------------- */
@@ -278,7 +283,7 @@ static bool enter(struct soft_vcpu *v, enum soft_ctx ctx, gva_t gva, const struc
 		 * is there when we hear of it. */
 		atomic_thread_fence(memory_order_seq_cst);
 		if (atomic_load(flags) & (PGF_CODE | PGF_RO)) {
-			entry_clear(gs, table, index);
+			entry_clear(v, gs, table, index);
 			return false;
 		}
 	}
@@ -290,10 +295,11 @@ bool soft_tlb_fill(struct soft_vcpu *v, gva_t gva, bool write)
 	enum soft_ctx ctx = soft_ctx(v);
 	struct cpu_exc saved = v->cpu.exc;
 	struct cpu_xlate x;
-	bool live = v->fpu_live;
+	bool live = v->fpu == FPU_LIVE;
 	int err = cpu_walk(&v->cpu, gva, write ? ACCESS_WRITE : ACCESS_READ, ctx == CTX_USER, &x);
 
-	if (unlikely(live && !v->fpu_live)) /* a table was a device's; translated code goes on */
+	if (unlikely(live &&
+		     v->fpu != FPU_LIVE)) /* a table was a device's; translated code goes on */
 		soft_fpu_load(v);
 	soft_stored(v); /* what it meant to store was not */
 	if (err) {

@@ -6,6 +6,7 @@
  * interpreter; it raises what they raise. Under sv->lock. */
 #include "base/str.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/track.h"
 #include "engine/soft/tlb.h"
 #include "x86/cover.h"
 #include "x86/feature.h"
@@ -16,6 +17,8 @@
 #define BRANCHES_MAX 3
 /* What a block can have: jumps taken, the end, heads of groups */
 #define EXITS_MAX (BRANCHES_MAX + 1 + GROUP_SLOTS)
+/* Of BLOCK_ROOM, for the longest instruction, BLOCK_INSNS calls of the interpreter, and the block's end */
+#define REST_ROOM (4u * 1024)
 
 /* n: the instruction's number */
 bool tr_ends_block(const struct tr *t, unsigned n)
@@ -196,31 +199,42 @@ static void before_pair(struct tr *t)
 	}
 }
 
+/* Is there room for another instruction's code? Where there is none, it and those behind it are the interpreter's, whose
+ * calls take few bytes. No BMI2, flags that are live, and segments are what it takes. */
+static bool has_room(const struct tr *t)
+{
+	return code_off(t) <= BLOCK_ROOM - REST_ROOM;
+}
+
 static void emit_one(struct tr *t)
 {
 	struct soft_block *b = t->b;
 	struct soft_site *s = &t->c->site[b->sites + t->i];
 	const struct insn *in = &t->insn[t->i];
-	unsigned n_stubs = t->n_stubs, n_memos = t->n_memos;
+	unsigned n_stubs = t->n_stubs, n_memos = t->n_memos, n_directs = t->n_directs;
 	uint8_t *start;
 
 	before_pair(t);
 	start = t->a.p;
 	s->host = (uint16_t)code_off(t);
 	s->guest = t->off[t->i];
-	if (!t->by_interp[t->i] && emit_insn(t, in)) {
+	if (!t->by_interp[t->i] && has_room(t) && emit_insn(t, in)) {
 		COVER_TRANSLATED(in);
 		if (tr_ends_block(t, t->i))
 			t->ended = true;
 		group_next(t, true);
+		if (!track_written(in, &t->written))
+			t->written = UINT32_MAX;
 		return;
 	}
 	/* It may be that the address was half computed: start again. Exits are made last. */
 	t->a.p = start;
 	t->n_stubs = n_stubs;
 	t->n_memos = n_memos;
+	t->n_directs = n_directs;
 	groups_cancel(t);
 	group_next(t, false);
+	t->written = UINT32_MAX;
 	emit_exec(t);
 }
 
@@ -260,8 +274,9 @@ static void emit_block(struct tr *t)
 	t->i = t->n - 1;
 	if (!t->ended)
 		emit_goto(t, t->rip + t->off[t->n]);
-	emit_stubs(t);
 	b->code_size = (uint16_t)code_off(t);
+	t->a.p = t->c->code.rw + soft_cur(t->c)->cold_used;
+	emit_stubs(t);
 }
 
 /* A block of one instruction that only the interpreter can say something about. */
@@ -283,8 +298,9 @@ static enum tr_result room(struct soft_vm *sv)
 		return TR_EMPTY;
 	if (sv->cfg.flush_every && c->translations >= sv->cfg.flush_every)
 		return TR_FULL;
-	if (p->used + BLOCK_ROOM > p->end || atomic_load(&p->n_blocks) >= c->part_blocks ||
-	    p->n_exits + EXITS_MAX > c->part_exits || p->n_sites + BLOCK_INSNS + 1 > c->part_sites)
+	if (p->used + BLOCK_ROOM > p->cold || p->cold_used + STUBS_ROOM > p->end ||
+	    atomic_load(&p->n_blocks) >= c->part_blocks || p->n_exits + EXITS_MAX > c->part_exits ||
+	    p->n_sites + BLOCK_INSNS + 1 > c->part_sites)
 		return TR_FULL;
 	return TR_OK;
 }
@@ -344,7 +360,7 @@ static enum tr_result front(struct tr *t, const uint8_t *page, gpa_t gpa2)
 static void log_block(const struct tr *t, gpa_t gpa)
 {
 	const struct soft_block *b = t->b;
-	bool live = t->v->fpu_live;
+	bool live = t->v->fpu == FPU_LIVE;
 
 	soft_fpu_park(t->v); /* libc has its own use for these registers */
 	plat_log(LOG_DEBUG, "block %u: rip %llx gpa %llx mode %x: %u insns, %u bytes to %u at %x",
@@ -363,6 +379,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	hva_t page = mem_ptr(sv->vm, gpa & ~PAGE_MASK, PAGE_SIZE, false);
 	struct soft_part *p;
 	enum tr_result r;
+	uint32_t stubs;
 
 	if (!page || gpa >> PAGE_SHIFT >= NO_PAGE)
 		return TR_NONE;
@@ -377,14 +394,14 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	t->id = p->block + atomic_load(&p->n_blocks);
 	t->b = &c->block[t->id];
 	t->pic = MODE_IS_PIC(mode);
-	if (t->pic)
-		rip &= PAGE_MASK;
+	t->first_base = t->pic ? rip & ~PAGE_MASK : 0;
+	rip -= t->first_base;
 	t->rip = rip;
 	if (tr_has_break(t, rip))
 		return TR_NONE;
 	t->mode = mode;
 	t->ctx = mode & MODE_CTX;
-	t->n = t->n_stubs = t->n_spans = t->n_memos = 0;
+	t->n = t->n_stubs = t->n_spans = t->n_memos = t->n_directs = t->written = 0;
 	t->ended = t->full = t->cut = false;
 	memset(t->by_interp, 0, sizeof(t->by_interp));
 	*t->b = (struct soft_block){
@@ -418,11 +435,14 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 		p->n_exits = t->b->exits - p->exit;
 		return TR_EMPTY;
 	}
-	BUG_ON(t->b->code_size > BLOCK_ROOM - 2 * FAR_MAX);
+	stubs = (uint32_t)(t->a.p - c->code.rw) - p->cold_used;
+	BUG_ON(t->b->code_size > BLOCK_ROOM - 2 * FAR_MAX || stubs > STUBS_ROOM);
 	p->used = t->b->code + t->b->code_size;
+	p->cold_used += stubs;
 	p->n_sites += t->n + 1;
 	c->translations++;
 	v->stats.loops += t->b->loop;
+	v->stats.code_bytes += t->b->code_size + stubs;
 	if (sv->cfg.log_blocks)
 		log_block(t, gpa);
 	atomic_store(&p->n_blocks, t->id + 1 - p->block);

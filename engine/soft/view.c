@@ -7,14 +7,15 @@
 #include "engine/soft/view.h"
 
 #include "base/str.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/tlb.h"
 
 int soft_views_create(struct soft_vcpu *v)
 {
-	v->views = plat_pages_alloc(ALIGN_UP(VIEWS * sizeof(*v->views), (size_t)PAGE_SIZE));
+	v->views = plat_pages_alloc(ALIGN_UP(v->n_views * sizeof(*v->views), (size_t)PAGE_SIZE));
 	if (!v->views)
 		return err_here(ERR_NOMEM);
-	for (unsigned i = 0; i < VIEWS; i++) {
+	for (unsigned i = 0; i < v->n_views; i++) {
 		v->views[i].gs = v->window[i];
 		v->views[i].pcid = PCID_NONE;
 	}
@@ -25,7 +26,7 @@ int soft_views_create(struct soft_vcpu *v)
 
 void soft_views_destroy(struct soft_vcpu *v)
 {
-	plat_pages_free(v->views, ALIGN_UP(VIEWS * sizeof(*v->views), (size_t)PAGE_SIZE));
+	plat_pages_free(v->views, ALIGN_UP(v->n_views * sizeof(*v->views), (size_t)PAGE_SIZE));
 }
 
 static void flush_view(struct soft_vcpu *v, struct soft_view *view)
@@ -42,7 +43,7 @@ static void flush_shared(struct soft_vcpu *v, bool global)
 
 static struct soft_view *find(struct soft_vcpu *v, uint32_t pcid)
 {
-	for (unsigned i = 0; i < VIEWS; i++)
+	for (unsigned i = 0; i < v->n_views; i++)
 		if (v->views[i].pcid == pcid)
 			return &v->views[i];
 	return NULL;
@@ -52,7 +53,7 @@ static struct soft_view *oldest(struct soft_vcpu *v)
 {
 	struct soft_view *best = v->views;
 
-	for (unsigned i = 1; i < VIEWS; i++)
+	for (unsigned i = 1; i < v->n_views; i++)
 		if (v->views[i].used < best->used)
 			best = &v->views[i];
 	return best;
@@ -86,7 +87,7 @@ static void flush_all(struct soft_vcpu *v)
 	v->stats.tlb_flush_all++;
 	flush_shared(v, false);
 	flush_shared(v, true);
-	for (unsigned i = 0; i < VIEWS; i++) {
+	for (unsigned i = 0; i < v->n_views; i++) {
 		flush_view(v, &v->views[i]);
 		v->views[i].pcid = PCID_NONE;
 	}
@@ -123,10 +124,20 @@ static void flush_page(struct soft_vcpu *v, struct soft_view *view, gva_t gva)
 		soft_jumps_flush_shared(v, false);
 		soft_jumps_flush_shared(v, true);
 	}
-	for (unsigned i = 0; i < VIEWS; i++)
+	for (unsigned i = 0; i < v->n_views; i++)
 		if ((&v->views[i] == view || v->views[i].global_code) &&
 		    code_page_has(v->views[i].code_page, gva))
 			soft_jumps_flush_view(v, &v->views[i]);
+}
+
+/* Each part that is mapped directly, whatever address space it is the one of */
+static void note_direct(struct soft_vcpu *v, enum cpu_flush kind, gva_t gva, unsigned pcid)
+{
+	if (kind == FLUSH_PAGE || kind == FLUSH_PCID_PAGE)
+		soft_direct_flush_page(v, gva);
+	else if (kind != FLUSH_NONGLOBAL ||
+		 (!(gva & BIT64(63)) && (pcid == v->direct_pcid || soft_direct_serves(v))))
+		soft_direct_flush(v);
 }
 
 void soft_tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pcid)
@@ -135,6 +146,7 @@ void soft_tlb_flush(struct cpu *cpu, enum cpu_flush kind, gva_t gva, unsigned pc
 	struct soft_view *view;
 
 	v->fetch_page = FETCH_NONE;
+	note_direct(v, kind, gva, pcid);
 	switch (kind) {
 	case FLUSH_PAGE:
 		flush_page(v, v->view, gva);

@@ -7,7 +7,6 @@
 
 #define START_NS       NS_PER_SEC /* not 0: 0 is too special to be a good start */
 #define START_REALTIME (UINT64_C(1704067200) * NS_PER_SEC) /* 2024-01-01 */
-#define FAKE_TSC_HZ    UINT64_C(2000000000)
 #define MAX_TIMERS     4096
 
 struct plat_loop {

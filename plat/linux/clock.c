@@ -45,8 +45,10 @@ static uint64_t tsc_hz_cpuid(void)
 }
 
 /* The kernel's own calibration, as it tells it to readers of perf counters: ns = tsc * mult >>
- * shift. A dummy counter of our own thread needs no privilege unless perf is forbidden at all. */
-static uint64_t tsc_hz_kernel(void)
+ * shift. A dummy counter of a processor needs a privilege; one of our own thread does not unless perf is forbidden at
+ * all, but the first of these in the system has its opener wait until all processors have passed through the
+ * scheduler: 20 ms and more. Both say the same. -1: such a counter is not to be had; 0: it does not say. */
+static int64_t tsc_hz_perf(pid_t pid, int cpu)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE,
@@ -56,17 +58,17 @@ static uint64_t tsc_hz_kernel(void)
 		.exclude_hv = 1,
 	};
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	long fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	long fd = syscall(SYS_perf_event_open, &attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 	const struct perf_event_mmap_page *pc;
-	uint64_t hz = 0;
+	int64_t hz = 0;
 
 	if (fd < 0)
-		return 0;
+		return -1;
 	pc = mmap(NULL, page, PROT_READ, MAP_SHARED, (int)fd, 0);
 	if (pc != MAP_FAILED) {
 		if (pc->cap_user_time && pc->time_mult && pc->time_shift < 64)
-			hz = (uint64_t)(((unsigned __int128)NS_PER_SEC << pc->time_shift) /
-					pc->time_mult);
+			hz = (int64_t)(((unsigned __int128)NS_PER_SEC << pc->time_shift) /
+				       pc->time_mult);
 		munmap((void *)(uintptr_t)pc, page);
 	}
 	close((int)fd);
@@ -106,14 +108,16 @@ uint64_t plat_tsc_hz(void)
 {
 	static _Atomic uint64_t cached;
 	uint64_t hz = atomic_load_explicit(&cached, memory_order_relaxed), none = 0;
+	int64_t told;
 
 	if (hz)
 		return hz;
-	hz = tsc_hz_kernel();
+	told = tsc_hz_perf(-1, 0);
+	hz = told > 0 ? (uint64_t)told : tsc_hz_cpuid();
+	if (!hz && told < 0)
+		told = tsc_hz_perf(0, -1);
 	if (!hz)
-		hz = tsc_hz_cpuid();
-	if (!hz)
-		hz = tsc_hz_measured();
+		hz = told > 0 ? (uint64_t)told : tsc_hz_measured();
 	/* constant for the process: the first one stays */
 	if (!atomic_compare_exchange_strong(&cached, &none, hz))
 		hz = none;

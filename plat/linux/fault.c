@@ -46,6 +46,8 @@ static void on_fault(int sig, siginfo_t *info, void *uc)
 	f.pc = (uint64_t)mc->gregs[REG_RIP];
 	f.flags = (uint64_t)mc->gregs[REG_EFL];
 	f.addr = (uint64_t)info->si_addr;
+	f.page = sig == SIGSEGV && mc->gregs[REG_TRAPNO] == 14;
+	f.write = f.page && mc->gregs[REG_ERR] & 2;
 	for (int i = 0; i < 16; i++)
 		f.gpr[i] = (uint64_t)mc->gregs[reg_of[i]];
 	if (!self.fn || !self.fn(self.ctx, &f)) {

@@ -93,35 +93,62 @@ static int memfd(const char *name, size_t size, unsigned flags)
 	return fd;
 }
 
-int plat_windows_alloc(size_t shared, size_t own, unsigned n, uint8_t **window)
+/* Arrays of the memory behind fd, at that offset of it, each its beginning again and again. */
+static int fold(const struct plat_windows *w, uint8_t *at, int fd, size_t off, size_t end)
 {
-	int fd = memfd("vigia-tables", shared, 0);
-	unsigned i;
+	for (; off < end; off += w->array)
+		for (size_t i = w->folded; i < w->array; i += w->folded)
+			if (mmap(at + off + i, w->folded, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_FIXED, fd, (off_t)off) == MAP_FAILED)
+				return -1;
+	return 0;
+}
+
+/* The anonymous part reserves the whole window; the shared one goes over it, and what is folded. */
+static uint8_t *window_map(const struct plat_windows *w, int fd)
+{
+	uint8_t *p = plat_pages_alloc(w->shared + w->own);
+	int own = -1, bad = !p || mmap(p, w->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				       fd, 0) == MAP_FAILED;
+
+	if (!bad && w->folded) {
+		own = memfd("vigia-tables", w->own_to, 0);
+		bad = own < 0 || fold(w, p, fd, w->from, w->to) ||
+		      mmap(p + w->shared, w->own_to, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			   own, 0) == MAP_FAILED ||
+		      fold(w, p + w->shared, own, 0, w->own_to);
+	}
+	if (own >= 0)
+		close(own);
+	if (!bad)
+		return p;
+	plat_pages_free(p, w->shared + w->own);
+	return NULL;
+}
+
+int plat_windows_alloc(const struct plat_windows *w, uint8_t **window)
+{
+	int fd = memfd("vigia-tables", w->shared, 0);
+	struct plat_windows made = *w;
 
 	if (fd < 0)
 		return err_here(ERR_NOMEM);
-	for (i = 0; i < n; i++) {
-		/* The anonymous part reserves the whole window; the shared one goes over it. */
-		window[i] = plat_pages_alloc(shared + own);
-		if (!window[i])
+	for (made.n = 0; made.n < w->n; made.n++) {
+		window[made.n] = window_map(w, fd);
+		if (!window[made.n])
 			break;
-		if (mmap(window[i], shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-			 0) == MAP_FAILED) {
-			plat_pages_free(window[i], shared + own);
-			break;
-		}
 	}
 	close(fd);
-	if (i == n)
+	if (made.n == w->n)
 		return 0;
-	plat_windows_free(shared, own, i, window);
+	plat_windows_free(&made, window);
 	return err_here(ERR_NOMEM);
 }
 
-void plat_windows_free(size_t shared, size_t own, unsigned n, uint8_t **window)
+void plat_windows_free(const struct plat_windows *w, uint8_t **window)
 {
-	for (unsigned i = 0; i < n; i++)
-		plat_pages_free(window[i], shared + own);
+	for (unsigned i = 0; i < w->n; i++)
+		plat_pages_free(window[i], w->shared + w->own);
 }
 
 /* Private and anonymous: the host gives such memory large pages where it is aligned for them. */
@@ -208,6 +235,45 @@ int plat_mirror_page(hva_t at, hva_t page)
 	return mremap(page, 0, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == at
 		       ? 0
 		       : err_here(ERR_NOSYS);
+}
+
+int plat_fixed_alloc(const struct plat_ram *ram, uint64_t at, uint64_t size)
+{
+	void *want = (void *)at, *p;
+
+	if (ram->fd < 0 || ram->kind != RAM_SHARED)
+		return err_here(ERR_NOSYS);
+	p = mmap(want, size, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (p == want)
+		return 0;
+	if (p != MAP_FAILED) /* an old kernel took the address for a wish */
+		munmap(p, size);
+	return err_here(ERR_NOSYS);
+}
+
+void plat_fixed_free(uint64_t at, uint64_t size)
+{
+	munmap((void *)at, size);
+}
+
+int plat_fixed_map(const struct plat_ram *ram, uint64_t at, uint64_t off, uint64_t size, bool write)
+{
+	void *p = mmap((void *)at, size, PROT_READ | (write ? PROT_WRITE : 0),
+		       MAP_SHARED | MAP_FIXED | MAP_POPULATE, ram->fd, (off_t)off);
+
+	if (p == MAP_FAILED)
+		return err_here(ERR_NOMEM);
+	madvise(p, size, MADV_DONTDUMP);
+	return 0;
+}
+
+int plat_fixed_unmap(uint64_t at, uint64_t size)
+{
+	void *p = mmap((void *)at, size, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	return p == MAP_FAILED ? err_here(ERR_NOMEM) : 0;
 }
 
 int plat_code_alloc(size_t size, struct plat_code *out)

@@ -151,17 +151,22 @@ static uint64_t overdue(const struct fair_task *t, const struct view *view, uint
 
 static struct fair_task *choose(struct fair *f, unsigned cpu, const struct view *view, uint64_t now)
 {
-	struct fair_task *best = NULL, *late = NULL;
+	struct fair_task *best = NULL, *late = NULL, *yields = NULL;
 
 	for (struct fair_task *t = f->all; t; t = t->next) {
 		if (!wants(t) || !(t->allowed & BIT64(cpu)) ||
 		    (t->state == FAIR_RUNNING && t->cpu != cpu))
 			continue;
-		if (!best || t->vtime < best->vtime)
+		if (t->yields)
+			yields = t;
+		else if (!best || t->vtime < best->vtime)
 			best = t;
 		if (overdue(t, view, now) > (late ? overdue(late, view, now) : 0))
 			late = t;
 	}
+	/* Who is further ahead has had its share: to give way to it, again and again, would be to give it ours. */
+	if (yields && (!best || best->vtime >= yields->vtime + SLICE_MAX))
+		best = yields;
 	if (late && best)
 		late->vtime = MIN(late->vtime, best->vtime);
 	return late ? late : best;
@@ -172,6 +177,11 @@ static void account(struct fair_task *t, uint64_t now)
 	t->ran += now - t->since;
 	t->vtime += t->idle ? 0 : scaled(t, now - t->since);
 	t->since = now;
+}
+
+void fair_yield(struct fair *f, unsigned cpu)
+{
+	f->current[cpu]->yields = true;
 }
 
 /* For whom has become runnable meanwhile, but was not chosen; and idle CPUs, or some that would not look,
@@ -213,6 +223,8 @@ struct fair_task *fair_next(struct fair *f, unsigned cpu, struct fair_task *idle
 		to = idle;
 	if (from->state == FAIR_RUNNING)
 		make_ready(from);
+	if (from->yields) /* nobody is to be interrupted for it */
+		from->yields = from->fresh = false;
 	if (to != from && !to->idle)
 		to->waited_most = MAX(to->waited_most, now - to->since);
 	to->state = FAIR_RUNNING; /* from, too, which may have found its wait to be over */

@@ -18,6 +18,7 @@ struct fair_task {
 	enum fair_state state;
 	bool fresh;       /* no CPU has been kicked for it yet */
 	bool idle;        /* runs where nobody else does */
+	bool yields;      /* until the next fair_next() */
 	unsigned cpu;     /* RUNNING: where */
 	uint64_t allowed; /* BIT64(cpu): where it may run */
 	unsigned weight;
@@ -40,6 +41,9 @@ void fair_add(struct fair *f, struct fair_task *t, uint64_t now);
 void fair_remove(struct fair *f, struct fair_task *t);
 /* A blocked task wants to run. */
 void fair_wake(struct fair *f, struct fair_task *t, uint64_t now);
+/* The current task of cpu waits for something that another is to do: before fair_next(), which then takes another if there
+ * is one that is not ahead of it by more than a slice. */
+void fair_yield(struct fair *f, unsigned cpu);
 /* The CPU that should look again because t wants to run; -1: t has to wait. */
 int fair_kick(struct fair *f, const struct fair_task *t, uint64_t now);
 /* The current task of cpu has run until now. Wakes who has slept enough, and chooses; idle: of this CPU.

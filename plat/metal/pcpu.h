@@ -18,6 +18,8 @@ struct pcpu {
 		code_stack; /* current's: the end of its stack for what interrupts translated code; 0: none */
 	struct plat_thread *idle;
 	uint64_t guest_owner; /* serial number of the thread that last ran a guest here */
+	uint64_t guest_round; /* grows when all tags have been given out */
+	uint32_t guest_tags;  /* given out in this round */
 	void *tables;         /* GDT and TSS: metal's */
 };
 

@@ -24,7 +24,10 @@ struct plat_thread {
 	struct plat_thread *next; /* of those that have ended */
 	uint8_t *stack;           /* NULL: the loader's or an idle CPU's */
 	uint64_t serial;
-	struct pcpu *guest_cpu; /* of the last plat_guest_claim() */
+	/* Of the last plat_guest_claim(): where, its tag there, and the CPU's round then */
+	struct pcpu *guest_cpu;
+	uint32_t guest_tag;
+	uint64_t guest_round;
 	const _Atomic uint32_t *wait;
 	bool woken;
 	_Atomic uint32_t ended;
@@ -146,7 +149,11 @@ void sched_interrupt(void)
 
 void plat_yield(void)
 {
-	sched_interrupt();
+	uint64_t flags = spin_lock(&sched.lock);
+
+	fair_yield(&sched.fair, pcpu()->index);
+	schedule();
+	spin_unlock(&sched.lock, flags);
 }
 
 bool sched_wait(_Atomic uint32_t *word, uint32_t expect, uint64_t deadline)
@@ -324,14 +331,25 @@ void plat_thread_join(struct plat_thread *t)
 
 /* ---- for engines ---- */
 
-bool plat_guest_claim(void)
+bool plat_guest_claim(uint32_t tags, uint32_t *tag, bool *fresh)
 {
 	struct pcpu *cpu = pcpu();
 	struct plat_thread *t = cpu->current;
-	bool same = cpu->guest_owner == t->serial && t->guest_cpu == cpu;
+	bool stays = t->guest_cpu == cpu; /* else what it did elsewhere is not known here */
+	bool same = cpu->guest_owner == t->serial && stays;
 
+	*fresh = !stays || t->guest_round != cpu->guest_round;
+	if (*fresh) {
+		if (cpu->guest_tags >= tags) {
+			cpu->guest_round++;
+			cpu->guest_tags = 0;
+		}
+		t->guest_tag = ++cpu->guest_tags;
+		t->guest_round = cpu->guest_round;
+	}
+	*tag = t->guest_tag;
 	cpu->guest_owner = t->serial;
-	t->guest_cpu = cpu; /* it may have been elsewhere in between */
+	t->guest_cpu = cpu;
 	return same;
 }
 

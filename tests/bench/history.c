@@ -47,6 +47,80 @@ static void ask(sqlite3 *db, const char *what, const char *sql)
 	printf("%-40s %8.1f ms (%lld)\n", what, best * 1e3, n);
 }
 
+struct reading {
+	double begun, first; /* s: until the first row came */
+	long long n;
+};
+
+static void row_came(void *arg, const struct history_row *r)
+{
+	struct reading *g = arg;
+
+	g->first = g->n++ ? g->first : seconds() - g->begun;
+}
+
+/* As vigia history asks: until the first row comes, and until the last has. */
+static void read_timeline(sqlite3 *db, const char *what, const struct history_filter *f)
+{
+	struct reading best = {0};
+	double all = 1e9;
+	char err[200];
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct reading g = {.begun = seconds()};
+		double took;
+
+		if (history_each(db, f, row_came, &g, err, sizeof(err))) {
+			printf("%s: %s\n", what, err);
+			return;
+		}
+		took = seconds() - g.begun;
+		best = took < all ? g : best;
+		all = took < all ? took : all;
+	}
+	printf("%-40s %8.1f ms, the first after %.1f ms (%lld)\n", what, all * 1e3,
+	       best.first * 1e3, best.n);
+}
+
+/* The time of the record at that part of all. */
+static int64_t time_at(sqlite3 *db, double part)
+{
+	sqlite3_stmt *st;
+	int64_t t = 0;
+
+	if (sqlite3_prepare_v2(
+		    db,
+		    "SELECT t FROM event WHERE seq>=(SELECT min(seq)+(max(seq)-min(seq))*? FROM "
+		    "event) LIMIT 1",
+		    -1, &st, NULL) != SQLITE_OK)
+		return 0;
+	sqlite3_bind_double(st, 1, part);
+	if (sqlite3_step(st) == SQLITE_ROW)
+		t = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	return t;
+}
+
+static void read_times(sqlite3 *db)
+{
+	struct history_filter f = {.device = -1, .space = -1};
+
+	f.since = time_at(db, 0.5);
+	f.until = time_at(db, 0.501);
+	read_timeline(db, "all of a thousandth of the time", &f);
+	f.until = 0;
+	f.since = time_at(db, 0.999);
+	read_timeline(db, "all since the last thousandth of the time", &f);
+	f.since = 0;
+	f.until = time_at(db, 0.001);
+	read_timeline(db, "all until the first thousandth", &f);
+	f.until = 0;
+	f.limit = 100;
+	read_timeline(db, "the last 100", &f);
+	f.limit = 0;
+	read_timeline(db, "all", &f);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long events = argc > 2 ? strtoul(argv[2], NULL, 0) : 1000000;
@@ -98,6 +172,7 @@ int main(int argc, char **argv)
 	    "SELECT sum(value) FROM (SELECT value FROM event WHERE cls=2 ORDER BY t DESC LIMIT 100)");
 	ask(db, "all rows of a class in the first second",
 	    "SELECT count(*) FROM event WHERE cls=3 AND t<(SELECT min(started) FROM run)+1000000000");
+	read_times(db);
 	sqlite3_close(db);
 	return 0;
 }

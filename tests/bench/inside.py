@@ -40,11 +40,12 @@ class Taker:
             self.bench.add(f"{self.workload} {name}", cls, unit, host, float(value))
 
 
-def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeout=900, tap=None, append=""):
-    """guest_command: words. do: functions of the initramfs's init. native: the host's command, or None."""
+def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeout=900, tap=None, append="", rows=None):
+    """guest_command: words. do: functions of the initramfs's init. native: the host's command, or None. rows: None: the bench's."""
     taker = Taker(bench, workload)
     kernel = tool("guest-kernel")
-    words = ",".join(guest_command + bench.rows)
+    rows = bench.rows if rows is None else rows
+    words = ",".join(guest_command + rows)
 
     def one(host):
         with Machine(bench.hosts.command(host, kernel, initrd,
@@ -70,7 +71,7 @@ def run(bench, workload, guest_command, initrd, do, native=None, disks=(), timeo
     for _ in range(bench.rounds):
         if native and bench.native:
             note(f"bench: {workload}: native")
-            taker.take("native", subprocess.run(native + bench.rows, check=True, text=True,
+            taker.take("native", subprocess.run(native + rows, check=True, text=True,
                                                 stdout=subprocess.PIPE).stdout)
         bench.interleaved(workload, one, 1)
 
@@ -143,10 +144,8 @@ def programs(bench):
 
 def build(bench):
     initrd, disk, work = programs_guest(bench, [tool("guest-source", "busybox")])
-    rows, bench.rows = bench.rows, ["build"]
     run(bench, "program", ["/bin/sh", "/tmp/programs.sh", "1"], initrd, "root",
-        ["sh", os.path.join(work, "programs.sh"), "1"], [disk])
-    bench.rows = rows
+        ["sh", os.path.join(work, "programs.sh"), "1"], [disk], rows=["build"])
 
 
 def scale(bench):
@@ -187,14 +186,10 @@ def io(bench):
     seconds = "1" if bench.quick else "3"
     disk = tool("guest-disk", *DISK)
     initrd = tool("guest-initramfs", "--name", "io", "--add", os.path.join(HERE, "io.sh") + ":/bench/io.sh")
-    rows = bench.rows
-    if rows != ["tap"]:
-        bench.rows = [r for r in rows if r != "tap"]
+    if bench.rows != ["tap"]:
         user_io(bench, disk, initrd, seconds)
-    bench.rows = ["tap"]
-    if not rows or "tap" in rows:
+    if not bench.rows or "tap" in bench.rows:
         tap_io(bench, disk, initrd, seconds)
-    bench.rows = rows
 
 
 def user_io(bench, disk, initrd, seconds):
@@ -206,7 +201,7 @@ def user_io(bench, disk, initrd, seconds):
             scratch.write(os.urandom(1 << 20))
         scratch.flush()
         run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, "10.0.2.2", port], initrd, "net_root", None,
-            [disk, scratch.name])
+            [disk, scratch.name], rows=[r for r in bench.rows if r != "tap"])
 
 
 @contextlib.contextmanager
@@ -233,7 +228,7 @@ def tap_io(bench, disk, initrd, seconds):
         with iperf3(within, "0.0.0.0", "5201"):
             bench.hosts.prefix = within
             run(bench, "io", ["/bin/sh", "/tmp/io.sh", seconds, "10.9.8.1", "5201"], initrd, "lan,root", None, [disk],
-                tap="tap0", append=" vigia.ip=10.9.8.2")
+                tap="tap0", append=" vigia.ip=10.9.8.2", rows=["tap"])
     finally:
         bench.hosts.prefix = []
         subprocess.run(["ip", "netns", "del", space], check=True)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """kvm.py: the engine kvm beside QEMU's, on a KVM that executes: in the rig (tests/rig) both boot the same Debian kernel
-to /init, in turns. How long that took from the start of the program, and how often the guest left for its hypervisor.
+to /init, in turns. How long that took from the start of the program, and how often the guest left for its hypervisor. Vigia
+unpacks the kernel at the first start; later ones find it.
 
   tests/bench/kvm.py [--rounds N] [--memory MIB] [--icount] [--all]
 
@@ -24,9 +25,12 @@ TIME_GOAL = 0.6
 QEMU_DATA = "/usr/share/seabios/bios-256k.bin /usr/share/qemu/linuxboot_dma.bin /usr/share/qemu/kvmvapic.bin"
 APPEND = "console=ttyS0 quiet vigia.end=halt"
 GUEST = "-kernel /g/vmlinuz -initrd /g/initramfs.cpio"
-WAYS = {
-    "vigia": f"vigia run --engine kvm --history none --net none --memory {{}}M {GUEST.replace('-k', '--k').replace('-i', '--i')} --append",
-    "vigia-off": f"vigia run --engine kvm --kvm-irqchip off --history none --net none --memory {{}}M {GUEST.replace('-k', '--k').replace('-i', '--i')} --append",
+VIGIA = "vigia run --engine kvm --history none --net none --memory {}M --kernel /g/vmlinuz --initrd /g/initramfs.cpio"
+WAYS = {  # by name; one that ends in "first" finds no kernel that was unpacked before
+    "vigia-first": VIGIA + " --append",
+    "vigia": VIGIA + " --append",
+    "vigia-full": VIGIA + " --kvm-irqchip full --append",
+    "vigia-off": VIGIA + " --kvm-irqchip off --append",
     "qemu": f"qemu-system-x86_64 -L /q -accel kvm -cpu host -m {{}} -nodefaults -vga none -display none -no-reboot -serial stdio {GUEST} -append",
 }
 
@@ -36,6 +40,7 @@ mkfifo /tmp/console
 dmesg -n 1
 until_init() {
     name=$1; shift
+    case $name in *first) rm -rf $HOME/.cache ;; esac
     read -r start _ </proc/uptime
     "$@" </dev/null >/tmp/console 2>/tmp/errors &
     up=none
@@ -97,10 +102,12 @@ def main():
         sys.exit("kvm.py: a guest did not come to /init")
     figures = {name: least(boots) for name, boots in got.items()}
     show(figures, args.all)
-    vigia, qemu = figures["vigia"], figures["qemu"]
-    time, exits = vigia["time"] / qemu["time"], vigia["exits"] / qemu["exits"]
-    met = time <= TIME_GOAL and exits <= 1
-    print(f"time {time:.2f} of QEMU's (at most {TIME_GOAL}), exits {exits:.2f} (at most 1): {'met' if met else 'NOT met'}")
+    met = True
+    for name in ("vigia-first", "vigia"):
+        time, exits = (figures[name][key] / figures["qemu"][key] for key in ("time", "exits"))
+        good = time <= TIME_GOAL and exits <= 1
+        met = met and good
+        print(f"{name}: time {time:.2f} of QEMU's (at most {TIME_GOAL}), exits {exits:.2f} (at most 1): {'met' if good else 'NOT met'}")
     sys.exit(not met)
 
 

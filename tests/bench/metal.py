@@ -11,14 +11,13 @@ instructions, one a nanosecond, so that a figure is what was executed and always
 import argparse
 import os
 import re
-import subprocess
 import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 for folder in ("tests/lib", "tests/rig"):
     sys.path.insert(0, os.path.join(ROOT, folder))
-import vigia_test as vt  # noqa: E402
+import baremetal  # noqa: E402
 from baremetal import ELF, QEMU, missing  # noqa: E402
 
 ICOUNT = ["-icount", "shift=0,sleep=off"]
@@ -26,14 +25,11 @@ MEMORY = {"small": 16, "large": 64}  # MiB of guests; large is the one that is t
 
 
 def assemble(folder):
-    out = os.path.join(folder, "metaltime.bin")
-    subprocess.run(["nasm", "-f", "bin", "-o", out, os.path.join(ROOT, "tests/bench/metaltime.asm")], check=True)
-    return out
+    return baremetal.assemble(os.path.join(folder, "metaltime.bin"), "bench/metaltime.asm")
 
 
-def machine(memory, *args, cpu="EPYC"):
-    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", cpu, "-M", "q35", "-m", str(memory), "-mem-prealloc", "-display",
-                          "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *args])
+def machine(fleet, memory, *args, elf=ELF, cpu="EPYC"):
+    return baremetal.Machine(fleet, "-mem-prealloc", *args, elf=elf, cpu=cpu, memory=memory)
 
 
 def rows(text):
@@ -42,18 +38,13 @@ def rows(text):
 
 
 def bare(guest, options=()):
-    with machine(64, *options, "-kernel", guest) as vm:
+    with machine(None, 64, *options, elf=guest) as vm:
         vm.expect(r"time end 0\s", 300)
         return rows(vm.output.decode(errors="replace"))
 
 
 def pack(folder, guest, name):
-    text = f"- name: {name}\n  kernel: {guest}\n  memory: {MEMORY[name]}M\n  net: [none]\n"
-    definition, out = os.path.join(folder, name + ".yaml"), os.path.join(folder, name + ".cpio")
-    with open(definition, "w", encoding="ascii") as f:
-        f.write(text)
-    subprocess.run([vt.VIGIA, "pack", definition, "-o", out], check=True, stdout=subprocess.DEVNULL)
-    return out
+    return baremetal.pack(os.path.join(folder, name + ".cpio"), baremetal.small(name, guest, memory=f"{MEMORY[name]}M"))
 
 
 def began(vm, name):
@@ -64,14 +55,23 @@ def began(vm, name):
 
 def metal(folder, guest, options=(), cpu="EPYC"):
     """Rows of the guest under the hypervisor, and when guests of both sizes began."""
-    with machine(192, *options, "-kernel", ELF, "-initrd", pack(folder, guest, "large"), cpu=cpu) as vm:
+    with machine(pack(folder, guest, "large"), 192, *options, cpu=cpu) as vm:
         vm.expect(r"time end 0\s", 300)
         start = {"large": began(vm, "large")}
         got = rows(vm.output.decode(errors="replace"))
-    with machine(192, *options, "-kernel", ELF, "-initrd", pack(folder, guest, "small"), cpu=cpu) as vm:
+    with machine(pack(folder, guest, "small"), 192, *options, cpu=cpu) as vm:
         vm.expect(r"time cpuid \d+\s", 120)
         start["small"] = began(vm, "small")
     return got, start
+
+
+def vmx(work, guest):
+    """Rows under VMX in Bochs, whose clock goes with the instructions."""
+    import bochs  # pylint: disable=import-outside-toplevel
+    image = baremetal.pack(work.file("vmx.iso"), baremetal.small("large", guest, memory="64M"))
+    with bochs.Bochs(work, image) as vm:
+        vm.expect(r"time end 0\s", 300)
+        return rows(vm.output.decode(errors="replace"))
 
 
 def kvm(guest):

@@ -2,13 +2,9 @@
 ; metaltime.asm: a guest that measures itself by the TSC: multiboot 1, so that the bare machine, the bare-metal
 ; hypervisor and KVM all start it. A line on the serial port for each row of the table below, "time NAME TICKS": of the
 ; fastest of RUNS, ticks of one of the things that the row counts. Then "time end 0", and it halts.
-	bits 32
-	org 0x100000
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000		; the addresses below are valid
 RUNS	equ 200
 AREA	equ 0x800000		; 4 MiB that the rows on memory walk
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 start:	mov esp, stack
 	mov edi, directory	; 4 MiB pages, as they are
 	mov eax, 0x83
@@ -82,15 +78,7 @@ report:	push esi
 	pop esi
 	ret
 
-say:	lodsb
-	test al, al
-	jz .done
-	call char
-	jmp say
-.done:	ret
-char:	mov dx, 0x3f8
-	out dx, al
-	ret
+%include "say.inc"
 
 ; ---- what is measured: ecx times; any register may change but ESP
 

@@ -18,11 +18,13 @@ from machine import HERE, Machine, note, tool
 
 CLASSES = ("lifecycle cpu port mmio msr cpuid irq disk net console time entropy operator memory device").split()
 PIECE_MS = 30
-PIECES = 4  # of a block, the first of which does not count: it saw the switch
+PIECES = 3  # of a block, and one before that saw the switch
 EVENTS = ("getpid read1 page-fault fork-wait fork-exec pipe switch-threads switch-processes switch-touch64 mmap-munmap "
           "protect signal").split()
 COMPUTE = ("alu", "quicksort", "sum", "fib")
-MIB = 32  # of a piece
+MIB = {"send": 4, "receive": 8}  # of a piece
+DISK_MIB = 128
+ROUNDS, PRECISE, SECONDS = 20, 0.01, 60  # at least so many, until they are off by no more, or for so long
 
 
 class Subject:
@@ -30,6 +32,7 @@ class Subject:
 
     def __init__(self, hosts, machine):
         self.hosts, self.m, self.name = hosts, machine, hosts.last_name
+        self.ended = 0  # pieces
 
     def cpu(self):
         """ns, of all threads: the process's CPU-time clock (clock_getcpuclockid(3))."""
@@ -37,6 +40,7 @@ class Subject:
 
     def piece(self):
         self.m.expect(rb"PIECE\s*\n", 60)
+        self.ended += 1
 
     def late(self):
         """The next piece has ended already: who measures did not get the CPU in time."""
@@ -45,39 +49,45 @@ class Subject:
     def vigia(self, *args):
         subprocess.run([self.hosts.vigia, *args], check=True, stdout=subprocess.DEVNULL)
 
-    def block(self):
-        """The median of some pieces."""
-        took, before, tries = [], None, 0
-        while len(took) < PIECES - 1:
+    def mark(self):
+        """Pieces that have ended so far, and the CPU time then, as exactly as who measures gets the CPU."""
+        for _ in range(2 * PIECES):
             self.piece()
-            now = self.cpu()
-            tries += 1
-            if self.late() and tries < 20 * PIECES:
-                before = None
-                continue
-            if before is not None:
-                took.append(now - before)
-            before = now
-        return statistics.median(took)
+            if not self.late():
+                break
+        while b"PIECE" in self.m.out[self.m.pos:]:
+            self.piece()
+        return self.ended, self.cpu()
+
+    def block(self):
+        """CPU time of a piece."""
+        self.piece()
+        first, begun = self.mark()
+        last = first
+        while last < first + PIECES:
+            last, now = self.mark()
+        return (now - begun) / (last - first)
 
 
 class Stream(Subject):
     """Pieces are so many MiB that have come from the guest, or gone to it."""
 
-    def __init__(self, hosts, machine, connection, sends):
+    def __init__(self, hosts, machine, connection, way):
         super().__init__(hosts, machine)
-        self.connection, self.sends, self.buf = connection, sends, bytearray(1 << 20)
+        self.connection, self.sends, self.buf = connection, way == "send", bytearray(1 << 20)
+        self.bytes = MIB[way] << 20
 
     def late(self):
         return False
 
     def piece(self):
-        left = MIB << 20
+        left = self.bytes
         while left > 0:
             n = self.connection.recv_into(self.buf) if self.sends else self.connection.send(self.buf)
             if not n:
                 raise RuntimeError("the stream has ended")
             left -= n
+        self.ended += 1
 
 
 def switch_history(subject, on):
@@ -88,13 +98,17 @@ def switch_rules(none, rules):
     return lambda subject, on: subject.vigia("policy", "set", subject.name, rules if on else none)
 
 
-def compare(subject, switch, rounds):
-    """Ratios on/off of neighbouring blocks, and of two blocks that are both off: the noise."""
+def compare(subject, switch, seconds):
+    """Ratios on/off of neighbouring blocks, and of two blocks that are both off: the noise. Until they are known well
+    enough, or the time is over."""
     ratios, same, last = [], [], None
     subject.piece()
-    for i in range(rounds):
+    end = time.monotonic() + seconds
+    while len(ratios) < ROUNDS or (spread(ratios)[1] > PRECISE and time.monotonic() < end):
+        if len(ratios) < ROUNDS and time.monotonic() > end + 4 * SECONDS:
+            raise RuntimeError(f"no {ROUNDS} rounds in {5 * SECONDS} s: this machine is too busy")
         took = {}
-        for on in ((False, True), (True, False))[i % 2]:
+        for on in ((False, True), (True, False))[len(ratios) % 2]:
             switch(subject, on)
             took[on] = subject.block()
         ratios.append(took[True] / took[False])
@@ -110,15 +124,25 @@ def spread(ratios):
     return statistics.median(ratios), 1.57 * (q[2] - q[0]) / math.sqrt(len(ratios))
 
 
-def counted(bench, program, row, history, switch, rounds):
+def counted(bench, program, row, history, switch, seconds, disks=()):
     initrd = tool("guest-initramfs", "--name", program, "--add", inside.compiled(bench, program))
-    append = f"console=ttyS0 quiet vigia.run=bench vigia.bench={program},-p,{PIECE_MS},{row}"
+    do = "modules,bench" if disks else "bench"
+    append = f"console=ttyS0 quiet vigia.run={do} vigia.bench={program},-p,{PIECE_MS},{row}"
     bench.hosts.ways["paired"] = ["--history", history]
-    with Machine(bench.hosts.command("paired", tool("guest-kernel"), initrd, append)) as m:
-        return compare(Subject(bench.hosts, m), switch, rounds)
+    with Machine(bench.hosts.command("paired", tool("guest-kernel"), initrd, append, disks)) as m:
+        return compare(Subject(bench.hosts, m), switch, seconds)
 
 
-def streamed(bench, way, history, switch, rounds):
+def requested(bench, row, history, switch, seconds):
+    """Of a disk that the host has in its page cache: what a request takes here, not there."""
+    with tempfile.NamedTemporaryFile(dir=bench.build) as f:
+        for _ in range(DISK_MIB):
+            f.write(os.urandom(1 << 20))
+        f.flush()
+        return counted(bench, "disk", row, history, switch, seconds, [f.name])
+
+
+def streamed(bench, way, history, switch, seconds):
     pump = os.path.join(bench.build, "pump")
     subprocess.run(["cc", "-O2", "-static", "-o", pump, os.path.join(HERE, "pump.c")], check=True)
     initrd = tool("guest-initramfs", "--name", "pump", "--add", pump)
@@ -132,38 +156,44 @@ def streamed(bench, way, history, switch, rounds):
             connection, _ = s.accept()
             with connection:
                 connection.settimeout(120)
-                return compare(Stream(bench.hosts, m, connection, way == "send"), switch, rounds)
+                return compare(Stream(bench.hosts, m, connection, way), switch, seconds)
+
+
+def rows_of(none, rules, seconds):
+    """(part, row, what gives its ratios when told where the history is to be)."""
+    def of(part, fn, row, switch, *args):
+        return part, row, lambda bench, history: fn(bench, *args, history, switch, seconds)
+    setting = switch_rules(none, rules)
+    return ([of("kernel events", counted, r, switch_history, "events", r) for r in EVENTS] +
+            [of("compute", counted, r, switch_history, "compute", r) for r in COMPUTE] +
+            [of("disk", requested, r, switch_history, r) for r in ("read4k", "write4k")] +
+            [of("network", streamed, r, switch_history, r) for r in ("send", "receive")] +
+            [of("1,000 rules", streamed, "rules-" + r, setting, r) for r in ("send", "receive")])
 
 
 def paired(bench, rules_to, wanted):
     """Gives rows (part, row, ratio, off by, noise)."""
-    rounds = 8 if bench.quick else 30
+    seconds = 10 if bench.quick else SECONDS
     out = []
     with tempfile.TemporaryDirectory(dir=bench.build) as d:
-        none, rules, history = (os.path.join(d, n) for n in ("none", "rules", "h"))
+        none, rules = (os.path.join(d, n) for n in ("none", "rules"))
         shutil.copy(os.devnull, none)
         rules_to(rules)
-        rows = [("kernel events", r, lambda h, r=r: counted(bench, "events", r, h, switch_history, rounds)) for r in EVENTS]
-        rows += [("compute", r, lambda h, r=r: counted(bench, "compute", r, h, switch_history, rounds)) for r in COMPUTE]
-        rows += [("network", w, lambda h, w=w: streamed(bench, w, h, switch_history, rounds)) for w in ("send", "receive")]
-        rows += [("1,000 rules", w, lambda h, w=w: streamed(bench, w, h, switch_rules(none, rules), rounds))
-                 for w in ("send", "receive")]
+        rows = [r for r in rows_of(none, rules, seconds) if not wanted or r[1] in wanted]
+        note(f"bench: monitor paired: {len(rows)} rows of about {seconds} s at most, and the starts of their VMs")
         for part, row, run in rows:
-            if wanted and row not in wanted:
-                continue
-            note(f"bench: monitor paired: {part}: {row}")
             try:
-                ratios, same = run(os.path.join(d, f"h{len(out)}"))
+                ratios, same = run(bench, os.path.join(d, "h-" + row))
             except (RuntimeError, OSError, subprocess.CalledProcessError) as e:
                 note(f"bench: monitor paired: {part}: {row}: {e}")
                 bench.failed = True
                 continue
             out.append((part, row, *spread(ratios), spread(same)[0]))
-            note("bench: monitor paired: %s: %s: %.4f, off by %.4f; off beside off %.4f" % out[-1])
+            note(f"bench: monitor paired: %s: %s: %.4f, off by %.4f; off beside off %.4f; {len(ratios)} rounds" % out[-1])
     return out
 
 
-LIMITS = {"kernel events": 1.02, "compute": 1.02, "network": 1.05, "1,000 rules": 1.03}
+LIMITS = {"kernel events": 1.02, "compute": 1.02, "disk": 1.05, "network": 1.05, "1,000 rules": 1.03}
 
 
 def lines(rows):

@@ -35,6 +35,24 @@ begin:	xor ax, ax
 	mov si, t_high
 	call word_of
 
+	xor ebx, ebx		; the memory map: MiB that are RAM
+	xor ebp, ebp
+.map:	mov eax, 0xe820
+	mov edx, 'PAMS'
+	mov ecx, 20
+	mov di, 0x8000
+	int 0x15
+	jc fail
+	cmp byte [di + 16], 1
+	jne .other
+	add ebp, [di + 8]
+.other:	test ebx, ebx
+	jnz .map
+	shr ebp, 20
+	xchg ax, bp
+	mov si, t_map
+	call word_of
+
 %ifdef FLOPPY
 	mov ax, 0x0201		; two sides and the far end of the first track
 	mov bx, 0x8000
@@ -151,6 +169,7 @@ print:	lodsb
 t_boot:	db "BOOT drive=", 0
 t_low:	db " low=", 0
 t_high:	db " high=", 0
+t_map:	db " map=", 0
 t_text:	db " sector=", 0
 t_ok:	db " services ok", 13, 10, 0
 t_bad:	db " failed", 13, 10, 0

@@ -2,11 +2,7 @@
 ; dmaprobe.asm: a guest whose descriptors point where they must not: multiboot 1, 16 MiB, with a virtio disk of zeros. A row of
 ; the table below is a chain of three: header, data, status. Each must be refused: the device asks for a reset, or says that the
 ; request has failed. Says so for each on the serial port, and at the end whether all were, and whether the disk is as it was.
-	bits 32
-	org 0x100000
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 
 RAM	equ 16 << 20
 DESC	equ 0x400000			; the queue's parts, and what descriptors may have
@@ -20,16 +16,6 @@ TABLE	equ TEXT + 4 + 48 + 4
 NEXT	equ 1
 WRITE	equ 2
 INDIRECT equ 4
-; the common configuration's registers
-FEATURE_SEL equ 8
-FEATURE	equ 12
-STATUS	equ 20
-Q_SEL	equ 22
-Q_SIZE	equ 24
-Q_ON	equ 28
-Q_DESC	equ 32
-Q_AVAIL	equ 40
-Q_USED	equ 48
 
 start:	mov esp, stack
 	call find
@@ -127,28 +113,7 @@ submit:	mov ax, [USED + 2]
 	ret
 
 reset:	push esi
-	mov ebx, [regs]
-	mov byte [ebx + STATUS], 0
-.wait:	cmp byte [ebx + STATUS], 0
-	jne .wait
-	mov edi, DESC
-	mov ecx, 0x5000 / 4
-	xor eax, eax
-	rep stosd
-	mov byte [ebx + STATUS], 3
-	mov dword [ebx + FEATURE_SEL], 1
-	mov dword [ebx + FEATURE], 1	; VERSION_1
-	mov byte [ebx + STATUS], 11
-	mov word [ebx + Q_SEL], 0
-	movzx eax, word [ebx + Q_SIZE]
-	dec eax
-	mov [mask], eax
-	mov dword [ebx + Q_DESC], DESC
-	mov dword [ebx + Q_DESC + 4], 0
-	mov dword [ebx + Q_AVAIL], AVAIL
-	mov dword [ebx + Q_AVAIL + 4], 0
-	mov dword [ebx + Q_USED], USED
-	mov dword [ebx + Q_USED + 4], 0
+	call reset_disk
 	pop esi
 	push esi
 	cmp dword [esi + TABLE], 0		; a table elsewhere
@@ -161,84 +126,8 @@ reset:	push esi
 	pop esi
 	ret
 
-; the disk: its common configuration and where the first queue is notified
-find:	mov ebp, 0x80000000
-.slot:	xor ecx, ecx
-	call config
-	cmp eax, 0x10421af4
-	je .found
-	add ebp, 0x800
-	cmp ebp, 0x80010000
-	jb .slot
-	mov esi, none
-	call say
-	hlt
-	jmp $
-.found:	mov ecx, 4			; memory, bus master
-	call config
-	or eax, 6
-	out dx, eax
-	mov ecx, 0x34
-	call config
-	movzx ecx, al
-.cap:	test ecx, ecx
-	jz .done
-	push ecx
-	call config
-	mov ebx, eax
-	cmp bl, 9
-	jne .next
-	shr eax, 24
-	cmp al, 1
-	je .common
-	cmp al, 2
-	jne .next
-	call place
-	mov [notify], eax
-	jmp .next
-.common: call place
-	mov [regs], eax
-.next:	pop ecx
-	movzx ecx, bh
-	jmp .cap
-.done:	ret
-; ecx: a capability; eax: the address that it tells of
-place:	push ebx
-	push ecx
-	add ecx, 8
-	call config
-	push eax			; offset
-	mov ecx, [esp + 4]
-	add ecx, 4
-	call config
-	movzx ecx, al			; BAR
-	lea ecx, [ecx * 4 + 0x10]
-	call config
-	and eax, ~15
-	pop ecx
-	add eax, ecx
-	pop ecx
-	pop ebx
-	ret
-; eax: the register ecx of ebp's function; dx is left at it
-config:	lea eax, [ebp + ecx]
-	mov dx, 0xcf8
-	out dx, eax
-	mov dx, 0xcfc
-	in eax, dx
-	ret
-
-say:	lodsb
-	test al, al
-	jz .done
-	call char
-	jmp say
-.done:	ret
-char:	push edx
-	mov dx, 0x3f8
-	out dx, al
-	pop edx
-	ret
+%include "virtiodisk.inc"
+%include "say.inc"
 
 ; text, type, address of the data (low, high), its length, its flags and next, head, table
 %macro row 8
@@ -274,12 +163,7 @@ ok:	db "refused: ", 0
 bad:	db "NOT REFUSED: ", 0
 held:	db "all descriptors refused, the disk is as it was", 10, 0
 escaped: db "NOT all descriptors refused", 10, 0
-none:	db "there is no disk", 10, 0
 failed:	db 0
-	align 4
-regs:	dd 0
-notify:	dd 0
-mask:	dd 0
 	times 512 db 0
 stack:
 end:

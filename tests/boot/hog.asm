@@ -1,20 +1,10 @@
 ; SPDX-License-Identifier: ISC
 ; hog.asm: a guest that only computes: multiboot 1. HALT defined: one that halts, and wakes 100 times a second
 ; for a moment (the PIT, mode 2).
-	bits 32
-	org 0x100000
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 start:	mov esp, stack
 	mov esi, text
-.say:	lodsb
-	test al, al
-	jz .said
-	mov dx, 0x3f8
-	out dx, al
-	jmp .say
-.said:
+	call say
 %ifdef HALT
 	; the timer's vector is 20H, the only one that is not masked
 	mov eax, tick
@@ -58,6 +48,7 @@ idt:	times 0x21 dq 0
 %else
 	jmp $
 %endif
+%include "say.inc"
 text:	db "computes", 10, 0
 	times 512 db 0
 stack:

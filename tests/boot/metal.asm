@@ -1,11 +1,7 @@
 ; SPDX-License-Identifier: ISC
 ; metal.asm: a small guest for the bare-metal hypervisor: multiboot 1. Says how long it counts, five
 ; times, on the serial port, then triple-faults. Before, it looks whether its memory is zeros, and after, it has none such.
-	bits 32
-	org 0x100000
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000		; the addresses below are valid
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 start:	mov esp, stack
 	mov edi, 2 << 20		; up to 16 MiB
 	mov ecx, (14 << 20) / 4
@@ -35,15 +31,7 @@ again:	mov esi, text
 	rep stosd
 	lidt [none]
 	int3
-say:	lodsb
-	test al, al
-	jz .done
-	call char
-	jmp say
-.done:	ret
-char:	mov dx, 0x3f8
-	out dx, al
-	ret
+%include "say.inc"
 text:	db "small guest counts ", 0
 bye:	db "small guest ends here", 10, 0
 dirty:	db "small guest has memory that is not zeros", 10, 0

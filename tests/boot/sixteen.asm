@@ -1,11 +1,7 @@
 ; SPDX-License-Identifier: ISC
 ; sixteen.asm: a guest of 16 bits: multiboot 1 starts it, it goes to real mode and stays there. The PIT interrupts 100 times a
 ; second, through the table at 0; between interrupts it computes with real-mode segments. Says each second which it is.
-	org 0x100000
-	bits 32
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 LOW	equ 0x8000			; where the 16-bit part is moved to
 %define AT(x) ((x) - real + LOW)
 
@@ -96,15 +92,8 @@ number:	xor dx, dx
 	call number
 .digit:	pop ax
 	add al, '0'
-char:	mov dx, 0x3f8
-	out dx, al
-	ret
-say:	lodsb
-	test al, al
-	jz .done
-	call char
-	jmp say
-.done:	ret
+	jmp char
+%include "say.inc"
 ticks:	dw 0
 seconds: dw 0
 idtr:	dw 0x3ff

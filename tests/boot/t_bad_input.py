@@ -14,9 +14,9 @@ def digest(path):
         return hashlib.sha256(f.read()).hexdigest()
 
 
-def expect_refusal(args, says, unchanged=()):
+def expect_refusal(args, says, unchanged=(), env=None):
     before = {p: digest(p) for p in unchanged}
-    status, out, err = vt.vigia("run", "--net", "none", "--serial", "none", *args, timeout=30)
+    status, out, err = vt.vigia("run", "--net", "none", "--serial", "none", *args, timeout=30, env=env)
     lines = [line for line in err.splitlines() if line.strip()]
     shown = " ".join(args)[-100:]
     if status != 1:
@@ -114,6 +114,8 @@ with vt.Workdir() as dir_:
         expect_refusal(["--kernel", kernel, "--net", f"user,forward=tcp:127.0.0.1:{port}:22"], "in use|busy")
     expect_refusal(["--kernel", kernel, "--net", "user,forward=nonsense"], "forward")
     expect_refusal(["--kernel", kernel, "--net", "carrier-pigeon"], "user")
+    f("libslirp.so.0", b"not a library")
+    expect_refusal(["--kernel", kernel, "--net", "user"], "install the package libslirp0", env={"LD_LIBRARY_PATH": dir_.path})
     if os.geteuid() != 0:  # root makes the interface
         expect_refusal(["--kernel", kernel, "--net", "tap:nosuchif0"], "nosuchif0|tap|permi")
     expect_refusal(["--kernel", kernel, "--serial", "teleprinter"], "stdio")

@@ -36,6 +36,8 @@ def run(d, way, engine, env, golden):
         root = sql(name, "SELECT seconds, user_seconds AS user FROM spaces WHERE cr3=2097152")
         vt.check(len(root) == 1 and 0.5 < root[0]["user"] / root[0]["seconds"] <= 1,
                  f"{way}: its root ran mostly in user mode: {root}")
+        first = sql(name, "SELECT seconds, switches FROM spaces WHERE cr3=0")
+        vt.check(len(first) == 1 and first[0]["seconds"] > 0 and first[0]["switches"] == 1, f"{way}: what it did before, without paging, has its time: {first}")
     status, out, _ = vt.vigia("history", name, "--verify")
     vt.check(status == 0 and out.startswith("intact"), f"{way}: intact")
 

@@ -3,10 +3,9 @@
 """The bare-metal hypervisor's drivers for the machine's disks, virtio, AHCI and NVMe: guests read and write partitions, and
 images in a volume, and the files behind have it afterwards, each only where it should."""
 import struct
-import subprocess
 
 import vigia_test as vt
-from baremetal import QEMU, need
+from baremetal import QEMU, Machine, linux, need, pack
 
 MIB = 1 << 20
 BAD = 10000  # of a guest's partition, behind what it writes
@@ -17,29 +16,10 @@ DISKS = {  # name, and on what
 }
 
 
-def machine(image, *args):
-    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "1G", "-smp", "2",
-                          "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d",
-                          "-cdrom", image, *args])
-
-
 def fleet(work, *vms):
-    """An image with a Linux guest for each (disk, what it does, its memory in MiB)."""
-    text = "".join(f"""
-- name: vm{i}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run={run} vigia.bad={BAD} vigia.end=poweroff
-  memory: 96M
-  net: [none]
-  disk: ["{disk}"]
-""" for i, (disk, run) in enumerate(vms))
-    out = work.file("fleet.iso")
-    r = subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", out, "--poweroff"],
-                       capture_output=True, text=True, check=False)
-    if r.returncode:
-        vt.fail(f"vigia pack: {r.stderr}")
-    return out
+    """An image with a Linux guest for each (disk, what it does)."""
+    return pack(work.file("fleet.iso"), "".join(linux(f"vm{i}", f"vigia.run={run} vigia.bad={BAD}", f'disk: ["{disk}"]', end="poweroff")
+                                                for i, (disk, run) in enumerate(vms)), "--poweroff")
 
 
 def mbr(*parts):
@@ -101,7 +81,7 @@ with vt.Workdir() as work:
     vms = [(f"host:{name}/2", "disk,bad") for name in DISKS]
     vms += [("host:SN-ahci0/2", "disk,bad"), ("host:SN-nvme0/1,ro", "sectors"), ("host:VOL//data", "disk"),
             ("host:VOL//none", "disk")]
-    with machine(fleet(work, *vms), *args) as vm:
+    with Machine(fleet(work, *vms), *args, memory=1024, smp=2) as vm:
         for _ in range(len(DISKS) + 1):
             vm.expect(r"(\w+[01]): .*, serial number (SN-\1, 16 MiB|VOL, 20 MiB, polled)\r", 60)
         for _ in range(2):

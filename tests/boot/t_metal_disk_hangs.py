@@ -6,7 +6,7 @@ import time
 
 import nbdserver
 import vigia_test as vt
-from baremetal import QEMU, need, on_disks
+from baremetal import QEMU, Machine, need, on_disks
 
 MIB = 1 << 20
 DISKS = {
@@ -24,29 +24,15 @@ with vt.Workdir() as work:
         args += ["-blockdev", f"driver=nbd,node-name={name},server.type=unix,server.path={path}", "-device", device % name]
     args += ["-drive", f"if=none,id=good,format=raw,file={work.file('good.raw', size=16 * MIB)}", "-device",
              "virtio-blk-pci,drive=good,disable-legacy=on"]
-    with vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "768", "-smp", "2", "-display", "none",
-                        "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d", "-cdrom", image, *args]) as vm:
-        def said(pattern, timeout):
-            """Lines of the guests come in any order."""
-            vm.position = 0
-            return vm.expect(pattern, timeout)
-
-        def to(name):
-            vm.send("\x010")
-            vm.expect(r"vigia> ", 30)
-            if name:
-                vm.send(f"console {name}\n")
-                vm.expect(r"Ctrl-A 0 goes back", 30)
-                vm.send("\n")
-
+    with Machine(image, *args, memory=768, smp=2) as vm:
         for name in [*DISKS, "virtio1"]:
-            said(rf"on-{name}\| VIGIA disk ok", 400)
+            vm.said(rf"on-{name}\| VIGIA disk ok", 400)
         print("ok: all disks work at first")
         vm.position = len(vm.output)
         for name in DISKS:
-            to(f"on-{name}")
+            vm.to(f"on-{name}")
             vm.shell("(dd if=/dev/vda of=/dev/null bs=64k skip=208 count=1 iflag=direct 2>/dev/null; echo VIGIA read ends with $?) & true", 60)
-        to(None)
+        vm.to()
         limit = time.monotonic() + 60 * vt.PATIENCE
         while not all(s.stalled for s in servers.values()) and time.monotonic() < limit:
             time.sleep(0.1)
@@ -54,9 +40,9 @@ with vt.Workdir() as work:
         longest, rounds = 0.0, 0
         while not all(f"{name} does not answer".encode() in vm.output for name in DISKS):
             began = time.monotonic()
-            to("on-virtio1")
+            vm.to("on-virtio1")
             status, _ = vm.shell("dd if=/dev/vda of=/tmp/x bs=64k count=32 iflag=direct && dd if=/tmp/x of=/dev/vda bs=64k oflag=direct", 60)
-            to(None)
+            vm.to()
             if status:
                 vt.fail("a guest on another disk does not read and write")
             vm.send("log\n")  # what was said while the guest had the console
@@ -67,9 +53,9 @@ with vt.Workdir() as work:
         print(f"ok: until they are cut off the other has {rounds} rounds, which take {longest:.1f} s at most")
         vt.check(longest < 20 * vt.PATIENCE, "it does not wait for the others' disks")
         for name in DISKS:
-            to(f"on-{name}")
+            vm.to(f"on-{name}")
             vm.expect(r"VIGIA read ends with [1-9]", 120)
-        to(None)
+        vm.to()
         print("ok: guests are told of errors")
         vm.position = start = len(vm.output)
         vm.send("disks\n")

@@ -5,7 +5,7 @@ no access is refused meanwhile; a disk that is told to write elsewhere is refuse
 import time
 
 import vigia_test as vt
-from baremetal import QEMU, need, on_disks
+from baremetal import QEMU, Machine, need, on_disks
 
 DISKS = {
     "virtio0": "virtio-blk-pci,drive=virtio0,iommu_platform=on,disable-legacy=on",
@@ -16,21 +16,12 @@ DISKS = {
 need(QEMU, "grub-mkrescue", "xorriso")
 
 
-def machine(image, *args):
-    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "1G", "-smp", "2", "-display", "none",
-                          "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d", "-cdrom", image, *args])
-
-
 def try_iommu(image, iommu, told, disks):
-    with machine(image, "-device", iommu, *disks) as vm:
-        def said(pattern, timeout):
-            vm.position = 0
-            return vm.expect(pattern, timeout)
-
-        said(r"iommu: devices reach only what is meant for them \(1 units\)", 120)
-        said(r"goes past it, and reaches all memory", 60)
+    with Machine(image, "-device", iommu, *disks, memory=1024, smp=2) as vm:
+        vm.said(r"iommu: devices reach only what is meant for them \(1 units\)", 120)
+        vm.said(r"goes past it, and reaches all memory", 60)
         for name in DISKS:
-            said(rf"on-{name}\| VIGIA disk ok", 400)
+            vm.said(rf"on-{name}\| VIGIA disk ok", 400)
         vm.send("iommu\n")
         vm.expect(r"1 units, 0 accesses refused\s", 60)
         vt.check(b"may not" not in vm.output, "guests use their disks, and nothing is refused")
@@ -40,7 +31,7 @@ def try_iommu(image, iommu, told, disks):
             reach[m[1]] = int(m[2])
         vt.check(sum(96 << 10 < kib < 98 << 10 for kib in reach.values()) == 3, f"each reaches one VM and its driver's memory: {reach}")
         vm.send("kill on-nvme0\n")
-        said(r"on-nvme0: killed", 60)
+        vm.said(r"on-nvme0: killed", 60)
         vm.send("iommu check nvme0\n")
         refused = int(vm.expect(r"nvme0: what is not its own it does not reach, (\d+) refused\s", 60)[1])
         # QEMU's AMD IOMMU (7.2) tells nothing of pages that are not mapped
@@ -69,7 +60,7 @@ with vt.Workdir() as work:
     print("ok: Intel's")
     try_iommu(image, "amd-iommu", False, disks)
     print("ok: AMD's")
-    with machine(image) as vm:
+    with Machine(image, memory=1024, smp=2) as vm:
         vm.expect(r"on-nvme0: not found: disk nvme0", 120)
         vm.send("iommu check nvme0\niommu\n")
         vm.expect(r"0 units, 0 accesses refused\s", 60)

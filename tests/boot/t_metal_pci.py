@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor finds the machine's PCI functions: through ECAM on a q35, behind a bridge and below a second
 root too, and through ports on an i440FX."""
-
-import vigia_test as vt
-from baremetal import ELF, QEMU, need
+from baremetal import QEMU, Machine, need
 
 MACHINES = {
     "q35": (["-device", "pcie-root-port,id=rp,chassis=1,slot=1", "-device", "virtio-rng-pci,bus=rp,disable-legacy=on",
@@ -18,12 +16,10 @@ MACHINES = {
 
 need(QEMU)
 for machine, (args, lines) in MACHINES.items():
-    with vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", machine, "-m", "128", "-display", "none",
-                        "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nodefaults", "-kernel", ELF, *args]) as vm:
+    with Machine(None, "-nodefaults", *args, kind=machine, memory=128) as vm:
         vm.expect(r"vigia> ", 60)
         vm.send("pci\n")
         for line in lines:
             vm.expect(line, 30)
-        vm.send("poweroff\n")
-        vm.wait(60)
+        vm.poweroff()
         print(f"ok: the functions of {machine}")

@@ -8,10 +8,7 @@ import subprocess
 import time
 
 import vigia_test as vt
-from baremetal import ELF, QEMU, need
-
-MACHINE = [QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC,+umip", "-M", "q35", "-m", "384", "-smp", "2", "-display", "none", "-serial", "stdio",
-           "-monitor", "none", "-no-reboot", "-kernel", ELF, "-initrd"]
+from baremetal import QEMU, Machine, need, packed, small
 
 need(QEMU)
 with vt.Workdir() as work:
@@ -32,38 +29,24 @@ with vt.Workdir() as work:
         vt.check(not r.returncode, f"vigia save {r.stderr}")
         vm.process.wait(60)
 
-    def definition(memory):
-        return work.file(f"fleet{memory}.yaml", f"""
-- name: wanderer
-  kernel: {kernel}
-  initrd: {initrd}
-  append: {append}
-  memory: {memory}M
-  cpus: 2
-  cpu: x86-64-v2
-  net: [none]
-""".encode())
+    def define(memory):
+        return small("wanderer", kernel, f"initrd: {initrd}", f"append: {append}", "cpus: 2", "cpu: x86-64-v2", memory=f"{memory}M")
 
-    def pack(memory, *options):
-        out = work.file(f"fleet{memory}.cpio")
-        return out, subprocess.run([vt.VIGIA, "pack", definition(memory), "-o", out, *options], capture_output=True, text=True, check=False)
+    def machine(memory, *options, clock=()):
+        module, said = packed(work.file("fleet.cpio"), define(memory), "--state", f"wanderer={state}", *options)
+        vt.check("wanderer/memory" in said, "vigia pack says how large the state is")
+        return Machine(module, *clock, cpu="EPYC,+umip", smp=1 if clock else 2)
 
-    r = pack(96, "--state", f"nobody={state}")[1]
-    vt.check(r.returncode and "nobody" in r.stderr, "a state of a VM that is not there is refused")
-    r = pack(96, "--state", f"wanderer={work.file('bad', bytes(4096))}")[1]
-    vt.check(r.returncode and "bad" in r.stderr, f"and what is no state: {r.stderr.strip()}")
-    with vt.VM(command=[*MACHINE, pack(96, "--state", f"wanderer={state}")[0]]) as vm:
+    for what, named in ((f"nobody={state}", "nobody"), (f"wanderer={work.file('bad', bytes(4096))}", "bad")):
+        status, _, errors = vt.vigia("pack", work.file("fleet.yaml", define(96).encode()), "-o", work.file("fleet.cpio"), "--state", what)
+        vt.check(status and named in errors, f"a state of nobody, or that is none, is refused: {errors.strip()}")
+    with machine(96) as vm:
         vm.expect(r"wanderer: .*its processors have VME, which the engine svm has not", 120)
-        vm.send("poweroff\n")
-        vm.wait(60)
+        vm.poweroff()
         print("ok: processors that have what these have not are refused by name")
-    fleet, r = pack(96, "--state", f"wanderer={state}", "--drop-features")
-    vt.check(not r.returncode and "wanderer/memory" in r.stdout, f"vigia pack takes it, and says how large it is {r.stderr}")
-    with vt.VM(command=[*MACHINE, fleet]) as vm:
+    with machine(96, "--drop-features") as vm:
         vt.check(vm.expect(r"wanderer: ([^\r]*)\r", 120)[1] == b"started", "it starts")
-        vm.send("console wanderer\n")
-        vm.expect(r"Ctrl-A 0 goes back", 30)
-        vm.send("\n")
+        vm.to("wanderer")
         status, text = vm.shell("echo mark=$mark", 120)
         vt.check("mark=42" in text, "its shell knows what it knew")
         vt.check(md5 in vm.shell("md5sum </tmp/kept", 60)[1], "so does its memory")
@@ -76,13 +59,26 @@ with vt.Workdir() as work:
         for cpu in (1, 2):
             status, text = vm.shell(f"taskset {cpu} sh -c 'seq 1 20000' | awk '{{s += $1}} END {{print s}}'", 60)
             vt.check("200010000" in text, f"its vCPU {cpu - 1} computes")
-        vm.send("\x010")
-        vm.expect(r"vigia> ", 30)
-        vm.send("poweroff\n")
-        vm.wait(60)
-    fleet, r = pack(64, "--state", f"wanderer={state}", "--drop-features")
-    with vt.VM(command=[*MACHINE, fleet]) as vm:
+        vm.to()
+        vm.poweroff()
+    with machine(96, "--drop-features", clock=("-icount", "shift=3")) as vm:
+        vm.expect(r"wanderer: its TSC goes at \d+ MHz, the machine's at \d+\s", 120)
+
+        def times():
+            vm.to("wanderer")
+            guest = float(vm.shell("cut -d' ' -f1 /proc/uptime", 120)[1].split()[-1])
+            vm.to()
+            vm.send("stats\n")
+            return guest, int(vm.expect(r"up (\d+) s", 60)[1])
+
+        first = times()
+        vm.to("wanderer")
+        vm.shell("sleep 8", 120)
+        last = times()
+        guest, passed = last[0] - first[0], last[1] - first[1]
+        vt.check(guest > 8 and abs(guest - passed) < 2, f"where the TSC has another rate, its clock and its timers go at theirs: {guest:.1f} s in {passed}")
+        vm.poweroff()
+    with machine(64, "--drop-features") as vm:
         vm.expect(r"wanderer: .*the saved state: ", 120)
-        vm.send("poweroff\n")
-        vm.wait(60)
+        vm.poweroff()
         print("ok: a state of another machine is refused")

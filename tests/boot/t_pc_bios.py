@@ -54,7 +54,7 @@ def iso(w, sector_text, name="boot.iso", catalogue=19, boot_at=20, sectors=4, me
 
 def boot(*args, expect, drive):
     with vt.VM("--board", "pc", "--net", "none", "--memory", "64M", "--exit-port", "0xf4", *args) as vm:
-        vm.expect(rf"BOOT drive={drive} low=02.. high=0[0-9A-F]+ sector={expect} services o", 60)
+        vm.expect(rf"BOOT drive={drive} low=02.. high=0[0-9A-F]+ map=003F sector={expect} services o", 60)
         vm.wait(30, 33)
         print(f"ok: {args[1]}")
 
@@ -111,7 +111,7 @@ def main():
         cd = iso(w, b"text-on-cd")
         boot("--cdrom", cd, expect="text-on-cd", drive="E0")
         boot("--cdrom", f"{cd},if=ahci", expect="text-on-cd", drive="E0")
-        for kib, spt in ((360, 9), (720, 9), (1200, 15), (1440, 18), (2880, 36)):
+        for kib, spt in ((320, 8), (360, 9), (640, 8), (720, 9), (1200, 15), (1440, 18), (1476, 18), (2880, 36)):
             text = f"floppy-{kib}".encode()
             path = floppy(w, kib, spt, text)
             boot("--floppy", path, "--boot", "floppy", expect=text.decode(), drive="00")

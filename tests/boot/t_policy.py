@@ -5,6 +5,7 @@ the rule, and the history has each verdict with the line that gave it. Rules cha
 import json
 import os
 import re
+import time
 
 import vigia_test as vt
 
@@ -45,6 +46,10 @@ with vt.Workdir() as d:
         vt.check(status == 0, f"set {err}")
         status, _ = vm.shell("dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync", 30)
         vt.check(status == 0, "it is provided under the new rules")
+        deadline = time.monotonic() + 20
+        while "rule in line 1 denied: disk write" not in vm.stderr() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        vt.check("rule in line 1 denied: disk write" in vm.stderr(), "notify: it is said in the log")
         vt.check(vt.vigia("policy", "set", "ruled", bad)[0] == 1, "bad rules are refused")
         status, _ = vm.shell("until grep -q 'OutMLDv2Reports.*[1-9]' /proc/net/snmp6; do sleep 0.1; done", 30)
         vt.check(status == 0, "the guest has told of its multicast groups")

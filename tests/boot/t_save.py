@@ -27,7 +27,7 @@ print(f"seed {seed}")
 def save(name, path, *args):
     if rnd.randrange(3) == 0:
         args += ("--compress",)
-    status, _, err = vt.vigia("save", name, path, *args)
+    status, _, err = vt.vigia("save", name, path, *args, timeout=300)  # one core's work, on a machine that may have other
     vt.check(status == 0, f"save {os.path.basename(path)} {err.strip()}")
 
 

@@ -13,6 +13,8 @@ import time
 import vigia_test as vt
 
 NAME = "read"
+os.environ["TZ"] = "XYZ-5:30"  # times are those of the machine's zone: five hours and a half ahead
+time.tzset()
 
 
 def history(*args, status=0):
@@ -29,8 +31,8 @@ def sql(text, *args):
     return [json.loads(line) for line in history("--json", "--sql", text, *args).splitlines()]
 
 
-def stamp(ns):
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ns / 1e9))
+def stamp(ns, utc=False):
+    return time.strftime("%Y-%m-%d %H:%M:%S", (time.gmtime if utc else time.localtime)(ns // 10**9))
 
 
 def follow(vm):
@@ -49,7 +51,7 @@ def follow(vm):
 
 def guest(d, rules):
     disk = d.file("disk.img", size=4 << 20)
-    with vt.VM("--name", NAME, "--policy", rules, "--disk", f"{disk},format=raw", "--net", "user",
+    with vt.VM("--name", NAME, "--cpus", "2", "--policy", rules, "--disk", f"{disk},format=raw", "--net", "user",
                *vt.busybox("vigia.run=modules,net vigia.end=shell")) as vm:
         vm.expect(r"VIGIA shell", 120)
         vm.shell("dd if=/dev/vda of=/dev/null bs=4096 count=2 skip=8; dd if=/dev/vda of=/dev/null bs=4096 count=1 skip=768 iflag=direct; dd if=/dev/hwrng bs=64 count=1 of=/dev/null")
@@ -73,7 +75,7 @@ def guest(d, rules):
 def lifecycle():
     life = [(r["op"], r.get("text", ""), r["addr"]) for r in rows("--class", "lifecycle")]
     have = lambda op, pattern: any(o == op and re.search(pattern, t) for o, t, _ in life)
-    vt.check(have("start", r"engine soft, 1 CPUs of model \S+, 512 MiB, kernel "), "start: engine and model of the CPU")
+    vt.check(have("start", r"engine soft, 2 CPUs of model \S+, 512 MiB, kernel "), "start: engine and model of the CPU")
     vt.check(sum(o == "note" and re.search(r"begins at 0x[0-9a-f]+ in 64-bit mode", t) is not None for o, t, _ in life) == 2,
              "the kernel got the machine twice")
     vt.check(any(o == "mode" and a == 3 for o, _, a in life), "long mode")
@@ -82,8 +84,18 @@ def lifecycle():
         vt.check(have(op, pattern), f"lifecycle {op}")
     order = [o for o, _, _ in life if o in ("start", "reset", "pause", "resume", "end")]
     vt.check(order == ["start", "reset", "pause", "resume", "end"], f"in their order: {order}")
+
+
+def interrupts():
+    """By each way: the serial port's line, the disk's messages, and what starts the second processor and wakes it."""
     lines = {r["addr"]: r["n"] for r in sql("SELECT addr, sum(count) AS n FROM events WHERE class='irq' AND op='line' GROUP BY 1")}
     vt.check(lines.get(4, 0) > 10, f"the serial port's interrupt was raised {lines.get(4)} times")
+    messages = sql("SELECT addr, sum(count) AS n FROM events WHERE class='irq' AND op='msi' GROUP BY 1")
+    vt.check(messages and all(r["addr"] >> 20 == 0xfee for r in messages) and sum(r["n"] for r in messages) > 3,
+             f"messages to local APICs: {[(hex(r['addr']), r['n']) for r in messages]}")
+    ipis = sql("SELECT addr, value, count FROM events WHERE class='irq' AND op='ipi' AND addr=1 ORDER BY seq")
+    vt.check(ipis and ipis[0]["value"] & 0x700 == 0x500, "the second processor begins with an INIT")
+    vt.check(any(r["value"] & 0x700 == 0 for r in ipis) and sum(r["count"] for r in ipis) > 10, f"and is interrupted by the first, {len(ipis)} records")
 
 
 def network():
@@ -97,9 +109,14 @@ def filters():
     everything = rows()
     first, last = everything[0]["t"], everything[-1]["t"]
     middle = stamp(first + (last - first) // 2)
-    at = int(time.mktime(time.strptime(middle + " UTC", "%Y-%m-%d %H:%M:%S %Z"))) - time.timezone
+    at = int(time.mktime(time.strptime(middle, "%Y-%m-%d %H:%M:%S")))
+    utc = stamp(at * 10**9, utc=True)
+    since = lambda r: r["t"] >= at * 10**9
     for args, want in (
-            (("--since", middle), lambda r: r["t"] >= at * 10**9), (("--until", middle), lambda r: r["t"] <= at * 10**9),
+            (("--since", middle), since), (("--since", utc, "--utc"), since), (("--since", utc + "Z"), since), (("--since", f"@{at}"), since),
+            # of today, unless it was yesterday when the guest ran
+            (("--since", middle.split()[1] if middle.startswith(stamp(time.time_ns())[:10]) else middle, "--class", "console"),
+             lambda r: since(r) and r["class"] == "console"), (("--until", middle), lambda r: r["t"] <= at * 10**9),
             (("--class", "msr"), lambda r: r["class"] == "msr"), (("--class", "disk", "--op", "read"),
                                                                   lambda r: r["class"] == "disk" and r["op"] == "read"),
             (("--device", "0x3f8-0x3ff"), lambda r: r["class"] in ("port", "mmio", "msr", "cpuid") and 0x3f8 <= r["addr"] <= 0x3ff),
@@ -115,7 +132,15 @@ def filters():
     both = rows("--class", "console", "--text", "mark-", "--limit", "2")
     vt.check([r["seq"] for r in both] == [r["seq"] for r in everything if r["class"] == "console" and "mark-" in r["text"]][-2:],
              "the last two of them")
-    for args in (("--class", "nonsense"), ("--device", "disk9x"), ("--since", "yesterday"), ("--net", "10.0.0.0/33"), ("--process", "x")):
+    for args, n in ((("--since", "yesterday"), len(everything)), (("--since", "1 hour ago"), len(everything)), (("--until", "yesterday 18:00"), 0),
+                    (("--since", "tomorrow"), 0)):
+        vt.check(len(rows(*args)) == n, f"{' '.join(args)}: {n} records")
+    vt.check(rows("--limit", "1")[0]["time"].startswith(stamp(last, utc=True)), "JSON has UTC")
+    for args, said in (((), stamp(last)), (("--utc",), stamp(last, utc=True))):
+        vt.check(history("--limit", "1", *args).startswith(said), f"the timeline has the zone's time {' '.join(args)}")
+        t = sql("SELECT max(t) AS t FROM events WHERE class='operator'")[0]["t"]
+        vt.check(stamp(t, utc=bool(args)) in history("--summary", *args).split("\noperator\n")[1], f"and so has a summary {' '.join(args)}")
+    for args in (("--class", "nonsense"), ("--device", "disk9x"), ("--since", "whenever"), ("--net", "10.0.0.0/33"), ("--process", "x")):
         history(*args, status=1)
 
 
@@ -133,10 +158,11 @@ def parts(d):
 
 def terminal():
     """On a terminal: through the pager, in colours unless somebody does not want them."""
-    for env, colours in (({"PAGER": "sed s/^/paged:/"}, True), ({"PAGER": "sed s/^/paged:/", "NO_COLOR": "1"}, False)):
+    paged = {"PAGER": "sed s/^/paged:/"}
+    for env, colours in ((paged, True), ({**paged, "NO_COLOR": "1"}, False), ({"PATH": "/nonexistent"}, True)):
         master, slave = pty.openpty()
         with subprocess.Popen([vt.VIGIA, "history", NAME, "--class", "lifecycle"], stdout=slave, stdin=slave,
-                              env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **env}) as p:
+                              env={**{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "PAGER")}, **env}) as p:
             os.close(slave)
             out = b""
             try:
@@ -146,7 +172,8 @@ def terminal():
                 pass
             p.wait()
         os.close(master)
-        vt.check(out.startswith(b"paged:") and (b"\033[1m" in out) == colours, f"paged, colours {colours}")
+        vt.check(out.startswith(b"paged:") == ("PAGER" in env) and b"lifecycle" in out and (b"\033[1m" in out) == colours,
+                 f"{env.get('PAGER', 'no pager')}, colours {colours}")
     vt.check("\033" not in history("--class", "lifecycle"), "no colours in a pipe")
 
 
@@ -186,6 +213,7 @@ with vt.Workdir() as work:
     work.file("common.rules", b"deny msr 0x999\n")
     guest(work, work.file("own.rules", b"include common.rules\n# own\ndeny port 0x999\n"))
     lifecycle()
+    interrupts()
     network()
     filters()
     parts(work)

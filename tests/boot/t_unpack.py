@@ -39,6 +39,14 @@ def early(kernel, what, *args):
         vm.expect(what, 60)
 
 
+def blake2bp(data):
+    """In four lanes; the first 32 bytes of it"""
+    tree = {"digest_size": 64, "fanout": 4, "depth": 2, "inner_size": 64}
+    lanes = [b"".join(data[at:at + 128] for at in range(128 * i, len(data), 512)) for i in range(4)]
+    sums = b"".join(hashlib.blake2b(lane, node_offset=i, last_node=i == 3, **tree).digest() for i, lane in enumerate(lanes))
+    return hashlib.blake2b(sums, node_depth=1, last_node=True, **tree).hexdigest()[:64]
+
+
 class Image:
     """A bzImage whose payload can be replaced"""
 
@@ -109,7 +117,7 @@ with vt.Workdir() as d:
         kept = f.read()
     vt.check(len(names) == 1 and kept[:-16] == image.elf and os.stat(path).st_mode & 0o777 == 0o600, f"the unpacked kernel is kept: {names}")
     packed = image.file[image.at:image.at + image.size]
-    vt.check(names == [hashlib.sha256(packed).hexdigest()], "by what no other kernel can be made for")
+    vt.check(names == [blake2bp(packed)], "by what no other kernel can be made for")
     vt.check("Debian" in plain, "the guest runs it")
     with open(path, "r+b") as f:
         f.write(kept[:-16].replace(b"debian-kernel@", b"nobody-knows@@"))

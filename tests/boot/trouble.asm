@@ -3,13 +3,10 @@
 ;	-DLOOP	loops with interrupts off
 ;	-DCRASH	overwrites all of its memory, itself too
 ;	-DTRIPLE a triple fault at once
+;	-DNOTABLES	has its page tables where no memory is, -DNOIDT its interrupts', -DNOGDT its segments', -DNOTSS its task's
 ;	-DNOISE	reads and writes ports, MSRs and memory beyond its own at random, with hypercalls of both makers between
 ;		them; the one port that it leaves out is the serial port's data, by which it says how often it has
-	bits 32
-	org 0x100000
-MAGIC	equ 0x1badb002
-FLAGS	equ 0x00010000
-header:	dd MAGIC, FLAGS, -(MAGIC + FLAGS), header, header, end, end, start
+%include "multiboot.inc"
 
 start:	mov esp, stack
 	mov esi, text
@@ -20,6 +17,33 @@ start:	mov esp, stack
 %elifdef TRIPLE
 	lidt [none]
 	int3
+%elifdef NOTABLES
+	mov eax, OUTSIDE
+	mov cr3, eax
+	mov eax, cr0
+	bts eax, 31
+	mov cr0, eax
+	jmp $
+%elifdef NOIDT
+	lidt [outside]
+	int3
+	jmp $
+%elifdef NOGDT
+	lidt [none]
+	lgdt [outside]
+	push ss			; all ones: no data segment
+	pop ss
+	jmp $
+%elifdef NOTSS
+	lgdt [gdtr]
+	lidt [none]
+	mov eax, 24
+	ltr ax
+	jmp 32:0
+	align 8
+gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x2000890000000067, 0x2000890010000067	; TSSs at OUTSIDE
+gdtr:	dw 39
+	dd gdt
 %elifdef CRASH
 	mov edi, end
 	mov ecx, ((15 << 20) - (end - header)) / 4
@@ -159,17 +183,14 @@ idtr:	dw 32 * 8 - 1
 idt:	times 32 dq 0
 %endif
 
-say:	lodsb
-	test al, al
-	jz .done
-	mov dx, 0x3f8
-	out dx, al
-	jmp say
-.done:	ret
+%include "say.inc"
 text:	db "trouble begins", 10, 0
 did:	db 10, "trouble goes on", 10, 0
 none:	dw 0
 	dd 0
+OUTSIDE	equ 0x20000000
+outside: dw 0xffff
+	dd OUTSIDE
 	times 512 db 0
 stack:
 end:

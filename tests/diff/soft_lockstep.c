@@ -6,10 +6,11 @@
  * the manual leaves undefined, and flags in exception frames, which the translator may have given up
  * because they were dead, are left out. Prints the seed and, on failure, the program.
  *
- *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot [live]]]]]]
+ *	soft_lockstep [seed [programs [bytes of code cache [flush every [hot [live | b | d]]]]]]
  *
- * hot: user code is translated for its address, and memos get more than a page after so many stubs. live: no flags are
- * given up, and those in frames are compared. */
+ * Odd seeds: user code does not know its address. hot: it does, and memos get more than a page after so many stubs. live: no flags are
+ * given up, and those in frames are compared. b: without BMI2. d: user code has its pages mapped (direct.c), and some of its addresses
+ * are far up. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -329,7 +330,8 @@ static void show(const struct prog *p)
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
-static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
+/* upper: some addresses are */
+static void load_state(struct rig *r, const struct prog *p, uint64_t seed, bool upper)
 {
 	struct x86_state *s = r->s;
 	uint64_t saved = rng;
@@ -357,7 +359,10 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 	if (p->index != RCX && !(p->pointers >> RCX & 1))
 		s->gpr[RCX] = below(3) ? below(40) : below(5000);
 	s->rflags = 2 | (rnd() & (FL_ARITH));
-	s->seg[FS].base = RIG_DATA + 0x800;
+	for (unsigned i = 0; i < 16 && upper; i++)
+		if (s->gpr[i] >= RIG_DATA && s->gpr[i] < RIG_RAM && below(2))
+			s->gpr[i] += RIG_UPPER;
+	s->seg[FS].base = RIG_DATA + 0x800 + (upper && below(2) ? RIG_UPPER : 0);
 	s->seg[GS].base = (uint64_t) - (int64_t)0x1000;
 	s->gpr[RSP] &= ~UINT64_C(7);
 	rig_vectors(r, rnd);
@@ -490,12 +495,17 @@ int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	unsigned count = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 3000;
-	struct soft_config soft = {.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
-				   .flush_every =
-					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
-				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
-				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0,
-				   .live_flags = argc > 6};
+	struct soft_config soft = {
+		.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
+		.flush_every = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
+		.hot = argc > 5   ? SOFT_HOT_ALWAYS
+		       : seed & 1 ? SOFT_HOT_NEVER
+				  : SOFT_HOT_SAMPLED,
+		.memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0,
+		.live_flags = argc > 6 && *argv[6] == 'l',
+		.no_bmi2 = argc > 6 && *argv[6] == 'b',
+		.directly = argc > 6 && *argv[6] == 'd' ? SOFT_DIRECT_ALWAYS : SOFT_DIRECT_NEVER,
+		.tables = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 0) : 0};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;
@@ -519,8 +529,10 @@ int main(int argc, char **argv)
 			show(&p);
 		/* Twice: the second time it runs from what the first has cached. */
 		for (unsigned again = 0; again < 2; again++) {
-			load_state(&a, &p, state_seed + again);
-			load_state(&b, &p, state_seed + again);
+			bool upper = soft.directly == SOFT_DIRECT_ALWAYS;
+
+			load_state(&a, &p, state_seed + again, upper);
+			load_state(&b, &p, state_seed + again, upper);
 			a.s->dr[7] = b.s->dr[7] = 0x400;
 			bool differs = rig_run(&a) != rig_run(&b);
 
@@ -543,11 +555,11 @@ int main(int argc, char **argv)
 	}
 	soft_stats_read(a.vm, &st);
 	printf("seed %llu: %u programs of %llu instructions agree; %llu blocks, %llu insns, %llu slow, "
-	       "%llu by the interpreter, %llu faults\n",
+	       "%llu by the interpreter, %llu faults, %llu pages mapped directly\n",
 	       (unsigned long long)seed, count, (unsigned long long)total,
 	       (unsigned long long)st.blocks, (unsigned long long)st.insns,
 	       (unsigned long long)st.slow, (unsigned long long)st.exec,
-	       (unsigned long long)st.faults);
+	       (unsigned long long)st.faults, (unsigned long long)st.direct_pages);
 	rig_close(&a);
 	rig_close(&b);
 	return 0;

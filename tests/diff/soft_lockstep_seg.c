@@ -5,9 +5,9 @@
  * Everything is in the first MiB, so that all modes reach it. Offsets in registers lead near the ends
  * of their segments now and then.
  *
- *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot [live]]]]]]
+ *	soft_lockstep_seg [seed [programs [bytes of code cache [flush every [hot [live | b]]]]]]
  *
- * hot: user code is translated for its address, and memos get more than a page after so many stubs. live: no flags
+ * Odd seeds: user code does not know its address. hot: it does, and memos get more than a page after so many stubs. live: no flags
  * are given up, and those in frames are compared. */
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
@@ -468,9 +468,13 @@ int main(int argc, char **argv)
 	struct soft_config soft = {.cache_bytes = argc > 3 ? strtoul(argv[3], NULL, 0) : 0,
 				   .flush_every =
 					   argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 0,
-				   .hot = argc > 5 ? SOFT_HOT_ALWAYS : SOFT_HOT_SAMPLED,
+				   .hot = argc > 5   ? SOFT_HOT_ALWAYS
+					  : seed & 1 ? SOFT_HOT_NEVER
+						     : SOFT_HOT_SAMPLED,
 				   .memo_runs = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 0,
-				   .live_flags = argc > 6};
+				   .live_flags = argc > 6 && *argv[6] == 'l',
+				   .no_bmi2 = argc > 6 && *argv[6] == 'b',
+				   .tables = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 0) : 0};
 	struct soft_config interp = {.interp = true};
 	struct soft_stats st;
 	static struct prog p;

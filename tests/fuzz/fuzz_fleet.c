@@ -38,11 +38,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 	for (unsigned i = 0; i < f.n; i++) {
 		inside(&f.vm[i].kernel, data, size);
-		inside(&f.vm[i].initrd, data, size);
+		for (unsigned j = 0; j < f.vm[i].n_initrds; j++)
+			inside(&f.vm[i].initrd[j], data, size);
+		if (f.vm[i].text_len > sizeof(f.vm[i].text))
+			abort();
 		inside(&f.vm[i].state, data, size);
 		runs(&f.vm[i]);
 		for (unsigned k = 0; k < f.vm[i].n_disks; k++)
 			inside(&f.vm[i].disk[k].image, data, size);
+		for (unsigned k = 0; k < f.vm[i].n_targets; k++)
+			inside(&f.vm[i].target[k].image, data, size);
 		if (f.vm[i].n_nics > FLEET_MAX_NICS || f.n_nets > FLEET_MAX_NETS)
 			abort();
 		for (unsigned k = 0; k < f.vm[i].n_nics; k++)

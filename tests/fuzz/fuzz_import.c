@@ -24,18 +24,29 @@ static int same_again(void *ctx, const char *name, struct bfile **out)
 	return memfile_create(name, image, *(size_t *)ctx, IMAGE_CAP, out);
 }
 
+enum { VDI, VHD, VMDK, VHDX, VMDK_STREAM, VHD_FIXED, VHDX_DIRTY, VHDX_DIRTY_TOO };
+
 static size_t sound(unsigned format)
 {
 	switch (format) {
-	case 0:
+	case VDI:
 		return make_vdi(image);
-	case 1:
+	case VHD:
 		return make_vhd(image);
-	case 2:
+	case VMDK:
 		return make_vmdk(image);
+	case VMDK_STREAM:
+		return make_vmdk_stream(image);
+	case VHD_FIXED:
+		return make_vhd_fixed(image);
 	default:
-		return make_vhdx(image, format & 4);
+		return make_vhdx(image, format >= VHDX_DIRTY);
 	}
+}
+
+static bool is_vhdx(unsigned format)
+{
+	return format == VHDX || format >= VHDX_DIRTY;
 }
 
 /* Where in a VHDX image something is that matters. */
@@ -48,14 +59,18 @@ static void patch(unsigned format, size_t len, const uint8_t *p, size_t left)
 		size_t at = (size_t)(p[0] & 0x0f) << 8 | p[1];
 		unsigned n = p[2] % 8 + 1;
 
-		if (format >= 3)
+		if (format == VHD_FIXED)
+			at = DISK + (at & 0x1ff);
+		else if (is_vhdx(format))
 			at = spots[p[0] >> 5] + (at & 0xff);
 		while (n-- && at < len)
 			image[at++] = p[3];
 	}
-	if (format >= 3)
+	if (is_vhdx(format))
 		vhdx_sums(image);
-	if (format == 1) {
+	if (format == VHD_FIXED)
+		vhd_sum(image + DISK, 512, 64);
+	if (format == VHD) {
 		vhd_sum(image, 512, 64);
 		vhd_sum(image + 512, 1024, 36);
 		memcpy(image + len - 512, image, 512);
@@ -79,7 +94,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int (*const open_image[])(struct bfile *, const struct import_opts *,
 					 struct block **, char *,
-					 size_t) = {vdi_open, vhd_open, vmdk_open, vhdx_open};
+					 size_t) = {vdi_open,  vhd_open, vmdk_open, vhdx_open,
+						    vmdk_open, vhd_open, vhdx_open, vhdx_open};
 	unsigned format = size ? data[0] & 7 : 0;
 	struct import_opts o = {unzip_cluster, same_again, NULL};
 	struct block *b;
@@ -100,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.ctx = &len;
 	if (memfile_create("fuzz", image, len, IMAGE_CAP, &f))
 		return 0;
-	if (open_image[MIN(format, 3u)](f, &o, &b, err, sizeof(err))) {
+	if (open_image[format](f, &o, &b, err, sizeof(err))) {
 		f->ops->close(f);
 		return 0;
 	}

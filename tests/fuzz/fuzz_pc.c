@@ -11,6 +11,7 @@
 #include "chr/chr.h"
 #include "dev/irq/intr.h"
 #include "dev/pc/acpi_pm.h"
+#include "dev/pc/coproc.h"
 #include "dev/pc/debugcon.h"
 #include "dev/pc/debugexit.h"
 #include "dev/pc/fwcfg.h"
@@ -75,6 +76,7 @@ static const struct {
 	     {0x510, 2},
 	     {0x514, 8},
 	     {0x402, 1},
+	     {0xf0, 1},
 	     /* of the PCI machine */
 	     {0xcf8, 8},
 	     {0xb2, 2},
@@ -192,6 +194,7 @@ static struct vm *build(struct chr *chr, bool pci)
 	struct debugexit *dbg;
 	struct pvclock *clock;
 	struct hyperv *hv;
+	struct coproc *fpu;
 	struct pcspk *speaker;
 	struct i82078_wiring fdc_w = {0};
 	struct i82078 *fdc;
@@ -202,7 +205,7 @@ static struct vm *build(struct chr *chr, bool pci)
 		abort();
 	struct i8254_wiring pit = {
 		.irq = gsi_line(vm, 0), .waiting = intr_gsi_waiting, .waiting_arg = intr};
-	if (hpet_create(vm, &hpet) || i8254_create(vm, &pit, &spk.pit) ||
+	if (hpet_create(vm, &(struct hpet_wiring){0}, &hpet) || i8254_create(vm, &pit, &spk.pit) ||
 	    pcspk_create(vm, &spk, &speaker) ||
 	    mc146818_create(vm, &(struct mc146818_wiring){.irq = gsi_line(vm, 8)}, &rtc) ||
 	    ns16550_create(
@@ -224,7 +227,8 @@ static struct vm *build(struct chr *chr, bool pci)
 						.input = &people},
 			 &kbc) ||
 	    debugexit_create(vm, &(struct debugexit_wiring){.base = 0x500}, &dbg) ||
-	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock) || hyperv_create(vm, &hv))
+	    pvclock_create(vm, &(struct pvclock_wiring){0}, &clock) || hyperv_create(vm, &hv) ||
+	    coproc_create(vm, &(struct coproc_wiring){.irq = gsi_line(vm, 13)}, &fpu))
 		abort();
 	fdc_w.irq = gsi_line(vm, 6);
 	fdc_w.drive[0].present = fdc_w.drive[1].present = true;
@@ -267,9 +271,9 @@ static void mmio_access(struct vm *vm, uint8_t how, uint16_t where, uint64_t val
 
 static void msr_access(struct vcpu *vcpu, uint8_t how, uint16_t where, uint64_t value)
 {
-	static const uint32_t other[] = {0x1b,       0x6e0,      0x4b564d00, 0x4b564d01,
-					 0x40000000, 0x40000001, 0x40000020, 0x40000021,
-					 0x40000070, 0x40000071, 0x40000072, 0x40000073};
+	static const uint32_t other[] = {0x1b,       0x6e0,      0x4b564d00, 0x4b564d01, 0x4b564d03,
+					 0x40000000, 0x40000001, 0x40000020, 0x40000021, 0x40000070,
+					 0x40000071, 0x40000072, 0x40000073};
 	uint32_t index = where & 0x8000   ? other[where % ARRAY_SIZE(other)]
 			 : where & 0x4000 ? 0x40000080 + where % 0x40u /* SynIC and timers */
 					  : 0x800 + where % 0x50u;
@@ -364,6 +368,8 @@ static void step(struct vm *vm, struct chr *chr, const uint8_t *s)
 		}
 		if (how & 0x10)
 			vm->power_button(vm);
+		if (how & 0x20)
+			irq_set(&vm->ferr, true);
 		if (vm->reset_wanted)
 			reset(vm);
 		if (how & 0x40)

@@ -28,9 +28,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					       .op = data[0] & 7,
 					       .size = 4,
 					       .addr = size * 16,
-					       .value = 4096,
-					       .data = data,
-					       .len = (uint32_t)size};
+					       .value = 4096};
+			struct frame_info fi;
+
+			if (ev.cls == MON_NET)
+				ev = frame_event(NET_SEND, cls & 3, data, size, size, &fi);
 
 			if (policy_decide(p, &ev) > MON_DENY)
 				abort();

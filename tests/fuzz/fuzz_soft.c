@@ -34,9 +34,9 @@ static const struct {
 	struct soft_config cfg;
 } machines[] = {
 	{"host-avx512", false, {0}},
-	{"host-la57", false, {.cache_bytes = SOFT_CACHE_MIN}},
+	{"host-la57", false, {.cache_bytes = SOFT_CACHE_MIN, .hot = SOFT_HOT_NEVER}},
 	{"host-avx512", false, {.hot = SOFT_HOT_ALWAYS, .no_ahead = true}},
-	{"host-la57", true, {.flush_every = 5, .lines = SOFT_LINES_ALWAYS}},
+	{"host-la57", true, {.flush_every = 5, .lines = SOFT_LINES_ALWAYS, .hot = SOFT_HOT_NEVER}},
 	{"x86-64-v1", false, {.flush_every = 1, .hot = SOFT_HOT_ALWAYS}},
 	{"host-avx512", true, {.cache_bytes = SOFT_CACHE_MIN, .hot = SOFT_HOT_ALWAYS}},
 };

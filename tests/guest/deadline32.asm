@@ -8,7 +8,9 @@ VEC	equ 0x40
 %include "idt32.inc"
 PMTMR	equ 0x608
 LONGEST	equ 3579545 * 2			; two seconds of the PM timer
-MOMENT	equ 200000000			; cycles, more than some exits of an emulator that stands in for KVM
+%ifndef MOMENT
+%define MOMENT 200000000		; cycles, more than some exits of an emulator that stands in for KVM
+%endif
 
 main:	HANDLER VEC, on_timer
 	lidt [idtr]

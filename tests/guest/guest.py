@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: ISC
 """guest.py: assembles a bare-metal suite and runs it under each way of executing; all must agree.
 
-  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--cpu MODEL] [--pc] [--ways WAY,…] [--qemu]
+  guest.py VIGIA SUITE.asm [--status N] [--cpus N] [--cpu MODEL] [--pc] [--with OPTIONS] [--ways WAY,…] [--qemu]
 
 A suite writes its failed rows and a last line `N rows, N failed, N skipped` to the serial port, and
 its verdict to port F4H. --status: the exit status to expect instead (2: the guest crashes on purpose).
---pc: on the board with a BIOS, which boots it from a disk. --qemu: runs it under QEMU's TCG as well, for comparison only."""
+--pc: on the board with a BIOS, which boots it from a disk. --with: other options than --net none. --qemu: runs it under QEMU's TCG as well, for comparison only."""
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 
 WAYS = {"soft": {}, "interp": {"VIGIA_SOFT_INTERP": "1"}, "tiny cache": {"VIGIA_SOFT_CACHE": "131072"}}
-KVM = {"kvm": "auto", "kvm off": "off"}  # --kvm-irqchip; asked for by name only: where /dev/kvm emulates it takes long
+KVM = {"kvm": "auto", "kvm full": "full", "kvm off": "off"}  # --kvm-irqchip; asked for by name only: where /dev/kvm emulates it takes long
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("vigia")
@@ -24,7 +25,8 @@ p.add_argument("--status", type=int, default=1)
 p.add_argument("--cpus", default="1")
 p.add_argument("--cpu", help="the model")
 p.add_argument("--pc", action="store_true")
-p.add_argument("--ways", default=",".join(WAYS), help="kvm, kvm off, too")
+p.add_argument("--with", dest="more", default="--net none", help="options of `vigia run`; {dir}: where guest.elf is")
+p.add_argument("--ways", default=",".join(WAYS), help="kvm, kvm full, kvm off, too")
 p.add_argument("--qemu", action="store_true")
 args = p.parse_args()
 here = os.path.dirname(os.path.abspath(args.suite))
@@ -74,10 +76,11 @@ with tempfile.TemporaryDirectory() as d:
         start += ["--cpu", args.cpu]
     if args.pc:
         start = ["--board", "pc", "--disk", f"{bootable(image, d)},if=ide,format=raw"]
+    start += shlex.split(args.more.format(dir=d))
     for way in args.ways.split(","):
         env = WAYS.get(way, {})
-        r = subprocess.run([args.vigia, "run", *start, "--engine", "kvm" if way in KVM else "soft", "--kvm-irqchip", KVM.get(way, "auto"), "--exit-port", "0xf4", "--serial", "stdio", "--net",
-                            "none", "--memory", "64M", "--cpus", args.cpus], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        r = subprocess.run([args.vigia, "run", *start, "--engine", "kvm" if way in KVM else "soft", "--kvm-irqchip", KVM.get(way, "auto"), "--exit-port", "0xf4", "--serial", "stdio",
+                            "--memory", "64M", "--cpus", args.cpus], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
                            capture_output=True, timeout=300, check=False)
         text = r.stdout.decode(errors="replace")
         good = judge(way, r.returncode, text)

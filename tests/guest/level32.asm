@@ -16,12 +16,7 @@ MASKED	equ 0x10000
 	mov eax, %2
 	call await
 	mov eax, [hits]
-	mov edx, %2
-	mov esi, %%name
-	call verdict
-	section .data
-%%name:	db %1, 0
-	section .text
+	VERDICT %1, %2
 %endmacro
 
 main:	HANDLER VEC, on_serial

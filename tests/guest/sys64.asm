@@ -2016,6 +2016,7 @@ ROW "SMAP: implicit access ignores AC", K64, PF, 1, VT + 8
 AT
 	mov fs, eax
 END
+%include "tlb64.inc"
 %macro INVP 4				; name, type, first quadword, second
 NEED F_INVPCID
 ROW {"INVPCID: ", %1}, K64, GP, 0
@@ -2044,6 +2045,48 @@ ROW "INVPCID: all", K64, NONE, ANY
 	invpcid rax, [rdi]
 END
 
+; ---- random numbers: CF when there is one, no other flag; twice the same of 64 bits means something is wrong ----
+%macro RANDOM 2				; instruction, feature
+NEED %2
+ROW {"random numbers: 64 bits"}, U64, NONE, ANY, 1
+	GO
+%%again_a:
+	%1 rax
+	jnc %%again_a
+	pushf
+	pop rcx
+%%other:
+	%1 rdx
+	jnc %%other
+	cmp rax, rdx
+	mov eax, 0xbad
+	je %%same
+	mov eax, ecx
+	and eax, 0x8d5
+%%same:
+END
+NEED %2
+ROW {"random numbers: 32 bits, the upper half is zero"}, U64, NONE, ANY, 0
+	GO
+%%again_b:
+	mov rax, -1
+	%1 eax
+	jnc %%again_b
+	shr rax, 32
+END
+NEED %2
+ROW {"random numbers: 16 bits, the rest stays"}, U64, NONE, ANY, 0x112233445566
+	GO
+%%again_c:
+	mov rax, 0x1122334455667788
+	%1 ax
+	jnc %%again_c
+	shr rax, 16
+END
+%endmacro
+RANDOM rdrand, F_RDRAND
+RANDOM rdseed, F_RDSEED
+%include "prio64.inc"
 ; ---- debug ----
 %macro DR 5				; name, mode, DR7, address in DR0, DR6
 ROW {"#DB: ", %1}, %2, DB_, ANY, %5

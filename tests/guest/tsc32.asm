@@ -1,13 +1,20 @@
 ; SPDX-License-Identifier: ISC
-; tsc32.asm: four processors read the TSC in turns, under a lock, for ever; it may never be less than what
+; tsc32.asm: four processors (-DCPUS=) read the TSC in turns, under a lock, for ever; it may never be less than what
 ; another has read before. Processor 0 tells, a few times a second: `tick`, how often it was, the fewest
 ; turns of a processor since the last time, then the counts of TSC (high, low), PM timer and HPET as they are
 ; at one moment. tests/boot/t_tsc.py and tests/long/t_time.py pause, save and judge.
-CPUS	equ 4
+%ifndef CPUS
+%define CPUS 4
+%endif
 %include "smp32.inc"
 HPET	equ 0xfed00000
 PMTMR	equ 0x608
-TURN	equ 1 << 28			; cycles from tick to tick
+%ifndef TURN
+%define TURN (1 << 28)			; cycles from tick to tick
+%endif
+%ifndef NEAR
+%define NEAR 20000			; at most so many while the clocks are read
+%endif
 
 main:	mov dword [HPET + 0x10], 1
 	mov dword [go], 1
@@ -67,7 +74,7 @@ tick:	mov esi, 1000
 	mov [hpet], eax
 	rdtsc
 	sub eax, [tsc]
-	cmp eax, 20000
+	cmp eax, NEAR
 	jb .near
 	dec esi
 	jnz .again

@@ -120,15 +120,17 @@ row:	mov edi, hits
 	xor edx, edx
 	mov ecx, 0x83f
 .icr:	wrmsr
-	mov ebx, 40			; until it is as it should be, or 40 rounds are over
+	rdtsc				; until it is as it should be, or half a minute is over: 32
+	lea ebx, [edx + 16]		; processors on two of a busy host wait long for their turn
 .again:	mov ecx, 20000
 .pause:	pause
 	loop .pause
 	call who
 	cmp eax, [want]
 	je .sure
-	dec ebx
-	jnz .again
+	rdtsc
+	cmp edx, ebx
+	jb .again
 .sure:	mov ecx, 20000			; and nothing more comes
 .more:	pause
 	loop .more

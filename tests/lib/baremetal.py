@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: ISC
 """What tests of the bare-metal hypervisor share: its image, and what they need beside it."""
+import lzma
 import os
 import shutil
 import socket
+import struct
 import subprocess
+import sys
 import time
 
 import vigia_test as vt
+
+sys.path.insert(0, os.path.join(vt.ROOT, "tests/rig"))
+import bochs  # noqa: E402
 
 QEMU = "qemu-system-x86_64"
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(vt.VIGIA)), "metal")
@@ -31,20 +37,106 @@ def need(*programs, elf=ELF):
         vt.skip(why)
 
 
+def need_vmx(*programs):
+    """Ends the test as skipped where Bochs, or what makes an image for it, is not there."""
+    lacks = bochs.missing() or missing("grub-mkrescue", "xorriso", *programs)
+    if lacks:
+        vt.skip(f"VMX is not tried: {lacks} is missing: tools/packages test")
+
+
+def assemble(out, source, *options):
+    """tests/SOURCE as a flat image; include files are beside it, or in tests/boot."""
+    path = os.path.join(vt.ROOT, "tests", source)
+    folders = [o for folder in (os.path.dirname(path), os.path.join(vt.ROOT, "tests/boot")) for o in ("-i", folder + "/")]
+    subprocess.run(["nasm", "-f", "bin", *folders, *options, "-o", out, path], check=True)
+    return out
+
+
+def packed(out, fleet, *options):
+    """An image or module of the fleet, which is YAML, and what vigia pack says of it."""
+    definition = out + ".yaml"
+    with open(definition, "w", encoding="utf-8") as f:
+        f.write(fleet)
+    status, said, errors = vt.vigia("pack", definition, "-o", out, *options)
+    if status:
+        vt.fail(f"vigia pack: {errors}")
+    return out, said
+
+
+def pack(out, fleet, *options):
+    return packed(out, fleet, *options)[0]
+
+
+def vm(name, *keys, memory="16M", net="none"):
+    """A VM of a fleet."""
+    return "\n  ".join((f"- name: {name}", f"memory: {memory}", f'net: ["{net}"]', *keys)) + "\n"
+
+
+def small(name, kernel, *keys, memory="16M"):
+    """One with a guest of ours."""
+    return vm(name, f"kernel: {kernel}", *keys, memory=memory)
+
+
+def unpacked_kernel(work):
+    """The ELF file within Debian's kernel: the guest need not unpack it, which is most of what its start takes where instructions are slow."""
+    with open(vt.kernel(), "rb") as f:
+        image = f.read()
+    at, size = struct.unpack_from("<II", image, 0x248)  # Linux' Documentation/arch/x86/boot.rst
+    at += (image[0x1f1] + 1) * 512
+    if image[at:at + 6] != b"\xfd7zXZ\0":
+        return vt.kernel()
+    return work.file("vmlinux", lzma.LZMADecompressor().decompress(image[at:at + size]))
+
+
+def linux(name, append, *keys, memory="96M", net="none", end="shell", kernel=None):
+    """One with Debian's kernel and the busybox initramfs."""
+    return vm(name, f"kernel: {kernel or vt.kernel()}", f"initrd: {vt.initramfs()}", f"append: console=ttyS0 quiet {append} vigia.end={end}",
+              *keys, memory=memory, net=net)
+
+
+class Machine(vt.VM):
+    """A machine in QEMU that starts an image (CD), or elf (by PVH) with a module or without; the hypervisor's console."""
+
+    def __init__(self, fleet, *args, elf=ELF, kind="q35", cpu="EPYC", memory=384, smp=1, threads="single"):
+        boot = ["-kernel", elf, *(["-initrd", fleet] if fleet else [])]
+        if fleet and fleet.endswith(".iso"):
+            boot = ["-boot", "d", "-cdrom", fleet]
+        # One thread for all processors: see "Bare metal" in ARCHITECTURE.md.
+        super().__init__(command=[QEMU, "-accel", f"tcg,thread={threads}", "-cpu", cpu, "-M", kind, "-m", str(memory), "-smp", str(smp),
+                                  "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *boot, *args])
+
+    def to(self, name=None):
+        """To the hypervisor's shell, or from there to a VM's console."""
+        self.send("\x010")
+        self.expect(r"vigia> ", 60)
+        if name:
+            self.send(f"console {name}\n")
+            self.expect(r"Ctrl-A 0 goes back", 60)
+            self.send("\n")
+
+    def poweroff(self):
+        self.send("poweroff\n")
+        self.wait(60)
+
+
 def on_disks(work, names):
     """An image that boots a Debian kernel on each of these disks, which are the machine's; each writes and reads its own."""
-    text = "".join(f"""
-- name: on-{name}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run=disk vigia.end=shell
-  memory: 96M
-  net: [none]
-  disk: ["host:{name}"]
-""" for name in names)
-    image = work.file("fleet.iso")
-    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", text.encode()), "-o", image], check=True, stdout=subprocess.DEVNULL)
-    return image
+    return pack(work.file("fleet.iso"), "".join(linux(f"on-{name}", "vigia.run=disk", f'disk: ["host:{name}"]') for name in names))
+
+
+def attempts_held(vm, name, what):
+    """A guest of attempt.inc comes to its end, and all was as the manuals say. How many attempts there were."""
+    vm.said(rf"{name}\| (NOT )?all attempts held", 600)
+    text = vm.output.decode(errors="replace")
+    n = text.count(f"{name}| held: ")
+    vt.check(n and "NOT HELD" not in text and "NOT all" not in text, f"{what}: {n} attempts are held")
+    return n
+
+
+def entries(vm, name):
+    """How often the VM's first vCPU was entered."""
+    vm.send("stats\n")
+    return int(vm.expect(rf"{name} +cpu [^\n]*entries (\d+) ", 60)[1])
 
 
 class Monitor:

@@ -17,12 +17,12 @@ class Moment:
         self.backwards, self.turns, self.tsc = back, turns, high << 32 | low
 
 
-def build(work):
+def build(work, cpus=4, *options):
     image = work.file("tsc32.elf")
     folder = os.path.join(vt.ROOT, "tests/guest")
-    subprocess.run(["nasm", "-f", "bin", "-i", folder + "/", "-o", image, os.path.join(folder, "tsc32.asm")],
+    subprocess.run(["nasm", "-f", "bin", f"-DCPUS={cpus}", *options, "-i", folder + "/", "-o", image, os.path.join(folder, "tsc32.asm")],
                    check=True)
-    return ["--kernel", image, "--serial", "stdio", "--net", "none", "--memory", "64M", "--cpus", "4", "--name", "tsc"]
+    return ["--kernel", image, "--serial", "stdio", "--net", "none", "--memory", "64M", "--cpus", str(cpus), "--name", "tsc"]
 
 
 def moment(vm):

@@ -21,15 +21,20 @@ def run(*command):
         vt.fail(f"{command[0]}: {r.stderr[-500:]}")
 
 
-def cd(w, kernel, initrd, cmdline):
-    """An image with a kernel that BIOS and UEFI start, by the serial port."""
+def cd_of(w, config, **files):
+    """An image that BIOS and UEFI start, by the serial port."""
     tree = w.file("cd")
     shutil.rmtree(tree, ignore_errors=True)
     os.makedirs(os.path.join(tree, "boot/grub"))
-    shutil.copy(kernel, os.path.join(tree, "linux"))
-    shutil.copy(initrd, os.path.join(tree, "initrd"))
+    for name, path in files.items():
+        shutil.copy(path, os.path.join(tree, name))
     with open(os.path.join(tree, "boot/grub/grub.cfg"), "w", encoding="ascii") as f:
-        f.write(f"{SERIAL}echo from the CD\nlinux /linux {cmdline} console=ttyS0,115200\ninitrd /initrd\nboot\n")
+        f.write(f"{SERIAL}echo from the CD\n{config}\nboot\n")
     image = w.file("boot.iso")
     run("grub-mkrescue", "-o", image, tree)
     return image
+
+
+def cd(w, kernel, initrd, cmdline):
+    """One with a kernel."""
+    return cd_of(w, f"linux /linux {cmdline} console=ttyS0,115200\ninitrd /initrd", linux=kernel, initrd=initrd)

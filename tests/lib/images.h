@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/crc32c.h"
 #include "base/def.h"
@@ -80,6 +81,22 @@ static inline size_t make_vhd(uint8_t *m)
 	return end + 512;
 }
 
+/* A fixed one, by its geometry and by its size */
+static inline size_t make_vhd_fixed(uint8_t *m)
+{
+	memset(m, 0, IMAGE_CAP);
+	strcpy((char *)m + (1 << 20), "block 1");
+	memcpy(m + DISK, "conectix", 8);
+	memcpy(m + DISK + 28, "vpc ", 4);
+	be64_put(m + DISK + 48, DISK + 5 * 512);
+	be16_put(m + DISK + 56, DISK / 512 / 16 / 3);
+	m[DISK + 58] = 16;
+	m[DISK + 59] = 3;
+	be32_put(m + DISK + 60, 2);
+	vhd_sum(m + DISK, 512, 64);
+	return DISK + 512;
+}
+
 static inline size_t make_vmdk(uint8_t *m)
 {
 	static const char text[] = "# Disk DescriptorFile\nversion=1\nCID=12345678\n"
@@ -101,6 +118,30 @@ static inline size_t make_vmdk(uint8_t *m)
 	le_put(m + 4 * 512 + 4, 4, 8);
 	strcpy((char *)m + 8 * 512, "block 1");
 	return 8 * 512 + 65536;
+}
+
+/* streamOptimized: grain 1 behind its marker in sector 3, its table in 4, the directory in 5, to which the footer in 6 leads;
+ * then the end of the stream. */
+static inline size_t make_vmdk_stream(uint8_t *m)
+{
+	static uint8_t grain[65536] = "block 1";
+	unsigned long len = 500;
+
+	make_vmdk(m);
+	memset(m + 3 * 512, 0, IMAGE_CAP - 3 * 512);
+	le_put(m + 4, 4, 3);
+	le_put(m + 8, 4, 0x30001);
+	le_put(m + 44, 4, 128);
+	le_put(m + 56, 8, UINT64_MAX);
+	le_put(m + 77, 2, 1);
+	compress2(m + 3 * 512 + 12, &len, grain, sizeof(grain), 9);
+	le_put(m + 3 * 512, 8, 128);
+	le_put(m + 3 * 512 + 8, 4, len);
+	le_put(m + 4 * 512 + 4, 4, 3);
+	le_put(m + 5 * 512, 4, 4);
+	memcpy(m + 6 * 512, m, 512);
+	le_put(m + 6 * 512 + 56, 8, 5);
+	return 8 * 512;
 }
 
 /* The checksums of headers, region tables and the entry of the log. */

@@ -26,6 +26,7 @@
 #define RIG_CODE    0x100000u
 #define RIG_DATA    0x200000u
 #define RIG_STACK   0x300000u
+#define RIG_UPPER   (UINT64_C(1) << 46) /* all is there once more */
 
 struct rig {
 	struct vm *vm;
@@ -39,6 +40,11 @@ static inline void rig_put64(struct rig *r, gpa_t gpa, uint64_t v)
 	memcpy(r->ram + gpa, &v, 8);
 }
 
+static inline void rig_code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
+{
+	memcpy(r->ram + gpa, bytes, n);
+}
+
 static inline uint64_t *rig_pte(struct rig *r, gva_t va)
 {
 	return (uint64_t *)(void *)(r->ram + RIG_PT + (va >> 12) * 8);
@@ -48,6 +54,7 @@ static inline void rig_tables(struct rig *r)
 {
 	rig_put64(r, RIG_PML4, RIG_PDPT | 0x27);
 	rig_put64(r, RIG_PML4 + 511 * 8, RIG_PDPT | 0x27); /* ffffff80'00000000 too */
+	rig_put64(r, RIG_PML4 + 128 * 8, RIG_PDPT | 0x27);
 	rig_put64(r, RIG_PDPT, RIG_PD | 0x27);
 	for (unsigned i = 0; i < 8; i++)
 		rig_put64(r, RIG_PD + i * 8, (RIG_PT + i * 4096u) | 0x27);
@@ -143,16 +150,29 @@ static const struct intc_ops rig_no_interrupts = {.pending = rig_no_vector,
 						  .msr_write = rig_drop_msr,
 						  .reset = rig_no_reset};
 
+/* Tables of another size are the VM's from the start. */
+static uint32_t rig_tables_bytes;
+
+static inline int rig_vm_init(struct vm *vm)
+{
+	return soft_vm_init_with(vm, &(struct soft_config){.tables = rig_tables_bytes});
+}
+
 static inline int rig_open_cpus(struct rig *r, const struct soft_config *cfg, unsigned cpus)
 {
+	static struct engine_ops engine;
 	struct vm_config vc = {.name = "rig",
-			       .engine = &engine_soft,
+			       .engine = &engine,
 			       .cpus = cpus,
 			       .model = x86_model_find("host-avx512"),
 			       .memory = RIG_RAM,
 			       .low_end = RIG_RAM};
-	int err = vm_create(&vc, &r->vm);
+	int err;
 
+	engine = engine_soft;
+	engine.vm_init = rig_vm_init;
+	rig_tables_bytes = cfg->tables;
+	err = vm_create(&vc, &r->vm);
 	if (err)
 		return err;
 	err = soft_configure(r->vm, cfg);

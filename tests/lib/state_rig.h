@@ -204,7 +204,7 @@ static const struct state_io srig_io = {srig_write, srig_read};
 /* The same moment for all, so that what is loaded and saved again is the same to the byte. */
 static inline void srig_clock(struct state_stream *st)
 {
-	st->clock = (struct state_clock){.ns = plat_now(), .tsc = 1u << 30, .tsc_hz = 1u << 30};
+	st->clock = (struct state_clock){.ns = plat_now(), .tsc = 1u << 30};
 }
 
 #endif

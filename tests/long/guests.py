@@ -126,8 +126,8 @@ def memtest(vigia, apt, build):
 
 def main():
     vigia = os.path.abspath(sys.argv[1])
-    wanted = sys.argv[2:] or [f"{k}{n}" for k in ("686-pae", "cloud-amd64", "rt-amd64") for n in ("", "-2", "-8")] + \
-        ["686", "memtest-x64", "memtest-ia32"]
+    wanted = sys.argv[2:] or [f"{k}{n}" for k in ("686", "686-pae", "cloud-amd64", "rt-amd64") for n in ("", "-2", "-8")] + \
+        ["memtest-x64", "memtest-ia32"]
     with tempfile.TemporaryDirectory() as d:
         apt = Apt(os.path.abspath(os.environ.get("VIGIA_GUESTS", d)))
         apt.update()

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """Boot loaders and firmware that people bring, on the PC board, by what their screens show: GRUB from a floppy, its rescue
-CD and floppy, SYSLINUX from a floppy, ISOLINUX from a CD, memtest86+ by it and by UEFI, iPXE's CD that boots Debian's kernel over the network, U-Boot as firmware.
+CD and floppy, SYSLINUX from a floppy, ISOLINUX from a CD, memtest86+ by it and by UEFI, iPXE's CD that boots Debian's kernel over the network, U-Boot as firmware; kernels of
+other kinds, by their serial consoles: Xen with Debian's kernel in its first domain, by BIOS and by UEFI, GNU Mach.
 
-    t_boots.py [grub|grub-rescue|syslinux|isolinux|memtest|memtest-uefi|ipxe|uboot …]
+    t_boots.py [grub|grub-rescue|syslinux|isolinux|memtest|memtest-uefi|ipxe|uboot|xen|mach …]
 
 Packages are fetched with apt, as guests.py does (VIGIA_GUESTS keeps them); takes minutes."""
 import functools
+import glob
 import http.server
 import os
 import shutil
@@ -18,6 +20,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
+import grub as by_grub  # noqa: E402
 import guests  # noqa: E402
 import screen  # noqa: E402
 import vigia_test as vt  # noqa: E402
@@ -140,8 +143,32 @@ def uboot(_w, apt):
         vm.wait(30)
 
 
+def xen(w, apt):
+    """Its first domain is paravirtual: Debian's kernel runs in ring 3, its page tables are Xen's to check."""
+    image = by_grub.cd_of(w, "multiboot2 /xen dom0_mem=512M console=com1 com1=115200,8n1 noreboot\n"
+                          "module2 /linux console=hvc0 quiet vigia.run=cpus,smp,fork\nmodule2 /initrd",
+                          xen=glob.glob(apt.fetch("xen-hypervisor-4.17-amd64") + "/boot/xen-*.gz")[0], linux=vt.kernel(), initrd=vt.initramfs())
+    for firmware, cpus in (("bios", 2), ("uefi", 4)):
+        with vt.VM("--board", "pc", "--memory", "1G", "--cpus", str(cpus), "--net", "none", "--firmware", firmware, "--cdrom", image) as vm:
+            vm.expect(r"Xen version 4\.17", 120)
+            for said in (f"VIGIA cpus={cpus}", f"VIGIA smp results={cpus} distinct=1", r"VIGIA fork sum=200010000", "VIGIA end"):
+                vm.expect(said, 240)
+            vt.check(b"(XEN) Panic" not in vm.output and b"Oops" not in vm.output, f"xen by {firmware}: Debian's kernel in its first domain, {cpus} CPUs")
+            vm.process.kill()
+
+
+def mach(w, apt):
+    """To where it asks for the Hurd."""
+    image = by_grub.cd_of(w, "multiboot /mach console=com0", mach=glob.glob(apt.fetch("gnumach-image-1.8-486") + "/boot/gnumach-*.gz")[0])
+    with vt.VM("--board", "pc", "--memory", "256M", "--net", "none", "--cdrom", image) as vm:
+        vm.expect("GNU Mach 1.8", 120)
+        vm.expect("No bootstrap code loaded with the kernel", 60)
+        print("ok: mach: its start, until it misses its servers")
+        vm.process.kill()
+
+
 TESTS = {"grub": grub, "grub-rescue": grub_rescue, "syslinux": syslinux, "isolinux": isolinux, "memtest": memtest,
-         "memtest-uefi": memtest_uefi, "ipxe": ipxe, "uboot": uboot}
+         "memtest-uefi": memtest_uefi, "ipxe": ipxe, "uboot": uboot, "xen": xen, "mach": mach}
 
 
 def main():

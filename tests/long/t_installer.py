@@ -8,8 +8,10 @@ Debian's own netboot installer instead, to where it has asked the mirror for its
     t_installer.py [--firmware bios|uefi] [--disk ide|ahci|nvme|virtio] [--arch amd64|i386] [--kernel PACKAGE]
                    [--netboot] [--keep IMAGE] [--log FILE]"""
 import argparse
+import glob
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -80,6 +82,8 @@ chroot /mnt apt-get -q -y --no-install-recommends install {kernel} {grub_package
 sed -i -e 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=ttyS0,115200 {patient}"/' \
     -e 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=2/' /mnt/etc/default/grub
 echo 'GRUB_TERMINAL=serial' >>/mnt/etc/default/grub
+mkdir -p /mnt/etc/systemd/system/dev-ttyS0.device.d
+printf '[Unit]\\nJobRunningTimeoutSec=1800\\n' >/mnt/etc/systemd/system/dev-ttyS0.device.d/patient.conf
 chroot /mnt {grub_install}
 chroot /mnt update-grub
 chroot /mnt passwd -d root
@@ -159,12 +163,19 @@ class Mirror:
         return 200, body
 
 
-class Logged(vt.VM):
-    """A VM whose console goes to a file too."""
+class Watched(vt.VM):
+    """A VM whose console goes to a file too, and which is given up when nothing comes of it any more, neither on its console nor
+    to the mirror, for QUIET seconds of its own time, or if it does not come to an end in LIMIT. That time stands still while
+    the VM waits for a processor of the host: a busy host makes an installation long, not wrong."""
 
-    def __init__(self, log, *args):
+    QUIET, LIMIT = 600, 7200
+
+    def __init__(self, server, log, *args):
+        self.server = server
         self.log = open(log or os.devnull, "wb", buffering=0)
         super().__init__(*args)
+        self.waited = 0
+        self.seen, self.heard = None, self.own_time()
 
     def _read(self, timeout):
         before = len(self.output)
@@ -172,25 +183,62 @@ class Logged(vt.VM):
         self.log.write(self.output[before:])
         return more
 
-    def stage(self, name, pattern, timeout):
-        m = self.expect(pattern, timeout)
-        print(f"{time.monotonic() - self.started:7.0f} s  {name}", flush=True)
+    def own_time(self):
+        """Seconds from its start, but for those that the thread which waited longest for a processor has waited."""
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/schedstat"):
+            try:
+                with open(path, encoding="ascii") as f:
+                    self.waited = max(self.waited, int(f.read().split()[1]) / 1e9)
+            except OSError:
+                pass  # the thread has ended
+        return time.monotonic() - self.started - self.waited
+
+    def look(self, what):
+        """Gives it up, if it is time."""
+        now, seen = self.own_time(), (len(self.output), len(self.server.asked))
+        if seen != self.seen:
+            self.seen, self.heard = seen, now
+        if now - self.heard > self.QUIET * vt.PATIENCE:
+            self.give_up(f"{what}: nothing has come for {now - self.heard:.0f} s of the VM's own time")
+        if now > self.LIMIT * vt.PATIENCE:
+            self.give_up(f"{what}: it lasts too long, {now:.0f} s of the VM's own time")
+
+    def until(self, done, what):
+        """Takes what comes until done() gives something."""
+        while True:
+            result = done()
+            if result:
+                return result
+            self.look(what)
+            if not self._read(0.5):
+                return done() or self.give_up(f"{what}: the VM has ended (status {self.process.wait()})")
+
+    def expect(self, pattern, timeout=None):
+        """As VM's, but for its limit."""
+        pattern = re.compile(pattern.encode() if isinstance(pattern, str) else pattern)
+        m = self.until(lambda: pattern.search(self.output, self.position), repr(pattern.pattern))
+        self.position = m.end()
+        return m
+
+    def stage(self, name, pattern):
+        m = self.expect(pattern)
+        print(f"{time.monotonic() - self.started:7.0f} s, {self.own_time():.0f} of its own  {name}", flush=True)
         return m
 
 
 def udebs(vm, server):
     """Which of the installer's components the mirror has: all that it asks for until it asks for no more."""
-    before, quiet = -1, time.monotonic()
-    while time.monotonic() < quiet + 60 * vt.PATIENCE:
+    before, quiet = -1, vm.own_time()
+    while vm.own_time() < quiet + 60 * vt.PATIENCE:
         if len(server.asked) != before:
-            before, quiet = len(server.asked), time.monotonic()
+            before, quiet = len(server.asked), vm.own_time()
         vm.drain()
         time.sleep(1)
     asked = {os.path.basename(path) for path in server.asked if path.endswith(".udeb")}
     lost = {os.path.basename(path) for path in server.lost if path.endswith(".udeb")}
     print(f"{len(asked)} components asked for, of which the mirror does not have {len(lost)}: {' '.join(sorted(lost))}")
     if not lost and asked:
-        vm.stage("its first question about disks, or the base system", r"(partition|base system)", 1200)
+        vm.stage("its first question about disks, or the base system", r"(partition|base system)")
 
 
 def netboot(w, args, server):
@@ -200,18 +248,13 @@ def netboot(w, args, server):
     server.texts["/preseed"] = PRESEED.format(name=NAME, port=server.port, codename=CODENAME).encode()
     cd = grub.cd(w, os.path.join(images, "linux"), os.path.join(images, "initrd.gz"),
                  f"auto=true priority=critical preseed/url=http://10.0.2.2:{server.port}/preseed DEBIAN_FRONTEND=text")
-    with Logged(args.log, "--firmware", args.firmware, "--memory", "1024M", "--net", "user", "--cdrom", cd) as vm:
-        vm.stage("GRUB on the CD", r"from the CD", 120)
-        vm.stage("the kernel", r"Linux version", 600)
-        vm.stage("the network", r"Configuring the network with DHCP", 1200)
-        vm.stage("the mirror", r"Checking the Debian archive mirror", 1200)
-        vm.stage("its components", r"Loading additional components", 1200)
-        deadline = time.monotonic() + 600 * vt.PATIENCE
-        while not any(path.startswith("/debian" + COMPONENTS + args.arch) for path in server.asked):
-            if time.monotonic() > deadline:
-                vm.give_up("the installer does not ask for its components")
-            vm.drain()
-            time.sleep(1)
+    with Watched(server, args.log, "--firmware", args.firmware, "--memory", "1024M", "--net", "user", "--cdrom", cd) as vm:
+        vm.stage("GRUB on the CD", r"from the CD")
+        vm.stage("the kernel", r"Linux version")
+        vm.stage("the network", r"Configuring the network with DHCP")
+        vm.stage("the mirror", r"Checking the Debian archive mirror")
+        vm.stage("its components", r"Loading additional components")
+        vm.until(lambda: any(path.startswith("/debian" + COMPONENTS + args.arch) for path in server.asked), "the list of components")
         vt.check("/preseed" in server.asked, "the installer has its answers and the list of its components")
         udebs(vm, server)
 
@@ -246,26 +289,26 @@ def install(w, args, server):
                cd, "--disk", f"{disk},if={args.disk}", "--disk", f"{live},if=virtio,snapshot"]
     if args.firmware == "uefi":
         options += ["--vars", w.file("vars.fd")]
-    with Logged(args.log, *options) as vm:
-        vm.stage("GRUB on the CD", r"from the CD", 120)
-        vm.stage("login", r"login: ", 1200)
+    with Watched(server, args.log, *options) as vm:
+        vm.stage("GRUB on the CD", r"from the CD")
+        vm.stage("login", r"login: ")
         vm.send("root\n")
-        vm.expect(r"[#$] ", 120)
+        vm.expect(r"[#$] ")
         vm.send("stty -echo; PS1=; export TERM=dumb\n")
-        vm.shell("true", 120)
-        vm.shell("until ip -4 route show default | grep -q via; do sleep 1; done", 300)
+        vm.shell("true")
+        vm.shell("until ip -4 route show default | grep -q via; do sleep 1; done")
         vm.send(f"wget -q -O /tmp/install http://10.0.2.2:{server.port}/install && sh /tmp/install; echo st''ep: end $?\n")
-        for step, seconds in (("the base system", 1200), ("kernel and GRUB", 7200), ("installed", 3600)):
-            if vm.stage(step, rf"step: (end|{step})", seconds).group(1) == b"end":
+        for step in ("the base system", "kernel and GRUB", "installed"):
+            if vm.stage(step, rf"step: (end|{step})").group(1) == b"end":
                 vm.give_up("the installation has failed")
-        vm.shell("true", 120)
+        vm.shell("true")
         vm.send("reboot\n")
-        vm.stage("GRUB on the disk", r"GNU GRUB", 600)
-        vm.stage("login", rf"{NAME} login: ", 1200)
+        vm.stage("GRUB on the disk", r"GNU GRUB")
+        vm.stage("login", rf"{NAME} login: ")
         vm.send("root\n")
-        vm.expect(r"root@" + NAME, 240)
+        vm.expect(r"root@" + NAME)
         vm.send("stty -echo; PS1=; export TERM=dumb\n")
-        vm.shell("true", 120)
+        vm.shell("true")
         installed(vm, args)
     vt.qemu_img_check(disk)
     print(f"{server.fetched} files fetched, {server.kept} kept from before")

@@ -6,7 +6,7 @@ import os
 import time
 
 import vigia_test as vt
-from baremetal import QEMU, need, on_disks
+from baremetal import QEMU, Machine, need, on_disks
 
 OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
 DISKS = {
@@ -22,9 +22,7 @@ def machine(work, image, rate, *args):
         path = work.file(name, size=16 << 20)
         args += ["-drive", f"if=none,id={name},format=raw,file={path},throttling.bps-total={rate}",
                  "-device", device.replace("%s", name)]
-    return vt.VM(command=[QEMU, "-accel", "tcg,thread=single", "-cpu", "EPYC", "-M", "q35", "-m", "768", "-smp", "2",
-                          "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-boot", "d",
-                          "-cdrom", image, *args])
+    return Machine(image, *args, memory=768, smp=2)
 
 
 need(QEMU, "grub-mkrescue")

@@ -5,45 +5,21 @@ compute, fork and copy, and a guest that crashes, on 2 and on 4 host CPUs of QEM
 
   tests/long/t_metal_smp.py [ROUNDS [THREADS]]    THREADS: single (the default) or multi, as -accel tcg,thread="""
 import os
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import vigia_test as vt  # noqa: E402
-from baremetal import ELF  # noqa: E402
+from baremetal import Machine, assemble, linux, pack, small  # noqa: E402
 
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 threads = sys.argv[2] if len(sys.argv) > 2 else "single"
 
 with vt.Workdir() as work:
-    small = work.file("small.bin")
-    subprocess.run(["nasm", "-f", "bin", "-o", small, os.path.join(vt.ROOT, "tests/boot/metal.asm")], check=True)
-    vms = ""
-    for name in ("alpha", "bravo"):
-        vms += f"""
-- name: {name}
-  kernel: {vt.kernel()}
-  initrd: {vt.initramfs()}
-  append: console=ttyS0 quiet vigia.run=cpus,smp,fork,disk vigia.end=shell
-  memory: 96M
-  cpus: 2
-  net: [none]
-  disk: ["{work.file(name + '.raw', size=8 << 20)}"]
-"""
-    vms += f"""
-- name: small
-  kernel: {small}
-  memory: 16M
-  net: [none]
-"""
-    out = work.file("fleet.cpio")
-    subprocess.run([vt.VIGIA, "pack", work.file("fleet.yaml", vms.encode()), "-o", out], check=True,
-                   stdout=subprocess.DEVNULL)
+    fleet = "".join(linux(name, "vigia.run=cpus,smp,fork,disk", "cpus: 2", f'disk: ["{work.file(name, size=8 << 20)}"]') for name in ("alpha", "bravo"))
+    module = pack(work.file("fleet.cpio"), fleet + small("small", assemble(work.file("metal"), "boot/metal.asm")))
     for n in range(rounds):
         for smp in (2, 4):
-            with vt.VM(command=["qemu-system-x86_64", "-accel", f"tcg,thread={threads}", "-cpu", "EPYC", "-M", "q35",
-                                "-m", "512", "-smp", str(smp), "-display", "none", "-serial", "stdio", "-monitor", "none",
-                                "-no-reboot", "-kernel", ELF, "-initrd", out]) as vm:
+            with Machine(module, memory=512, smp=smp, threads=threads) as vm:
                 for _ in range(2):
                     vm.expect(r"\| VIGIA disk ok", 900)
                 said = vm.output.decode(errors="replace")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""bochs: a machine with Intel's VMX, EPT and unrestricted guest: Bochs with its model of a Haswell.
+"""bochs: a machine with Intel's VMX, EPT and unrestricted guest: Bochs with its model of a Haswell, or another.
 
   with Bochs(work, iso, cpus) as vm: vm.expect(…)
 
@@ -25,7 +25,7 @@ DATA = "/usr/share/bochs"
 CONFIG = """display_library: term
 romimage: file={data}/BIOS-bochs-latest
 vgaromimage: file={data}/VGABIOS-lgpl-latest
-cpu: model=corei7_haswell_4770, count={cpus}, ips=100000000, reset_on_triple_fault=0
+cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0
 memory: guest={memory}, host={memory}
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path={iso}, status=inserted
@@ -63,7 +63,7 @@ def read_all(fd):
 
 
 class Bochs(vt.VM):
-    def __init__(self, work, iso, cpus=1, memory=384, disk=None):
+    def __init__(self, work, iso, cpus=1, memory=384, disk=None, model="corei7_haswell_4770"):
         self.output = b""
         self.position = 0
         self.errors = tempfile.TemporaryFile()
@@ -73,7 +73,7 @@ class Bochs(vt.VM):
         debugger, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 132, 0, 0))
         line = disk and f"ata0-slave: type=disk, path={disk}, mode=flat, cylinders={os.path.getsize(disk) // CYLINDER}, heads=16, spt=63"
-        config = CONFIG.format(data=DATA, cpus=cpus, memory=memory, iso=iso, disk=line or "", serial=os.ttyname(serial),
+        config = CONFIG.format(data=DATA, model=model, cpus=cpus, memory=memory, iso=iso, disk=line or "", serial=os.ttyname(serial),
                                log=work.file("bochs.log"))
         self.process = subprocess.Popen(
             ["bochs", "-q", "-f", work.file("bochsrc", config.encode()), "-rc", work.file("go", b"c\n")],

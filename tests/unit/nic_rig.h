@@ -3,16 +3,12 @@
 #ifndef TESTS_NIC_RIG_H
 #define TESTS_NIC_RIG_H
 
-#include "tests/unit/pc_rig.h"
+#include "tests/unit/pci_rig.h"
 
 #include "dev/nic/netcsum.h"
 #include "dev/nic/nic.h"
-#include "dev/pci/pci.h"
 #include "net/net.h"
 #include "vm/dev.h"
-
-#define BAR_MEM 0xc0000000u
-#define BAR_IO  0xc000u
 
 static struct {
 	struct net net;
@@ -45,31 +41,13 @@ static void wire_ready(struct net *n)
 
 static const struct net_ops wire_ops = {.name = "wire", .send = wire_send, .rx_ready = wire_ready};
 
-static struct vm *vm;
-static struct pci_host *host;
-static struct rig_line pirq[4];
-static hva_t ram;
-
-static inline bool pin(void)
-{
-	return pirq[0].level || pirq[1].level || pirq[2].level || pirq[3].level;
-}
-
 /* A machine with a bus and a wire; the card goes into slot 1. */
 static inline void nic_machine(void)
 {
-	struct pci_host_wiring hw = {
-		.io = {BAR_IO, 0x1000}, .mem = {BAR_MEM, 0x100000}, .preassign = true};
-
-	vm = rig_vm(1);
-	memset(pirq, 0, sizeof(pirq));
+	rig_pci();
 	memset(&wire, 0, sizeof(wire));
 	wire.net.ops = &wire_ops;
 	memcpy(wire.net.mac, "\x52\x54\x00\x12\x34\x56", 6);
-	for (unsigned i = 0; i < 4; i++)
-		hw.pirq[i] = (struct irq_line){rig_line_set, pirq, i};
-	assert_int_equal(pci_host_create(vm, &hw, &host), 0);
-	ram = mem_ptr(vm, 0, 2 * MIB, true);
 }
 
 static inline void nic_plugged(void)

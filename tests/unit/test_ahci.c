@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /* test_ahci.c: the AHCI controller on plat/fake: command lists, FISes, queued commands, errors, resets,
  * and a guest whose tables make no sense. */
-#include "tests/unit/pc_rig.h"
+#include "tests/unit/pci_rig.h"
 
 #include "block/block.h"
 #include "dev/ata/ahci.h"
-#include "dev/pci/pci.h"
 #include "vm/dev.h"
 
-#define ABAR    0xc0000000u
+#define ABAR    RIG_BAR_MEM
 #define DISK    0 /* ports */
 #define CD      1
 #define CLB     0x10000u /* guest memory; 64 KiB further for the second port */
@@ -64,11 +63,7 @@ static void release(void)
 	n_held = 0;
 }
 
-static struct vm *vm;
 static struct ahci *ahci;
-static struct pci_host *host;
-static struct rig_line pirq[4];
-static hva_t ram;
 
 static uint32_t rd(unsigned port, unsigned reg)
 {
@@ -81,29 +76,17 @@ static void wr(unsigned port, unsigned reg, uint32_t v)
 	assert_int_equal(fake_locks_held(), 0);
 }
 
-static bool pin(void)
-{
-	return pirq[0].level || pirq[1].level || pirq[2].level || pirq[3].level;
-}
-
 static void setup(void)
 {
-	struct pci_host_wiring hw = {
-		.io = {0xc000, 0x1000}, .mem = {ABAR, 0x100000}, .preassign = true};
 	struct ahci_wiring w = {.slot = 1};
 
-	vm = rig_vm(1);
-	memset(pirq, 0, sizeof(pirq));
-	for (unsigned i = 0; i < 4; i++)
-		hw.pirq[i] = (struct irq_line){rig_line_set, pirq, i};
-	assert_int_equal(pci_host_create(vm, &hw, &host), 0);
+	rig_pci();
 	w.host = host;
 	w.port[DISK].present = w.port[CD].present = w.port[CD].cdrom = true;
 	w.port[DISK].block = &disk;
 	w.port[CD].block = &disc;
 	assert_int_equal(ahci_create(vm, &w, &ahci), 0);
 	pci_cfg_write(host, 8, PCI_COMMAND, 2, PCI_CMD_MEM | PCI_CMD_MASTER);
-	ram = mem_ptr(vm, 0, 2 * MIB, true);
 	image = malloc(SECTORS * 512);
 	for (unsigned i = 0; i < SECTORS * 512; i++)
 		image[i] = (uint8_t)(i * 7 + i / 512);
@@ -185,7 +168,7 @@ static void test_identify(void **state)
 
 	f = command(DISK, 3, 0xec, 0, 0, 1);
 	prd(f, 0, DATA, 512);
-	assert_false(pin());
+	assert_false(rig_pin());
 	wr(DISK, 0x38, 1 << 3);
 	assert_int_equal(rd(DISK, 0x38), 0);
 	assert_int_equal(rd(DISK, 0x10), 2); /* PIO setup, and no other FIS */
@@ -195,11 +178,11 @@ static void test_identify(void **state)
 	assert_int_equal(ram[DATA + 2 * 75], 31);   /* queue depth */
 	assert_int_equal(ram[CLB + 3 * 32 + 5], 2); /* 512 bytes moved */
 	assert_int_equal(ram[DATA + 2 * 100], SECTORS & 0xff);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(DISK, 0x10, 2);
-	assert_true(pin());
+	assert_true(rig_pin());
 	bus_write(&vm->mmio, 0, ABAR + 8, 4, 1);
-	assert_false(pin());
+	assert_false(rig_pin());
 	/* a port without a drive takes nothing */
 	wr(2, 0x18, 0x11);
 	wr(2, 0x38, 1);

@@ -93,6 +93,24 @@ static void test_set(void **state)
 	}
 }
 
+static void test_is_zero(void **state)
+{
+	uint8_t a[100] = {0};
+
+	for (size_t n = 1; n < sizeof(a); n++) {
+		a[n] = 1; /* behind it */
+		assert_true(mem_is_zero(a, n));
+		a[n] = 0;
+		for (size_t i = 0; i < n; i++) {
+			a[i] = (uint8_t)(1u << i % 8);
+			assert_false(mem_is_zero(a, n));
+			a[i] = 0;
+		}
+	}
+	memset(a, 1, sizeof(a)); /* all alike is not zero */
+	assert_false(mem_is_zero(a, sizeof(a)));
+}
+
 static void test_compare(void **state)
 {
 	uint8_t a[100], b[100];
@@ -133,6 +151,41 @@ static void test_strings(void **state)
 	assert_string_equal(buf, "");
 	assert_true(str_copy(buf, 1, ""));
 	assert_false(str_copy(buf, 0, ""));
+}
+
+/* All characters as encoded, each cut short, and what is none. */
+static void test_utf8(void **state)
+{
+	static const char *const bad[] = {
+		"\x80",     "\xc0\xaf",     "\xc1\xbf",         "\xe0\x9f\xbf",
+		"\xff",     "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+		"\xc3\x28", "\xe2\x82\x28", "\xf5\x80\x80\x80"};
+	uint32_t code;
+
+	for (uint32_t c = 0; c <= 0x10ffff; c++) {
+		unsigned n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+		char s[4] = {(char)c};
+
+		for (unsigned i = n - 1; n > 1 && i; i--)
+			s[i] = (char)(0x80 | (c >> (6 * (n - 1 - i)) & 0x3f));
+		if (n > 1)
+			s[0] = (char)((0xf00u >> n & 0xff) | c >> (6 * (n - 1)));
+		if (c >= 0xd800 && c < 0xe000) {
+			assert_int_equal(str_utf8(s, n, &code), 0);
+			continue;
+		}
+		assert_int_equal(str_utf8(s, n, &code), n);
+		assert_int_equal(code, c);
+		assert_int_equal(str_utf8_rest(s, n), 0);
+		for (unsigned k = 1; k < n; k++) {
+			assert_int_equal(str_utf8(s, k, &code), 0);
+			assert_int_equal(str_utf8_rest(s, k), k);
+		}
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(str_utf8(bad[i], str_len(bad[i]), &code), 0);
+	assert_int_equal(str_utf8_rest("", 0), 0);
+	assert_int_equal(str_utf8_rest("\x80\x80\x80\x80", 4), 0);
 }
 
 /* Both must give the same text and length, in buffers of any size. */
@@ -199,7 +252,8 @@ int main(void)
 		cmocka_unit_test(test_copy),    cmocka_unit_test(test_move_overlap),
 		cmocka_unit_test(test_set),     cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_strings), cmocka_unit_test(test_format),
-		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_utf8),    cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_is_zero),
 	};
 
 	print_message("seed %d\n", SEED);

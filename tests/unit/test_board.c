@@ -11,6 +11,7 @@
 #include "board/acpi.h"
 #include "board/boot.h"
 #include "board/smbios.h"
+#include "tests/lib/kernels.h"
 #include "vm/vm.h"
 
 static unsigned test_gsi(unsigned slot, unsigned pin)
@@ -201,29 +202,28 @@ static struct boot_source source(const void *kernel, size_t size)
 	return s;
 }
 
-static void le(uint8_t *p, unsigned n, uint64_t v)
+/* Three, the first and second of no whole words: one initrd, with zeros between, whatever was there. */
+static void linux_modules(struct vm *vm, struct boot_source *s, const uint8_t *k)
 {
-	memcpy(p, &v, n);
-}
+	const uint8_t *at = vm->ram.hva + 16 * MIB - PAGE_SIZE;
+	uint32_t where, size;
+	char err[200];
 
-/* The smallest file that is a bzImage: one set-up sector and 4 KiB of code. */
-static void make_bzimage(uint8_t *k, size_t size)
-{
-	memset(k, 0x90, size);
-	memset(k, 0, 1024);
-	k[0x1f1] = 1;
-	le(k + 0x1f4, 4, (size - 1024) / 16);
-	le(k + 0x1fe, 2, 0xaa55);
-	le(k + 0x200, 2, 0x66eb);
-	memcpy(k + 0x202, "HdrS", 4);
-	le(k + 0x206, 2, 0x20f);
-	le(k + 0x22c, 4, 0x7fffffff);
-	le(k + 0x230, 4, 0x100000);
-	k[0x234] = 1;
-	le(k + 0x236, 2, 1);
-	le(k + 0x238, 4, 2047);
-	le(k + 0x258, 8, 0x100000);
-	le(k + 0x260, 4, 0x10000);
+	for (unsigned i = 0; i < 3; i++)
+		s->module[i] = (struct boot_file){k + i, 5 + i, ""};
+	s->n_modules = 3;
+	memset(vm->ram.hva + 16 * MIB - PAGE_SIZE, 0xff, PAGE_SIZE);
+	assert_int_equal(boot_load(vm, s, err, sizeof(err)), 0);
+	memcpy(&where, vm->ram.hva + BOOT_PARAMS_AT + 0x218, 4);
+	memcpy(&size, vm->ram.hva + BOOT_PARAMS_AT + 0x21c, 4);
+	assert_true(where == 16 * MIB - PAGE_SIZE && size == 8 + 8 + 7);
+	assert_memory_equal(at, k, 5);
+	assert_memory_equal(at + 5, "\0\0", 3);
+	assert_memory_equal(at + 8, k + 1, 6);
+	assert_memory_equal(at + 14, "\0", 2);
+	assert_memory_equal(at + 16, k + 2, 7);
+	s->module[2].text = "x";
+	assert_int_equal(boot_load(vm, s, err, sizeof(err)), ERR_INVAL);
 }
 
 static void test_linux(void **state)
@@ -239,14 +239,15 @@ static void test_linux(void **state)
 	assert_true(cpu_state.efer == (EFER_LME | EFER_LMA));
 	assert_int_equal(vm->ram.hva[MIB], 0x90);
 	assert_string_equal((char *)vm->ram.hva + BOOT_CMDLINE_AT, "quiet");
-	s.initrd = k;
-	s.initrd_size = sizeof(k);
+	s.module[0] = (struct boot_file){k, sizeof(k), ""};
+	s.n_modules = 1;
 	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), 0);
 	assert_memory_equal(vm->ram.hva + 16 * MIB - 8192, k, sizeof(k));
 	/* Larger than memory, at a place outside of it, truncated at each length. */
-	s.initrd_size = 15 * MIB;
+	s.module[0].size = 15 * MIB;
 	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_NOMEM);
-	s.initrd_size = 0;
+	linux_modules(vm, &s, k);
+	s.n_modules = 0;
 	le(k + 0x260, 4, 0x7fffffff);
 	assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_NOMEM);
 	make_bzimage(k, sizeof(k));
@@ -260,34 +261,6 @@ static void test_linux(void **state)
 		assert_int_equal(boot_load(vm, &s, err, sizeof(err)), ERR_FORMAT);
 	}
 	drop_vm(vm);
-}
-
-/* An ELF file with one load segment and the PVH note. */
-static void make_elf(uint8_t *k, size_t size)
-{
-	memset(k, 0, size);
-	memcpy(k,
-	       "\x7f"
-	       "ELF\x02\x01\x01",
-	       7);
-	le(k + 32, 8, 64);
-	le(k + 54, 2, 56);
-	le(k + 56, 2, 2);
-	le(k + 64, 4, 1); /* PT_LOAD */
-	le(k + 64 + 8, 8, 0);
-	le(k + 64 + 24, 8, 2 * MIB);
-	le(k + 64 + 32, 8, size);
-	le(k + 64 + 40, 8, size + 4096);
-	le(k + 120, 4, 4); /* PT_NOTE */
-	le(k + 120 + 8, 8, 176);
-	le(k + 120 + 32, 8, 20);
-	le(k + 120 + 40, 8, 20);
-	le(k + 120 + 48, 8, 4);
-	le(k + 176, 4, 4);
-	le(k + 180, 4, 4);
-	le(k + 184, 4, 18);
-	memcpy(k + 188, "Xen", 4);
-	le(k + 192, 4, 2 * MIB + 256);
 }
 
 static void test_pvh(void **state)
@@ -319,41 +292,28 @@ static void test_pvh(void **state)
 	drop_vm(vm);
 }
 
-static void put32(uint8_t *p, uint32_t v)
+/* Where texts end the room for information, and modules the memory; what the guest sees is boot t_modules'. */
+static void multiboot_modules(struct vm *vm, struct boot_source *s)
 {
-	memcpy(p, &v, sizeof(v));
-}
+	static char text[0x2000];
+	unsigned fit = 0;
+	char err[200];
 
-/* A flat kernel that wants to be at 2 MiB, with some zeros behind it; its header is at 8. */
-static void make_multiboot(uint8_t *k, size_t size, unsigned version)
-{
-	const uint32_t at = 2 * MIB, flags = 0x10003, len = 16 + 24 + 16 + 8;
-	uint8_t *h = k + 8, *a = h + 12;
-
-	memset(k, 0x90, size);
-	if (version == 1) {
-		put32(h, 0x1badb002);
-		put32(h + 4, flags);
-		put32(h + 8, -(0x1badb002u + flags));
-	} else {
-		memset(h, 0, len);
-		put32(h, 0xe85250d6);
-		put32(h + 8, len);
-		put32(h + 12, -(0xe85250d6u + len));
-		h[16] = 2; /* addresses */
-		h[20] = 24;
-		a = h + 24;
-		h[40] = 3; /* entry */
-		h[44] = 12;
-		put32(h + 48, at + 100);
-		h[60] = 8; /* end */
+	s->n_modules = 2;
+	s->module[0] = s->module[1] = (struct boot_file){s->kernel, s->kernel_size, text};
+	for (size_t n = 0; n < sizeof(text) - 1; n += 61) {
+		memset(text, 'x', n);
+		vm->ram.hva[BOOT_GDT_AT] = vm->ram.hva[BOOT_GDT_AT + 8 * 4] = 0xa5;
+		if (!boot_load(vm, s, err, sizeof(err)))
+			fit++;
+		assert_int_equal(vm->ram.hva[BOOT_GDT_AT], 0);
+		assert_int_equal(vm->ram.hva[BOOT_GDT_AT + 8 * 4], 0xa5);
 	}
-	put32(a, at + 8);
-	put32(a + 4, at);
-	put32(a + 8, at + (uint32_t)size);
-	put32(a + 12, at + (uint32_t)size + 64);
-	if (version == 1)
-		put32(a + 16, at + 100);
+	assert_in_range(fit, 40, 70); /* of 135: half of the room each */
+	memset(text, 0, sizeof(text));
+	s->module[1].size = 15 * MIB;
+	assert_int_equal(boot_load(vm, s, err, sizeof(err)), ERR_NOMEM);
+	s->n_modules = 0;
 }
 
 static void test_multiboot(void **state)
@@ -376,6 +336,7 @@ static void test_multiboot(void **state)
 		assert_int_equal(vm->ram.hva[2 * MIB + sizeof(k) + 64], 0xff);
 		memcpy(&info, vm->ram.hva + cpu_state.gpr[RBX], 4);
 		assert_true(version == 1 ? (info & 0x45) == 0x45 : info > 64 && info < 0x2000);
+		multiboot_modules(vm, &s);
 		for (size_t n = 0; n < sizeof(k); n++) {
 			s.kernel_size = n;
 			assert_int_not_equal(boot_load(vm, &s, err, sizeof(err)), 0);

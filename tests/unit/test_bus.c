@@ -156,13 +156,81 @@ static void test_monitor(void **state)
 	plat_free(vm);
 }
 
+/* As a whole, in parts, and what is wider or beside it. */
+static void test_late(void **state)
+{
+	static const struct bus_late late = {.first = 4, .len = 4};
+	static const struct bus_region region = {"late", 0x100,      16,          1,
+						 4,      probe_read, probe_write, .late = &late};
+	struct vm *vm = setup_vm();
+	struct probe p = {0};
+	uint64_t base = 0;
+	uint32_t len = 0;
+
+	assert_int_equal(bus_map_at(&vm->mmio, 0x200, &region, &p), 0);
+	assert_int_equal(bus_map_at(&vm->mmio, 0x300, &region_1_4, &p), 0);
+	assert_true(bus_late(&vm->mmio, 0x204, 4, &base, &len));
+	assert_int_equal(base, 0x204);
+	assert_int_equal(len, 4);
+	assert_true(bus_late(&vm->mmio, 0x207, 1, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x206, 4, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x203, 1, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x204, 8, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x208, 1, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x304, 4, &base, &len));
+	assert_false(bus_late(&vm->mmio, 0x404, 4, &base, &len));
+	plat_free(vm);
+}
+
+static uint32_t probe_bells(void *dev)
+{
+	return BIT(0) | BIT(2);
+}
+
+/* Rung late and several as one: each is told, or asked about where rules have come meanwhile; the device hears one. */
+static void test_bells(void **state)
+{
+	static const struct bus_bells bells = {
+		.first = 4, .stride = 4, .size = 2, .which = probe_bells};
+	static const struct bus_region region = {"bells", 0x100,      16,          1,
+						 4,       probe_read, probe_write, .bells = &bells};
+	struct vm *vm = setup_vm();
+	struct probe p = {0};
+
+	assert_int_equal(bus_map(&vm->pio, &region, &p), 0);
+	assert_int_equal(bus_map_at(&vm->pio, 0x110, &region_1_4, &p), 0);
+	assert_true(bus_is_bell(&vm->pio, 0x104, 2, 0));
+	assert_true(bus_is_bell(&vm->pio, 0x10c, 2, 2));
+	assert_false(bus_is_bell(&vm->pio, 0x108, 2, 1)); /* not one of those */
+	assert_false(bus_is_bell(&vm->pio, 0x104, 2, 2));
+	assert_false(bus_is_bell(&vm->pio, 0x104, 4, 0));
+	assert_false(bus_is_bell(&vm->pio, 0x104, 2, UINT64_C(1) << 32));
+	assert_false(bus_is_bell(&vm->pio, 0x114, 2, 0));
+	assert_false(bus_is_bell(&vm->pio, 0x200, 2, 0));
+	assert_int_equal(p.n, 0);
+	told = 0;
+	vm->mon.tell = count_tell;
+	vm->mon.ask = fixed_ask;
+	atomic_store(&vm->mon.tell_mask, BIT(MON_PORT));
+	bus_ring(&vm->pio, -1, 0x10c, 2, 2, 5);
+	assert_int_equal(told, 5);
+	assert_int_equal(p.n, 1);
+	assert_int_equal(p.off[0], 12);
+	assert_int_equal(p.value[0], 2);
+	atomic_store(&vm->mon.ask_mask, BIT(MON_PORT));
+	verdict = MON_DENY;
+	bus_ring(&vm->pio, -1, 0x10c, 2, 2, 3);
+	assert_int_equal(told, 8);
+	assert_int_equal(p.n, 1);
+	plat_free(vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_widths),
-		cmocka_unit_test(test_edges),
-		cmocka_unit_test(test_full),
-		cmocka_unit_test(test_monitor),
+		cmocka_unit_test(test_widths), cmocka_unit_test(test_edges),
+		cmocka_unit_test(test_full),   cmocka_unit_test(test_monitor),
+		cmocka_unit_test(test_bells),  cmocka_unit_test(test_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,12 +15,12 @@ static struct e1000 *card;
 
 static uint32_t rd(unsigned reg)
 {
-	return (uint32_t)bus_read(&vm->mmio, 0, BAR_MEM + reg, 4);
+	return (uint32_t)bus_read(&vm->mmio, 0, RIG_BAR_MEM + reg, 4);
 }
 
 static void wr(unsigned reg, uint32_t v)
 {
-	bus_write(&vm->mmio, 0, BAR_MEM + reg, 4, v);
+	bus_write(&vm->mmio, 0, RIG_BAR_MEM + reg, 4, v);
 	assert_int_equal(fake_locks_held(), 0);
 }
 
@@ -102,10 +102,10 @@ static void test_nvm(void **state)
 	wr(0x20, 1u << 26 | 1 << 21 | 0 << 16 | 0x1340);
 	assert_int_equal(rd(0xc0) & 4, 4); /* LSC */
 	/* through the ports */
-	bus_write(&vm->pio, 0, BAR_IO, 4, 0x5400);
-	assert_int_equal(bus_read(&vm->pio, 0, BAR_IO + 4, 4), 0x12005452);
-	bus_write(&vm->pio, 0, BAR_IO, 4, 0);
-	bus_write(&vm->pio, 0, BAR_IO + 4, 4, 1 << 26);
+	bus_write(&vm->pio, 0, RIG_BAR_IO, 4, 0x5400);
+	assert_int_equal(bus_read(&vm->pio, 0, RIG_BAR_IO + 4, 4), 0x12005452);
+	bus_write(&vm->pio, 0, RIG_BAR_IO, 4, 0);
+	bus_write(&vm->pio, 0, RIG_BAR_IO + 4, 4, 1 << 26);
 	assert_int_equal(rd(0x3808), 0); /* reset */
 	rig_end(vm);
 }
@@ -158,9 +158,9 @@ static void test_send(void **state)
 	assert_int_equal(ram[TX_RING + 28] & 1, 1); /* DD */
 	assert_int_equal(ram[TX_RING + 12] & 1, 0);
 	assert_int_equal(rd(0x3810), 2);
-	assert_true(pin());
+	assert_true(rig_pin());
 	assert_int_equal(rd(0xc0) & 0x80000003, 0x80000003);
-	assert_false(pin());
+	assert_false(rig_pin());
 
 	/* a context, then data with both sums and a tag */
 	uint16_t sum;
@@ -209,7 +209,7 @@ static void test_receive(void **state)
 	memcpy(&crc, ram + RX_DATA + 60, 4);
 	assert_int_equal(crc, nic_crc(ram + RX_DATA, 60));
 	assert_int_equal(nic_crc((const uint8_t *)"123456789", 9), 0xcbf43926);
-	assert_true(pin());
+	assert_true(rig_pin());
 	assert_int_equal(rd(0xc0) & 0x80, 0x80);
 	assert_int_equal(rd(0x4074), 1);
 	assert_int_equal(rd(0x4074), 0); /* reading clears */
@@ -291,28 +291,28 @@ static void test_throttle(void **state)
 	setup();
 	wr(0xc4, 1000); /* 256 µs */
 	receive(f, 60);
-	assert_true(pin());
+	assert_true(rig_pin());
 	rd(0xc0);
 	receive(f, 60);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(100000);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(200000);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(0xd8, 0x80);
-	assert_false(pin());
+	assert_false(rig_pin());
 	wr(0xc8, 4); /* by hand */
 	fake_advance(300000);
-	assert_true(pin());
+	assert_true(rig_pin());
 	rig_end(vm);
 }
 
 static void test_nonsense(void **state)
 {
-	static const struct rig_range range[] = {{BAR_MEM, 0x4000},
-						 {BAR_MEM + 0x2800, 0x40},
-						 {BAR_MEM + 0x3800, 0x40},
-						 {BAR_MEM, 0x110}};
+	static const struct rig_range range[] = {{RIG_BAR_MEM, 0x4000},
+						 {RIG_BAR_MEM + 0x2800, 0x40},
+						 {RIG_BAR_MEM + 0x3800, 0x40},
+						 {RIG_BAR_MEM, 0x110}};
 	struct rig_random r = rig_random();
 	uint8_t f[2000] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 

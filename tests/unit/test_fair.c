@@ -220,6 +220,51 @@ static void test_weights(void **state)
 	near(sim.t[2].task.ran, 1 * NS_PER_SEC);
 }
 
+/* Two that wait for each other, beside one that computes: a yield leads to another at once, also of one that is behind;
+ * who computes has its third. */
+static void test_yield(void **state)
+{
+	unsigned turns[3] = {0};
+
+	begin(1);
+	for (unsigned i = 0; i < 3; i++)
+		add(FAIR_WEIGHT, FAIR_ANY, 0, 0);
+	schedule(0);
+	for (unsigned n = 0; n < 30000; n++) {
+		struct fair_task *t = sim.fair.current[0];
+		bool computes = t == &sim.t[2].task;
+
+		turns[t == &sim.t[0].task ? 0 : t == &sim.t[1].task ? 1 : 2]++;
+		sim.now += computes ? MS : US;
+		if (!computes)
+			fair_yield(&sim.fair, 0);
+		schedule(0);
+		assert_true(computes || sim.fair.current[0] != t);
+	}
+	near(turns[2] * MS, (turns[0] + turns[1] + turns[2] * 1000) * US / 3);
+	nobody_waits_longer(FAIR_LATENCY);
+	/* One that yields ten times a millisecond, beside a light one that computes: it keeps its ten elevenths. */
+	begin(1);
+	add(FAIR_WEIGHT, FAIR_ANY, 0, 0);
+	add(FAIR_WEIGHT / 10, FAIR_ANY, 0, 0);
+	schedule(0);
+	for (unsigned n = 0; n < 30000; n++) {
+		sim.now += MS / 10;
+		if (sim.fair.current[0] == &sim.t[0].task)
+			fair_yield(&sim.fair, 0);
+		schedule(0);
+	}
+	assert_true(sim.t[0].task.ran > 80 * (sim.t[0].task.ran + sim.t[1].task.ran) / 100);
+	/* alone: it goes on */
+	begin(1);
+	add(FAIR_WEIGHT, FAIR_ANY, 0, 0);
+	schedule(0);
+	sim.now += MS;
+	fair_yield(&sim.fair, 0);
+	schedule(0);
+	assert_ptr_equal(sim.fair.current[0], &sim.t[0].task);
+}
+
 static void test_pinned(void **state)
 {
 	begin(2);
@@ -288,9 +333,9 @@ static void test_mixes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_equal),  cmocka_unit_test(test_weights),
-		cmocka_unit_test(test_pinned), cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_mixes),
+		cmocka_unit_test(test_equal), cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_yield), cmocka_unit_test(test_pinned),
+		cmocka_unit_test(test_idle),  cmocka_unit_test(test_mixes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

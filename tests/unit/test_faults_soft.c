@@ -18,8 +18,12 @@
 
 #define HLT 0xf4
 
-static const struct soft_config configs[] = {
-	{0}, {.interp = true}, {.flush_every = 1}, {.hot = SOFT_HOT_ALWAYS}, {.live_flags = true}};
+static const struct soft_config configs[] = {{0},
+					     {.interp = true},
+					     {.flush_every = 1},
+					     {.hot = SOFT_HOT_ALWAYS},
+					     {.hot = SOFT_HOT_NEVER},
+					     {.live_flags = true}};
 
 static struct vm *vm;
 static struct cpu *soft;   /* of the VM's processor */

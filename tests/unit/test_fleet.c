@@ -51,8 +51,8 @@ static void test_good(void **state)
 	assert_int_equal(
 		parse("# two\npoweroff-when-idle\nuplink dmz\nvm a\nmemory 64M\ncpus 2\nkernel k\n"
 		      "weight 512\ncap 25\npin 8000000000000005\n"
-		      "append x=1  y\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
-		      "vm b\nkernel k\ninitrd d\nmanual\nstate k\ncontents d\ncpu x86-64-v2\nmay-lack\nnet dmz 52:54:00:00:00:01\n"
+		      "append x=1  y\ntarget d\ntarget host:x,ro\ndisk d,ro\ndisk host:nvme0/2,ro\nnet lan 52:54:00:00:00:0f\n"
+		      "vm b\nkernel k\ninitrd d\ninitrd k root=/ x\nmanual\nstate k\ncontents d\ncpu x86-64-v2\nmay-lack\nnet dmz 52:54:00:00:00:01\n"
 		      "net lan 52:54:00:00:00:02",
 		      &f, err),
 		0);
@@ -67,11 +67,17 @@ static void test_good(void **state)
 	assert_true(f.vm[0].n_disks == 2 && f.vm[0].disk[0].read_only && !f.vm[0].manual);
 	assert_memory_equal(f.vm[0].disk[0].image.data, "disk!", 5);
 	assert_string_equal(f.vm[0].disk[0].host, "");
+	assert_true(f.vm[0].n_targets == 2 && f.vm[0].target[0].image.size == 5 &&
+		    f.vm[0].target[1].read_only && !f.vm[1].n_targets);
+	assert_string_equal(f.vm[0].target[1].host, "x");
 	assert_string_equal(f.vm[0].disk[1].host, "nvme0/2");
 	assert_true(f.vm[0].disk[1].read_only && !f.vm[0].disk[1].image.data);
 	assert_true(f.vm[1].state.size == 6 && f.vm[1].contents.size == 5 && f.vm[1].may_lack);
 	assert_string_equal(f.vm[1].cpu, "x86-64-v2");
-	assert_true(f.vm[1].manual && f.vm[1].initrd.size == 5 && !f.vm[1].n_disks);
+	assert_true(f.vm[1].manual && f.vm[1].initrd[0].size == 5 && !f.vm[1].n_disks);
+	assert_true(f.vm[1].n_initrds == 2 && f.vm[1].initrd[1].size == 6);
+	assert_string_equal(f.vm[1].text, "");
+	assert_string_equal(f.vm[1].text + 1, "root=/ x");
 	assert_true(f.vm[0].weight == 512 && f.vm[0].cap == 25 &&
 		    f.vm[0].pin == 0x8000000000000005);
 	assert_true(f.vm[1].weight == 1024 && f.vm[1].cap == 100 && f.vm[1].pin == UINT64_MAX);
@@ -119,6 +125,10 @@ static void test_runs(void **state)
 	assert_int_equal(err, ERR_FORMAT);
 }
 
+#define I4   "initrd d\ninitrd d\ninitrd d\ninitrd d\n"
+#define T64  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define T256 T64 T64 T64 T64
+
 static void test_bad(void **state)
 {
 	static const struct {
@@ -139,6 +149,13 @@ static void test_bad(void **state)
 		{"vm a\npin 3\nkernel k\n", "mask"},
 		{"vm a\nkernal k\n", "unknown keyword"},
 		{"vm a\nkernel k\ndisk host:\n", "no such file"},
+		{"vm a\nkernel k\ntarget x\n", "no such file"},
+		{"vm a\nkernel k\ntarget d\ntarget d\ntarget d\ntarget d\ntarget d\n",
+		 "more targets"},
+		{"vm a\nkernel k\n" I4 I4 I4 I4 "initrd d\n", "more initrds"},
+		{"vm a\nkernel k\ninitrd d " T256 T256 "\n", "longer than 512"},
+		{"vm a\nkernel k\ninitrd d " T256 "\ninitrd d " T256 "\n", "longer than 512"},
+		{"vm a\nkernel k\ninitrd x y\n", "no such file"},
 		{"vm \nkernel k\n", "needs a name"},
 		{"vm a\nkernel k\nnet lan\n", "not a card's address"},
 		{"vm a\nkernel k\nnet lan 53:54:00:00:00:01\n", "not a card's address"},

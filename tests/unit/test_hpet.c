@@ -35,15 +35,30 @@ static void msi(void *chip, uint64_t addr, uint32_t data)
 	msis++;
 }
 
+static bool waiting; /* the last one has not been taken */
+
+static bool gsi_waiting(void *arg, unsigned gsi)
+{
+	return waiting && pin[gsi].rises;
+}
+
+static bool msi_waiting(void *arg, uint32_t data)
+{
+	return waiting && data == msi_data;
+}
+
+static const struct hpet_wiring wiring = {.waiting = gsi_waiting, .msi_waiting = msi_waiting};
+
 static struct vm *start(void)
 {
 	struct vm *vm = rig_vm(1);
 
 	memset(pin, 0, sizeof(pin));
 	msis = 0;
+	waiting = false;
 	vm->irq.ioapic = (struct irq_sink){pin_set, NULL};
 	vm->irq.msi = msi;
-	assert_int_equal(hpet_create(vm, &hpet), 0);
+	assert_int_equal(hpet_create(vm, &wiring, &hpet), 0);
 	return vm;
 }
 
@@ -186,6 +201,73 @@ static void test_periodic(void **state)
 	fake_advance(10 * NS_PER_MS);
 	assert_in_range(pin[23].rises, 90, 110);
 	rig_end(vm);
+}
+
+static unsigned levels; /* that have been acknowledged */
+
+static void acknowledge(struct vm *vm)
+{
+	levels += (rd(vm, 0x20) & 4) != 0;
+	wr(vm, 0x20, 4);
+}
+
+/* What a periodic timer has done until now */
+static unsigned done(unsigned how)
+{
+	return how & FSB ? msis : how & LEVEL ? levels : pin[21].rises;
+}
+
+/* A guest that is held up for half a second gets what it has missed: by pin, by level, by message. */
+static void test_late(void **state)
+{
+	static const unsigned hows[] = {ROUTE(21), LEVEL | ROUTE(20), FSB};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(hows); i++) {
+		struct vm *vm = start();
+
+		levels = 0;
+		wr(vm, 0x10, 1);
+		wr(vm, T(2), ENABLE | PERIODIC | SET | hows[i]);
+		wr(vm, T(2) + 0x10, UINT64_C(0xfee00000) << 32 | 0x51);
+		wr(vm, T(2) + 8, MS(1));
+		for (unsigned ms = 0; ms < 2000; ms++) {
+			waiting = ms >= 1000 && ms < 1500;
+			for (unsigned k = 0; k < 10; k++) {
+				fake_advance(NS_PER_MS / 10);
+				if (!waiting)
+					acknowledge(vm);
+			}
+			if (ms == 999)
+				assert_int_equal(done(hows[i]), 1000);
+			if (ms == 1499)
+				assert_in_range(done(hows[i]), 1000, 1001);
+			if (ms == 1999)
+				assert_in_range(done(hows[i]), 1998, 2001);
+		}
+		/* a second's worth at most */
+		waiting = true;
+		fake_advance(10 * NS_PER_SEC);
+		waiting = false;
+		for (unsigned k = 0; k < 10000; k++) {
+			acknowledge(vm);
+			fake_advance(NS_PER_MS / 10);
+		}
+		assert_in_range(done(hows[i]), 3980, 4003);
+		/* nothing of it with another period */
+		waiting = true;
+		fake_advance(NS_PER_SEC);
+		waiting = false;
+		wr(vm, T(2), ENABLE | PERIODIC | SET | hows[i]);
+		wr(vm, T(2) + 8, rd(vm, 0xf0) + MS(1));
+		wr(vm, T(2) + 8, MS(2));
+		msis = levels = pin[21].rises = 0;
+		for (unsigned k = 0; k < 10000; k++) {
+			acknowledge(vm);
+			fake_advance(NS_PER_MS / 10);
+		}
+		assert_in_range(done(hows[i]), 499, 501);
+		rig_end(vm);
+	}
 }
 
 static void test_level(void **state)
@@ -351,9 +433,9 @@ static void test_no_memory(void **state)
 	struct vm *vm = rig_vm(1);
 
 	fake_fail_alloc(1);
-	assert_int_equal(hpet_create(vm, &hpet), ERR_NOMEM);
-	assert_int_equal(hpet_create(vm, &hpet), 0);
-	assert_int_not_equal(hpet_create(vm, &hpet), 0); /* the place is taken */
+	assert_int_equal(hpet_create(vm, &wiring, &hpet), ERR_NOMEM);
+	assert_int_equal(hpet_create(vm, &wiring, &hpet), 0);
+	assert_int_not_equal(hpet_create(vm, &wiring, &hpet), 0); /* the place is taken */
 	rig_end(vm);
 }
 
@@ -372,9 +454,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_capabilities), cmocka_unit_test(test_counter),
 		cmocka_unit_test(test_one_shot),     cmocka_unit_test(test_periodic),
-		cmocka_unit_test(test_level),        cmocka_unit_test(test_legacy),
-		cmocka_unit_test(test_message),      cmocka_unit_test(test_state),
-		cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_late),         cmocka_unit_test(test_level),
+		cmocka_unit_test(test_legacy),       cmocka_unit_test(test_message),
+		cmocka_unit_test(test_state),        cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #define BUFFER_AT 0x12000u
 
 static struct rig_line line;
+static uint8_t size_code; /* of sectors: 128 << it */
 static struct i8237 *dma;
 static struct i82078 *fdc;
 
@@ -43,6 +44,7 @@ static struct vm *start_with(uint32_t kib)
 	struct i82078_wiring w = {.irq = {rig_line_set, &line, 0}};
 
 	fail_with = 0;
+	size_code = 2;
 	line = (struct rig_line){0};
 	disk = (struct block){.ops = &mem_ops, .size = kib * KIB, .name = "mem"};
 	for (uint32_t i = 0; i < sizeof(image); i++)
@@ -119,7 +121,7 @@ static void transfer(struct vm *vm, uint8_t cmd, uint8_t c, uint8_t h, uint8_t r
 	put(vm, c);
 	put(vm, h);
 	put(vm, r);
-	put(vm, 2);
+	put(vm, size_code);
 	put(vm, eot);
 	put(vm, 0x1b);
 	put(vm, 0xff);
@@ -128,7 +130,7 @@ static void transfer(struct vm *vm, uint8_t cmd, uint8_t c, uint8_t h, uint8_t r
 static void expect(struct vm *vm, uint8_t st0, uint8_t st1, uint8_t st2, uint8_t c, uint8_t h,
 		   uint8_t r)
 {
-	const uint8_t want[7] = {st0, st1, st2, c, h, r, 2};
+	const uint8_t want[7] = {st0, st1, st2, c, h, r, size_code};
 
 	assert_true(line.level);
 	for (unsigned i = 0; i < 7; i++)
@@ -295,6 +297,109 @@ static void test_change(void **state)
 	rig_end(vm);
 }
 
+/* Every disk: the BIOS' type of its drive, the rate and the size of sectors that it wants, its last sector by DMA and by the
+ * processor, none behind that, a track formatted; an image of any other size is none. */
+static const struct disk_row {
+	uint32_t kib;
+	uint8_t cylinders, heads, spt, size, rate, cmos;
+} disk_rows[] = {
+	{160, 40, 1, 8, 2, 2, 1},   {180, 40, 1, 9, 2, 2, 1},   {320, 40, 2, 8, 2, 2, 1},
+	{360, 40, 2, 9, 2, 2, 1},   {640, 80, 2, 8, 2, 2, 3},   {720, 80, 2, 9, 2, 2, 3},
+	{800, 80, 2, 10, 2, 2, 3},  {820, 82, 2, 10, 2, 2, 3},  {1200, 80, 2, 15, 2, 0, 2},
+	{1232, 77, 2, 8, 3, 0, 2},  {1440, 80, 2, 18, 2, 0, 4}, {1476, 82, 2, 18, 2, 0, 4},
+	{1680, 80, 2, 21, 2, 0, 4}, {1722, 82, 2, 21, 2, 0, 4}, {1743, 83, 2, 21, 2, 0, 4},
+	{1760, 80, 2, 22, 2, 0, 4}, {2880, 80, 2, 36, 2, 3, 5},
+};
+
+static void check_last(struct vm *vm, const struct disk_row *d)
+{
+	hva_t ram = mem_ptr(vm, BUFFER_AT, 36 * 512, true);
+	uint32_t bytes = 128u << d->size, end = d->kib * KIB;
+	uint8_t c = (uint8_t)(d->cylinders - 1), h = (uint8_t)(d->heads - 1);
+
+	seek(vm, c);
+	dma_setup(vm, 0x46, BUFFER_AT, bytes);
+	transfer(vm, 0x46, c, h, d->spt, d->spt);
+	expect(vm, (uint8_t)(h << 2), 0, 0, d->cylinders, h, 1);
+	assert_memory_equal(ram, image + end - bytes, bytes);
+
+	dma_setup(vm, 0x46, BUFFER_AT, bytes); /* one sector too far */
+	transfer(vm, 0x46, c, h, (uint8_t)(d->spt + 1), (uint8_t)(d->spt + 1));
+	expect(vm, (uint8_t)(0x40 | h << 2), 4, 0, c, h, (uint8_t)(d->spt + 1));
+
+	memset(ram, 0xa5, bytes);
+	dma_setup(vm, 0x4a, BUFFER_AT, bytes);
+	transfer(vm, 0x45, c, h, d->spt, d->spt);
+	expect(vm, (uint8_t)(h << 2), 0, 0, d->cylinders, h, 1);
+	assert_memory_equal(image + end - bytes, ram, bytes);
+	assert_int_not_equal(image[end - bytes - 1], 0xa5);
+
+	seek(vm, d->cylinders); /* the head stands where there is nothing */
+	transfer(vm, 0x46, d->cylinders, h, 1, d->spt);
+	expect(vm, (uint8_t)(0x40 | h << 2), 1, 0, d->cylinders, h, 1);
+}
+
+static void check_ways(struct vm *vm, const struct disk_row *d)
+{
+	uint32_t bytes = 128u << d->size, track = d->spt * bytes;
+
+	seek(vm, 1);
+	size_code ^= 1; /* sectors of another size are not found */
+	put(vm, 0x46);
+	for (unsigned i = 0; i < 8; i++)
+		put(vm, (const uint8_t[]){0, 1, 0, 1, size_code, d->spt, 0x1b, 0xff}[i]);
+	size_code = d->size;
+	expect(vm, 0x40, 4, 0, 1, 0, 1);
+	outb(vm, 0x3f7, (uint8_t)(d->rate ? 0 : 2)); /* nor at another rate */
+	transfer(vm, 0x46, 1, 0, 1, d->spt);
+	expect(vm, 0x40, 1, 0, 1, 0, 1);
+	outb(vm, 0x3f7, d->rate);
+
+	dma_setup(vm, 0x4a, BUFFER_AT, 4u * d->spt);
+	put(vm, 0x4d);
+	for (unsigned i = 0; i < 5; i++)
+		put(vm, (const uint8_t[]){0, d->size, d->spt, 0x54, 0xf6}[i]);
+	expect(vm, 0, 0, 0, 1, 0, 1);
+	for (uint32_t i = 0; i < track; i++)
+		assert_int_equal(image[d->heads * track + i], 0xf6);
+	assert_int_not_equal(image[(d->heads + 1) * track], 0xf6);
+
+	put(vm, 0x03); /* the processor moves the bytes */
+	put(vm, 0xdf);
+	put(vm, 0x03);
+	transfer(vm, 0x46, 1, 0, d->spt, d->spt);
+	for (uint32_t i = 0; i < bytes; i++) {
+		assert_int_equal(inb(vm, 0x3f4) & 0xe0, 0xe0);
+		assert_int_equal(inb(vm, 0x3f5), 0xf6);
+	}
+	expect(vm, 0x40, 0x80, 0, 2, 0, 1);
+}
+
+static void test_formats(void **state)
+{
+	for (const struct disk_row *d = disk_rows; d < disk_rows + ARRAY_SIZE(disk_rows); d++) {
+		struct vm *vm = start_with(d->kib);
+
+		size_code = d->size;
+		assert_int_equal(d->cylinders * d->heads * d->spt * (128u << d->size),
+				 d->kib * KIB);
+		assert_int_equal(i82078_cmos_type(fdc, 0), d->cmos);
+		ready(vm, d->rate);
+		check_last(vm, d);
+		check_ways(vm, d);
+		rig_end(vm);
+	}
+	for (uint32_t kib = 1; kib < 4096; kib++) {
+		bool is = false;
+
+		for (unsigned i = 0; i < ARRAY_SIZE(disk_rows); i++)
+			is |= disk_rows[i].kib == kib;
+		assert_int_equal(i82078_size_ok(kib * KIB), is);
+		assert_false(i82078_size_ok(kib * KIB + 512));
+	}
+	assert_false(i82078_size_ok(0));
+}
+
 /* Words, autoinitialisation, downwards, the wrap within a page, the wrong direction. */
 static void test_dma(void **state)
 {
@@ -373,9 +478,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_read),    cmocka_unit_test(test_write_format),
-		cmocka_unit_test(test_errors),  cmocka_unit_test(test_pio),
-		cmocka_unit_test(test_change),  cmocka_unit_test(test_dma),
-		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_formats), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_pio),     cmocka_unit_test(test_change),
+		cmocka_unit_test(test_dma),     cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

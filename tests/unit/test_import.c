@@ -19,7 +19,7 @@
 typedef int (*open_fn)(struct bfile *f, const struct import_opts *o, struct block **out, char *err,
 		       size_t err_size);
 
-enum { VDI, VHD, VMDK, VHDX, VHDX_DIRTY, FORMATS };
+enum { VDI, VHD, VHD_FIXED, VMDK, VMDK_STREAM, VHDX, VHDX_DIRTY, FORMATS };
 
 static uint8_t mem[IMAGE_CAP];
 
@@ -30,14 +30,19 @@ static size_t make(unsigned format)
 		return make_vdi(mem);
 	case VHD:
 		return make_vhd(mem);
+	case VHD_FIXED:
+		return make_vhd_fixed(mem);
 	case VMDK:
 		return make_vmdk(mem);
+	case VMDK_STREAM:
+		return make_vmdk_stream(mem);
 	default:
 		return make_vhdx(mem, format == VHDX_DIRTY);
 	}
 }
 
-static const open_fn openers[FORMATS] = {vdi_open, vhd_open, vmdk_open, vhdx_open, vhdx_open};
+static const open_fn openers[FORMATS] = {vdi_open,  vhd_open,  vhd_open, vmdk_open,
+					 vmdk_open, vhdx_open, vhdx_open};
 
 static void quiet(void *arg, enum log_level level, const char *line)
 {
@@ -62,7 +67,7 @@ static const char *open_mem(unsigned format, size_t len, struct block **out)
 /* Where block 1 is in the disk. */
 static uint64_t block1(unsigned format)
 {
-	return format == VMDK ? 65536 : 1 << 20;
+	return format == VMDK || format == VMDK_STREAM ? 65536 : 1 << 20;
 }
 
 static void check_content(struct block *b, unsigned format)
@@ -123,6 +128,14 @@ static const struct {
 	{VMDK, 56, 8, UINT64_MAX, "footer"},
 	{VMDK, 8, 4, 0x30003, "compression"},
 	{VMDK, 28, 8, UINT64_C(1) << 40, "descriptor"},
+	{VMDK_STREAM, 6 * 512, 4, 0, "footer"},
+	{VMDK_STREAM, 6 * 512 + 4, 4, 4, "version 4"},
+	{VMDK_STREAM, 6 * 512 + 20, 8, 0, "grains"},
+	{VMDK_STREAM, 6 * 512 + 20, 8, 65536, "grains"},
+	{VMDK_STREAM, 6 * 512 + 44, 4, 65537, "grains"},
+	{VMDK_STREAM, 6 * 512 + 56, 8, UINT64_MAX, "footer"},
+	{VMDK_STREAM, 6 * 512 + 56, 8, 1 << 20, "directory"},
+	{VMDK_STREAM, 6 * 512 + 77, 2, 2, "compression 2"},
 	{VHDX, 0, 4, 0, "no VHDX"},
 	{VHDX, 65536 + 66, 2, 2, "version 2"},
 	{VHDX, 3 * 65536 + 32, 8, UINT64_MAX, "truncated"},
@@ -186,6 +199,37 @@ static void truncated(void **state)
 	block_close(b);
 }
 
+/* What only a read finds: a grain that is another's, or not what was compressed */
+static void stream_grains(void **state)
+{
+	static const struct {
+		unsigned off, width;
+		uint64_t v;
+	} rows[] = {
+		{3 * 512, 8, 0},              /* its marker: of another grain */
+		{3 * 512 + 8, 4, 0},          /* of no length */
+		{3 * 512 + 8, 4, UINT32_MAX}, /* longer than the file */
+		{3 * 512 + 8, 4, 20},         /* cut off */
+		{3 * 512 + 12, 4, 0},         /* no stream of deflate */
+		{4 * 512 + 4, 4, 6},          /* the footer */
+		{4 * 512 + 4, 4, 8},          /* behind the end */
+		{4 * 512 + 4, 4, UINT32_MAX},
+		{5 * 512, 4, UINT32_MAX}, /* the table, too */
+	};
+	uint8_t sector[512];
+	struct block *b;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		size_t len = make(VMDK_STREAM);
+
+		le_put(mem + rows[i].off, rows[i].width, rows[i].v);
+		assert_null(open_mem(VMDK_STREAM, len, &b));
+		if (block_rw_sync(b, BLOCK_READ, 65536, sector, 512) >= 0)
+			fail_msg("row %u was read", i);
+		block_close(b);
+	}
+}
+
 static void vhd_footers(void **state)
 {
 	size_t len = make_vhd(mem);
@@ -197,20 +241,7 @@ static void vhd_footers(void **state)
 	block_close(b);
 	mem[0] = 0;
 	assert_non_null(open_mem(VHD, len, &b));
-	/* a fixed one, by its geometry and by its size */
-	memset(mem, 0, IMAGE_CAP);
-	strcpy((char *)mem + (1 << 20), "block 1");
-	memcpy(mem + DISK, "conectix", 8);
-	memcpy(mem + DISK + 28, "vpc ", 4);
-	be64_put(mem + DISK + 48, DISK + 5 * 512);
-	be16_put(mem + DISK + 56, DISK / 512 / 16 / 3);
-	mem[DISK + 58] = 16;
-	mem[DISK + 59] = 3;
-	be32_put(mem + DISK + 60, 2);
-	vhd_sum(mem + DISK, 512, 64);
-	assert_null(open_mem(VHD, DISK + 512, &b));
-	check_content(b, VHD);
-	block_close(b);
+	make_vhd_fixed(mem);
 	memcpy(mem + DISK + 28, "win ", 4);
 	vhd_sum(mem + DISK, 512, 64);
 	assert_non_null(strstr(open_mem(VHD, DISK + 512, &b), "shorter"));
@@ -319,9 +350,10 @@ static void vmdk_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reads),        cmocka_unit_test(damaged),
-		cmocka_unit_test(truncated),    cmocka_unit_test(vhd_footers),
-		cmocka_unit_test(vhdx_old_log), cmocka_unit_test(vmdk_text),
+		cmocka_unit_test(reads),         cmocka_unit_test(damaged),
+		cmocka_unit_test(truncated),     cmocka_unit_test(vhd_footers),
+		cmocka_unit_test(vhdx_old_log),  cmocka_unit_test(vmdk_text),
+		cmocka_unit_test(stream_grains),
 	};
 
 	plat_log_set_hook(quiet, NULL);

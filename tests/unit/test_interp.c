@@ -530,6 +530,37 @@ static void test_cpuid(void **state)
 	assert_int_equal(v[1], v[0] & 4 ? 832 : 576);
 	x86_cpuid(&r->cpu, 0x40000000, 0, v);
 	assert_int_equal(v[1], 0);
+	/* an engine takes one away */
+	x86_cpuid(&r->cpu, 1, 0, v);
+	assert_true(v[3] & BIT(26));
+	r->cpu.i.feat[X_FEAT_SSE2 >> 6] &= ~BIT64(X_FEAT_SSE2 & 63);
+	x86_cpuid(&r->cpu, 1, 0, v);
+	assert_false(v[3] & BIT(26));
+	assert_true(v[3] & BIT(25));
+}
+
+/* The bytes at RIP, for who only wants to look: none over the end of a page, of the segment, or where nothing is mapped. */
+static void test_code_at_rip(void **state)
+{
+	uint8_t at[2] = {0};
+
+	rig_long(r, 0);
+	CODE_BYTES(0x0f, 0xa2);
+	assert_true(cpu_code_at_rip(&r->cpu, at, 2));
+	assert_int_equal(at[0], 0x0f);
+	assert_int_equal(at[1], 0xa2);
+	s->rip |= PAGE_MASK;
+	assert_true(cpu_code_at_rip(&r->cpu, at, 1));
+	assert_false(cpu_code_at_rip(&r->cpu, at, 2));
+	s->rip = BIT64(60);
+	assert_false(cpu_code_at_rip(&r->cpu, at, 1));
+	s->rip = BIT64(45);
+	assert_false(cpu_code_at_rip(&r->cpu, at, 1));
+	rig_seg(r, CS, 0x08); /* 32-bit */
+	CODE_BYTES(0x0f, 0xa2);
+	s->seg[CS].limit = (uint32_t)s->rip;
+	assert_true(cpu_code_at_rip(&r->cpu, at, 1));
+	assert_false(cpu_code_at_rip(&r->cpu, at, 2));
 }
 
 /* RDPKRU, WRPKRU, and PKRU as a component of XSAVE areas */
@@ -729,6 +760,7 @@ int main(void)
 		T(test_msr),
 		T(test_msr_order),
 		T(test_cpuid),
+		T(test_code_at_rip),
 		T(test_pkru),
 		T(test_la57),
 		T(test_xsave),

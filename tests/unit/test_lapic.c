@@ -1,104 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* test_lapic.c: local APICs, their bus and the PIC behind LINT0, in a complex of four vCPUs. */
-#include "tests/unit/pc_rig.h"
-
-#include "dev/irq/apicbus.h"
-#include "dev/irq/intr.h"
-#include "dev/irq/lapic.h"
-
-#define CPUS 4
-
-/* Register offsets */
-enum {
-	ID = 0x20,
-	VERSION = 0x30,
-	TPR = 0x80,
-	PPR = 0xa0,
-	EOI = 0xb0,
-	LDR = 0xd0,
-	DFR = 0xe0,
-	SVR = 0xf0,
-	ISR = 0x100,
-	TMR = 0x180,
-	IRR = 0x200,
-	ESR = 0x280,
-	ICR = 0x300,
-	ICR2 = 0x310,
-	LVT_TIMER = 0x320,
-	LVT_THERMAL = 0x330,
-	LVT_PERF = 0x340,
-	LVT_LINT0 = 0x350,
-	LVT_LINT1 = 0x360,
-	LVT_ERROR = 0x370,
-	INIT_COUNT = 0x380,
-	COUNT = 0x390,
-	DIVIDE = 0x3e0,
-};
-#define MSR_BASE     0x1bu
-#define MSR_DEADLINE 0x6e0u
-#define X2(reg)      (0x800u + (reg) / 16)
-
-static struct vm *vm;
-static struct intr *intr;
-
-static uint32_t rd(unsigned cpu, unsigned reg)
-{
-	return (uint32_t)bus_read(&vm->mmio, (int)cpu, LAPIC_BASE + reg, 4);
-}
-
-static void wr(unsigned cpu, unsigned reg, uint32_t v)
-{
-	bus_write(&vm->mmio, (int)cpu, LAPIC_BASE + reg, 4, v);
-}
-
-static int pending(unsigned cpu)
-{
-	return vm->vcpu[cpu]->intc->pending(vm->vcpu[cpu]->intc_chip);
-}
-
-static int ack(unsigned cpu)
-{
-	return vm->vcpu[cpu]->intc->ack(vm->vcpu[cpu]->intc_chip);
-}
-
-static int rdmsr(unsigned cpu, uint32_t index, uint64_t *v)
-{
-	return vm->vcpu[cpu]->intc->msr_read(vm->vcpu[cpu]->intc_chip, index, v);
-}
-
-static uint64_t msr(unsigned cpu, uint32_t index)
-{
-	uint64_t v = 0;
-
-	assert_int_equal(rdmsr(cpu, index, &v), 0);
-	return v;
-}
-
-static int wrmsr(unsigned cpu, uint32_t index, uint64_t v)
-{
-	return vm->vcpu[cpu]->intc->msr_write(vm->vcpu[cpu]->intc_chip, index, v);
-}
-
-static void start(void)
-{
-	vm = rig_vm(CPUS);
-	assert_int_equal(intr_create(vm, &intr), 0);
-	for (unsigned i = 0; i < CPUS; i++) {
-		wr(i, SVR, 0x1ff);
-		rig_requests(vm, i);
-	}
-}
-
-static void ipi(unsigned from, uint8_t dest, uint32_t low)
-{
-	wr(from, ICR2, (uint32_t)dest << 24);
-	wr(from, ICR, low);
-}
-
-static bool in_map(unsigned cpu, unsigned map, unsigned v)
-{
-	return rd(cpu, map + v / 32 * 16) & BIT(v % 32);
-}
+#include "tests/unit/lapic_rig.h"
 
 static void test_registers(void **state)
 {
@@ -368,6 +270,108 @@ static void test_x2apic(void **state)
 	rig_end(vm);
 }
 
+static bool give(unsigned cpu, uint32_t *page, struct apic_given *g)
+{
+	const struct apic_given *given = vm->vcpu[cpu]->intc->give(vm->vcpu[cpu]->intc_chip, page);
+
+	if (given)
+		*g = *given;
+	return given;
+}
+
+static void take(unsigned cpu)
+{
+	vm->vcpu[cpu]->intc->take(vm->vcpu[cpu]->intc_chip);
+}
+
+/* As a processor does it that delivers by itself. */
+static void page_bit(uint32_t *page, unsigned map, unsigned v, bool on)
+{
+	uint32_t *w = page + (map + v / 32 * 16) / 4, bit = BIT(v % 32);
+
+	assert_int_equal(!!(*w & bit), !on);
+	*w ^= bit;
+}
+
+static void page_deliver(uint32_t *page, unsigned v)
+{
+	page_bit(page, IRR, v, false);
+	page_bit(page, ISR, v, true);
+}
+
+static void test_given(void **state)
+{
+	uint32_t page[1024] = {0};
+	struct apic_given g;
+	void *chip;
+
+	start();
+	chip = vm->vcpu[1]->intc_chip;
+	assert_false(give(1, page, &g)); /* registers in memory: not done there */
+	for (unsigned i = 0; i < CPUS; i++)
+		assert_int_equal(wrmsr(i, MSR_BASE, msr(i, MSR_BASE) | BIT(10)), 0);
+	assert_int_equal(wrmsr(0, X2(ICR), UINT64_C(1) << 32 | 0x41), 0);
+	assert_int_equal(wrmsr(0, X2(ICR), UINT64_C(1) << 32 | 0x51), 0);
+	rig_requests(vm, 1);
+	assert_true(give(1, page, &g));
+	assert_int_equal(g.rvi, 0x51);
+	assert_int_equal(g.svi, 0);
+	assert_int_equal(pending(1), -1);
+	page_deliver(page, 0x51);
+	page[TPR / 4] = 0x20;
+	assert_true(lapic_waiting(chip, 0x41));
+	assert_false(lapic_waiting(chip, 0x51));
+	/* What comes meanwhile: whatever the priority is, which only the processor knows. */
+	assert_int_equal(wrmsr(0, X2(ICR), UINT64_C(1) << 32 | 0x11), 0);
+	assert_int_equal(rig_requests(vm, 1), REQ_IRQ);
+	assert_int_equal(wrmsr(0, X2(ICR), UINT64_C(1) << 32 | 0x51), 0);
+	assert_int_equal(rig_requests(vm, 1), REQ_IRQ);
+	assert_int_equal(ack(1), -1); /* it is not ours to take */
+	take(1);
+	assert_int_equal(rig_requests(vm, 1), 0);
+	assert_int_equal(msr(1, X2(TPR)), 0x20);
+	assert_int_equal(msr(1, X2(ISR + 0x20)), BIT(0x11));
+	assert_int_equal(msr(1, X2(IRR + 0x20)), BIT(0x11) | BIT(1));
+	assert_int_equal(msr(1, X2(IRR)), BIT(0x11));
+	assert_int_equal(pending(1), -1);
+	/* again, with one in service */
+	assert_true(give(1, page, &g));
+	assert_int_equal(g.svi, 0x51);
+	assert_int_equal(g.rvi, 0x51);
+	page_bit(page, ISR, 0x51, false);
+	page_deliver(page, 0x51);
+	page_bit(page, ISR, 0x51, false);
+	page_deliver(page, 0x41);
+	take(1);
+	assert_int_equal(msr(1, X2(ISR + 0x20)), BIT(1));
+	assert_int_equal(msr(1, X2(IRR + 0x20)), 0);
+	assert_int_equal(wrmsr(1, X2(EOI), 0), 0);
+	assert_int_equal(pending(1), -1); /* 11H is below TPR */
+	assert_int_equal(wrmsr(1, X2(TPR), 0), 0);
+	assert_int_equal(ack(1), 0x11);
+	assert_int_equal(wrmsr(1, X2(EOI), 0), 0);
+	/* level-triggered: its end is told, and it comes again as long as the pin is up */
+	assert_int_equal(wrmsr(1, X2(LVT_LINT0), BIT(15) | 0x61), 0);
+	lapic_lint(chip, 0, true);
+	assert_true(give(1, page, &g));
+	assert_int_equal(g.rvi, 0x61);
+	assert_true(g.tell[1] & BIT64(0x61 - 64));
+	page_deliver(page, 0x61);
+	page_bit(page, ISR, 0x61, false);
+	take(1);
+	assert_int_equal(pending(1), -1);
+	vm->vcpu[1]->intc->ended(chip, 0x61);
+	assert_int_equal(pending(1), 0x61);
+	lapic_lint(chip, 0, false);
+	assert_int_equal(ack(1), 0x61);
+	assert_int_equal(wrmsr(1, X2(EOI), 0), 0);
+	assert_int_equal(pending(1), -1);
+	/* who ends what it takes does it here */
+	lapic_auto_eoi(chip, (const uint64_t[4]){0, 1});
+	assert_false(give(1, page, &g));
+	rig_end(vm);
+}
+
 static void test_base_msr(void **state)
 {
 	start();
@@ -466,154 +470,6 @@ static void test_lint(void **state)
 	rig_end(vm);
 }
 
-static void test_timer_oneshot(void **state)
-{
-	const struct intc_ops *ops;
-	void *chip;
-
-	start();
-	ops = vm->vcpu[1]->intc;
-	chip = vm->vcpu[1]->intc_chip;
-	assert_true(ops->deadline(chip) == PLAT_FOREVER);
-	wr(1, DIVIDE, 0xb); /* 1: a tick is a nanosecond */
-	wr(1, LVT_TIMER, 0xef);
-	wr(1, INIT_COUNT, 1000000);
-	assert_int_equal(rd(1, COUNT), 1000000);
-	assert_int_equal(ops->deadline(chip), plat_now() + 1000000);
-	fake_advance(400000);
-	assert_int_equal(rd(1, COUNT), 600000);
-	fake_advance(599999);
-	assert_int_equal(pending(1), -1);
-	fake_advance(1);
-	assert_int_equal(rig_requests(vm, 1), REQ_IRQ);
-	assert_int_equal(ack(1), 0xef);
-	wr(1, EOI, 0);
-	assert_int_equal(rd(1, COUNT), 0);
-	assert_true(ops->deadline(chip) == PLAT_FOREVER);
-	fake_advance(NS_PER_SEC);
-	assert_int_equal(pending(1), -1);
-	/* stopped by a count of zero */
-	wr(1, INIT_COUNT, 5000);
-	wr(1, INIT_COUNT, 0);
-	fake_advance(10000);
-	assert_int_equal(pending(1), -1);
-	/* divided by 16, and the pace changed on the way */
-	wr(1, DIVIDE, 3);
-	wr(1, INIT_COUNT, 1000);
-	fake_advance(8000);
-	assert_int_equal(rd(1, COUNT), 500);
-	wr(1, DIVIDE, 0);
-	fake_advance(999);
-	assert_int_equal(pending(1), -1);
-	fake_advance(1);
-	assert_int_equal(ack(1), 0xef);
-	wr(1, EOI, 0);
-	/* masked: counts without interrupting, and is not caught up with */
-	wr(1, LVT_TIMER, 0x100ef);
-	wr(1, INIT_COUNT, 1000);
-	assert_true(ops->deadline(chip) == PLAT_FOREVER);
-	fake_advance(5000);
-	wr(1, LVT_TIMER, 0xef);
-	assert_int_equal(pending(1), -1);
-	/* a halted vCPU expires its own timer */
-	wr(1, INIT_COUNT, 1000);
-	fake_advance(1999);
-	ops->expire(chip);
-	assert_int_equal(pending(1), -1);
-	rig_end(vm);
-}
-
-static void test_timer_periodic(void **state)
-{
-	start();
-	wr(0, DIVIDE, 0xb);
-	wr(0, LVT_TIMER, 0x20050);
-	wr(0, INIT_COUNT, 1000000);
-	for (unsigned i = 0; i < 5; i++) {
-		fake_advance(1000000);
-		assert_int_equal(ack(0), 0x50);
-		wr(0, EOI, 0);
-		assert_int_equal(pending(0), -1);
-	}
-	fake_advance(10500000); /* late: one interrupt, and the phase stays */
-	assert_int_equal(ack(0), 0x50);
-	wr(0, EOI, 0);
-	assert_int_equal(rd(0, COUNT), 500000);
-	/* shorter than the host can be woken: no more often than that */
-	wr(0, INIT_COUNT, 1);
-	assert_true(fake_next_timer() >= plat_now() + 10000);
-	fake_advance(100000);
-	assert_int_equal(ack(0), 0x50);
-	/* to one-shot on the way: it ends with this period */
-	wr(0, INIT_COUNT, 1000000);
-	wr(0, EOI, 0);
-	if (ack(0) >= 0)
-		wr(0, EOI, 0);
-	wr(0, LVT_TIMER, 0x50);
-	fake_advance(1000000);
-	assert_int_equal(ack(0), 0x50);
-	wr(0, EOI, 0);
-	fake_advance(10000000);
-	assert_int_equal(pending(0), -1);
-	rig_end(vm);
-}
-
-static uint64_t fake_tsc(struct vcpu *vcpu)
-{
-	/* a guest's TSC of 2 GHz that began early */
-	return plat_now() * 2 + 1000000;
-}
-
-static void test_timer_tsc(void **state)
-{
-	struct apicbus bus = {0};
-	struct lapic_wiring w = {.bus = &bus, .tsc = fake_tsc};
-	struct lapic *l;
-
-	vm = rig_vm(1);
-	vm->tsc_hz = 2000000000;
-	apicbus_init(&bus, vm);
-	w.vcpu = vm->vcpu[0];
-	assert_int_equal(lapic_create(vm, &w, &l), 0);
-	assert_int_equal(lapic_map(&bus), 0);
-	wr(0, SVR, 0x1ff);
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, 123), 0); /* ignored in this mode */
-	assert_int_equal(msr(0, MSR_DEADLINE), 0);
-	wr(0, LVT_TIMER, 0x400ec);
-	wr(0, INIT_COUNT, 1000); /* ignored in that one */
-	assert_int_equal(rd(0, INIT_COUNT), 0);
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, fake_tsc(NULL) + 2000000), 0);
-	assert_int_equal(msr(0, MSR_DEADLINE), fake_tsc(NULL) + 2000000);
-	assert_in_range(lapic_next_deadline(l), plat_now() + 1000000, plat_now() + 1000010);
-	fake_advance(999990);
-	assert_int_equal(pending(0), -1);
-	fake_advance(20);
-	assert_int_equal(ack(0), 0xec);
-	assert_int_equal(msr(0, MSR_DEADLINE), 0);
-	wr(0, EOI, 0);
-	/* in the past: at once */
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, 1), 0);
-	assert_int_equal(ack(0), 0xec);
-	wr(0, EOI, 0);
-	/* disarmed */
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, fake_tsc(NULL) + 2000), 0);
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, 0), 0);
-	fake_advance(2000);
-	assert_int_equal(pending(0), -1);
-	/* far away: no overflow */
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, UINT64_MAX), 0);
-	fake_advance(NS_PER_SEC * 100);
-	assert_int_equal(pending(0), -1);
-	assert_true(msr(0, MSR_DEADLINE) == UINT64_MAX);
-	/* leaving the mode disarms */
-	assert_int_equal(wrmsr(0, MSR_DEADLINE, fake_tsc(NULL) + 2000), 0);
-	wr(0, LVT_TIMER, 0xec);
-	assert_int_equal(msr(0, MSR_DEADLINE), 0);
-	fake_advance(2000);
-	assert_int_equal(pending(0), -1);
-	rig_end(vm);
-}
-
 static void test_cpuid(void **state)
 {
 	uint32_t r[4] = {0, 0x00112233, 0, 0x200};
@@ -672,160 +528,6 @@ static void test_garbage(void **state)
 	rig_end(vm);
 }
 
-/* ---- lent to an engine ------------------------------------------------------------------- */
-
-static struct {
-	unsigned sent, routes;
-	uint64_t addr;
-	uint32_t data;
-} engine;
-
-static bool engine_send(struct vm *of, uint64_t addr, uint32_t data)
-{
-	engine.sent++;
-	engine.addr = addr;
-	engine.data = data;
-	return true;
-}
-
-static void engine_routes(struct vm *of)
-{
-	engine.routes++;
-}
-
-static const struct apics_ops engine_chips = {.send = engine_send, .routes = engine_routes};
-
-static void lend(unsigned cpu, struct apic_regs *r)
-{
-	apics_close(&vm->apics);
-	vm->vcpu[cpu]->intc->lend(vm->vcpu[cpu]->intc_chip, r);
-	apics_open(&vm->apics, &engine_chips);
-}
-
-static void back(unsigned cpu, const struct apic_regs *r)
-{
-	apics_close(&vm->apics);
-	vm->vcpu[cpu]->intc->back(vm->vcpu[cpu]->intc_chip, r);
-	apics_open(&vm->apics, NULL);
-}
-
-#define R(r, off) ((r).reg[(off) / 16])
-
-static void test_lent_registers(void **state)
-{
-	struct apic_regs r;
-
-	start();
-	wr(0, TPR, 0x20);
-	wr(0, LDR, 0x01000000);
-	wr(0, LVT_LINT0, 0x700);
-	wr(0, LVT_TIMER, 0x20040);
-	wr(0, DIVIDE, 0xb);
-	wr(0, INIT_COUNT, 100000);
-	ipi(1, 0, 0x4041);
-	ipi(1, 0, 0x4081);
-	assert_int_equal(ack(0), 0x81);
-	fake_advance(30000);
-	lend(0, &r);
-	assert_int_equal(r.base, 0xfee00900);
-	assert_int_equal(R(r, ID), 0);
-	assert_int_equal(R(r, SVR), 0x1ff);
-	assert_int_equal(R(r, TPR), 0x20);
-	assert_int_equal(R(r, LDR), 0x01000000);
-	assert_int_equal(R(r, LVT_LINT0), 0x700);
-	assert_int_equal(R(r, LVT_TIMER), 0x20040);
-	assert_int_equal(R(r, IRR + 0x20), BIT(1));
-	assert_int_equal(R(r, ISR + 0x40), BIT(1));
-	assert_int_equal(R(r, INIT_COUNT), 100000);
-	assert_int_equal(R(r, COUNT), 70000);
-	/* the model does nothing of its own now */
-	rig_requests(vm, 0);
-	fake_advance(10 * 1000000);
-	assert_int_equal(rig_requests(vm, 0), 0);
-	assert_int_equal(pending(0), -1);
-	assert_int_equal(rd(0, TPR), 0xffffffff);
-	/* back with what the engine has made of it: 45H came, 81H is done, 20000 to go */
-	R(r, IRR + 0x20) |= BIT(5);
-	R(r, ISR + 0x40) = 0;
-	R(r, COUNT) = 20000;
-	back(0, &r);
-	assert_int_equal(rig_requests(vm, 0), REQ_IRQ);
-	assert_int_equal(ack(0), 0x45);
-	assert_int_equal(rd(0, TPR), 0x20);
-	fake_advance(19999);
-	assert_false(in_map(0, IRR, 0x40));
-	fake_advance(1);
-	assert_true(in_map(0, IRR, 0x40));
-	rig_end(vm);
-}
-
-static void test_lent_messages(void **state)
-{
-	struct apic_regs r;
-	uint64_t addr;
-	uint32_t data;
-
-	start();
-	lend(2, &r);
-	engine.sent = engine.routes = 0;
-	msi_send(vm, 0xfee02004, 0x4055);
-	assert_int_equal(engine.sent, 1);
-	assert_int_equal(engine.addr, 0xfee02004);
-	assert_int_equal(engine.data, 0x55);
-	/* a level-triggered pin of the I/O APIC, and the end of its interrupt */
-	bus_write(&vm->mmio, 0, 0xfec00000, 4, 0x10 + 2 * 9 + 1);
-	bus_write(&vm->mmio, 0, 0xfec00010, 4, 2u << 24);
-	bus_write(&vm->mmio, 0, 0xfec00000, 4, 0x10 + 2 * 9);
-	bus_write(&vm->mmio, 0, 0xfec00010, 4, 0x8000 | 0x66);
-	assert_int_equal(engine.routes, 2);
-	assert_true(vm->irq.level_msg(vm->irq.ioapic.chip, 9, &addr, &data));
-	assert_int_equal(addr, 0xfee02000);
-	assert_int_equal(data, 0x8066);
-	assert_false(vm->irq.level_msg(vm->irq.ioapic.chip, 10, &addr, &data));
-	assert_false(vm->irq.level_msg(vm->irq.ioapic.chip, 24, &addr, &data));
-	gsi_set(vm, 9, true);
-	assert_int_equal(engine.sent, 2);
-	assert_int_equal(engine.data, 0xc066);
-	vm->irq.eoi(vm->irq.eoi_chip, 0x67); /* another's */
-	assert_int_equal(engine.sent, 2);
-	vm->irq.eoi(vm->irq.eoi_chip, 0x66); /* still asserted */
-	assert_int_equal(engine.sent, 3);
-	gsi_set(vm, 9, false);
-	vm->irq.eoi(vm->irq.eoi_chip, 0x66);
-	assert_int_equal(engine.sent, 3);
-	back(2, &r);
-	rig_end(vm);
-}
-
-static void test_lent_changes(void **state)
-{
-	const struct intc_ops *intc;
-	struct apic_regs r;
-	void *chip;
-
-	start();
-	intc = vm->vcpu[1]->intc;
-	chip = vm->vcpu[1]->intc_chip;
-	lend(1, &r);
-	assert_false(intc->changed(chip));
-	R(r, TPR) = 0x50;
-	intc->look(chip, &r);
-	assert_int_equal(intc->cr8_read(chip), 5);
-	assert_false(intc->changed(chip));
-	/* a reset is the model's, and what the engine had no longer counts */
-	intc->reset(chip, false);
-	intr_virtual_wire(intr);
-	assert_true(intc->changed(chip));
-	intc->look(chip, &r);
-	assert_int_equal(intc->cr8_read(chip), 0);
-	intc->lend(chip, &r);
-	assert_int_equal(R(r, TPR), 0);
-	assert_int_equal(R(r, LVT_LINT1), 0x400);
-	assert_false(intc->changed(chip));
-	back(1, &r);
-	rig_end(vm);
-}
-
 static void test_no_memory(void **state)
 {
 	for (unsigned n = 1; n < 20; n++) {
@@ -849,17 +551,12 @@ int main(void)
 		cmocka_unit_test(test_init_sipi_nmi),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_x2apic),
+		cmocka_unit_test(test_given),
 		cmocka_unit_test(test_base_msr),
 		cmocka_unit_test(test_virtual_wire),
 		cmocka_unit_test(test_lint),
-		cmocka_unit_test(test_timer_oneshot),
-		cmocka_unit_test(test_timer_periodic),
-		cmocka_unit_test(test_timer_tsc),
 		cmocka_unit_test(test_cpuid),
 		cmocka_unit_test(test_garbage),
-		cmocka_unit_test(test_lent_registers),
-		cmocka_unit_test(test_lent_messages),
-		cmocka_unit_test(test_lent_changes),
 		cmocka_unit_test(test_no_memory),
 	};
 

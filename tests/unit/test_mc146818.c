@@ -240,6 +240,69 @@ static void test_periodic(void **state)
 	rig_end(vm);
 }
 
+/* Takes what comes for so long, a tenth of a millisecond after it has come; each is an edge. */
+static unsigned take(struct vm *vm, uint64_t ns)
+{
+	unsigned n = 0, rises;
+
+	for (uint64_t t = 0; t < ns; t += NS_PER_SEC / 10000) {
+		fake_advance(NS_PER_SEC / 10000);
+		if (!irq8.level)
+			continue;
+		rises = irq8.rises;
+		assert_int_equal(rd(vm, 0x0c) & 0xc0, 0xc0);
+		assert_int_equal(irq8.rises - rises, irq8.level);
+		n++;
+	}
+	return n;
+}
+
+/* A guest that was held up gets the ticks that it has missed. */
+static void test_lost(void **state)
+{
+	struct vm *vm = start(UTC());
+	unsigned n;
+
+	wr(vm, 0x0a, 0x26); /* 1024 Hz */
+	rd(vm, 0x0c);
+	wr(vm, 0x0b, 0x42);
+	n = take(vm, NS_PER_SEC / 2);
+	for (unsigned i = 0; i < 5; i++) {
+		fake_advance(NS_PER_SEC / 50);
+		n += take(vm, NS_PER_SEC * 3 / 100);
+	}
+	assert_in_range(n, 764, 768);
+	n += take(vm, NS_PER_SEC / 4);
+	assert_in_range(n, 1023, 1025);
+	/* an end to those that come at once */
+	fake_advance(NS_PER_SEC / 10);
+	for (n = 0; irq8.level; n++)
+		assert_int_equal(rd(vm, 0x0c) & 0xc0, 0xc0);
+	assert_in_range(n, 16, 18);
+	n += take(vm, NS_PER_SEC / 10);
+	assert_in_range(n, 203, 206);
+	/* of the last second at most */
+	fake_advance(NS_PER_SEC * 10);
+	n = take(vm, NS_PER_SEC);
+	assert_in_range(n, 2047, 2049);
+	assert_in_range(take(vm, NS_PER_SEC), 1023, 1025);
+	/* who sets the rate or enables anew is owed nothing */
+	fake_advance(NS_PER_SEC / 2);
+	wr(vm, 0x0a, 0x26);
+	assert_in_range(take(vm, NS_PER_SEC / 2), 512, 514);
+	fake_advance(NS_PER_SEC / 2);
+	wr(vm, 0x0b, 0x02);
+	wr(vm, 0x0b, 0x42);
+	assert_in_range(take(vm, NS_PER_SEC / 2), 512, 514);
+	/* nor who polls */
+	wr(vm, 0x0b, 0x02);
+	fake_advance(NS_PER_SEC / 2);
+	assert_int_equal(rd(vm, 0x0c) & 0xc0, 0x40);
+	fake_advance(1);
+	assert_int_equal(rd(vm, 0x0c), 0);
+	rig_end(vm);
+}
+
 static void test_alarm(void **state)
 {
 	struct vm *vm = start(UTC());
@@ -332,8 +395,9 @@ int main(void)
 		cmocka_unit_test(test_calendar), cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_formats),  cmocka_unit_test(test_set),
 		cmocka_unit_test(test_uip),      cmocka_unit_test(test_update_ended),
-		cmocka_unit_test(test_periodic), cmocka_unit_test(test_alarm),
-		cmocka_unit_test(test_nvram),    cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_periodic), cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_alarm),    cmocka_unit_test(test_nvram),
+		cmocka_unit_test(test_garbage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

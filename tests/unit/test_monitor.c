@@ -26,10 +26,13 @@ static void test_ring_order(void **state)
 		size_t len = i * 7 % (RING_TEXT_MAX + 1);
 
 		rec.value = i;
+		rec.size = (uint16_t)(i * 37);
 		assert_true(ring_push(&r, &rec, text, len));
 		assert_int_equal(ring_take(&r, &out, got), (int)len);
 		assert_int_equal(out.value, i);
 		assert_memory_equal(got, text, len);
+		/* a size and a text share a place */
+		assert_int_equal(out.size, len ? MIN(rec.size, RING_SIZE_MAX) : rec.size);
 	}
 	assert_int_equal(ring_take(&r, &out, got), -1);
 	ring_fini(&r);
@@ -218,6 +221,41 @@ static void test_guest_time(void **state)
 	rig_end(g);
 }
 
+static void see_rest(void *arg, const struct mon_record *rec, const char *text, size_t len)
+{
+	uint64_t(*n)[3] = arg;
+
+	assert_int_equal(rec->cls, MON_PORT);
+	if (rec->addr == UINT64_MAX)
+		n[rec->op][rec->verdict & MON_R_VERDICT] += rec->count;
+}
+
+static void see_homeless(void *arg, const struct mon_record *rec, const char *text, size_t len)
+{
+	*(unsigned *)arg += rec->addr == UINT64_MAX;
+}
+
+/* Where half of a table is free, each address has a place of its own. */
+static void test_half_full(void **state)
+{
+	struct rig *g = rig_make();
+	unsigned homeless = 0;
+	uint64_t x = 1;
+
+	for (unsigned round = 0; round < 200; round++) {
+		for (unsigned i = 0; i < COUNT_SLOTS / 2; i++) {
+			struct mon_event ev = {.cls = MON_MMIO, .size = 4, .vcpu = 1};
+
+			x = x * UINT64_C(6364136223846793005) + 1442695040888963407;
+			ev.addr = x >> 24 & ~UINT64_C(7);
+			mon_tell(&g->mon, &ev);
+		}
+		mon_core_period(&g->core, &(struct mon_drain){see_homeless, &homeless}, false);
+	}
+	assert_int_equal(homeless, 0);
+	rig_end(g);
+}
+
 /* A guest that touches everything: nothing is lost from the sum, and tables stay what they are. */
 static void test_flood(void **state)
 {
@@ -230,6 +268,30 @@ static void test_flood(void **state)
 	}
 	collect(g);
 	assert_int_equal(g->seen.total[MON_MMIO], 65536);
+	rig_end(g);
+}
+
+/* Those that find no place by address are still known for what they were. */
+static void test_flood_kinds(void **state)
+{
+	struct rig *g = rig_make();
+	uint64_t n[2][3] = {{0}};
+
+	for (unsigned i = 0; i < 65536; i++) {
+		struct mon_event ev = {.cls = MON_PORT,
+				       .op = (uint8_t)(i % 2),
+				       .verdict = (uint8_t)(i % 3),
+				       .size = 4,
+				       .vcpu = 1,
+				       .addr = i};
+
+		mon_tell(&g->mon, &ev);
+	}
+	mon_core_period(&g->core, &g->to, false);
+	memset(&g->seen, 0, sizeof(g->seen));
+	mon_core_period(&g->core, &(struct mon_drain){see_rest, n}, false);
+	for (unsigned i = 0; i < 6; i++) /* of 65,536, not 2,000 have a place of their own */
+		assert_in_range(n[i % 2][i % 3], 65536 / 6 - 2000, 65536 / 6 + 1);
 	rig_end(g);
 }
 
@@ -252,8 +314,7 @@ static void test_budget_and_full(void **state)
 	collect(g);
 	assert_int_equal(g->seen.total[MON_PORT] + mon_core_dropped(&g->core), 20000);
 	assert_true(mon_core_dropped(&g->core) > 0);
-	/* off: nothing, unless a rule wants it */
-	/* off costs a bit's test, but where rules may want to record */
+	/* off: nothing, unless a rule wants it or refuses; it costs a bit's test, but where rules may want to record */
 	mon_core_set_tier(&g->core, MON_PORT, MON_OFF);
 	assert_false(mon_listens(&g->mon, MON_PORT));
 	mon_core_set_tier(&g->core, MON_PORT, MON_ALWAYS);
@@ -263,8 +324,11 @@ static void test_budget_and_full(void **state)
 	mon_tell(&g->mon, &ev);
 	ev.flags = MON_F_FULL;
 	mon_tell(&g->mon, &ev);
+	ev.flags = 0;
+	ev.verdict = MON_DENY;
+	mon_tell(&g->mon, &ev);
 	collect(g);
-	assert_int_equal(g->seen.total[MON_PORT], 1);
+	assert_int_equal(g->seen.total[MON_PORT], 2);
 	rig_end(g);
 }
 
@@ -281,6 +345,39 @@ static void test_spaces(void **state)
 	collect(g);
 	assert_int_equal(g->seen.n, 2);
 	assert_int_equal(g->seen.total[MON_CPU], 9);
+	/* an engine that tells rings: of the root before, 7 in kernel mode and 5 in user mode each */
+	for (unsigned i = 0; i < 4; i++) {
+		struct mon_event ev = {.cls = MON_CPU,
+				       .op = CPU_SPACE,
+				       .vcpu = 1,
+				       .addr = 7,
+				       .lasted = 5,
+				       .value = 0x3000};
+
+		mon_tell(&g->mon, &ev);
+	}
+	collect(g);
+	assert_int_equal(g->seen.n, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct mon_record *r = &g->seen.rec[i];
+
+		assert_int_equal(r->addr, 0x3000);
+		assert_int_equal(r->count, 3);
+		assert_int_equal(r->sum, r->op == CPU_SPACE ? 3 * 12 : 3 * 5);
+	}
+	/* what ran while nobody recorded is nobody's */
+	mon_core_set_tier(&g->core, MON_CPU, MON_OFF);
+	mon_core_set_tier(&g->core, MON_CPU, MON_ALWAYS);
+	for (unsigned i = 0; i < 2; i++)
+		mon_tell(&g->mon, &(struct mon_event){.cls = MON_CPU,
+						      .op = CPU_SPACE,
+						      .vcpu = 1,
+						      .addr = 7,
+						      .value = 0x4000});
+	collect(g);
+	assert_int_equal(g->seen.n, 1);
+	assert_int_equal(g->seen.rec[0].addr, 0x4000);
+	assert_int_equal(g->seen.rec[0].sum, 7);
 	rig_end(g);
 }
 
@@ -394,12 +491,8 @@ static const uint8_t dns_ask[] = {
 
 static void tell_frame(struct rig *g, const uint8_t *frame, size_t len, bool out)
 {
-	struct mon_event ev = {.cls = MON_NET,
-			       .op = out,
-			       .size = (uint16_t)len,
-			       .vcpu = -1,
-			       .data = frame,
-			       .len = (uint32_t)len};
+	struct frame_info fi;
+	struct mon_event ev = frame_event(out, 0, frame, len, len, &fi);
 
 	mon_tell(&g->mon, &ev);
 }
@@ -436,7 +529,7 @@ static void test_frames_hostile(void **state)
 	printf("seed %u\n", seed);
 	srand(seed);
 	for (unsigned i = 0; i < 20000; i++) {
-		size_t len = (size_t)(rand() % (int)sizeof(dns_ask)) + 1;
+		size_t len = (size_t)rand() % (sizeof(dns_ask) - 13) + 14;
 		uint8_t *f = malloc(len);
 
 		assert_non_null(f);
@@ -458,7 +551,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ring_order),      cmocka_unit_test(test_ring_full),
 		cmocka_unit_test(test_ring_threads),    cmocka_unit_test(test_counted),
-		cmocka_unit_test(test_guest_time),      cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_guest_time),      cmocka_unit_test(test_half_full),
+		cmocka_unit_test(test_flood),           cmocka_unit_test(test_flood_kinds),
 		cmocka_unit_test(test_budget_and_full), cmocka_unit_test(test_spaces),
 		cmocka_unit_test(test_threads),         cmocka_unit_test(test_flow),
 		cmocka_unit_test(test_frames_hostile),

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /* test_nvme.c: the NVMe controller on plat/fake, as a driver after NVM Express 1.4 uses it: start, identification, queues,
  * PRPs and their lists, errors, interrupts by pin and by MSI-X, full queues, resets amidst requests, garbage. */
-#include "tests/unit/pc_rig.h"
+#include "tests/unit/pci_rig.h"
 
 #include "block/block.h"
 #include "dev/nvme.h"
-#include "dev/pci/pci.h"
 #include "vm/dev.h"
 
-#define BAR      0xc0000000u
+#define BAR      RIG_BAR_MEM
 #define SECTORS  8192u
 #define ENTRIES  8u
 #define ASQ      0x10000u /* guest memory: queues of the pair n are 8 KiB further each */
@@ -69,11 +68,7 @@ static void release(void)
 		finish(held[i]);
 }
 
-static struct vm *vm;
 static struct nvme *nvme;
-static struct pci_host *host;
-static struct rig_line pirq[4];
-static hva_t ram;
 static struct {
 	unsigned tail, head;
 	bool phase;
@@ -88,11 +83,6 @@ static void wr(unsigned reg, uint32_t v)
 {
 	bus_write(&vm->mmio, 0, BAR + reg, 4, v);
 	assert_int_equal(fake_locks_held(), 0);
-}
-
-static bool pin(void)
-{
-	return pirq[0].level || pirq[1].level || pirq[2].level || pirq[3].level;
 }
 
 static void enable(void)
@@ -112,14 +102,7 @@ static void enable(void)
 
 static void setup(void)
 {
-	struct pci_host_wiring hw = {
-		.io = {0xc000, 0x1000}, .mem = {BAR, 0x100000}, .preassign = true};
-
-	vm = rig_vm(1);
-	memset(pirq, 0, sizeof(pirq));
-	for (unsigned i = 0; i < 4; i++)
-		hw.pirq[i] = (struct irq_line){rig_line_set, pirq, i};
-	assert_int_equal(pci_host_create(vm, &hw, &host), 0);
+	rig_pci();
 	assert_int_equal(
 		nvme_create(vm,
 			    &(struct nvme_wiring){
@@ -127,7 +110,6 @@ static void setup(void)
 			    &nvme),
 		0);
 	pci_cfg_write(host, 8, PCI_COMMAND, 2, PCI_CMD_MEM | PCI_CMD_MASTER);
-	ram = mem_ptr(vm, 0, 2 * MIB, true);
 	image = malloc(SECTORS * 512);
 	for (unsigned i = 0; i < SECTORS * 512; i++)
 		image[i] = (uint8_t)(i * 7 + i / 512);
@@ -437,20 +419,20 @@ static void test_errors(void **state)
 static void test_interrupts(void **state)
 {
 	setup();
-	assert_false(pin());
+	assert_false(rig_pin());
 	make_queues(1);
 	send_io(1, 9, OP_READ, 0, 1, DATA, 0);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(0x0c, 1); /* INTMS */
-	assert_false(pin());
+	assert_false(rig_pin());
 	assert_int_equal(rd(0x0c) & 1, 1);
 	wr(0x10, 1);
-	assert_true(pin());
+	assert_true(rig_pin());
 	assert_int_equal(completion(1, NULL, NULL), 0);
 	seen(1);
-	assert_false(pin());
+	assert_false(rig_pin());
 	wr(0x14, 0);
-	assert_false(pin());
+	assert_false(rig_pin());
 	teardown();
 }
 

@@ -12,7 +12,8 @@
 
 #define SECTORS 4096u
 
-static uint8_t disk[SECTORS * PART_SECTOR];
+#include "tests/lib/part_disk.h"
+
 static uint64_t fail_at; /* this sector cannot be read; 0: all can */
 
 static int read_sector(void *ctx, uint64_t sector, void *buf)
@@ -25,26 +26,6 @@ static int read_sector(void *ctx, uint64_t sector, void *buf)
 }
 
 static const struct part_source source = {read_sector, NULL, SECTORS};
-
-static uint8_t *at(uint64_t sector)
-{
-	return disk + sector * PART_SECTOR;
-}
-
-static void put(uint8_t *p, unsigned size, uint64_t v)
-{
-	memcpy(p, &v, size);
-}
-
-static void put_mbr(uint64_t sector, unsigned i, uint8_t type, uint32_t first, uint32_t n)
-{
-	uint8_t *e = at(sector) + 446 + (size_t)16 * i;
-
-	e[4] = type;
-	put(e + 8, 4, first);
-	put(e + 12, 4, n);
-	put(at(sector) + 510, 2, 0xaa55);
-}
 
 static bool count(void *ctx, const struct part *p)
 {

@@ -148,6 +148,44 @@ static void test_net(void **state)
 	policy_free(p);
 }
 
+/* Of several cards one, or a list of them; a flow of the same addresses by another card is another. */
+static void test_cards(void **state)
+{
+	static const struct {
+		uint8_t unit;
+		uint16_t port;
+		enum mon_verdict v;
+		uint32_t line;
+	} rows[] = {
+		{0, 22, MON_DENY, 5},    {1, 22, MON_PROVIDE, 1}, {1, 23, MON_DENY, 2},
+		{0, 80, MON_PROVIDE, 3}, {2, 80, MON_PROVIDE, 3}, {3, 80, MON_DENY, 5},
+		{3, 81, MON_PROVIDE, 4}, {15, 9, MON_DENY, 5},
+	};
+	struct policy *p = make("provide net net1 tcp port 22\n"
+				"deny net net1 any\n"
+				"provide net {net0 net2} tcp port 80\n"
+				"provide net net3 tcp port 81\n"
+				"deny net any\n");
+	uint8_t frame[60] = {[12] = 8, [14] = 0x45, [23] = 6, [26] = 10, [30] = 10};
+
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+		unsigned k = i % ARRAY_SIZE(rows);
+		struct policy_flow f = {
+			.proto = 6, .unit = rows[k].unit, .port = rows[k].port, .outward = true};
+		struct frame_info fi;
+		struct mon_event ev;
+		uint32_t line;
+
+		assert_int_equal(policy_decide_flow(p, &f, &line), rows[k].v);
+		assert_int_equal(line, rows[k].line);
+		frame[37] = (uint8_t)rows[k].port;
+		ev = frame_event(NET_SEND, rows[k].unit, frame, sizeof(frame), sizeof(frame), &fi);
+		assert_int_equal(policy_decide(p, &ev), rows[k].v);
+		assert_int_equal(ev.rule, rows[k].line);
+	}
+	policy_free(p);
+}
+
 static void test_limits(void **state)
 {
 	struct policy *p = make("provide entropy any limit 1000B\n"
@@ -380,7 +418,8 @@ static void test_include(void **state)
 {
 	struct mon_event ev;
 	struct policy_source src = {"main",  "include other\ndeny port 2\n", 26,
-				    include, (void *)"deny port 1\n",        NULL};
+				    include, (void *)"deny port 1\n",        NULL,
+				    false};
 	struct policy_error e;
 	struct policy *p;
 
@@ -469,8 +508,8 @@ static void test_errors(void **state)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct policy_source src = {"f",     bad[i].text, strlen(bad[i].text),
-					    include, NULL,        NULL};
+		struct policy_source src = {"f",  bad[i].text, strlen(bad[i].text), include, NULL,
+					    NULL, false};
 		struct policy_error e;
 		struct policy *p;
 
@@ -482,16 +521,53 @@ static void test_errors(void **state)
 	}
 }
 
+/* On a bare machine: what needs a host is refused where it stands. */
+static void test_bare(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned line, column; /* 0: it is taken */
+		const char *part;
+	} rows[] = {
+		{"deny port 1\nredirect net out tcp port 80 -> answer f\n", 2, 33, "no files"},
+		{"redirect net out tcp port 80 -> program f\n", 1, 33, "programs"},
+		{"redirect net out udp name a.b -> 1.2.3.4\n", 1, 34, "not names"},
+		{"redirect net tcp fec0::1 -> fec0::2\n", 1, 29, "IPv6"},
+		{"redirect net out tcp port 80 -> 10.0.0.1:8080\n"},
+		{"redirect net tcp fec0::1 port 80 -> :8080\n"},
+		{"redirect disk any -> image x.raw\nredirect disk any -> scratch\n"},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct policy_source src = {.name = "f",
+					    .text = rows[i].text,
+					    .len = strlen(rows[i].text),
+					    .bare = true};
+		struct policy_error e = {0};
+		struct policy *p = NULL;
+		int err = policy_compile(&src, &p, &e);
+
+		if (err != (rows[i].line ? ERR_FORMAT : 0) || e.line != rows[i].line ||
+		    e.column != rows[i].column || (rows[i].line && !strstr(e.text, rows[i].part)))
+			fail_msg("%s -> %u:%u %s", rows[i].text, e.line, e.column, e.text);
+		policy_free(p);
+		src.bare = false;
+		assert_int_equal(policy_compile(&src, &p, &e), 0);
+		policy_free(p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_registers), cmocka_unit_test(test_overlap),
-		cmocka_unit_test(test_disk),      cmocka_unit_test(test_net),
-		cmocka_unit_test(test_limits),    cmocka_unit_test(test_include),
-		cmocka_unit_test(test_errors),    cmocka_unit_test(test_targets),
-		cmocka_unit_test(test_requests),  cmocka_unit_test(test_unplug),
-		cmocka_unit_test(test_windows),   cmocka_unit_test(test_rates),
-		cmocka_unit_test(test_past),      cmocka_unit_test(test_asked_again),
+		cmocka_unit_test(test_bare),     cmocka_unit_test(test_registers),
+		cmocka_unit_test(test_overlap),  cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_net),      cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_cards),    cmocka_unit_test(test_include),
+		cmocka_unit_test(test_errors),   cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_requests), cmocka_unit_test(test_unplug),
+		cmocka_unit_test(test_windows),  cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_past),     cmocka_unit_test(test_asked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #define HZ         UINT64_C(2350000000)
 #define MSR_WALL   0x4b564d00u
 #define MSR_SYSTEM 0x4b564d01u
+#define MSR_STEAL  0x4b564d03u
 
 static uint64_t host_tsc(void)
 {
@@ -138,13 +139,42 @@ static void test_bad(void **state)
 	rig_end(vm);
 }
 
+/* It is CPUID's where the engine writes it; what the guest asked for is kept under each. */
+static void test_steal(void **state)
+{
+	struct pvclock_wiring w = {0};
+	struct vm *vm = start(HZ);
+	struct pvclock *pv;
+	uint32_t r[4] = {0};
+	uint64_t v;
+
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(wrmsr(vm, 1, MSR_STEAL, 0x1041), 0);
+		for (unsigned bit = 1; bit < 6; bit++)
+			assert_int_equal(wrmsr(vm, 1, MSR_STEAL, 0x2001 | BIT(bit)), ERR_NOENT);
+		assert_int_equal(vm->vcpu[1]->msr_read(vm->vcpu[1], MSR_STEAL, &v), 0);
+		assert_int_equal(v, 0x1041);
+		assert_int_equal(vm->vcpu[0]->msr_read(vm->vcpu[0], MSR_STEAL, &v), 0);
+		assert_int_equal(v, 0);
+		vm->devs->cls->reset(vm->devs);
+		assert_int_equal(vm->vcpu[1]->msr_read(vm->vcpu[1], MSR_STEAL, &v), 0);
+		assert_int_equal(v, 0);
+		vm->vcpu[0]->cpuid(vm->vcpu[0], 0x40000001, 0, r);
+		assert_int_equal(r[0] >> 5 & 1, round);
+		rig_end(vm);
+		vm = rig_vm(2);
+		vm->steal_time = true;
+		assert_int_equal(pvclock_create(vm, &w, &pv), 0);
+	}
+	rig_end(vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cpuid),
-		cmocka_unit_test(test_time),
-		cmocka_unit_test(test_wall),
-		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_cpuid), cmocka_unit_test(test_time),
+		cmocka_unit_test(test_wall),  cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_steal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

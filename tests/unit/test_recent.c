@@ -107,7 +107,11 @@ static struct policy *compile(const char *text)
 
 static enum mon_verdict decide(struct policy *p, enum mon_class cls, uint8_t op, uint64_t addr)
 {
-	struct mon_event ev = {.cls = (uint8_t)cls, .op = op, .addr = addr, .size = 1};
+	struct mon_event ev = {.cls = (uint8_t)cls,
+			       .op = op,
+			       .addr = addr,
+			       .value = cls == MON_DISK ? 512 : 0,
+			       .size = 1};
 
 	return policy_decide(p, &ev);
 }
@@ -120,7 +124,9 @@ static const char rules[] = "deny port write 0x70-0x71\n"
 			    "deny device disk1\n"
 			    "redirect disk write sectors 8-15 -> scratch\n"
 			    "deny disk write sectors 0-7\n"
-			    "provide memory any limit 64MB\n";
+			    "provide memory any limit 64MB\n"
+			    "redirect disk read sectors 100-107 -> image other.img\n"
+			    "redirect net out udp port 53 -> 10.0.0.1:5353\n";
 
 static void test_image(void **state)
 {
@@ -146,6 +152,10 @@ static void test_image(void **state)
 	assert_int_equal(policy_decide(q, &cut), MON_REDIRECT);
 	assert_int_equal(cut.value, 8 * 512);
 	assert_int_equal(cut.target->kind, TARGET_SCRATCH);
+	cut = (struct mon_event){.cls = MON_DISK, .op = 0, .addr = 100 * 512, .value = 512};
+	assert_int_equal(policy_decide(q, &cut), MON_REDIRECT);
+	assert_true(cut.target->kind == TARGET_IMAGE && !cut.target->slot);
+	assert_true(policy_redirects(q, MON_NET) && !policy_redirects(q, MON_MSR));
 	assert_false(policy_device(q, "disk1", &line));
 	assert_int_equal(line, 6);
 	policy_free(q);
@@ -167,7 +177,7 @@ static void test_image(void **state)
 	image[24 + offsetof(struct rule, limited)] = 2;
 	assert_int_equal(policy_image_load(image, size, &q), ERR_FORMAT);
 	image[24 + offsetof(struct rule, limited)] = 0;
-	for (unsigned i = 1; i <= 2; i++) {
+	for (unsigned i = 1; i <= 3; i++) {
 		fake_fail_alloc(i);
 		assert_int_equal(policy_image_load(image, size, &q), ERR_NOMEM);
 	}
@@ -178,8 +188,10 @@ static void test_image(void **state)
 static void test_refused(void **state)
 {
 	static const char *const bad[] = {
-		"deny port 1\nredirect disk write any -> image other.img\n",
-		"deny port 1\nredirect net out tcp port 80 -> 10.0.0.1\n",
+		"deny port 1\nredirect net out tcp port 80 -> answer file\n",
+		"deny port 1\nredirect net out tcp port 80 -> program file\n",
+		"deny port 1\nredirect net out tcp port 80 -> fec0::1\n",
+		"deny port 1\nredirect net out udp name a.b -> 10.0.0.1\n",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {

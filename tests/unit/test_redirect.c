@@ -16,6 +16,7 @@
 #include "net/answer.h"
 #include "net/ip4.h"
 #include "net/nat.h"
+#include "net/watch.h"
 #include "plat/linux/loop_fd.h"
 
 /* ---- frames ------------------------------------------------------------------------------------ */
@@ -477,16 +478,95 @@ static void test_scratch_memory(void **state)
 	m->close(m);
 }
 
+/* ---- a card without room ------------------------------------------------------------------------- */
+
+static struct {
+	unsigned asked, told, came;
+	unsigned no_room; /* so many frames more are refused */
+	enum mon_verdict verdict;
+} card;
+
+static enum mon_verdict ask_net(struct monitor *mon, struct mon_event *ev)
+{
+	card.asked++;
+	return ev->verdict = (uint8_t)card.verdict;
+}
+
+static void tell_net(struct monitor *mon, const struct mon_event *ev)
+{
+	card.told++;
+}
+
+static bool card_receive(void *dev, const void *frame, size_t len)
+{
+	if (card.no_room) {
+		card.no_room--;
+		return false;
+	}
+	card.came++;
+	return true;
+}
+
+static void wire_close(struct net *n)
+{
+}
+
+/* A back end offers a frame until there is room: it is one frame for rules, limits and history all the same. */
+static void test_no_room(void **state)
+{
+	static const struct net_ops wire_ops = {.name = "wire", .close = wire_close};
+	static struct net wire = {.ops = &wire_ops};
+	static const struct net_targets none;
+	const struct net_client client = {.receive = card_receive};
+	struct monitor mon = {.tell_mask = BIT(MON_NET),
+			      .ask_mask = BIT(MON_NET),
+			      .tell = tell_net,
+			      .ask = ask_net};
+	struct plat_loop *loop;
+	struct net *n;
+	uint8_t f[200];
+	size_t len = make(f, 17, 53, 4000, 0, 0, 0, "data", 4);
+
+	assert_int_equal(plat_loop_create(&loop), 0);
+	assert_int_equal(net_watch_open(loop, &wire, 0, &mon, &none, &n), 0);
+	net_attach(n, &client);
+	card.no_room = 3;
+	for (unsigned i = 0; i < 3; i++)
+		assert_false(net_receive(&wire, f, len));
+	/* it has been provided: rules of now are about frames of now */
+	card.verdict = MON_DENY;
+	assert_true(net_receive(&wire, f, len));
+	assert_int_equal(card.came, 1);
+	assert_int_equal(card.asked, 1);
+	assert_int_equal(card.told, 1);
+	/* the next is another one */
+	assert_true(net_receive(&wire, f, len));
+	assert_int_equal(card.came, 1);
+	assert_int_equal(card.asked, 2);
+	assert_int_equal(card.told, 2);
+	/* a card that has gone meanwhile took what waited along with it */
+	card.verdict = MON_PROVIDE;
+	card.no_room = 1;
+	assert_false(net_receive(&wire, f, len));
+	net_detach(n);
+	assert_true(net_receive(&wire, f, len));
+	card.verdict = MON_DENY;
+	net_attach(n, &client);
+	assert_true(net_receive(&wire, f, len));
+	assert_int_equal(card.came, 1);
+	assert_int_equal(card.asked, 4);
+	net_detach(n);
+	n->ops->close(n);
+	plat_loop_destroy(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nat),
-		cmocka_unit_test(test_nat6),
-		cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_name),
-		cmocka_unit_test(test_disk),
-		cmocka_unit_test(test_crowd),
-		cmocka_unit_test(test_scratch_memory),
+		cmocka_unit_test(test_no_room), cmocka_unit_test(test_nat),
+		cmocka_unit_test(test_nat6),    cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_name),    cmocka_unit_test(test_disk),
+		cmocka_unit_test(test_crowd),   cmocka_unit_test(test_scratch_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

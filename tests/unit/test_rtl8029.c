@@ -9,12 +9,12 @@ static struct rtl8029 *card;
 
 static uint32_t in(unsigned reg, unsigned size)
 {
-	return (uint32_t)bus_read(&vm->pio, 0, BAR_IO + reg, size);
+	return (uint32_t)bus_read(&vm->pio, 0, RIG_BAR_IO + reg, size);
 }
 
 static void out(unsigned reg, unsigned size, uint32_t v)
 {
-	bus_write(&vm->pio, 0, BAR_IO + reg, size, v);
+	bus_write(&vm->pio, 0, RIG_BAR_IO + reg, size, v);
 	assert_int_equal(fake_locks_held(), 0);
 }
 
@@ -146,16 +146,16 @@ static void test_send(void **state)
 	out(4, 1, 0x40);
 	out(5, 1, 99);
 	out(6, 1, 0);
-	assert_false(pin());
+	assert_false(rig_pin());
 	out(0, 1, 0x26);
 	assert_int_equal(wire.sent, 1);
 	assert_int_equal(wire.len[0], 99);
 	assert_memory_equal(wire.frame[0], f, 99);
 	assert_int_equal(in(0, 1), 0x22);
 	assert_int_equal(in(4, 1) & 1, 1);
-	assert_true(pin());
+	assert_true(rig_pin());
 	out(7, 1, 2);
-	assert_false(pin());
+	assert_false(rig_pin());
 	/* not in loopback, not from where there is nothing; both are sent for the guest */
 	out(0x0d, 1, 2);
 	out(0, 1, 0x26);
@@ -195,7 +195,7 @@ static void test_receive(void **state)
 
 	setup();
 	assert_true(receive(f, 42));
-	assert_true(pin());
+	assert_true(rig_pin());
 	assert_int_equal(in(0x0c, 1), 1);
 	assert_int_equal(curr(), START + 2);
 	read_mem((START + 1) * 256, got, 68);
@@ -205,7 +205,7 @@ static void test_receive(void **state)
 	assert_int_equal(crc, nic_crc(got + 4, 60));
 	out(3, 1, START + 1);
 	out(7, 1, 1);
-	assert_false(pin());
+	assert_false(rig_pin());
 
 	/* somebody else's; broadcast; a multicast address without and with its bit; monitoring */
 	f[5] = 0x57;
@@ -241,9 +241,9 @@ static void test_receive(void **state)
 	assert_int_equal(n, (STOP - START - 1) / 6);
 	assert_int_equal(wire.ready, 0);
 	out(7, 1, 0xff);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(NS_PER_SEC / 500);
-	assert_true(pin());
+	assert_true(rig_pin());
 	out(3, 1, START + 4 + 6 * 2);
 	assert_int_equal(wire.ready, 1);
 	for (unsigned i = 14; i < sizeof(f); i++)
@@ -296,7 +296,8 @@ static void test_receive(void **state)
 
 static void test_nonsense(void **state)
 {
-	static const struct rig_range range[] = {{BAR_IO, 32}, {BAR_IO, 16}, {BAR_IO + 0x10, 4}};
+	static const struct rig_range range[] = {
+		{RIG_BAR_IO, 32}, {RIG_BAR_IO, 16}, {RIG_BAR_IO + 0x10, 4}};
 	struct rig_random r = rig_random();
 	uint8_t f[2000] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 

@@ -21,12 +21,12 @@ static struct rtl8139 *card;
 
 static uint32_t rd(unsigned reg, unsigned size)
 {
-	return (uint32_t)bus_read(&vm->mmio, 0, BAR_MEM + reg, size);
+	return (uint32_t)bus_read(&vm->mmio, 0, RIG_BAR_MEM + reg, size);
 }
 
 static void wr(unsigned reg, unsigned size, uint32_t v)
 {
-	bus_write(&vm->mmio, 0, BAR_MEM + reg, size, v);
+	bus_write(&vm->mmio, 0, RIG_BAR_MEM + reg, size, v);
 	assert_int_equal(fake_locks_held(), 0);
 }
 
@@ -124,7 +124,7 @@ static void test_registers(void **state)
 	assert_memory_equal(mac, wire.net.mac, 6);
 	assert_int_equal(rd(0, 4), 0x12005452);
 	assert_int_equal(rd(4, 2), 0x5634);
-	assert_int_equal(bus_read(&vm->pio, 0, BAR_IO + 2, 2), 0x1200);
+	assert_int_equal(bus_read(&vm->pio, 0, RIG_BAR_IO + 2, 2), 0x1200);
 	assert_int_equal(rd(0x40, 4) & 0x7cc00000, 0x74800000);
 	assert_int_equal(rd(0x64, 2) & 4, 4); /* link */
 
@@ -139,9 +139,9 @@ static void test_registers(void **state)
 	assert_int_equal(rd(0x62, 2), 0x1000);
 	assert_int_equal(rd(0x3e, 2), 0x20); /* the link came back */
 	wr(0x3c, 2, 0x20);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(0x3e, 2, 0x20);
-	assert_false(pin());
+	assert_false(rig_pin());
 
 	/* a reset leaves the address, but not the masks */
 	wr(0, 4, 0xdeadbe00);
@@ -163,17 +163,17 @@ static void test_timer(void **state)
 	wr(0x48, 4, 0);
 	fake_advance(15000);
 	assert_int_equal(rd(0x48, 4), 500);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(15000);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(0x3e, 2, 0x4000);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(30000);
-	assert_false(pin()); /* once around */
+	assert_false(rig_pin()); /* once around */
 	wr(0x48, 4, 0);
 	wr(0x54, 4, 0);
 	fake_advance(NS_PER_SEC);
-	assert_false(pin());
+	assert_false(rig_pin());
 	wr(0xd9, 1, 1); /* by hand */
 	assert_int_equal(rd(0x3e, 2), 0x100);
 	rig_end(vm);
@@ -192,9 +192,9 @@ static void test_old_send(void **state)
 		assert_int_equal(wire.len[i], 60 + i);
 		assert_int_equal(wire.frame[i][59], 0x50 + i);
 		assert_int_equal(rd(0x10 + 4 * n, 4) & 0xe000, 0xa000); /* OWN, TOK */
-		assert_true(pin());
+		assert_true(rig_pin());
 		wr(0x3e, 2, 4);
-		assert_false(pin());
+		assert_false(rig_pin());
 	}
 	assert_int_equal(rd(0x60, 2), 0xf00f);
 	/* out of turn: waits for the others */
@@ -247,11 +247,11 @@ static void test_old_receive(void **state)
 	memcpy(&crc, ram + BUFFER + 64, 4);
 	assert_int_equal(crc, nic_crc(ram + BUFFER + 4, 60));
 	assert_int_equal(rd(0x3a, 2), 68);
-	assert_true(pin());
+	assert_true(rig_pin());
 	wr(0x38, 2, 68 - 16);
 	assert_int_equal(rd(0x37, 1), 0x0d);
 	wr(0x3e, 2, 1);
-	assert_false(pin());
+	assert_false(rig_pin());
 
 	/* somebody else's; broadcast; a multicast address without and with its bit: the upper 6 bits of
 	 * the CRC of 01-00-5e-00-00-01 are 31 */
@@ -279,9 +279,9 @@ static void test_old_receive(void **state)
 	assert_int_equal(n, (32768 - 1) / 1524);
 	assert_int_equal(wire.ready, 0);
 	wr(0x3e, 2, 1);
-	assert_false(pin());
+	assert_false(rig_pin());
 	fake_advance(NS_PER_SEC / 50);
-	assert_true(pin()); /* told again */
+	assert_true(rig_pin()); /* told again */
 	wr(0x38, 2, 272 - 16 + 1524 * 2);
 	assert_int_equal(wire.ready, 1);
 	assert_true(receive(f, 1514));
@@ -383,7 +383,7 @@ static void test_cplus_receive(void **state)
 	assert_int_equal(get_opts(RX_RING, 0, 0), FS | LS | 1u << 25 | 64);
 	memcpy(&crc, ram + RX_DATA + 60, 4);
 	assert_int_equal(crc, nic_crc(ram + RX_DATA, 60));
-	assert_true(pin());
+	assert_true(rig_pin());
 
 	/* a tag taken off */
 	wr(0xe0, 2, rd(0xe0, 2) | 0x40);
@@ -438,7 +438,7 @@ static void test_cplus_receive(void **state)
 static void test_nonsense(void **state)
 {
 	static const struct rig_range range[] = {
-		{BAR_MEM, 0x100}, {BAR_MEM + 0x10, 0x30}, {BAR_MEM + 0xd8, 0x18}};
+		{RIG_BAR_MEM, 0x100}, {RIG_BAR_MEM + 0x10, 0x30}, {RIG_BAR_MEM + 0xd8, 0x18}};
 	struct rig_random r = rig_random();
 	uint8_t f[2000] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "plat/linux/log.h"
+#include "engine/soft/block.h"
+#include "engine/soft/tlb.h"
 #include "tests/lib/soft_rig.h"
 
 static const struct soft_config configs[] = {
@@ -18,15 +20,13 @@ static const struct soft_config configs[] = {
 	{.flush_every = 1},
 	{.flush_every = 7},
 	{.hot = SOFT_HOT_ALWAYS},
+	{.hot = SOFT_HOT_NEVER},
 	{.lines = SOFT_LINES_ALWAYS},
 	{.lines = SOFT_LINES_NEVER},
 	{.profile = true},
+	{.tables = SOFT_TABLES_MIN},
+	{.tables = 32 * KIB, .cache_bytes = SOFT_CACHE_MIN},
 };
-
-static void code(struct rig *r, gpa_t gpa, const void *bytes, size_t n)
-{
-	memcpy(r->ram + gpa, bytes, n);
-}
 
 /* sum of 1…n in a loop, then HLT */
 static void loops(void **state)
@@ -45,11 +45,50 @@ static void loops(void **state)
 		struct rig r;
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
-		code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
 		assert_int_equal(rig_run(&r), EXIT_HLT);
 		assert_int_equal(r.s->gpr[RAX], 500500);
 		assert_int_equal(r.s->gpr[R10], 500500);
 		assert_int_equal(r.s->rip, RIG_CODE + sizeof(prog));
+		rig_close(&r);
+	}
+}
+
+/* Real mode: the handler of a fault has, in its segment, the offset of the instruction behind the one that faults. */
+static void same_offset(void **state)
+{
+	static const uint8_t prog[] = {
+		0x41,             /* inc cx */
+		0xa1, 0xff, 0xff, /* mov ax, [0xffff]: #GP */
+		0x42,             /* 4: inc dx */
+		0xf4,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs); i++) {
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i]), 0);
+		rig_code(&r, 0x10100, prog, sizeof(prog));
+		r.ram[0x20104] = 0xf4;
+		memcpy(r.ram + 13 * 4, "\x04\x01\x00\x20", 4);
+		x86_state_reset(r.s, true);
+		r.s->seg[CS].sel = 0x1000;
+		r.s->seg[CS].base = 0x10000;
+		r.s->rip = 0x100;
+		r.s->gpr[RCX] = r.s->gpr[RDX] = 0;
+		r.s->gpr[RSP] = 0x8000;
+		r.vm->engine->set_state(r.vcpu);
+		for (unsigned k = 0; k < 2; k++) {
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->gpr[RCX], k + 1);
+			assert_int_equal(r.s->gpr[RDX], 0);
+			assert_int_equal(r.s->seg[CS].base, 0x20000);
+			assert_int_equal(r.s->rip, 0x105);
+			r.s->seg[CS].sel = 0x1000;
+			r.s->seg[CS].base = 0x10000;
+			r.s->rip = 0x100;
+			r.vm->engine->set_state(r.vcpu);
+		}
 		rig_close(&r);
 	}
 }
@@ -84,7 +123,7 @@ static void calls(void **state)
 			bool slow = configs[i].flush_every == 1; /* each jump translates */
 
 			assert_int_equal(rig_open(&r, &configs[i]), 0);
-			code(&r, at, prog, sizeof(prog));
+			rig_code(&r, at, prog, sizeof(prog));
 			r.ram[at + 1] = slow ? 10 : 20;
 			r.s->rip = at;
 			assert_int_equal(rig_run(&r), EXIT_HLT);
@@ -111,7 +150,7 @@ static void self_modifying(void **state)
 		struct rig r;
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
-		code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
 		assert_int_equal(rig_run(&r), EXIT_HLT);
 		/* 0 first, then 100, 99 … 2 */
 		assert_int_equal(r.s->gpr[RAX], 5049);
@@ -153,7 +192,7 @@ static void table_of_a_device(void **state)
 		assert_int_equal(bus_map(&r.vm->mmio, &region, NULL), 0);
 		rig_put64(&r, RIG_PD + 8 * 8, region.base | 0x27);
 		rig_put64(&r, RIG_DATA, 0x1234);
-		code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
 		r.s->gpr[RAX] = 0x5678;
 		r.s->gpr[RCX] = 0x1000000;
 		assert_int_equal(rig_run(&r), EXIT_HLT);
@@ -183,7 +222,7 @@ static void faults(void **state)
 			struct rig r;
 
 			assert_int_equal(rig_open(&r, &configs[i]), 0);
-			code(&r, RIG_CODE, tests[k].bytes, tests[k].len);
+			rig_code(&r, RIG_CODE, tests[k].bytes, tests[k].len);
 			r.s->gpr[RCX] = tests[k].vector == VEC_PF ? 0x12345678000 : 0;
 			r.s->gpr[RDX] = RIG_DATA;
 			r.s->gpr[R11] = 0x1111;
@@ -222,7 +261,7 @@ static void mapped_twice(void **state)
 		gva_t at[2] = {RIG_CODE, 0x500000};
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
-		code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
 		*rig_pte(&r, 0x500000) = RIG_CODE | 0x67;
 		rig_put64(&r, RIG_CODE + 0x1000, 111);
 		rig_put64(&r, 0x501000, 222);
@@ -237,6 +276,77 @@ static void mapped_twice(void **state)
 		}
 		rig_close(&r);
 	}
+}
+
+/* The first address that runs a page has code for itself, all others share theirs; when there is none left, the next
+ * one is the first. */
+static void first_address(void **state)
+{
+	static const struct soft_config cfg = {0};
+	static const uint8_t prog[] = {0x48, 0x8d, 0x05, 0,
+				       0,    0,    0,    0xcc}; /* lea rax, [rip]; int3 */
+	static const struct {
+		gva_t at;
+		bool translates, changes;
+	} runs[] = {
+		{RIG_CODE, true, false},  {0x500000, true, false},  {0x580000, false, false},
+		{RIG_CODE, false, true},  {0x580000, true, false},  {RIG_CODE, true, false},
+		{0x500000, false, false}, {0x580000, false, false},
+	};
+	struct soft_stats was, st;
+	struct rig r;
+
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
+	*rig_pte(&r, 0x500000) = *rig_pte(&r, 0x580000) = RIG_CODE | 0x67;
+	for (unsigned n = 0; n < ARRAY_SIZE(runs); n++) {
+		rig_reset(&r, true);
+		r.s->rip = runs[n].at;
+		soft_stats_read(r.vm, &was);
+		assert_int_equal(rig_run(&r), EXIT_HLT);
+		soft_stats_read(r.vm, &st);
+		assert_int_equal(r.s->gpr[RAX], runs[n].at + 7);
+		assert_int_equal(st.blocks > was.blocks, runs[n].translates);
+		if (runs[n].changes)
+			r.vm->engine->memory_changed(r.vm, RIG_CODE, sizeof(prog));
+	}
+	rig_close(&r);
+}
+
+/* What interrupts say about code on one processor holds for the other. */
+static void busy_for_all(void **state)
+{
+	static const struct soft_config cfg = {0};
+	static const uint8_t prog[] = {0x48, 0x8b, 0x03, 0xcc}; /* mov rax, [rbx]; int3 */
+	struct soft_stats was, st;
+	struct soft_vcpu *v[2];
+	struct rig r[2];
+
+	assert_int_equal(rig_open_cpus(&r[0], &cfg, 2), 0);
+	r[1] = r[0];
+	r[1].vcpu = r[1].vm->vcpu[1];
+	r[1].s = r[1].vcpu->state;
+	rig_code(&r[0], RIG_CODE, prog, sizeof(prog));
+	for (unsigned i = 0; i < 2; i++)
+		v[i] = soft_of(rig_cpu(&r[i]));
+	for (unsigned run = 0; run < 3; run++) {
+		rig_reset(&r[0], true);
+		soft_refresh_mode(v[0]);
+		if (run == 2)
+			soft_sample(v[0]);
+		r[0].s->gpr[RBX] = RIG_DATA;
+		soft_stats_read(r[0].vm, &was);
+		assert_int_equal(rig_run(&r[0]), EXIT_HLT);
+		soft_stats_read(r[0].vm, &st);
+		assert_int_equal(r[0].s->rip, RIG_HANDLER + VEC_BP * 16 + 1);
+		assert_int_equal(st.blocks > was.blocks, run != 2);
+		rig_reset(&r[1], true);
+		soft_refresh_mode(v[1]);
+		for (unsigned i = 0; i < 6; i++)
+			soft_sample(v[1]);
+		assert_true(soft_hot_mode(v[1], RIG_CODE, RIG_CODE) & MODE_BUSY);
+	}
+	rig_close(&r[0]);
 }
 
 /* A page that is mapped at 80 places, called at each, changed by a store to one, and called again at each: old code is
@@ -261,8 +371,8 @@ static void changed_everywhere(void **state)
 		struct rig r;
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
-		code(&r, RIG_CODE, prog, sizeof(prog));
-		code(&r, 0x440000, function, sizeof(function));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, 0x440000, function, sizeof(function));
 		for (gva_t va = 0x500000; va < 0x550000; va += PAGE_SIZE)
 			*rig_pte(&r, va) = 0x440000 | 0x67;
 		rig_reset(&r, true);
@@ -294,9 +404,9 @@ static void conflicts(void **state)
 		struct rig r;
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
-		code(&r, RIG_CODE, prog, sizeof(prog));
-		code(&r, 0x440080, writes, sizeof(writes));
-		code(&r, 0x480080, reads, sizeof(reads));
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
+		rig_code(&r, 0x440080, writes, sizeof(writes));
+		rig_code(&r, 0x480080, reads, sizeof(reads));
 		for (unsigned user = 0; user < 2; user++) {
 			rig_reset(&r, user);
 			r.s->gpr[RSI] = 0x440080;
@@ -329,7 +439,7 @@ static void ahead_modified(void **state)
 
 		assert_int_equal(rig_open(&r, &configs[i]), 0);
 		for (unsigned user = 0; user < 2; user++) {
-			code(&r, RIG_CODE, prog, sizeof(prog));
+			rig_code(&r, RIG_CODE, prog, sizeof(prog));
 			rig_reset(&r, user);
 			r.s->gpr[RDI] = RIG_CODE + 8;
 			r.s->gpr[RSI] = 2;
@@ -405,7 +515,7 @@ static void strings(void **state)
 			*rig_pte(&r[k], RIG_DATA - 4096) = 0;
 			*rig_pte(&r[k], RIG_PML4) = 0; /* page 0 ends there */
 			rig_reset(&r[k], false);
-			code(&r[k], at, prog, sizeof(prog));
+			rig_code(&r[k], at, prog, sizeof(prog));
 			r[k].s->rip = at;
 			r[k].s->gpr[RDI] = to;
 			r[k].s->gpr[RSI] = from;
@@ -428,7 +538,8 @@ static void strings(void **state)
 static void mirrors(void **state)
 {
 	static const uint8_t ops[][2] = {{0x48, 0xa5}, {0x48, 0xab}, {0x40, 0xa4}, {0x66, 0xab}};
-	static const struct soft_config translated = {0}, interpreted = {.interp = true};
+	static const struct soft_config translated = {.all_mirrors = true},
+					interpreted = {.interp = true};
 	const unsigned pages = 12;
 	uint64_t seed = 7;
 	struct soft_stats st;
@@ -473,7 +584,7 @@ static void mirrors(void **state)
 			for (unsigned i = 0; i < 32 * PAGE_SIZE; i++)
 				r[k].ram[0x500000 + i] = (uint8_t)(i * 7 + i / 4096);
 			rig_reset(&r[k], false);
-			code(&r[k], RIG_CODE + op * 64, prog, sizeof(prog));
+			rig_code(&r[k], RIG_CODE + op * 64, prog, sizeof(prog));
 			r[k].s->rip = RIG_CODE + op * 64;
 			r[k].s->gpr[R8] = base + RIG_DATA + (x >> 21 & 0xff8) + (x >> 19 & 1);
 			r[k].s->gpr[R9] = base + RIG_DATA + (n & 1 ? 4 : pages) * PAGE_SIZE +
@@ -536,8 +647,10 @@ static void memos(void **state)
 	struct soft_stats st;
 
 	for (unsigned runs = 0; runs < 4; runs++) {
-		const struct soft_config cfg[2] = {
-			{.interp = true}, {.hot = SOFT_HOT_ALWAYS, .memo_runs = runs * runs * 8}};
+		const struct soft_config cfg[2] = {{.interp = true},
+						   {.hot = SOFT_HOT_ALWAYS,
+						    .all_mirrors = true,
+						    .memo_runs = runs * runs * 8}};
 		struct rig r[2];
 
 		assert_int_equal(rig_open(&r[0], &cfg[0]), 0);
@@ -565,11 +678,12 @@ static void memos(void **state)
 				for (unsigned i = 0; i < frames * PAGE_SIZE; i++)
 					r[k].ram[0x500000 + i] = (uint8_t)(i * 7 + i / 4096);
 				if (x >> 8 & 1)
-					code(&r[k], RIG_HANDLER + VEC_BP * 16, invlpg,
-					     sizeof(invlpg));
+					rig_code(&r[k], RIG_HANDLER + VEC_BP * 16, invlpg,
+						 sizeof(invlpg));
 				else
-					code(&r[k], RIG_HANDLER + VEC_BP * 16, cr3, sizeof(cr3));
-				code(&r[k], at, prog, sizeof(prog));
+					rig_code(&r[k], RIG_HANDLER + VEC_BP * 16, cr3,
+						 sizeof(cr3));
+				rig_code(&r[k], at, prog, sizeof(prog));
 				r[k].vm->engine->memory_changed(r[k].vm, 0, RIG_DATA);
 				rig_reset(&r[k], x >> 26 & 1);
 				r[k].s->rip = at;
@@ -591,7 +705,7 @@ static void memos(void **state)
 			assert_memory_equal(r[0].ram, r[1].ram, RIG_RAM);
 		}
 		soft_stats_read(r[1].vm, &st);
-		assert_true(!runs || (st.mirrors > 60 && st.memos_fickle > 200));
+		assert_true(!runs || (st.mirrors > 60 && st.memos_fickle > 40));
 		rig_close(&r[0]);
 		rig_close(&r[1]);
 	}
@@ -615,7 +729,7 @@ static void many_memos(void **state)
 	*p++ = 0x85;
 	memcpy(p, &(int32_t){-(int32_t)(p + 4 - prog)}, 4);
 	assert_int_equal(rig_open(&r, &cfg), 0);
-	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
 	r.ram[RIG_CODE + sizeof(prog)] = 0xf4;
 	*rig_pte(&r, RIG_DATA + PAGE_SIZE) = (RIG_DATA + 5 * PAGE_SIZE) | 0x67;
 	rig_put64(&r, RIG_DATA + PAGE_SIZE - 4, UINT64_C(0x7777777700000003));
@@ -648,7 +762,7 @@ static void empty_memos(void **state)
 	struct rig r;
 
 	assert_int_equal(rig_open(&r, &cfg), 0);
-	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
 	rig_put64(&r, RIG_PML4 + 511 * 8, 0x30000 | 0x27);
 	rig_put64(&r, 0x30000 + 511 * 8, 0x31000 | 0x27);
 	rig_put64(&r, 0x31000, 0x32000 | 0x27);
@@ -690,7 +804,7 @@ static void growth(void **state)
 		struct rig r;
 
 		assert_int_equal(rig_open(&r, &cfg[i]), 0);
-		code(&r, 0x400000, prog, sizeof(prog));
+		rig_code(&r, 0x400000, prog, sizeof(prog));
 		rig_put64(&r, RIG_DATA, RIG_DATA);
 		for (unsigned run = 0; run < 2; run++) {
 			soft_stats_read(r.vm, &was);
@@ -723,82 +837,30 @@ static void growth(void **state)
 	}
 }
 
-/* INVLPG of a page with code, and of one that is none but has the same place in the TLB */
-static void invlpg(void **state)
+/* More blocks than the index has places at first: it grows, and still knows all of them. */
+static void many_blocks(void **state)
 {
-	static const struct soft_config cfg = {0};
-	static const uint8_t prog[] = {0x0f, 0x01, 0x3b, 0xf4}; /* invlpg [rbx]; hlt */
-	struct soft_stats st;
+	enum { JUMPS = 150000 };
+	static uint8_t prog[JUMPS * 2 + 1];
+	struct soft_stats was = {0}, st = {0};
 	struct rig r;
 
-	assert_int_equal(rig_open(&r, &cfg), 0);
-	code(&r, RIG_CODE, prog, sizeof(prog));
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < JUMPS; i++)
+		memcpy(prog + i * 2, (const uint8_t[]){0xeb, 0x00}, 2); /* jmp to the next */
+	prog[JUMPS * 2] = 0xf4;
+	assert_int_equal(rig_open(&r, &(struct soft_config){.cache_bytes = 0}), 0);
+	rig_code(&r, 0x400000, prog, sizeof(prog));
+	for (unsigned run = 0; run < 20 && (!run || st.blocks > was.blocks); run++) {
+		was = st;
 		rig_reset(&r, false);
-		r.s->gpr[RBX] = i < 2 ? RIG_CODE + (UINT64_C(1) << 28) : RIG_CODE;
+		r.s->rip = 0x400000;
 		assert_int_equal(rig_run(&r), EXIT_HLT);
+		assert_int_equal(r.s->rip, 0x400000 + sizeof(prog));
 		soft_stats_read(r.vm, &st);
-		assert_int_equal(st.flush_code, i < 2 ? 0 : i - 1);
 	}
+	assert_int_equal(st.blocks, was.blocks);
+	assert_true(st.blocks > JUMPS);
 	rig_close(&r);
-}
-
-/* Pages of this process in memory */
-static long resident(void)
-{
-	FILE *f = fopen("/proc/self/statm", "r");
-	long size, pages;
-
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%ld %ld", &size, &pages), 2);
-	fclose(f);
-	return pages;
-}
-
-/* An idle processor gives memory back, and goes on as if nothing had been: a long way through one page after
- * another, with a store, a call and a return in each. */
-static void idle(void **state)
-{
-	enum { PAGES = 2000, FROM = 0x400000 };
-	static const struct soft_config cfg[] = {{.cache_bytes = 0}, {.hot = SOFT_HOT_ALWAYS}};
-	static const uint8_t body[] = {
-		0x48, 0xff, 0x06,                   /* inc qword [rsi] */
-		0x48, 0x81, 0xc6, 0x00, 0x10, 0, 0, /* add rsi, 4096 */
-		0xe8, 0x05, 0x00, 0x00, 0x00,       /* call 1f */
-		0xe9, 0xec, 0x0f, 0x00, 0x00,       /* jmp to the next page */
-		0xc3,                               /* 1: ret */
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(cfg); i++)
-		for (unsigned user = 0; user < 2; user++) {
-			struct soft_stats st;
-			struct rig r;
-			long was;
-
-			assert_int_equal(rig_open(&r, &cfg[i]), 0);
-			for (unsigned n = 0; n < PAGES; n++)
-				code(&r, FROM + n * 4096, body, sizeof(body));
-			code(&r, FROM + PAGES * 4096, (const uint8_t[]){0xcc}, 1);
-			for (unsigned run = 1; run < 6; run++) {
-				rig_reset(&r, user);
-				r.s->rip = FROM;
-				r.s->gpr[RSI] = FROM + 2048;
-				assert_int_equal(rig_run(&r), EXIT_HLT);
-				assert_int_equal(r.s->rip, RIG_HANDLER + VEC_BP * 16 + 1);
-				for (unsigned n = 0; n < PAGES; n++)
-					assert_int_equal(r.ram[FROM + 2048 + n * 4096], run);
-				was = resident();
-				r.vcpu->idle.idle = run > 2;
-				if (run > 1)
-					r.vm->engine->idle(r.vcpu);
-				if (run == 3)
-					assert_true(resident() < was - 100);
-			}
-			soft_stats_read(r.vm, &st);
-			assert_int_equal(st.rests, 4);
-			assert_int_equal(st.faults, 0);
-			rig_close(&r);
-		}
 }
 
 /* A block of the most instructions there are, all of the kind with the longest code */
@@ -812,7 +874,7 @@ static void many_strings(void **state)
 		memcpy(prog + 3 * i, (const uint8_t[]){0xf3, 0x48, 0xa5}, 3);
 	prog[sizeof(prog) - 1] = 0xf4;
 	assert_int_equal(rig_open(&r, &cfg), 0);
-	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
 	rig_reset(&r, false);
 	r.s->gpr[RDI] = RIG_DATA;
 	r.s->gpr[RSI] = RIG_DATA + 8;
@@ -830,7 +892,7 @@ static void profile_of(const uint8_t *prog, size_t len, enum soft_doing what, ui
 	struct soft_named rows[DOING_COUNT];
 
 	assert_int_equal(rig_open(r, &cfg), 0);
-	code(r, RIG_CODE, prog, len);
+	rig_code(r, RIG_CODE, prog, len);
 	for (unsigned i = 0; i < 20000; i++) {
 		r->s->rip = RIG_CODE;
 		assert_int_equal(rig_run(r), EXIT_HLT);
@@ -857,12 +919,13 @@ static void profile(void **state)
 	struct rig r;
 
 	profile_of(counting, sizeof(counting), DOING_KERNEL, 3, &r);
-	assert_int_equal(soft_profile_exec(r.vm, &top, 1), 0);
+	if (soft_profile_exec(r.vm, &top, 1)) /* the host let it wait there */
+		assert_string_equal(top.name, "HLT");
 	rig_close(&r);
-	profile_of(asking, sizeof(asking), DOING_EXEC, 3, &r);
+	profile_of(asking, sizeof(asking), DOING_EXEC, 20, &r);
 	assert_int_equal(soft_profile_exec(r.vm, &top, 1), 1);
 	assert_string_equal(top.name, "CPUID");
-	assert_true(top.n >= 3);
+	assert_true(top.n >= 10);
 	assert_int_equal(soft_stats_exec(r.vm, &top, 1), 1);
 	assert_string_equal(top.name, "CPUID");
 	assert_true(top.n >= 1000);
@@ -894,7 +957,7 @@ static void logged(void **state)
 	plat_log_set_hook(spoil, &n);
 	plat_log_set_level(LOG_DEBUG);
 	assert_int_equal(rig_open(&r, &cfg), 0);
-	code(&r, RIG_CODE, prog, sizeof(prog));
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
 	assert_int_equal(rig_run(&r), EXIT_HLT);
 	plat_log_set_level(LOG_WARN);
 	plat_log_set_hook(NULL, NULL);
@@ -903,15 +966,49 @@ static void logged(void **state)
 	rig_close(&r);
 }
 
+/* In folded tables the first page shares its entries with others: what they leave there when they go is not a tag of the
+ * first page's, nor of one that an access over the end of the address space comes to. */
+static void first_page(void **state)
+{
+	static const uint8_t prog[] = {
+		0x48, 0x8b, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, /* mov rax, [200000H] */
+		0x48, 0x89, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, /* mov [200000H], rax */
+		0x0f, 0x01, 0x3c, 0x25, 0x00, 0x00, 0x20, 0x00, /* invlpg [200000H] */
+		0x48, 0x8b, 0x04, 0x25, 0x00, 0xf0, 0x3f, 0x00, /* mov rax, [3ff000H] */
+		0x0f, 0x01, 0x3c, 0x25, 0x00, 0xf0, 0x3f, 0x00, /* invlpg [3ff000H] */
+		0xf4,
+	};
+	const struct soft_config cfg = {.tables = SOFT_TABLES_MIN};
+	struct soft_vcpu *v;
+	struct rig r;
+
+	assert_int_equal(rig_open(&r, &cfg), 0);
+	v = r.vcpu->engine_data;
+	rig_code(&r, RIG_CODE, prog, sizeof(prog));
+	assert_int_equal(rig_run(&r), EXIT_HLT);
+	assert_int_equal(r.s->rip, RIG_CODE + sizeof(prog));
+	for (unsigned write = 0; write < 2; write++) {
+		assert_null(soft_tlb_peek(v, 0x10, write));
+		assert_null(soft_tlb_peek(v, (gva_t)-PAGE_SIZE, write));
+		/* as translated code reads them: entry 0, and the last */
+		assert_int_not_equal(*(uint64_t *)(void *)((uint8_t *)v + GS_NTAG(0, write)), 0);
+		assert_int_not_equal(
+			*(uint64_t *)(void *)((uint8_t *)v + GS_NTAG(0, write) + TLB_BYTES - 8), 0);
+	}
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops),
 		cmocka_unit_test(calls),
+		cmocka_unit_test(same_offset),
 		cmocka_unit_test(self_modifying),
 		cmocka_unit_test(table_of_a_device),
 		cmocka_unit_test(faults),
 		cmocka_unit_test(mapped_twice),
+		cmocka_unit_test(first_address),
 		cmocka_unit_test(changed_everywhere),
 		cmocka_unit_test(conflicts),
 		cmocka_unit_test(ahead_modified),
@@ -921,10 +1018,11 @@ int main(void)
 		cmocka_unit_test(many_memos),
 		cmocka_unit_test(empty_memos),
 		cmocka_unit_test(growth),
-		cmocka_unit_test(invlpg),
-		cmocka_unit_test(idle),
+		cmocka_unit_test(many_blocks),
+		cmocka_unit_test(busy_for_all),
 		cmocka_unit_test(many_strings),
 		cmocka_unit_test(profile),
+		cmocka_unit_test(first_page),
 		cmocka_unit_test(logged),
 	};
 

@@ -533,6 +533,7 @@ static void test_width(void **state)
 static int read_kind(struct srig_file *f, struct x86_kind *kind, char *why)
 {
 	struct state_stream st;
+	uint64_t tsc_hz;
 	int err;
 
 	f->at = 0;
@@ -540,7 +541,7 @@ static int read_kind(struct srig_file *f, struct x86_kind *kind, char *why)
 	if (!err)
 		err = state_next(&st);
 	if (!err)
-		err = vm_state_kind(&st, kind);
+		err = vm_state_kind(&st, kind, &tsc_hz);
 	strcpy(why, st.why);
 	state_close(&st);
 	return err;
@@ -584,6 +585,77 @@ static void test_kind(void **state)
 	assert_non_null(strstr(why, "are others"));
 	vm_destroy(a);
 	vm_destroy(b);
+}
+
+static struct vm *vm_of_rate(const struct engine_ops *engine, uint64_t hz)
+{
+	const struct vm_config cfg = {.name = "rate",
+				      .engine = engine,
+				      .cpus = 1,
+				      .memory = SRIG_RAM,
+				      .low_end = SRIG_RAM,
+				      .tsc_hz = hz};
+	struct vm *vm;
+
+	assert_int_equal(vm_create(&cfg, &vm), 0);
+	return vm;
+}
+
+/* The rate of a state's TSC is the guest's where the engine can scale; what is no rate is not taken, nor a hardly different one. */
+static void test_rates(void **state)
+{
+	static const struct {
+		uint64_t hz;
+		bool taken;
+	} rows[] = {
+		{0, false},
+		{1, true},
+		{2, true},
+		{FAKE_TSC_HZ, false},
+		{FAKE_TSC_HZ + FAKE_TSC_HZ / 1001, false},
+		{FAKE_TSC_HZ - FAKE_TSC_HZ / 1001, false},
+		{FAKE_TSC_HZ + FAKE_TSC_HZ / 999, true},
+		{FAKE_TSC_HZ / 3, true},
+		{FAKE_TSC_HZ * 7 / 5, true},
+		{FAKE_TSC_HZ * 256 - 1, true},
+		{FAKE_TSC_HZ * 256, false},
+		{INT64_MAX, false},
+		{UINT64_MAX, false},
+	};
+	struct engine_ops scales = no_engine;
+	struct srig_file *f;
+	char why[200];
+
+	fake_reset();
+	scales.scales = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint64_t hz = rows[i].taken ? rows[i].hz : FAKE_TSC_HZ, hour = FAKE_TSC_HZ * 3600;
+		struct vm *a = vm_of_rate(&scales, rows[i].hz),
+			  *b = vm_of_rate(&scales, rows[i].hz);
+		struct vm *other = vm_of_rate(&no_engine, rows[i].hz);
+
+		assert_int_equal(a->tsc_hz, hz);
+		assert_int_equal(a->tsc_ratio != 0, rows[i].taken);
+		assert_int_equal(other->tsc_hz, FAKE_TSC_HZ);
+		assert_int_equal(other->tsc_ratio, 0);
+		/* in an hour: less than a tick for each 2^32 of the host's too few */
+		assert_in_range(hz * 3600 - vm_tsc(a, hour), 0, (hour >> 32) + 1);
+		/* The guest's TSC goes on from where it was: srig_clock() is both times the same. */
+		a->vcpu[0]->state->tsc_offset = 12345;
+		f = file_new();
+		save_vm(a, f);
+		if (load_vm(b, f, why))
+			fail_msg("%s", why);
+		assert_int_equal(b->vcpu[0]->state->tsc_offset, 12345);
+		/* … and is taken over by one at the host's rate */
+		if (load_vm(other, f, why))
+			fail_msg("%s", why);
+		assert_int_equal(other->vcpu[0]->state->tsc_offset + (1u << 30),
+				 12345 + vm_tsc(a, 1u << 30));
+		vm_destroy(a);
+		vm_destroy(b);
+		vm_destroy(other);
+	}
 }
 
 static void set_feature(struct x86_kind *kind, enum x86_feature f)
@@ -687,7 +759,7 @@ int main(void)
 		cmocka_unit_test(test_vectors),     cmocka_unit_test(test_components),
 		cmocka_unit_test(test_pae),         cmocka_unit_test(test_width),
 		cmocka_unit_test(test_kind),        cmocka_unit_test(test_kind_missing),
-		cmocka_unit_test(test_kind_older),
+		cmocka_unit_test(test_kind_older),  cmocka_unit_test(test_rates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

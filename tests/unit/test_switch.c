@@ -213,11 +213,42 @@ static void test_alone(void **state)
 }
 
 /* One that takes no broadcasts, and sends to card 1 only. */
-static bool picky(void *arg, bool out, const uint8_t *frame, size_t len)
+static size_t picky(void *arg, bool out, uint8_t *frame, size_t len)
 {
 	assert_int_equal(fake_locks_held(), 0);
 	assert_true(arg == &card[2] && len == 60);
-	return out ? frame[5] == 1 : frame[0] != 0xff;
+	return (out ? frame[5] == 1 : frame[0] != 0xff) ? len : 0;
+}
+
+/* One whose frames from another card are marked, and whose own go, longer, to card 0. */
+static size_t changes(void *arg, bool out, uint8_t *frame, size_t len)
+{
+	if (!out) {
+		frame[14] ^= 0xff;
+		frame[NET_SWITCH_HEAD - 1] ^= 0xff;
+		return len - 1;
+	}
+	memcpy(frame, mac(0, 0), 6);
+	return len + 4;
+}
+
+static void test_changing_filter(void **state)
+{
+	net_switch_filter(card[1].net, changes, NULL);
+	send(0, ALL, M(0),
+	     100); /* card 2, which comes behind it, and the uplink have it as it was */
+	expect(0, 1, 1, 1);
+	assert_int_equal(card[1].len, 99);
+	assert_int_equal(card[2].len, 100);
+	for (size_t i = 12; i < 99; i++) {
+		uint8_t v = (uint8_t)(i * 7);
+
+		assert_int_equal(card[1].last[i], i == 14 || i == 95 ? v ^ 0xff : v);
+		assert_int_equal(card[2].last[i], v);
+	}
+	send(1, M(2), M(1), 60);
+	expect(1, 0, 0, 0);
+	assert_int_equal(card[0].len, 64);
 }
 
 static void test_filter(void **state)
@@ -259,6 +290,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_alone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_filter, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_changing_filter, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
 	};
 

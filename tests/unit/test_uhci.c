@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /* test_uhci.c: the USB controller and its tablet on plat/fake: enumeration as drivers do it, queues and
  * frames, errors of every kind, an idle bus that costs little, a sleeping one that is woken, nonsense. */
-#include "tests/unit/pc_rig.h"
+#include "tests/unit/pci_rig.h"
 
-#include "dev/pci/pci.h"
 #include "dev/usb/tablet.h"
 #include "dev/usb/uhci.h"
 #include "dev/usb/usb.h"
 #include "ui/input.h"
 #include "vm/stream.h"
 
-#define BAR    0xc000u
+#define BAR    RIG_BAR_IO
 #define LIST   0x10000u
 #define QH     0x20000u
 #define QH2    0x20020u
@@ -26,12 +25,8 @@
 #define OUT    0xe1u
 #define SETUP  0x2du
 
-static struct vm *vm;
-static struct pci_host *host;
-static struct rig_line pirq[4];
 static struct uhci *uhci;
 static struct input people;
-static uint8_t *ram;
 
 static uint32_t in(unsigned reg, unsigned size)
 {
@@ -59,19 +54,13 @@ static void put(uint32_t at, uint32_t v)
 
 static void create(void)
 {
-	struct pci_host_wiring hw = {.io = {BAR, 0x1000}, .preassign = true};
 	struct uhci_wiring w = {.slot = 1, .func = 2};
 
-	vm = rig_vm(1);
+	rig_pci();
 	input_init(&people);
-	memset(pirq, 0, sizeof(pirq));
-	for (unsigned i = 0; i < 4; i++)
-		hw.pirq[i] = (struct irq_line){rig_line_set, pirq, i};
-	assert_int_equal(pci_host_create(vm, &hw, &host), 0);
 	w.host = host;
 	assert_int_equal(usb_tablet_create(&people, &w.take_port[0]), 0);
 	assert_int_equal(uhci_create(vm, &w, &uhci), 0);
-	ram = mem_ptr(vm, 0, 2 * MIB, true);
 	pci_cfg_write(host, 10, PCI_COMMAND, 2, PCI_CMD_IO | PCI_CMD_MASTER);
 }
 
@@ -303,7 +292,7 @@ static void test_tablet(void **state)
 	ask();
 	assert_true(input_has(&people, INPUT_TABLET));
 	out(2, 2, 1);
-	assert_false(pirq[0].level);
+	assert_false(rig_pin());
 	/* news make it look at the next frame: slot 1's INTD# is wire 0 */
 	fake_advance(200 * MS);
 	assert_true(input_point(&people, 1000, 32767, 0, BUTTON_RIGHT));
@@ -312,10 +301,10 @@ static void test_tablet(void **state)
 	assert_false(input_busy(&people, INPUT_TABLET));
 	expect(1, 2, 1000, 32767, 0);
 	assert_int_equal(word(QH + 4), TD); /* a short packet: the queue stays */
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	assert_int_equal(in(2, 2), 1);
 	out(2, 2, 1);
-	assert_false(pirq[0].level);
+	assert_false(rig_pin());
 	/* movements become one, clicks do not */
 	input_point(&people, 1, 1, 0, 0);
 	input_point(&people, 2, 2, 0, 0);
@@ -362,11 +351,11 @@ static void test_errors(void **state)
 	assert_int_equal(word(TD + 4) & 0x1fff0000, 0x01440000);
 	assert_int_equal(word(QH + 4), TD);
 	assert_int_equal(in(2, 2), 3);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	out(2, 2, 2);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	out(2, 2, 1);
-	assert_false(pirq[0].level);
+	assert_false(rig_pin());
 	/* without a count it goes on for ever */
 	td(0, IN, 9, 1, 8, 0, true);
 	go(TD);
@@ -389,16 +378,16 @@ static void test_errors(void **state)
 	td(0, IN, 7, 2, 8, ERR3 | IOC, true);
 	go(TD);
 	assert_int_equal(in(2, 2), 3);
-	assert_false(pirq[0].level);
+	assert_false(rig_pin());
 	pci_cfg_write(host, 10, 0xc0, 2, 0x2000);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	/* nonsense stops it: a length, a PID, memory that is not there */
 	out(2, 2, 0x1f);
 	td(0, IN, 7, 1, 0x600, ERR3, true);
 	go(TD);
 	assert_int_equal(in(2, 2), 0x30);
 	assert_int_equal(in(0, 2), 0xc0);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	out(2, 2, 0x1f);
 	out(0, 2, 0xc1);
 	td(0, 0x55, 7, 1, 8, ERR3, true);
@@ -463,7 +452,7 @@ static void test_queues(void **state)
 	input_point(&people, 7, 9, 0, 0);
 	fake_advance(20 * MS);
 	assert_int_equal(in(2, 2), 1);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	assert_int_equal(word(QH + 4), TD);
 	/* without SPD it goes on */
 	td(0, IN, 7, 1, 8, ERR3, false);
@@ -506,11 +495,11 @@ static void test_wake(void **state)
 	assert_true(input_point(&people, 1, 1, 0, 0));
 	assert_int_equal(in(16, 2), 0x10d5);
 	assert_int_equal(in(2, 2), 4);
-	assert_true(pirq[0].level);
+	assert_true(rig_pin());
 	out(2, 2, 4);
 	out(16, 2, 4);
 	assert_int_equal(in(16, 2), 0x95);
-	assert_false(pirq[0].level);
+	assert_false(rig_pin());
 	ask();
 	expect(1, 0, 1, 1, 0);
 	/* all of the bus */
@@ -533,7 +522,7 @@ static void test_no_memory(void **state)
 {
 	struct uhci_wiring w = {.slot = 1};
 
-	vm = rig_vm(1);
+	rig_pci();
 	input_init(&people);
 	fake_fail_alloc(1);
 	assert_int_equal(usb_tablet_create(&people, &w.take_port[0]), ERR_NOMEM);

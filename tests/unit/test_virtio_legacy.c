@@ -323,6 +323,24 @@ static void test_modern(void **state)
 	assert_int_equal(rig_get(&rig, page + 4096, 1), 0x5a);
 }
 
+/* Both interfaces' notification registers are doorbells, of the queues whose driver does not spin. */
+static void test_bells(void **state)
+{
+	uint64_t ports = cfg_rd(&rig, NET_FN, PCI_BAR0, 4) & ~3u, modern = cfg_bar(&rig, NET_FN, 4);
+	struct bus *pio = &rig.vm->pio, *mmio = &rig.vm->mmio;
+
+	cfg_wr(&rig, NET_FN, PCI_COMMAND, 2, PCI_CMD_IO | PCI_CMD_MEM);
+	for (unsigned q = 0; q < 4; q++) {
+		assert_int_equal(bus_is_bell(pio, ports + 16, 2, q), q < 2);
+		assert_int_equal(bus_is_bell(mmio, modern + 0x3000 + 4 * q, 2, q), q < 2);
+	}
+	assert_false(bus_is_bell(pio, ports + 14, 2, 0));
+	assert_false(bus_is_bell(mmio, modern + 0x3000, 2, 1));
+	cfg_wr(&rig, NET_FN, PCI_COMMAND, 2, 0);
+	assert_false(bus_is_bell(pio, ports + 16, 2, 0));
+	assert_false(bus_is_bell(mmio, modern + 0x3000, 2, 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_moved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_net, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_modern, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bells, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

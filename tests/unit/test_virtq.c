@@ -300,6 +300,47 @@ static void test_dirty(void **state)
 	assert_int_equal(s->flags[3], PGF_DIRTY);
 }
 
+static enum dirty_op dirty_ops[8];
+static unsigned n_dirty_ops;
+
+/* As if vCPUs wrote to page 9 between two looks. */
+static int engine_dirty(struct vm *vm, enum dirty_op op)
+{
+	dirty_ops[n_dirty_ops++] = op;
+	if (op == DIRTY_TAKE)
+		atomic_fetch_or(&mem_slot(vm, 0)->flags[9], PGF_DIRTY);
+	return 0;
+}
+
+static void test_dirty_pages(void **state)
+{
+	const struct engine_ops *was = rig.vm->engine;
+	struct engine_ops ops = *was;
+	uint64_t bits[RIG_RAM / PAGE_SIZE / 64 + 1] = {0};
+
+	rig.vm->ram.hva = rig.ram;
+	rig.vm->ram.size = RIG_RAM + PAGE_SIZE;
+	assert_int_equal(mem_dirty_start(rig.vm), ERR_NOSYS);
+	ops.dirty = engine_dirty;
+	rig.vm->engine = &ops;
+	mem_written(rig.vm, 0x5000, 1); /* before: is not counted */
+	assert_int_equal(mem_dirty_start(rig.vm), 0);
+	mem_written(rig.vm, 0x7ffc, 8);
+	assert_int_equal(mem_dirty_take(rig.vm, bits), 0);
+	assert_int_equal(bits[0], BIT64(7) | BIT64(8) | BIT64(9));
+	bits[0] = BIT64(1); /* is kept */
+	assert_int_equal(mem_dirty_take(rig.vm, bits), 0);
+	assert_int_equal(bits[0], BIT64(1) | BIT64(9));
+	mem_written(rig.vm, RIG_LOW, 1); /* behind a page that is no slot's */
+	assert_int_equal(mem_dirty_take(rig.vm, bits), 0);
+	assert_int_equal(bits[4], BIT64(1));
+	mem_dirty_stop(rig.vm);
+	assert_int_equal(n_dirty_ops, 5);
+	assert_int_equal(dirty_ops[0], DIRTY_START);
+	assert_int_equal(dirty_ops[4], DIRTY_STOP);
+	rig.vm->engine = was;
+}
+
 /* Random rings: whatever stands there, the walk ends, and what it gives lies in memory. */
 static void test_garbage(void **state)
 {
@@ -395,6 +436,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_event_idx, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dirty_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_garbage, setup, teardown),
 		cmocka_unit_test(test_checksum),
 	};
