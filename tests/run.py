@@ -84,7 +84,8 @@ def run_meson(args):
     log = os.path.join(args.build, "meson-logs", "testlog.json")
     if os.path.exists(log):
         os.unlink(log)
-    command = ["meson", "test", "-C", args.build, "--no-rebuild", "--num-processes", str(args.jobs)]
+    # The limits are for what hangs; on a loaded machine all takes several times as long.
+    command = ["meson", "test", "-C", args.build, "--no-rebuild", "--num-processes", str(args.jobs), "--timeout-multiplier", "4"]
     if args.match:
         listed = subprocess.run(["meson", "test", "-C", args.build, "--list"], capture_output=True,
                                 text=True, check=False).stdout.splitlines()

@@ -15,14 +15,13 @@
 #include "base/str.h"
 #include "engine/soft/block.h"
 #include "engine/soft/enter.h"
+#include "engine/soft/placed.h"
+#include "engine/soft/sides.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/view.h"
 #include "x86/interp.h"
 
-/* Each page may take two areas of the host's, of which a process has 65,530. */
-#define PAGES 20000u
-#define HEADS 16384u
-#define RUN   16u /* pages mapped at once, where they follow each other in both */
+#define RUN 16u /* pages mapped at once, where they follow each other in both */
 
 /* Samples after which an address space gets the place, and for which its last one keeps it */
 #define WANTED 3u
@@ -33,38 +32,17 @@
 #define FREE_CYCLES (UINT64_C(1) << 27)
 #define SHARE       8u
 
-/* Faults of an access for pages that cannot be mapped, or runs of its stub, after which it is made otherwise: that takes as long
- * as some thousand runs of a stub, and a fault as long as a hundred */
-#define FEW_FAULTS 16u
-#define FEW_RUNS   128u
-
-#define SAID_BITS (1u << 20)
-#define SAID_MAX  (SAID_BITS / 16u)
-
-struct page {
-	gva_t gva;
-	uint32_t frame;                /* offset in RAM, in pages */
-	uint32_t next_gva, next_frame; /* page + 1 */
-	bool used, write;
-};
-
 struct soft_direct {
 	struct plat_mutex lock;   /* RANK_LEAF: what is mapped */
 	_Atomic uint64_t owner;   /* base of the address space | 1; 0: none */
 	_Atomic uint32_t turn;    /* grows with each owner, while no vCPU runs user code */
 	_Atomic bool large;       /* some is of the guest's large pages, which go as one */
 	_Atomic uint64_t flushes; /* seen to */
-	const struct plat_ram *ram;
-	bool off;                /* the place could not be kept */
-	uint64_t wanted, banned; /* who asks; who got too little from it */
+	uint64_t wanted, banned;  /* who asks; who got too little from it */
 	uint32_t n_wanted, sample, owner_seen;
-	bool low;              /* the owner has something in the lower part, as far as known */
 	uint64_t since, spent; /* cycles */
-	struct page page[PAGES];
-	uint32_t n, live, free;
-	uint32_t by_gva[HEADS], by_frame[HEADS];
-	uint32_t n_said[DIRECT_SAID];
-	uint8_t said[DIRECT_SAID][SAID_BITS / 8];
+	struct sides sides;
+	struct placed placed;
 };
 
 #define DIRECT_BYTES ALIGN_UP(sizeof(struct soft_direct), (size_t)PAGE_SIZE)
@@ -82,7 +60,7 @@ void soft_direct_create(struct soft_vm *sv)
 		return;
 	}
 	plat_mutex_init(&d->lock, RANK_LEAF);
-	d->ram = &sv->vm->ram;
+	d->placed.ram = &sv->vm->ram;
 	sv->direct = d;
 }
 
@@ -90,122 +68,10 @@ void soft_direct_destroy(struct soft_vm *sv)
 {
 	if (!sv->direct)
 		return;
-	if (!sv->direct->off)
+	if (!sv->direct->placed.lost)
 		plat_fixed_free(DIRECT_FIRST, DIRECT_SIZE);
 	plat_pages_free(sv->direct, DIRECT_BYTES);
 	sv->direct = NULL;
-}
-
-/* ---- what is mapped. The lock is held ------------------------------------------------------------ */
-
-static uint32_t hash(uint64_t n)
-{
-	return (uint32_t)(n * UINT64_C(0x9e3779b97f4a7c15) >> 40) % HEADS;
-}
-
-static struct page *find(struct soft_direct *d, gva_t gva)
-{
-	uint32_t i = d->by_gva[hash(gva >> PAGE_SHIFT)];
-
-	while (i && d->page[i - 1].gva != gva)
-		i = d->page[i - 1].next_gva;
-	return i ? &d->page[i - 1] : NULL;
-}
-
-static void clear(struct soft_direct *d)
-{
-	memset(d->by_gva, 0, sizeof(d->by_gva));
-	memset(d->by_frame, 0, sizeof(d->by_frame));
-	for (uint32_t i = 0; i < d->n; i++)
-		d->page[i].used = false;
-	d->n = d->live = d->free = 0;
-	atomic_store(&d->large, false);
-	if (!plat_fixed_unmap(DIRECT_FIRST, DIRECT_SIZE))
-		return;
-	/* Too many areas even for that: anew, or never again */
-	plat_fixed_free(DIRECT_FIRST, DIRECT_SIZE);
-	d->off = plat_fixed_alloc(d->ram, DIRECT_FIRST, DIRECT_SIZE) != 0;
-	if (d->off)
-		atomic_store(&d->owner, 0);
-}
-
-static struct page *page_new(struct soft_direct *d)
-{
-	uint32_t i = d->free;
-
-	if (i)
-		d->free = d->page[i - 1].next_gva;
-	else
-		i = ++d->n;
-	BUG_ON(i > PAGES);
-	return &d->page[i - 1];
-}
-
-static void page_note(struct soft_direct *d, gva_t gva, uint32_t frame, bool write)
-{
-	uint32_t *head = &d->by_gva[hash(gva >> PAGE_SHIFT)];
-	uint32_t *frames = &d->by_frame[hash(frame)];
-	struct page *p = page_new(d);
-
-	d->live++;
-	*p = (struct page){.gva = gva,
-			   .frame = frame,
-			   .next_gva = *head,
-			   .next_frame = *frames,
-			   .used = true,
-			   .write = write};
-	*head = *frames = (uint32_t)(p - d->page) + 1;
-}
-
-static void unchain(struct soft_direct *d, struct page *p)
-{
-	uint32_t *at = &d->by_gva[hash(p->gva >> PAGE_SHIFT)];
-	uint32_t i = (uint32_t)(p - d->page) + 1;
-
-	while (*at != i)
-		at = &d->page[*at - 1].next_gva;
-	*at = p->next_gva;
-	at = &d->by_frame[hash(p->frame)];
-	while (*at != i)
-		at = &d->page[*at - 1].next_frame;
-	*at = p->next_frame;
-	p->used = false;
-	d->live--;
-	p->next_gva = d->free;
-	d->free = i;
-}
-
-static void page_drop(struct soft_direct *d, struct page *p)
-{
-	gva_t gva = p->gva;
-
-	unchain(d, p);
-	/* Too many areas: with all of them it goes. */
-	if (plat_fixed_unmap(direct_host(gva), PAGE_SIZE))
-		clear(d);
-}
-
-/* Pages from gva on at frame on. False: not these, nor any others any more */
-static bool map(struct soft_direct *d, gva_t gva, uint32_t frame, uint32_t n, bool write)
-{
-	if (d->live + n > PAGES)
-		clear(d);
-	if (d->off) /* what lies there now may be somebody else's */
-		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		struct page *p = find(d, gva + i * PAGE_SIZE);
-
-		if (p)
-			unchain(d, p);
-	}
-	if (plat_fixed_map(d->ram, direct_host(gva), (uint64_t)frame << PAGE_SHIFT, n * PAGE_SIZE,
-			   write)) {
-		clear(d);
-		return false;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		page_note(d, gva + i * PAGE_SIZE, frame + i, write);
-	return true;
 }
 
 /* ---- pages for the guest's ------------------------------------------------------------------------- */
@@ -221,7 +87,7 @@ static bool is_eligible(const struct soft_vcpu *v)
 	const struct soft_direct *d = v->sv->direct;
 	const struct x86_state *st = &v->cpu.s;
 
-	return d && !d->off && d->ram->fd >= 0 && !v->cpu.debug &&
+	return d && !d->placed.lost && d->placed.ram->fd >= 0 && !v->cpu.debug &&
 	       !(st->cr4 & CR4_PKE && st->pkru & 3);
 }
 
@@ -304,15 +170,15 @@ static bool enter(struct soft_vcpu *v, gva_t gva, const struct cpu_xlate *x, boo
 
 	plat_mutex_lock(&d->lock);
 	if (soft_direct_serves(v) && atomic_load(&d->flushes) == flushes &&
-	    map(d, gva, frame, n, write)) {
+	    placed_map(&d->placed, gva, frame, n, write)) {
 		/* Another vCPU may mark a page right now: either we see the mark, or the mapping is there when
 		 * we hear of it. */
 		atomic_thread_fence(memory_order_seq_cst);
 		ok = true;
 		for (uint32_t i = 0; i < n && write; i++)
 			ok &= frame_may_be_written(v, frame + i);
-		for (uint32_t i = 0; i < n && !ok && d->live; i++)
-			page_drop(d, find(d, gva + i * PAGE_SIZE));
+		for (uint32_t i = 0; i < n && !ok && d->placed.live; i++)
+			placed_drop(&d->placed, placed_find(&d->placed, gva + i * PAGE_SIZE));
 		if (x->page_shift > PAGE_SHIFT)
 			atomic_store(&d->large, true);
 	}
@@ -378,17 +244,17 @@ void soft_direct_drop_writes(struct soft_vm *sv, hva_t hva)
 	struct soft_direct *d = sv->direct;
 	uint32_t frame, next;
 
-	if (!d || !d->n)
+	if (!d || !d->placed.n)
 		return;
 	frame = frame_of(sv, hva);
 	plat_mutex_lock(&d->lock);
-	for (uint32_t i = d->by_frame[hash(frame)]; i; i = next) {
-		struct page *p = &d->page[i - 1];
+	for (uint32_t i = placed_at_frame(&d->placed, frame); i; i = next) {
+		struct placed_page *p = &d->placed.page[i - 1];
 
 		next = p->next_frame;
 		if (p->frame == frame && p->write) {
-			page_drop(d, p);
-			if (!d->n)
+			placed_drop(&d->placed, p);
+			if (!d->placed.n)
 				break;
 		}
 	}
@@ -399,7 +265,8 @@ void soft_direct_drop_writes(struct soft_vm *sv, hva_t hva)
 
 static bool is_owned(const struct soft_vm *sv)
 {
-	return sv->direct && atomic_load_explicit(&sv->direct->owner, memory_order_relaxed);
+	return sv->direct && !sv->direct->placed.lost &&
+	       atomic_load_explicit(&sv->direct->owner, memory_order_relaxed);
 }
 
 /* Mostly it is the kernel that flushes; what comes after that looks at the mode anyway. */
@@ -431,18 +298,18 @@ void soft_direct_flush_page(struct soft_vcpu *v, gva_t gva)
 }
 
 /* Walks may come to devices: without the lock. */
-static void look_again(struct soft_vcpu *v, struct page was)
+static void look_again(struct soft_vcpu *v, struct placed_page was)
 {
 	struct soft_direct *d = v->sv->direct;
-	struct page *p;
+	struct placed_page *p;
 
 	if (as_mapped(v, was.gva, was.frame, was.write))
 		return;
 	plat_mutex_lock(&d->lock);
-	p = find(d, was.gva);
+	p = placed_find(&d->placed, was.gva);
 	if (p && p->frame == was.frame && p->write == was.write) {
 		v->stats.direct_dropped++;
-		page_drop(d, p);
+		placed_drop(&d->placed, p);
 	}
 	plat_mutex_unlock(&d->lock);
 }
@@ -452,12 +319,12 @@ static void look_at_all(struct soft_vcpu *v)
 	struct soft_direct *d = v->sv->direct;
 
 	for (uint32_t i = 0;; i++) {
-		struct page p;
+		struct placed_page p;
 
 		plat_mutex_lock(&d->lock);
-		while (i < d->n && !d->page[i].used)
+		while (i < d->placed.n && !d->placed.page[i].used)
 			i++;
-		p = i < d->n ? d->page[i] : (struct page){0};
+		p = i < d->placed.n ? d->placed.page[i] : (struct placed_page){0};
 		plat_mutex_unlock(&d->lock);
 		if (!p.used)
 			return;
@@ -468,10 +335,10 @@ static void look_at_all(struct soft_vcpu *v)
 static void look_at(struct soft_vcpu *v, gva_t gva)
 {
 	struct soft_direct *d = v->sv->direct;
-	struct page copy = {0}, *p;
+	struct placed_page copy = {0}, *p;
 
 	plat_mutex_lock(&d->lock);
-	p = find(d, gva);
+	p = placed_find(&d->placed, gva);
 	if (p)
 		copy = *p;
 	plat_mutex_unlock(&d->lock);
@@ -513,6 +380,12 @@ void soft_direct_sync(struct soft_vcpu *v)
 
 /* ---- whose turn it is ------------------------------------------------------------------------------ */
 
+static void forget(struct soft_direct *d)
+{
+	placed_clear(&d->placed);
+	atomic_store(&d->large, false);
+}
+
 static void give(struct soft_vcpu *v, uint64_t owner)
 {
 	struct soft_direct *d = v->sv->direct;
@@ -524,10 +397,10 @@ static void give(struct soft_vcpu *v, uint64_t owner)
 	plat_mutex_lock(&d->lock);
 	atomic_store(&d->owner, owner);
 	atomic_fetch_add(&d->turn, 1);
-	clear(d);
+	forget(d);
 	plat_mutex_unlock(&d->lock);
 	d->n_wanted = 0;
-	d->low = direct_side(soft_linear(v)) == DIRECT_IS_LOW;
+	d->sides.low = direct_side(soft_linear(v)) == DIRECT_IS_LOW;
 	d->spent = 0;
 	d->since = vcpu_ticks();
 	v->stats.direct_turns++;
@@ -588,78 +461,19 @@ void soft_direct_drop(struct soft_vm *sv)
 	plat_mutex_lock(&d->lock);
 	atomic_store(&d->owner, 0);
 	atomic_fetch_add(&d->turn, 1);
-	clear(d);
+	forget(d);
 	plat_mutex_unlock(&d->lock);
 }
 
-/* ---- sites ------------------------------------------------------------------------------------------ */
+/* ---- faults ----------------------------------------------------------------------------------------- */
 
-/* Instructions are known by where they are in the guest's memory. */
-static gpa_t place_of(const struct soft_block *b, const struct soft_site *s)
+struct sides *soft_direct_sides(const struct soft_vm *sv)
 {
-	return block_gpa(b) + s->guest;
+	return &sv->direct->sides;
 }
 
-static uint32_t said_bit(gpa_t rip)
-{
-	return (uint32_t)(rip * UINT64_C(0x9e3779b97f4a7c15) >> 40) % SAID_BITS;
-}
-
-bool soft_direct_said(const struct soft_vm *sv, enum direct_said what, gpa_t rip)
-{
-	return bit_get(sv->direct->said[what], said_bit(rip));
-}
-
-bool soft_direct_has_low(const struct soft_vm *sv)
-{
-	return sv->direct->low;
-}
-
-static void say(struct soft_direct *d, enum direct_said what, gpa_t rip)
-{
-	if (bit_get(d->said[what], said_bit(rip)))
-		return;
-	if (++d->n_said[what] > SAID_MAX) {
-		memset(d->said[what], 0, sizeof(d->said[what]));
-		d->n_said[what] = 1;
-	}
-	bit_set(d->said[what], said_bit(rip));
-}
-
-/* The block is made again, with other code for the access. */
-static void say_and_drop(struct soft_vcpu *v, struct soft_block *b, gpa_t rip,
-			 enum direct_said what)
-{
-	plat_mutex_lock(&v->sv->lock);
-	say(v->sv->direct, what, rip);
-	if (!b->dead)
-		soft_block_drop(v->sv, b);
-	plat_mutex_unlock(&v->sv->lock);
-	v->stats.direct_anew++;
-}
-
-/* The stub of the access at site has run for ea a few times: the other part's, or neither's. */
-const uint8_t *soft_on_side(struct soft_vcpu *v, uint32_t site, uint64_t ea)
-{
-	struct soft_cache *c = v->sv->cache;
-	struct soft_block *b = &c->block[site_block(site)];
-	const struct soft_site *s = &c->site[b->sites + site_insn(site)];
-	uint32_t id = (uint32_t)(v->direct_site >> 32) % DIRECT_SITES;
-	gpa_t rip = place_of(b, s);
-
-	v->direct_left[id] = FEW_RUNS;
-	if (v->direct_whose[id] != rip) {
-		v->direct_whose[id] = rip;
-		return soft_rx(c, b->code + s->host);
-	}
-	v->direct_whose[id] = 0;
-	if (direct_side(ea) == DIRECT_IS_LOW)
-		v->sv->direct->low = true;
-	say_and_drop(v, b, rip,
-		     direct_side(ea) == DIRECT_NOT ? DIRECT_SAID_NEVER : DIRECT_SAID_EITHER);
-	v->cpu.s.rip = soft_to_rip(v, soft_rip(v, b) + s->guest);
-	return soft_next(v);
-}
+/* Faults of an access for pages that cannot be mapped, after which it is made otherwise: that takes as long as ten of them. */
+#define FEW_FAULTS 16u
 
 /* A page fault of the host's, at ea in the guest: of a store where site says SITE_WRITE */
 const uint8_t *soft_on_direct(struct soft_vcpu *v, uint32_t site, uint64_t ea)
@@ -668,7 +482,7 @@ const uint8_t *soft_on_direct(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 	struct soft_block *b = &c->block[site_block(site)];
 	const struct soft_site *s = &c->site[b->sites + site_insn(site)];
 	uint64_t begun = vcpu_ticks();
-	gpa_t rip = place_of(b, s);
+	gpa_t rip = sides_place(b, s->guest);
 	bool write = site & SITE_WRITE;
 	enum found found = soft_direct_serves(v) ? bring(v, ea, write) : FOUND_NOT_NOW;
 	uint8_t *few = &v->direct_few[(rip ^ rip >> 8) % ARRAY_SIZE(v->direct_few)];
@@ -685,7 +499,7 @@ const uint8_t *soft_on_direct(struct soft_vcpu *v, uint32_t site, uint64_t ea)
 		v->direct_wants = (ea & ~PAGE_MASK) | write;
 	if (found == FOUND_NEVER && ++*few >= FEW_FAULTS) {
 		*few = 0;
-		say_and_drop(v, b, rip, DIRECT_SAID_NEVER);
+		soft_sides_say(v, b, rip, SIDES_NEVER);
 	}
 	if (write) {
 		v->store_off = ea & PAGE_MASK;

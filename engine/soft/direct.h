@@ -7,6 +7,7 @@
 
 struct asm_buf;
 struct soft_cache;
+struct sides;
 struct soft_direct;
 
 /* Two parts of an address space, and where they are in the host: the first GiB, at the same place; and what lies from
@@ -60,11 +61,8 @@ void soft_direct_drop_writes(struct soft_vm *sv, hva_t hva);
 /* All of it goes, and belongs to none. No vCPU runs. */
 void soft_direct_drop(struct soft_vm *sv);
 
-/* What has been seen of the instruction at rip: that it accesses either part, or what cannot be mapped. Under the lock. */
-enum direct_said { DIRECT_SAID_EITHER, DIRECT_SAID_NEVER, DIRECT_SAID };
-bool soft_direct_said(const struct soft_vm *sv, enum direct_said what, gpa_t rip);
-/* Has the owner something in the lower part? */
-bool soft_direct_has_low(const struct soft_vm *sv);
+/* What is known of instructions, under sv->lock (sides.c) */
+struct sides *soft_direct_sides(const struct soft_vm *sv);
 /* emit_direct.c: what stubs of accesses share, into the trampolines */
 void soft_direct_probes(struct soft_cache *c, struct asm_buf *a);
 

@@ -187,8 +187,6 @@ void emit_seg_store_rip(struct tr *t, uint64_t linear, unsigned size, const stru
 
 #define T1_DIRECT 64 /* t1_slot: T1 is -DIRECT_SPAN */
 
-/* Has the n-th instruction been seen to access what cannot be mapped? */
-bool direct_is_never(const struct tr *t, unsigned n);
 /* May the current instruction's accesses be such? */
 bool direct_wanted(const struct tr *t);
 /* Instead of emit_probe(); m is what that would probe for, g the group that begins there or NULL, shift its distance from the

@@ -21,6 +21,7 @@
  * that had it. Where the flags are live, PEXT and JRCXZ check. */
 #include "base/str.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/sides.h"
 
 #define OPC_TEST ((enum asm_op)0x85)
 #define LOW_BITS 30
@@ -30,65 +31,13 @@ _Static_assert(DIRECT_LOW == UINT64_C(1) << LOW_BITS, "LOW_BITS");
  * flags */
 enum { PROBE_KEEPS = 1, PROBE_LARGE = 2, PROBE_WRITE = 4, PROBE_HIGH = 8 };
 
-static gpa_t place_of(const struct tr *t, unsigned n)
-{
-	return block_gpa(t->b) + t->off[n];
-}
-
-bool direct_is_never(const struct tr *t, unsigned n)
-{
-	return soft_direct_said(t->sv, DIRECT_SAID_NEVER, place_of(t, n));
-}
-
 bool direct_wanted(const struct tr *t)
 {
 	const struct insn *in = &t->insn[t->i];
 
 	return (t->mode & (MODE_DIRECT | MODE_PLAIN)) == MODE_DIRECT &&
 	       t->n_directs < DIRECTS_MAX && !insn_is_atomic(in) && !insn_has_high8(in) &&
-	       !direct_is_never(t, t->i);
-}
-
-/* ---- which side? ----------------------------------------------------------------------------------- */
-
-/* What the register holds, if it is what it was when the block began, as it is about to. RSP moves a little only. */
-static bool value_of(const struct tr *t, int reg, uint64_t *value)
-{
-	if (t->written >> reg & 1 && reg != RSP)
-		return false;
-	*value = t->v->cpu.s.gpr[reg];
-	return true;
-}
-
-/* Where the address is about to be; DIRECT_NOT: not known */
-static enum direct_side guess(const struct tr *t, enum tr_access which)
-{
-	const struct insn_mem *m = &t->insn[t->i].mem;
-	uint64_t base = 0, index = 0;
-
-	if (which == ACCESS_STACK)
-		value_of(t, RSP, &base);
-	else if (m->seg == FS || m->seg == GS)
-		base = t->v->cpu.s.seg[m->seg].base;
-	else if (m->rip_rel)
-		base = t->first_base + t->rip;
-	else if (m->base >= 0 && !value_of(t, m->base, &base))
-		return DIRECT_NOT;
-	else if (m->index >= 0 && value_of(t, m->index, &index))
-		base += index * m->scale + (uint64_t)m->disp;
-	return direct_side(base);
-}
-
-static enum direct_side side_of(const struct tr *t, enum tr_access which)
-{
-	enum direct_side side;
-
-	if (soft_direct_said(t->sv, DIRECT_SAID_EITHER, place_of(t, t->i)))
-		return DIRECT_IS_EITHER;
-	side = guess(t, which);
-	if (side == DIRECT_NOT)
-		side = soft_direct_has_low(t->sv) ? DIRECT_IS_EITHER : DIRECT_IS_HIGH;
-	return side;
+	       !sides_is_never(t, t->i);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------------- */
@@ -175,7 +124,7 @@ bool emit_direct(struct tr *t, enum tr_access which, struct tr_group *g, const s
 		 int32_t shift, struct place *out)
 {
 	struct tr_direct *d = &t->direct[t->n_directs];
-	enum direct_side side = side_of(t, which);
+	enum direct_side side = sides_guess(t, which);
 
 	if (g && side == DIRECT_IS_EITHER) /* others would have to know which */
 		return false;

@@ -17,6 +17,7 @@
 
 #include "base/str.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/sides.h"
 #include "engine/soft/track.h"
 
 #define SPAN_MAX 256
@@ -43,7 +44,7 @@ static void note(struct tr *t, unsigned i, enum tr_access which, const struct gr
 	int32_t end = off + (int32_t)size;
 
 	/* What may fault, and what is known to have to be probed, is in no group. */
-	if (t->mode & MODE_DIRECT && (insn_has_high8(&t->insn[i]) || direct_is_never(t, i)))
+	if (t->mode & MODE_DIRECT && (insn_has_high8(&t->insn[i]) || sides_is_never(t, i)))
 		return;
 	for (unsigned n = gs->n; n-- > 0;) {
 		struct tr_group *g = &gs->group[n];
