@@ -31,6 +31,9 @@
 /* What a VM may take to end once it has been stopped: its disks are flushed. */
 #define ENDING_MS 30000
 
+/* After the start: what the guest's first instructions need is not taken from under them. */
+#define RELEASE_NS (NS_PER_SEC / 10)
+
 /* What a guest takes to come back from S3, before it is asked to power off. */
 #define WAKING_NS (5 * NS_PER_SEC)
 
@@ -372,6 +375,8 @@ static int poll_timeout(const struct runner *r)
 {
 	uint64_t now = plat_now(), at = r->stop_deadline;
 
+	if (r->release_at)
+		at = MIN(at ? at : UINT64_MAX, r->release_at);
 	if (!at)
 		return -1;
 	if (r->press_again)
@@ -402,6 +407,10 @@ static void run(struct runner *r)
 			gdb_serve(&r->gdb, pfd + 3, n_gdb);
 		if (r->rundir >= 0)
 			control_serve(&r->control, control, n);
+		if (r->release_at && plat_now() >= r->release_at) {
+			r->release_at = 0;
+			release_start();
+		}
 		if (r->press_again && plat_now() >= r->press_again) {
 			r->press_again = 0;
 			r->vm->power_button(r->vm);
@@ -517,8 +526,7 @@ static int start_and_run(struct runner *r, struct msg *msg)
 	if (r->def->gdb_wait)
 		gdb_hold(&r->gdb);
 	err = vm_start(r->vm);
-	if (!err)
-		release_start();
+	r->release_at = plat_now() + RELEASE_NS;
 	if (!err && r->be.vnc)
 		say_screen(r);
 	if (err)

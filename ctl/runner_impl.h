@@ -34,6 +34,7 @@ struct runner {
 	uint64_t stop_deadline; /* 0: nobody has asked to stop */
 	uint64_t
 		press_again; /* the guest slept when it was asked to: once it is awake. 0: it did not */
+	uint64_t release_at; /* 0: done */
 	bool user_paused;
 };
 

@@ -45,10 +45,28 @@ static bool is_nameless(const char *name)
 	return !strncmp(name, "vm-", 3) && n && !strncmp(name + 3 + n, ".history", 8);
 }
 
+/* Once a day: when it was last, an empty file tells. */
+static bool sweep_due(const char *dir)
+{
+	char path[4096];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/swept", dir);
+	if (!lstat(path, &st) && time(NULL) - st.st_mtime < 86400 && st.st_mtime <= time(NULL))
+		return false;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return true;
+	(void)futimens(fd, NULL);
+	close(fd);
+	return true;
+}
+
 /* Histories of nameless VMs that have ended long ago: no later run bounds them. */
 static void sweep_folder(const char *dir)
 {
-	DIR *d = opendir(dir);
+	DIR *d = sweep_due(dir) ? opendir(dir) : NULL;
 	const struct dirent *e;
 	struct stat st;
 
@@ -530,6 +548,7 @@ static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def
 		.cpus = vm->n_vcpus,
 		.memory = vm->ram.size,
 		.tsc_hz = vm->tsc_hz,
+		.later = !def->history,
 		.tick = tick,
 		.arg = w,
 	};

@@ -16,10 +16,12 @@ struct history_config {
 	const char *path;
 	uint64_t max_bytes; /* oldest batches go beyond it */
 	unsigned max_days;
-	/* of this run */
+	/* of this run; all but name and path are constants of the program */
 	const char *name, *engine, *cpu, *version;
 	unsigned cpus;
 	uint64_t memory, tsc_hz;
+	/* Tables are made by the writer's thread: what fails then is told by a warning, and tried again. */
+	bool later;
 	/* called by the writer's thread twice a second, before it drains; may be NULL */
 	void (*tick)(void *arg);
 	void *arg;

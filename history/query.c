@@ -13,6 +13,9 @@
 #include "monitor/core.h"
 #include "monitor/frame.h"
 
+#define TABLES_MS      1000
+#define TABLES_STEP_MS 10
+
 /* ---- opening ------------------------------------------------------------------------------------- */
 
 /* Addresses of both kinds: IPv4's as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2) */
@@ -121,6 +124,13 @@ int history_attach(sqlite3 *db, char *err, size_t size)
 	return e;
 }
 
+/* A VM that has just started is about to make its tables. */
+static void await_tables(sqlite3 *db)
+{
+	for (unsigned i = 0; i < TABLES_MS / TABLES_STEP_MS && schema_empty(db); i++)
+		sqlite3_sleep(TABLES_STEP_MS);
+}
+
 int history_read(const char *path, sqlite3 **out, char *err, size_t size)
 {
 	sqlite3 *db = NULL;
@@ -130,6 +140,7 @@ int history_read(const char *path, sqlite3 **out, char *err, size_t size)
 		sql_error(db, err, size);
 		e = ERR_NOENT;
 	} else {
+		await_tables(db);
 		e = history_attach(db, err, size);
 	}
 	if (e) {

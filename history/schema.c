@@ -259,19 +259,39 @@ void schema_harden(sqlite3 *db)
 	sqlite3_exec(db, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0;", NULL, NULL, NULL);
 }
 
-int schema_check(sqlite3 *db, char *err, size_t size)
+bool schema_empty(sqlite3 *db)
 {
-	int64_t v;
+	return !pragma(db, "PRAGMA application_id") && !pragma(db, "PRAGMA schema_version");
+}
+
+/* By its header alone */
+static int check_kind(sqlite3 *db, char *err, size_t size)
+{
+	int64_t v = schema_version(db);
 
 	if (pragma(db, "PRAGMA application_id") != HISTORY_APPLICATION) {
 		snprintf(err, size, "it is not a history of vigia");
 		return ERR_FORMAT;
 	}
-	v = schema_version(db);
 	if (v < 1 || v > HISTORY_SCHEMA) {
 		snprintf(err, size, "it is of another version of vigia");
 		return ERR_FORMAT;
 	}
+	return 0;
+}
+
+int schema_known(sqlite3 *db, char *err, size_t size)
+{
+	return schema_empty(db) ? 0 : check_kind(db, err, size);
+}
+
+int schema_check(sqlite3 *db, char *err, size_t size)
+{
+	int64_t v = schema_version(db);
+	int e = check_kind(db, err, size);
+
+	if (e)
+		return e;
 	/* tables with rows, not views or modules that make them up */
 	if (pragma(db,
 		   "SELECT count(*) FROM main.sqlite_master WHERE type='table' AND rootpage>0 AND "
@@ -336,7 +356,11 @@ int schema_create(sqlite3 *db, char *err, size_t size)
 		e = make_spans(db, err, size);
 	if (!e)
 		e = make_views(db, err, size);
-	return e ? e : run_sql(db, "COMMIT", err, size);
+	if (!e)
+		e = run_sql(db, "COMMIT", err, size);
+	if (e && !sqlite3_get_autocommit(db))
+		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return e;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

@@ -41,6 +41,10 @@ bool schema_has_bytes(int64_t cls, int64_t op);
 int schema_create(sqlite3 *db, char *err, size_t size) attr_must_check;
 /* What a file that somebody else made may not do. */
 void schema_harden(sqlite3 *db);
+/* Nothing was ever put into it: its writer has not made the tables yet. */
+bool schema_empty(sqlite3 *db);
+/* By its header alone, which is quick: ERR_FORMAT where it is neither empty nor a history that this program knows. */
+int schema_known(sqlite3 *db, char *err, size_t size) attr_must_check;
 /* ERR_FORMAT where it is not a history, or of a later version. */
 int schema_check(sqlite3 *db, char *err, size_t size) attr_must_check;
 

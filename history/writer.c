@@ -4,7 +4,8 @@
  * fails (a full disk), the batch stays in memory and is tried again; rings fill up and count what
  * they lose, which the next batch that succeeds tells: the gap.
  *
- * The process is under a system call filter when the thread runs: all files are open by then. */
+ * The process is under a system call filter when the thread runs: all files are open by then. Making tables
+ * takes milliseconds that a guest's start need not wait for: the thread makes them (history_config.later). */
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -49,11 +50,16 @@ struct history {
 	struct plat_event wake; /* only for stopping: the core has its own */
 	_Atomic bool stop;
 	bool failing;
+	bool ready; /* tables are there, and this run among them */
 	bool timed; /* the run has its tsc */
+	struct history_config cfg; /* of this run */
+	char name[64];
+	int dir_fd; /* of the folder of a new file, until that entry is on the disk */
 	int64_t run, seq;
 	struct span span; /* of the last records */
 	int64_t pruned;   /* seq when it was last looked at the bounds */
 	uint64_t wall;    /* what makes plat_now() the time since 1970 */
+	uint64_t started; /* since 1970, too */
 	uint64_t dropped_told;
 	uint8_t hash[SHA256_SIZE]; /* of the last batch */
 	struct item *item;
@@ -273,21 +279,167 @@ static void note_origin(struct history *h)
 	}
 }
 
+/* ---- the tables, and this run among them ---------------------------------------------------------- */
+
+static int fail(struct history *h, char *err, size_t size)
+{
+	snprintf(err, size, "%s", h->db ? sqlite3_errmsg(h->db) : "out of memory");
+	return ERR_IO;
+}
+
+static const struct {
+	size_t place;
+	const char *sql;
+} statements[] = {
+	{offsetof(struct history, insert),
+	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+	{offsetof(struct history, insert_batch),
+	 "INSERT INTO batch(first,last,t,dropped,prev,hash) VALUES(?,?,?,?,?,?)"},
+	{offsetof(struct history, begin), "BEGIN IMMEDIATE"},
+	{offsetof(struct history, commit), "COMMIT"},
+	{offsetof(struct history, rollback), "ROLLBACK"},
+	{offsetof(struct history, pages), "PRAGMA page_count"},
+	{offsetof(struct history, free_pages), "PRAGMA freelist_count"},
+	{offsetof(struct history, page_size), "PRAGMA page_size"},
+	{offsetof(struct history, oldest), "SELECT last,t FROM batch ORDER BY id LIMIT 1"},
+	{offsetof(struct history, aged), "SELECT max(last) FROM batch WHERE t<?"},
+	{offsetof(struct history, origin), "UPDATE run SET tsc=? WHERE id=?"},
+	{offsetof(struct history, prune_events),
+	 "DELETE FROM event WHERE seq<=(SELECT max(last) FROM batch WHERE last<=?)"},
+	{offsetof(struct history, prune_batches), "DELETE FROM batch WHERE last<=?"},
+	{offsetof(struct history, put_span), "INSERT OR REPLACE INTO span VALUES(?,?,?)"},
+	{offsetof(struct history, prune_spans),
+	 "DELETE FROM span WHERE id<(SELECT min(seq)>>13 FROM event)"},
+};
+
+static sqlite3_stmt **statement_at(struct history *h, unsigned i)
+{
+	return (sqlite3_stmt **)(void *)((char *)h + statements[i].place);
+}
+
+static int prepare_all(struct history *h, char *err, size_t size)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(statements); i++)
+		if (!*statement_at(h, i) &&
+		    sqlite3_prepare_v3(h->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
+				       statement_at(h, i), NULL) != SQLITE_OK)
+			return fail(h, err, size);
+	return 0;
+}
+
+/* Where an earlier run has ended. */
+static int read_end(struct history *h, char *err, size_t size)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	if (sqlite3_prepare_v2(h->db, "SELECT last, hash FROM batch ORDER BY id DESC LIMIT 1", -1,
+			       &st, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW && sqlite3_column_bytes(st, 1) == SHA256_SIZE) {
+		h->seq = h->pruned = sqlite3_column_int64(st, 0);
+		memcpy(h->hash, sqlite3_column_blob(st, 1), SHA256_SIZE);
+	}
+	if (h->seq < 0 || h->seq > SPAN_SEQ_MAX) {
+		snprintf(err, size, "its last batch ends with a number that makes no sense");
+		sqlite3_finalize(st);
+		return ERR_FORMAT;
+	}
+	sqlite3_finalize(st);
+	if ((rc != SQLITE_ROW && rc != SQLITE_DONE) || span_read(h->db, h->seq, &h->span))
+		return fail(h, err, size);
+	return 0;
+}
+
+static int add_run(struct history *h, char *err, size_t size)
+{
+	const struct history_config *cfg = &h->cfg;
+	sqlite3_stmt *st;
+	int rc;
+
+	if (sqlite3_prepare_v2(h->db,
+			       "INSERT INTO run(name,started,tsc_hz,pid,engine,cpu,cpus,memory,"
+			       "version) VALUES(?,?,?,?,?,?,?,?,?)",
+			       -1, &st, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	sqlite3_bind_text(st, 1, h->name, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 2, (int64_t)h->started);
+	sqlite3_bind_int64(st, 3, (int64_t)cfg->tsc_hz);
+	sqlite3_bind_int64(st, 4, getpid());
+	sqlite3_bind_text(st, 5, cfg->engine, -1, SQLITE_STATIC);
+	sqlite3_bind_text(st, 6, cfg->cpu, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(st, 7, cfg->cpus);
+	sqlite3_bind_int64(st, 8, (int64_t)cfg->memory);
+	sqlite3_bind_text(st, 9, cfg->version, -1, SQLITE_STATIC);
+	rc = sqlite3_step(st);
+	sqlite3_finalize(st);
+	h->run = sqlite3_last_insert_rowid(h->db);
+	return rc == SQLITE_DONE ? 0 : fail(h, err, size);
+}
+
+/* What the folder says of a new file, where SQLite has been told not to wait for it. */
+static void settle_entry(struct history *h)
+{
+	if (h->dir_fd < 0)
+		return;
+	(void)fsync(h->dir_fd);
+	close(h->dir_fd);
+	h->dir_fd = -1;
+}
+
+/* All that opens no files: the thread's work, but where somebody wants to know before that it succeeds. */
+static int make_ready(struct history *h, char *err, size_t size)
+{
+	static const char setup[] = "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
+				    "PRAGMA journal_size_limit=16777216; PRAGMA cache_size=-4096;"
+				    "PRAGMA wal_autocheckpoint=2000;";
+	int e;
+
+	if (h->ready)
+		return 0;
+	settle_entry(h);
+	if (sqlite3_exec(h->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+		return fail(h, err, size);
+	e = schema_create(h->db, err, size);
+	if (!e)
+		e = prepare_all(h, err, size);
+	if (!e)
+		e = read_end(h, err, size);
+	if (!e)
+		e = add_run(h, err, size);
+	if (!e)
+		sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	h->ready = !e;
+	return e;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------- */
+
+static void failed(struct history *h, const char *why)
+{
+	if (!h->failing)
+		plat_log(LOG_WARN, "the history cannot be written: %s; the guest goes on", why);
+	h->failing = true;
+	atomic_fetch_add(&h->failures, 1);
+}
+
 static void write_batch(struct history *h)
 {
 	uint64_t dropped = mon_core_dropped(h->core);
 	uint8_t hash[SHA256_SIZE];
+	char err[300] = "";
 
 	if (!h->n && dropped == h->dropped_told)
 		return;
+	if (make_ready(h, err, sizeof(err))) {
+		failed(h, err);
+		return;
+	}
 	clean_texts(h);
 	note_origin(h);
 	if (write_rows(h, (int64_t)(dropped - h->dropped_told), hash)) {
-		if (!h->failing)
-			plat_log(LOG_WARN, "the history cannot be written: %s; the guest goes on",
-				 sqlite3_errmsg(h->db));
-		h->failing = true;
-		atomic_fetch_add(&h->failures, 1);
+		failed(h, sqlite3_errmsg(h->db));
 		return;
 	}
 	if (h->failing)
@@ -373,7 +525,10 @@ static void writer_thread(void *arg)
 	const struct mon_drain to = {take_record, h};
 	uint64_t next = plat_now() + TICK_NS, period = plat_now() + PERIOD_NS;
 	uint64_t pruned = plat_now();
+	char err[300] = "";
 
+	if (make_ready(h, err, sizeof(err)))
+		failed(h, err);
 	while (!atomic_load(&h->stop)) {
 		uint64_t now;
 		bool due, early = plat_event_wait(&h->core->wake, next);
@@ -414,7 +569,10 @@ int history_start(struct history *h)
 static void drain_rest(struct history *h)
 {
 	const struct mon_drain to = {take_record, h};
+	char err[300] = "";
 
+	if (make_ready(h, err, sizeof(err)))
+		failed(h, err);
 	if (h->tick)
 		h->tick(h->arg);
 	for (unsigned i = 0; i < 64; i++) {
@@ -434,101 +592,6 @@ static void drain_rest(struct history *h)
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
 
-static int fail(struct history *h, char *err, size_t size)
-{
-	snprintf(err, size, "%s", h->db ? sqlite3_errmsg(h->db) : "out of memory");
-	return ERR_IO;
-}
-
-static const struct {
-	size_t place;
-	const char *sql;
-} statements[] = {
-	{offsetof(struct history, insert),
-	 "INSERT INTO event(" HISTORY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
-	{offsetof(struct history, insert_batch),
-	 "INSERT INTO batch(first,last,t,dropped,prev,hash) VALUES(?,?,?,?,?,?)"},
-	{offsetof(struct history, begin), "BEGIN IMMEDIATE"},
-	{offsetof(struct history, commit), "COMMIT"},
-	{offsetof(struct history, rollback), "ROLLBACK"},
-	{offsetof(struct history, pages), "PRAGMA page_count"},
-	{offsetof(struct history, free_pages), "PRAGMA freelist_count"},
-	{offsetof(struct history, page_size), "PRAGMA page_size"},
-	{offsetof(struct history, oldest), "SELECT last,t FROM batch ORDER BY id LIMIT 1"},
-	{offsetof(struct history, aged), "SELECT max(last) FROM batch WHERE t<?"},
-	{offsetof(struct history, origin), "UPDATE run SET tsc=? WHERE id=?"},
-	{offsetof(struct history, prune_events),
-	 "DELETE FROM event WHERE seq<=(SELECT max(last) FROM batch WHERE last<=?)"},
-	{offsetof(struct history, prune_batches), "DELETE FROM batch WHERE last<=?"},
-	{offsetof(struct history, put_span), "INSERT OR REPLACE INTO span VALUES(?,?,?)"},
-	{offsetof(struct history, prune_spans),
-	 "DELETE FROM span WHERE id<(SELECT min(seq)>>13 FROM event)"},
-};
-
-static sqlite3_stmt **statement_at(struct history *h, unsigned i)
-{
-	return (sqlite3_stmt **)(void *)((char *)h + statements[i].place);
-}
-
-static int prepare_all(struct history *h, char *err, size_t size)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(statements); i++)
-		if (sqlite3_prepare_v3(h->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
-				       statement_at(h, i), NULL) != SQLITE_OK)
-			return fail(h, err, size);
-	return 0;
-}
-
-/* Where an earlier run has ended. */
-static int read_end(struct history *h, char *err, size_t size)
-{
-	sqlite3_stmt *st;
-	int rc;
-
-	if (sqlite3_prepare_v2(h->db, "SELECT last, hash FROM batch ORDER BY id DESC LIMIT 1", -1,
-			       &st, NULL) != SQLITE_OK)
-		return fail(h, err, size);
-	rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW && sqlite3_column_bytes(st, 1) == SHA256_SIZE) {
-		h->seq = h->pruned = sqlite3_column_int64(st, 0);
-		memcpy(h->hash, sqlite3_column_blob(st, 1), SHA256_SIZE);
-	}
-	if (h->seq < 0 || h->seq > SPAN_SEQ_MAX) {
-		snprintf(err, size, "its last batch ends with a number that makes no sense");
-		sqlite3_finalize(st);
-		return ERR_FORMAT;
-	}
-	sqlite3_finalize(st);
-	if ((rc != SQLITE_ROW && rc != SQLITE_DONE) || span_read(h->db, h->seq, &h->span))
-		return fail(h, err, size);
-	return 0;
-}
-
-static int add_run(struct history *h, const struct history_config *cfg, char *err, size_t size)
-{
-	sqlite3_stmt *st;
-	int rc;
-
-	if (sqlite3_prepare_v2(h->db,
-			       "INSERT INTO run(name,started,tsc_hz,pid,engine,cpu,cpus,memory,"
-			       "version) VALUES(?,?,?,?,?,?,?,?,?)",
-			       -1, &st, NULL) != SQLITE_OK)
-		return fail(h, err, size);
-	sqlite3_bind_text(st, 1, cfg->name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(st, 2, (int64_t)(plat_now() + h->wall));
-	sqlite3_bind_int64(st, 3, (int64_t)cfg->tsc_hz);
-	sqlite3_bind_int64(st, 4, getpid());
-	sqlite3_bind_text(st, 5, cfg->engine, -1, SQLITE_STATIC);
-	sqlite3_bind_text(st, 6, cfg->cpu, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(st, 7, cfg->cpus);
-	sqlite3_bind_int64(st, 8, (int64_t)cfg->memory);
-	sqlite3_bind_text(st, 9, cfg->version, -1, SQLITE_STATIC);
-	rc = sqlite3_step(st);
-	sqlite3_finalize(st);
-	h->run = sqlite3_last_insert_rowid(h->db);
-	return rc == SQLITE_DONE ? 0 : fail(h, err, size);
-}
-
 /* Two VMs that write one chain would break it. */
 static int lock_file(struct history *h, const char *path, char *err, size_t size)
 {
@@ -547,14 +610,43 @@ static int lock_file(struct history *h, const char *path, char *err, size_t size
 	return 0;
 }
 
+/* What SQLite would find in the file, by its header ("Database File Format", 1.3). */
+enum found { EMPTY, IN_WAL, OTHER };
+
+static enum found look_at(const char *path)
+{
+	uint8_t head[20];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd < 0 ? 0 : pread(fd, head, sizeof(head), 0);
+
+	if (fd >= 0)
+		close(fd);
+	return !n ? EMPTY : n == sizeof(head) && head[18] == 2 && head[19] == 2 ? IN_WAL : OTHER;
+}
+
+static int open_folder(const char *path)
+{
+	char dir[4096];
+	char *slash;
+
+	str_copy(dir, sizeof(dir), path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = 0;
+	return open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A new file has nothing to lose before its tables are there: nobody waits for a disk. */
 static int open_db(struct history *h, const char *path, char *err, size_t size)
 {
-	static const char setup[] = "PRAGMA page_size=4096; PRAGMA journal_mode=WAL;"
-				    "PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
-				    "PRAGMA journal_size_limit=16777216; PRAGMA cache_size=-4096;"
-				    "PRAGMA wal_autocheckpoint=2000;";
+	static const char *const setup[] = {
+		[EMPTY] = "PRAGMA page_size=4096; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY; PRAGMA journal_mode=WAL;",
+		[IN_WAL] = "",
+		[OTHER] = "PRAGMA journal_mode=WAL;",
+	};
 	int on = 1;
 	mode_t old = umask(0077);
+	enum found found = look_at(path);
 	int rc = sqlite3_open_v2(path, &h->db,
 				 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
 				 NULL);
@@ -566,9 +658,13 @@ static int open_db(struct history *h, const char *path, char *err, size_t size)
 	schema_harden(h->db);
 	/* The sandbox lets no file be removed: the journal stays, emptied. */
 	sqlite3_file_control(h->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
-	if (sqlite3_exec(h->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+	if (found == EMPTY)
+		h->dir_fd = open_folder(path);
+	/* the second opens the journal */
+	if (sqlite3_exec(h->db, setup[found], NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_exec(h->db, "PRAGMA user_version", NULL, NULL, NULL) != SQLITE_OK)
 		return fail(h, err, size);
-	return schema_create(h->db, err, size);
+	return schema_known(h->db, err, size);
 }
 
 int history_open(const struct history_config *cfg, struct mon_core *core, struct history **out,
@@ -582,10 +678,13 @@ int history_open(const struct history_config *cfg, struct mon_core *core, struct
 	h->core = core;
 	h->tick = cfg->tick;
 	h->arg = cfg->arg;
-	h->lock_fd = -1;
+	h->lock_fd = h->dir_fd = -1;
 	h->max_bytes = cfg->max_bytes ? cfg->max_bytes : HISTORY_MAX_BYTES;
 	h->max_age = (cfg->max_days ? cfg->max_days : HISTORY_MAX_DAYS) * (uint64_t)DAY_NS;
 	h->wall = plat_realtime() - plat_now();
+	h->started = plat_now() + h->wall;
+	h->cfg = *cfg;
+	str_copy(h->name, sizeof(h->name), cfg->name ? cfg->name : "");
 	h->item = calloc(BATCH_MAX, sizeof(*h->item));
 	h->texts = malloc(TEXT_MAX);
 	if (!h->item || !h->texts) {
@@ -596,15 +695,8 @@ int history_open(const struct history_config *cfg, struct mon_core *core, struct
 		e = lock_file(h, cfg->path, err, size);
 	if (!e)
 		e = open_db(h, cfg->path, err, size);
-	if (!e)
-		e = prepare_all(h, err, size);
-	if (!e)
-		e = read_end(h, err, size);
-	if (!e)
-		e = add_run(h, cfg, err, size);
-	/* All files are open now, the journal's too. */
-	if (!e)
-		sqlite3_wal_checkpoint_v2(h->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (!e && !cfg->later)
+		e = make_ready(h, err, size);
 	if (e) {
 		h->core = NULL;
 		history_close(h);
@@ -628,6 +720,7 @@ void history_close(struct history *h)
 	for (unsigned i = 0; i < ARRAY_SIZE(statements); i++)
 		sqlite3_finalize(*statement_at(h, i));
 	sqlite3_close(h->db);
+	settle_entry(h);
 	if (h->lock_fd >= 0)
 		close(h->lock_fd);
 	free(h->item);

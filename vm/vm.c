@@ -108,10 +108,13 @@ void vm_set_cpu_limit(struct vm *vm, unsigned percent)
 
 static void set_tsc_rate(struct vm *vm, uint64_t wanted)
 {
-	uint64_t host = plat_tsc_hz(), rest = host ? wanted % host : 0, ratio;
-	uint64_t apart = MAX(wanted, host) - MIN(wanted, host);
+	uint64_t host, rest, ratio;
 
-	if (!wanted || !vm->engine->scales || host > TSC_HZ_MAX || apart <= host / TSC_SAME)
+	if (!wanted || !vm->engine->scales) /* the host's rate may take milliseconds to find */
+		return;
+	host = plat_tsc_hz();
+	rest = host ? wanted % host : 0;
+	if (host > TSC_HZ_MAX || MAX(wanted, host) - MIN(wanted, host) <= host / TSC_SAME)
 		return;
 	ratio = wanted / host;
 	if (ratio >= TSC_TIMES)

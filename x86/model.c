@@ -274,12 +274,13 @@ const char *x86_model_name(const struct x86_model *model)
 
 bool x86_model_usable(const struct x86_model *model)
 {
-	unsigned level = model->level < LEVEL_HOST ? model->level : 1;
 	struct host h;
 
+	if (model->level == LEVEL_HOST) /* whatever there is, and no need to look: CPUID is slow in a VM */
+		return true;
 	host_probe(&h);
 	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++) {
-		if (sets[i].level > level)
+		if (sets[i].level > model->level)
 			continue;
 		for (unsigned j = 0; j < sets[i].n; j++)
 			if (!get_bit(h.feat, sets[i].f[j]))

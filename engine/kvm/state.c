@@ -69,12 +69,30 @@ static uint64_t *msr_field(struct x86_state *s, unsigned i)
 
 _Static_assert(ARRAY_SIZE(msrs) <= KVM_MSRS_MAX, "KVM_MSRS_MAX is too small");
 
-/* Since it last ran */
+/* Since it last ran. All at once, as each call of KVM about a vCPU costs microseconds; it ends at the first one that
+ * the processor lacks, and is asked again for those behind. */
 static void msrs_learn(struct kvm_vcpu *v)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(msrs) && !v->msr_known; i++)
-		if (!kvm_msr_get(v, msrs[i].index, &v->msr[i]))
+	union {
+		struct kvm_msrs head;
+		uint8_t room[sizeof(struct kvm_msrs) +
+			     ARRAY_SIZE(msrs) * sizeof(struct kvm_msr_entry)];
+	} m;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(msrs) && !v->msr_known; i++) {
+		unsigned n = ARRAY_SIZE(msrs) - i;
+		int got;
+
+		memset(&m, 0, sizeof(m));
+		m.head.nmsrs = n;
+		for (unsigned k = 0; k < n; k++)
+			m.head.entries[k].index = msrs[i + k].index;
+		got = ioctl(v->fd, KVM_GET_MSRS, &m);
+		for (int k = 0; k < got; k++, i++)
+			v->msr[i] = m.head.entries[k].data;
+		if (i < ARRAY_SIZE(msrs))
 			v->msr[i] = *msr_field(&v->cpu.s, i);
+	}
 	v->msr_known = true;
 }
 

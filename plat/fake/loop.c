@@ -19,6 +19,7 @@ static struct plat_timer *armed[MAX_TIMERS]; /* in the order of arming */
 static unsigned n_armed;
 static struct plat_task *tasks, **tasks_end = &tasks;
 static bool in_callback;
+static unsigned tsc_asked;
 
 uint64_t plat_now(void)
 {
@@ -37,7 +38,13 @@ void fake_set_realtime(uint64_t ns)
 
 uint64_t plat_tsc_hz(void)
 {
+	tsc_asked++;
 	return FAKE_TSC_HZ;
+}
+
+unsigned fake_tsc_asked(void)
+{
+	return tsc_asked;
 }
 
 int plat_loop_create(struct plat_loop **out)
@@ -192,4 +199,5 @@ void loop_reset(void)
 	tasks = NULL;
 	tasks_end = &tasks;
 	in_callback = false;
+	tsc_asked = 0;
 }

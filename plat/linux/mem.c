@@ -151,7 +151,8 @@ void plat_windows_free(const struct plat_windows *w, uint8_t **window)
 		plat_pages_free(window[i], w->shared + w->own);
 }
 
-/* Private and anonymous: the host gives such memory large pages where it is aligned for them. */
+/* Private and anonymous: the host gives such memory large pages where it is aligned for them. Not the first one: of
+ * a PC's lowest memory little is used, and by the start, which would wait until 2 MiB of it are zeroed. */
 static void *map_large(size_t size)
 {
 	uint8_t *p = mmap(NULL, size + LARGE_PAGE, PROT_NONE,
@@ -168,7 +169,9 @@ static void *map_large(size_t size)
 		munmap(at, size);
 		return MAP_FAILED;
 	}
-	madvise(at, size, MADV_HUGEPAGE);
+	madvise(at, MIN(size, (size_t)LARGE_PAGE), MADV_NOHUGEPAGE);
+	if (size > LARGE_PAGE)
+		madvise(at + LARGE_PAGE, size - LARGE_PAGE, MADV_HUGEPAGE);
 	return at;
 }
 

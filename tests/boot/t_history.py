@@ -115,6 +115,25 @@ for n in range(int(os.environ.get("VIGIA_KILL_ROUNDS", "4"))):
     last = max((int(n) for n in re.findall(r"\ntick (\d+)\r", console("killed")[0])), default=-1)
     vt.check(last >= must, f"of the console tick {last} is there, of {came[-1][1] if came else -1}; a second ago it was {must}")
 
+# Histories of VMs that nobody has named go after a month; a folder of them is looked through once a day.
+folder = os.path.join(os.environ["XDG_STATE_HOME"], "vigia")
+names = ["vm-1.history", "vm-1.history-wal", "vm-2.history", "named.history"]
+for due in (True, False):
+    for name in names:
+        with open(os.path.join(folder, name), "w", encoding="ascii"):
+            pass
+        if name != "vm-2.history":
+            os.utime(os.path.join(folder, name), (1e9, 1e9))
+    if due:
+        os.utime(os.path.join(folder, "swept"), (time.time() - 90000,) * 2)
+    with vt.VM(*vt.busybox("vigia.end=shell")) as vm:
+        vm.expect(r"VIGIA shell", 120)
+        vm.process.kill()
+    left = [name for name in names if os.path.exists(os.path.join(folder, name))]
+    vt.check(left == (names[2:] if due else names), f"of old ones are left, {'a day later' if due else 'the same day'}: {left}")
+for name in names:
+    os.unlink(os.path.join(folder, name))
+
 # Somebody changes it.
 path = os.path.join(os.environ["XDG_STATE_HOME"], "vigia", "seen.history")
 with sqlite3.connect(path) as db:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* test_history.c: SHA-256, what is written is read, the chain breaks where somebody changes it, bounds
  * hold, a later run goes on. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,44 @@ static void run(unsigned n, uint64_t max_bytes)
 	free(core);
 }
 
+/* A run whose thread makes the tables, after it is open; hold: another connection has the file locked while it starts. */
+static void run_later(sqlite3 *hold, bool started, int64_t failures)
+{
+	struct monitor mon = {0};
+	struct mon_core *core = calloc(1, sizeof(*core));
+	struct history_config cfg = {.path = path,
+				     .name = "later",
+				     .engine = "none",
+				     .cpu = "",
+				     .version = "",
+				     .later = true};
+	struct history_stats st;
+	struct history *h;
+	char err[200] = "";
+
+	assert_non_null(core);
+	assert_int_equal(mon_core_init(core, &mon, 1, true), 0);
+	if (history_open(&cfg, core, &h, err, sizeof(err)))
+		fail_msg("%s", err);
+	if (hold)
+		assert_int_equal(sqlite3_exec(hold, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+				 SQLITE_OK);
+	if (started)
+		assert_int_equal(history_start(h), 0);
+	mon_core_note(core, &(struct mon_event){.cls = MON_LIFECYCLE, .data = "late", .len = 4});
+	history_stats(h, &st);
+	for (unsigned i = 0; i < 1000 && (int64_t)st.failures < failures; i++) {
+		usleep(10000);
+		history_stats(h, &st);
+	}
+	assert_true((int64_t)st.failures >= failures);
+	if (hold)
+		assert_int_equal(sqlite3_exec(hold, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	history_close(h);
+	mon_core_fini(core);
+	free(core);
+}
+
 static sqlite3 *db_open(bool write)
 {
 	sqlite3 *db;
@@ -179,6 +218,73 @@ static void test_write_read(void **state)
 	/* a second run goes on with the chain */
 	run(10, 0);
 	check(true, "");
+}
+
+/* Tables that the thread makes: nothing is lost, also where that fails at first, or the thread never ran. */
+static void test_later(void **state)
+{
+	static const char late[] = "SELECT count(*) FROM event WHERE text='late'";
+	char err[200] = "";
+	sqlite3 *db;
+
+	for (unsigned started = 0; started < 2; started++) {
+		forget();
+		run_later(NULL, started, 0);
+		check(true, "");
+		assert_int_equal(number(late), 1);
+	}
+	/* in a file that is there already */
+	run_later(NULL, true, 0);
+	check(true, "");
+	assert_int_equal(number(late), 2);
+	assert_int_equal(number("SELECT count(*) FROM run WHERE name='later'"), 2);
+	/* it is locked for longer than anybody waits */
+	db = db_open(true);
+	run_later(db, true, 1);
+	sqlite3_close(db);
+	check(true, "");
+	assert_int_equal(number(late), 3);
+	/* What is no history is refused at once, and what is one without a table is left as it is. */
+	forget();
+	change("CREATE TABLE other(a)");
+	assert_int_equal(
+		history_open(&(struct history_config){.path = path, .later = true}, NULL,
+			     &(struct history *){NULL}, err, sizeof(err)),
+		ERR_FORMAT);
+	assert_non_null(strstr(err, "not a history"));
+	forget();
+	run(1, 0);
+	change("DROP TABLE batch");
+	run_later(NULL, true, 1);
+	db = db_open(true);
+	assert_int_not_equal(sqlite3_exec(db, "SELECT * FROM batch", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	forget();
+}
+
+/* A reader that comes before the tables are there waits for them. */
+static void *make_tables(void *arg)
+{
+	usleep(200000);
+	run_later(NULL, true, 0);
+	return arg;
+}
+
+static void test_early_reader(void **state)
+{
+	pthread_t maker;
+	char err[200];
+	sqlite3 *db;
+
+	forget();
+	db = db_open(true);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(pthread_create(&maker, NULL, make_tables, NULL), 0);
+	assert_int_equal(history_read(path, &db, err, sizeof(err)), 0);
+	sqlite3_close(db);
+	assert_int_equal(pthread_join(maker, NULL), 0);
+	forget();
 }
 
 static void test_views(void **state)
@@ -892,6 +998,7 @@ int main(void)
 		cmocka_unit_test(test_nets),        cmocka_unit_test(test_size),
 		cmocka_unit_test(test_printable),   cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_filters),     cmocka_unit_test(test_tally),
+		cmocka_unit_test(test_later),       cmocka_unit_test(test_early_reader),
 		cmocka_unit_test(test_clock),       cmocka_unit_test(test_age),
 	};
 

@@ -601,6 +601,29 @@ static struct vm *vm_of_rate(const struct engine_ops *engine, uint64_t hz)
 	return vm;
 }
 
+static int init_with_rate(struct vm *vm)
+{
+	vm->tsc_hz = 12345;
+	return 0;
+}
+
+/* An engine that knows its rate spares a start the milliseconds that finding the host's takes. */
+static void test_rate_told(void **state)
+{
+	struct engine_ops tells = no_engine;
+	struct vm *vm;
+
+	fake_reset();
+	tells.vm_init = init_with_rate;
+	vm = vm_of_rate(&tells, 0);
+	assert_int_equal(vm->tsc_hz, 12345);
+	assert_int_equal(fake_tsc_asked(), 0);
+	vm_destroy(vm);
+	vm = vm_of_rate(&no_engine, 0);
+	assert_int_equal(fake_tsc_asked(), 1);
+	vm_destroy(vm);
+}
+
 /* The rate of a state's TSC is the guest's where the engine can scale; what is no rate is not taken, nor a hardly different one. */
 static void test_rates(void **state)
 {
@@ -759,7 +782,8 @@ int main(void)
 		cmocka_unit_test(test_vectors),     cmocka_unit_test(test_components),
 		cmocka_unit_test(test_pae),         cmocka_unit_test(test_width),
 		cmocka_unit_test(test_kind),        cmocka_unit_test(test_kind_missing),
-		cmocka_unit_test(test_kind_older),  cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_kind_older),  cmocka_unit_test(test_rate_told),
+		cmocka_unit_test(test_rates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
