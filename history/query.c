@@ -124,11 +124,15 @@ int history_attach(sqlite3 *db, char *err, size_t size)
 	return e;
 }
 
-/* A VM that has just started is about to make its tables. */
-static void await_tables(sqlite3 *db)
+/* A VM that has just started is about to make its tables; one that was killed then never will. */
+static int await_tables(sqlite3 *db, char *err, size_t size)
 {
 	for (unsigned i = 0; i < TABLES_MS / TABLES_STEP_MS && schema_empty(db); i++)
 		sqlite3_sleep(TABLES_STEP_MS);
+	if (!schema_empty(db))
+		return 0;
+	snprintf(err, size, "it is empty: nothing has been written to it");
+	return ERR_FORMAT;
 }
 
 int history_read(const char *path, sqlite3 **out, char *err, size_t size)
@@ -140,8 +144,9 @@ int history_read(const char *path, sqlite3 **out, char *err, size_t size)
 		sql_error(db, err, size);
 		e = ERR_NOENT;
 	} else {
-		await_tables(db);
-		e = history_attach(db, err, size);
+		e = await_tables(db, err, size);
+		if (!e)
+			e = history_attach(db, err, size);
 	}
 	if (e) {
 		sqlite3_close(db);

@@ -50,8 +50,8 @@ struct history {
 	struct plat_event wake; /* only for stopping: the core has its own */
 	_Atomic bool stop;
 	bool failing;
-	bool ready; /* tables are there, and this run among them */
-	bool timed; /* the run has its tsc */
+	bool ready;                /* tables are there, and this run among them */
+	bool timed;                /* the run has its tsc */
 	struct history_config cfg; /* of this run */
 	char name[64];
 	int dir_fd; /* of the folder of a new file, until that entry is on the disk */
@@ -640,7 +640,8 @@ static int open_folder(const char *path)
 static int open_db(struct history *h, const char *path, char *err, size_t size)
 {
 	static const char *const setup[] = {
-		[EMPTY] = "PRAGMA page_size=4096; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY; PRAGMA journal_mode=WAL;",
+		[EMPTY] =
+			"PRAGMA page_size=4096; PRAGMA synchronous=OFF; PRAGMA journal_mode=MEMORY; PRAGMA journal_mode=WAL;",
 		[IN_WAL] = "",
 		[OTHER] = "PRAGMA journal_mode=WAL;",
 	};

@@ -276,7 +276,8 @@ bool x86_model_usable(const struct x86_model *model)
 {
 	struct host h;
 
-	if (model->level == LEVEL_HOST) /* whatever there is, and no need to look: CPUID is slow in a VM */
+	if (model->level ==
+	    LEVEL_HOST) /* whatever there is, and no need to look: CPUID is slow in a VM */
 		return true;
 	host_probe(&h);
 	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++) {

@@ -16,7 +16,7 @@
 
 #define FAKE_TSC_HZ UINT64_C(2000000000) /* of plat_tsc_hz(): the TSC is the host's */
 
-unsigned fake_tsc_asked(void);           /* how often since fake_reset() */
+unsigned fake_tsc_asked(void); /* how often since fake_reset() */
 /* Moves the clock; timers that fall due run in order, each at its own time, tasks in between. */
 void fake_advance(uint64_t ns);
 /* Runs posted tasks and due timers until there are none; the clock stands. */

@@ -247,10 +247,9 @@ static void test_later(void **state)
 	/* What is no history is refused at once, and what is one without a table is left as it is. */
 	forget();
 	change("CREATE TABLE other(a)");
-	assert_int_equal(
-		history_open(&(struct history_config){.path = path, .later = true}, NULL,
-			     &(struct history *){NULL}, err, sizeof(err)),
-		ERR_FORMAT);
+	assert_int_equal(history_open(&(struct history_config){.path = path, .later = true}, NULL,
+				      &(struct history *){NULL}, err, sizeof(err)),
+			 ERR_FORMAT);
 	assert_non_null(strstr(err, "not a history"));
 	forget();
 	run(1, 0);
@@ -615,6 +614,12 @@ static void test_bad_files(void **state)
 	forget();
 	change("CREATE TABLE other(a)");
 	assert_int_equal(history_read(path, &db, err, sizeof(err)), ERR_FORMAT);
+	forget();
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(history_read(path, &db, err, sizeof(err)), ERR_FORMAT);
+	assert_non_null(strstr(err, "empty"));
 	forget();
 }
 
