@@ -332,6 +332,10 @@ static bool handle(struct kvm_vcpu *v, struct vcpu_exit *exit)
 			vcpu->vm->irq.eoi(vcpu->vm->irq.eoi_chip, run->eoi.vector);
 		return true;
 	case KVM_EXIT_HLT:
+		/* An NMI that the guest has had since ends no HLT. */
+		exit->err = kvm_nmi_learn(v);
+		if (exit->err)
+			break;
 		vcpu->state->activity = ACT_HLT;
 		exit->kind = EXIT_HLT;
 		if (v->stepping) /* whose own exit is lost */

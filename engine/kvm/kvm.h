@@ -145,6 +145,8 @@ struct kvm_vcpu {
 
 /* state.c */
 int kvm_get_state(struct vcpu *vcpu);
+/* What of NMIs the state says, where they may be the guest's by now; ERR_*. */
+int kvm_nmi_learn(struct kvm_vcpu *v);
 int kvm_set_state(struct vcpu *vcpu);
 /* What the guest's TSC is ahead of the host's just now. */
 void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset);

@@ -435,6 +435,19 @@ static void get_events(struct x86_state *s, const struct kvm_vcpu_events *e)
 			      (e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? SHADOW_MOVSS : 0));
 }
 
+int kvm_nmi_learn(struct kvm_vcpu *v)
+{
+	struct kvm_vcpu_events e;
+
+	if (!v->cpu.s.nmi_pending)
+		return 0;
+	if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &e))
+		return kvm_host_err("KVM_GET_VCPU_EVENTS");
+	v->cpu.s.nmi_pending = e.nmi.pending || e.nmi.injected;
+	v->cpu.s.nmi_blocked = e.nmi.masked && !e.nmi.injected;
+	return 0;
+}
+
 int kvm_get_state(struct vcpu *vcpu)
 {
 	struct kvm_vcpu *v = vcpu->engine_data;

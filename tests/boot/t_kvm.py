@@ -121,6 +121,20 @@ def large_pages(w):
         vm.process.kill()
 
 
+def halted(w):
+    """An NMI that the guest has had does not end its HLT."""
+    image = w.file("nmi.elf", assemble(w, f"{HERE}/nmi.asm", "nmi"))
+    with vt.VM("--engine", "kvm", "--kvm-irqchip", "off", "--history", "none", "--net", "none", "--memory", "16M", "--exit-port", "0xf4",
+               "--kernel", image) as vm:
+        vm.expect("!", 30)
+        try:
+            vm.process.wait(1)
+        except subprocess.TimeoutExpired:
+            pass
+        vt.check(vm.process.returncode is None, f"the guest stays halted after an NMI {vm.process.returncode}")
+        vm.process.kill()
+
+
 def main():
     if not shutil.which("nasm") or not os.path.exists(BIOS):
         vt.skip("needs the packages nasm and seabios")
@@ -136,6 +150,7 @@ def main():
             pic(w, "split")
             pic(w, "full")
             large_pages(w)
+            halted(w)
         _, text = run(smm, "soft")
         rows = re.search(r"\d+ rows, 0 failed, 0 skipped", text)
         vt.check(rows, "the suite of system management mode on soft")

@@ -1351,6 +1351,13 @@ PDPTE "CR4.PGE", 0x40ce, cr4, 1 << 7
 PDPTE "CR4.PSE", 0x40ce, cr4, 1 << 4
 PDPTE "CR0.CD", 0x40ce, cr0, 1 << 30
 PDPTE "CR0.PG", 0x40ce, cr0, 1 << 31
+ROW "PAE: a walk leaves the PDPTE as it is", K32, NONE, ANY, 0
+	call two_pds
+	GO
+	mov eax, [ebx]
+	mov eax, [PDPT + 16]
+	and eax, 0x20
+END
 ROW "PAE: a PDPTE that is gone holds", K32, NONE, ANY, 0x40cd
 	call two_pds
 	GO
