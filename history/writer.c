@@ -26,6 +26,7 @@
 #define TEXT_MAX     (32 * 1024 * 1024)
 #define TICK_NS      (NS_PER_SEC / 2)
 #define PERIOD_NS    NS_PER_SEC
+#define LATER_NS     (NS_PER_SEC / 20)
 #define DAY_NS       (86400 * NS_PER_SEC)
 #define PRUNE_ROWS   4096             /* at least so many at once … */
 #define PRUNE_PERIOD 5                /* … and so many seconds apart */
@@ -527,6 +528,9 @@ static void writer_thread(void *arg)
 	uint64_t pruned = plat_now();
 	char err[300] = "";
 
+	/* the processors belong to those who start the guest */
+	if (!h->ready)
+		plat_event_wait(&h->core->wake, plat_now() + LATER_NS);
 	if (make_ready(h, err, sizeof(err)))
 		failed(h, err);
 	while (!atomic_load(&h->stop)) {
