@@ -24,6 +24,7 @@
 #define MAX_VMS     16 /* as metal/fleet.h has them */
 #define MAX_TEXTS   512u
 #define MAX_TARGETS 4u
+#define MAX_SHARED  32u
 
 struct pack {
 	const struct pack_opts *opts;
@@ -31,6 +32,12 @@ struct pack {
 	unsigned n;
 	FILE *out; /* the archive */
 	unsigned inode;
+	struct {
+		dev_t dev;
+		ino_t ino;
+		char name[128]; /* in the archive */
+	} shared[MAX_SHARED];
+	unsigned n_shared;
 	char conf[MAX_VMS * 4096];
 	size_t conf_len;
 	uint64_t total;
@@ -113,6 +120,28 @@ static int put_file(struct pack *p, const char *name, const char *path)
 		err = put_padding(p, done);
 	if (!err)
 		say_size(p, name, done);
+	return err;
+}
+
+/* A kernel or an initrd, which nobody changes: one that several VMs have is there once. name becomes what it is called there. */
+static int put_shared(struct pack *p, char *name, size_t size, const char *path)
+{
+	struct stat st;
+	bool known = !stat(path, &st);
+	int err;
+
+	for (unsigned i = 0; known && i < p->n_shared; i++)
+		if (p->shared[i].dev == st.st_dev && p->shared[i].ino == st.st_ino) {
+			printf("%10s      %s is %s\n", "", name, p->shared[i].name);
+			snprintf(name, size, "%s", p->shared[i].name);
+			return 0;
+		}
+	err = put_file(p, name, path);
+	if (!err && known && p->n_shared < MAX_SHARED) {
+		p->shared[p->n_shared].dev = st.st_dev;
+		p->shared[p->n_shared].ino = st.st_ino;
+		snprintf(p->shared[p->n_shared++].name, sizeof(p->shared[0].name), "%s", name);
+	}
 	return err;
 }
 
@@ -387,7 +416,7 @@ static int add_initrd(struct pack *p, const struct vm_def *d, unsigned i)
 	int err;
 
 	snprintf(name, sizeof(name), i ? "%s/initrd%u" : "%s/initrd", d->name, i);
-	err = put_file(p, name, d->initrd[i].path);
+	err = put_shared(p, name, sizeof(name), d->initrd[i].path);
 	return err ? err : conf(p, "initrd %s%s%s\n", name, *text ? " " : "", text);
 }
 
@@ -407,7 +436,7 @@ static int add_vm(struct pack *p, const struct vm_def *d)
 		err = conf(p, "append %s\n", d->append);
 	snprintf(name, sizeof(name), "%s/kernel", d->name);
 	if (!err)
-		err = put_file(p, name, d->kernel);
+		err = put_shared(p, name, sizeof(name), d->kernel);
 	if (!err)
 		err = conf(p, "kernel %s\n", name);
 	for (unsigned i = 0; i < d->n_initrds && !err; i++)

@@ -19,7 +19,7 @@ need(QEMU, "nasm")
 with vt.Workdir() as work:
     counts = assemble(work.file("metal"), "boot/metal.asm")
     disks = [work.file("disk.raw", size=8 << 20), work.file("zeros.raw", size=1 << 20)]
-    fleet = (linux("alpha", "vigia.run=cpus,disk", "cpus: 2", f'disk: ["{disks[0]}"]') + small("beta", counts)
+    fleet = (linux("alpha", "vigia.run=cpus,disk", "cpus: 2", f'disk: ["{disks[0]}"]', kernel=vt.kernel()) + small("beta", counts)
              + small("delta", assemble(work.file("probe"), "boot/metalprobe.asm"))
              + small("epsilon", assemble(work.file("dma"), "boot/dmaprobe.asm"), f'disk: ["{disks[1]}"]'))
     module, said = packed(work.file("fleet.cpio"), fleet)

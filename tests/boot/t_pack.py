@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""vigia pack and definitions that are wrong, or hostile: one clear line, exit status 1, soon, and the image that was there stays as it was."""
+"""vigia pack and definitions that are wrong, or hostile: one clear line, exit status 1, soon, and the image that was there stays as it was.
+What several VMs share is in the image once."""
 import os
 import random
 import time
@@ -75,3 +76,12 @@ with vt.Workdir() as work:
         refused(work, what, text, says)
     refused(work, "a state of nobody", vm("a", kernel), "nobody", "--state", "nobody=none")
     refused(work, "a history where a VM has its disk", vm("a", kernel, "disk: [host:virtio0/1]"), "history", "--history", "host:virtio0/1")
+    large, other = work.file("large", os.urandom(1 << 20)), work.file("other", os.urandom(1 << 20))
+    fleet = "".join(vm(name, f"kernel: {large}", f"initrd: {initrd}", 'net: ["none"]') for name, initrd in (("a", other), ("b", large), ("c", other)))
+    status, said, errors = vt.vigia("pack", work.file("fleet.yaml", fleet.encode()), "-o", os.path.join(work.path, "shared.cpio"))
+    size = os.path.getsize(os.path.join(work.path, "shared.cpio"))
+    vt.check(status == 0 and 2 << 20 < size < 2.1 * (1 << 20) and "c/initrd is a/initrd" in said and "b/initrd is a/kernel" in said,
+             f"a kernel and an initrd of three VMs are there once: {size} bytes {errors}")
+    with open(os.path.join(work.path, "shared.cpio"), "rb") as f:
+        conf = f.read()[-2000:].decode(errors="replace")
+    vt.check(conf.count("kernel a/kernel\n") == 3 and conf.count("initrd a/initrd\n") == 2, "and each VM is told their names")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """What tests of the bare-metal hypervisor share: its image, and what they need beside it."""
+import functools
 import lzma
 import os
 import shutil
@@ -7,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import vigia_test as vt
@@ -77,20 +79,27 @@ def small(name, kernel, *keys, memory="16M"):
     return vm(name, f"kernel: {kernel}", *keys, memory=memory)
 
 
-def unpacked_kernel(work):
-    """The ELF file within Debian's kernel: the guest need not unpack it, which is most of what its start takes where instructions are slow."""
-    with open(vt.kernel(), "rb") as f:
+@functools.cache
+def unpacked_kernel():
+    """The ELF file within Debian's kernel, kept beside it: the guest need not unpack it, which is most of what its start takes where instructions are slow."""
+    packed_one = vt.kernel()
+    with open(packed_one, "rb") as f:
         image = f.read()
     at, size = struct.unpack_from("<II", image, 0x248)  # Linux' Documentation/arch/x86/boot.rst
     at += (image[0x1f1] + 1) * 512
     if image[at:at + 6] != b"\xfd7zXZ\0":
-        return vt.kernel()
-    return work.file("vmlinux", lzma.LZMADecompressor().decompress(image[at:at + size]))
+        return packed_one
+    path = os.path.join(os.path.dirname(packed_one), "vmlinux")
+    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(packed_one):
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
+            f.write(lzma.LZMADecompressor().decompress(image[at:at + size]))
+        os.rename(f.name, path)  # whole, whoever else makes it now
+    return path
 
 
 def linux(name, append, *keys, memory="96M", net="none", end="shell", kernel=None):
-    """One with Debian's kernel and the busybox initramfs."""
-    return vm(name, f"kernel: {kernel or vt.kernel()}", f"initrd: {vt.initramfs()}", f"append: console=ttyS0 quiet {append} vigia.end={end}",
+    """One with Debian's kernel, as the ELF file within it, and the busybox initramfs."""
+    return vm(name, f"kernel: {kernel or unpacked_kernel()}", f"initrd: {vt.initramfs()}", f"append: console=ttyS0 quiet {append} vigia.end={end}",
               *keys, memory=memory, net=net)
 
 

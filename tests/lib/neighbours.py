@@ -5,13 +5,12 @@ import re
 import time
 
 import vigia_test as vt
-from baremetal import assemble, linux, pack, small, unpacked_kernel
+from baremetal import assemble, linux, pack, small
 
 
 def fleet(work, name, troubles):
     """troubles: (name, as trouble.asm calls its kind, weight in percent)."""
-    kernel = unpacked_kernel(work)
-    text = "".join(linux(who, f"vigia.run={run} vigia.ip=10.9.0.{n} vigia.sleep=0", f'disk: ["{work.file(who, size=8 << 20)}"]', net="switch:lan", kernel=kernel)
+    text = "".join(linux(who, f"vigia.run={run} vigia.ip=10.9.0.{n} vigia.sleep=0", f'disk: ["{work.file(who, size=8 << 20)}"]', net="switch:lan")
                    for who, n, run in (("alpha", 1, "disk,lan"), ("bravo", 2, "disk,lan,serve")))
     text += small("sixteen", assemble(work.file("sixteen"), "boot/sixteen.asm"))
     for trouble, kind, weight in troubles:
