@@ -149,7 +149,7 @@ def main():
     p.add_argument("--fuzz-build", default=f"{ROOT}/build-fuzz")
     p.add_argument("--only", default="layers,format,meson,fuzz,boot")
     p.add_argument("--match", default="")
-    p.add_argument("--fuzz-seconds", type=int, default=15)
+    p.add_argument("--fuzz-seconds", type=int, default=8)
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     p.add_argument("--list", action="store_true")
     args = p.parse_args()
@@ -166,10 +166,11 @@ def main():
         for t in tasks:
             print(t[0])
         return 0
+    prepare = threading.Thread(target=prepare_guests if any(t[0].startswith("boot ") for t in tasks) else lambda: None)
+    prepare.start()  # mostly it waits for the network
     if "meson" in suites:
         run_meson(args)
-    if any(t[0].startswith("boot ") for t in tasks):
-        prepare_guests()
+    prepare.join()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda t: run_program(*t), tasks))
     if failed_names:

@@ -2,17 +2,23 @@
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor in QEMU's emulation of an AMD processor with SVM: a Debian kernel with two
 vCPUs and a disk beside a small guest that crashes and one that tries to get out, on two processors;
-the shell; a guest whose descriptors point elsewhere; an image made by vigia pack, on one processor and on four, of a q35 and
-of an i440FX, by BIOS and by UEFI."""
+the shell; a guest whose descriptors point elsewhere; an image made by vigia pack, on four processors of an i440FX by BIOS and of
+a q35 by UEFI.
+
+  tests/boot/t_metal.py --all    the image on one processor and on four, of either, by BIOS and by UEFI"""
 import os
 import re
 import shutil
+import sys
 import time
 
 import vigia_test as vt
 from baremetal import QEMU, Machine, assemble, linux, need, packed, small
 
 OVMF = "/usr/share/OVMF/OVMF_CODE.fd"
+MACHINES = [(4, "pc", None), (4, "q35", OVMF)]  # t_metal_screen.py has one processor of a q35, by both
+if "--all" in sys.argv:
+    MACHINES = [(smp, kind, firmware) for smp in (1, 4) for kind in ("q35", "pc") for firmware in (None, OVMF)]
 
 need(QEMU, "nasm")
 
@@ -69,7 +75,7 @@ with vt.Workdir() as work:
         vt.skip("the image is not tried: grub-mkrescue is missing: tools/packages test")
     image, said = packed(work.file("vigia.iso"), small("gamma", counts), "--poweroff")
     vt.check("hypervisor" in said and "boot loader" in said, "vigia pack makes an image")
-    for smp, kind, firmware in ((1, "q35", None), (4, "q35", None), (4, "pc", None), (4, "q35", OVMF), (1, "pc", OVMF)):
+    for smp, kind, firmware in MACHINES:
         if firmware and not os.path.exists(firmware):
             vt.skip(f"UEFI is not tried: {firmware} is missing: tools/packages test")
         with Machine(image, *(["-bios", firmware] if firmware else []), smp=smp, kind=kind) as vm:
@@ -77,7 +83,7 @@ with vt.Workdir() as work:
             vm.said(r"gamma: crashed", 60)
             vm.wait(60)
             print(f"ok: the image starts by GRUB on {'UEFI' if firmware else 'a BIOS'}, on a {kind} with {smp} CPUs, and switches the machine off in the end")
-    with Machine(image, cpu="qemu64,-svm") as vm:
+    with Machine(module, cpu="qemu64,-svm") as vm:
         vm.expect(r"cannot run VMs here: it has neither SVM", 120)
         vm.send("reboot\n")
         vm.expect(r"rebooting", 30)

@@ -17,8 +17,8 @@ DISKS = {  # name, and on what
 
 
 def fleet(work, *vms):
-    """An image with a Linux guest for each (disk, what it does)."""
-    return pack(work.file("fleet.iso"), "".join(linux(f"vm{i}", f"vigia.run={run} vigia.bad={BAD}", f'disk: ["{disk}"]', end="poweroff")
+    """A module with a Linux guest for each (disk, what it does)."""
+    return pack(work.file("fleet.cpio"), "".join(linux(f"vm{i}", f"vigia.run={run} vigia.bad={BAD}", f'disk: ["{disk}"]', end="poweroff")
                                                 for i, (disk, run) in enumerate(vms)), "--poweroff")
 
 
@@ -62,7 +62,7 @@ def changed(before, after):
     return {i for i in range(len(before) // 512) if before[i * 512:i * 512 + 512] != after[i * 512:i * 512 + 512]}
 
 
-need(QEMU, "grub-mkrescue", "xorriso")
+need(QEMU)
 with vt.Workdir() as work:
     # Two partitions: a guest writes to the second, another one cannot have it, and reads the first
     first, second = (2048, 8192), (16384, 12288)

@@ -16,7 +16,7 @@ GOOD = "virtio1"
 READ = "dd if=/dev/vda of=/dev/null bs=64k skip=%d count=16 iflag=direct"
 WRITE = "dd if=/dev/zero of=/dev/vda bs=64k seek=64 count=16 oflag=direct"
 
-need(QEMU, "grub-mkrescue", "xorriso")
+need(QEMU)
 
 
 def errors(vm, name):

@@ -15,7 +15,7 @@ DISKS = {
     "nvme0": "nvme,drive=%s,serial=SN-nvme0",
 }
 
-need(QEMU, "grub-mkrescue", "xorriso")
+need(QEMU)
 with vt.Workdir() as work:
     image = on_disks(work, [*DISKS, "virtio1"])
     args, servers = [], {}

@@ -11,7 +11,7 @@ from baremetal import QEMU, Machine, assemble, bochs, linux, need, need_vmx, pac
 MIB = 1 << 20
 BAD = 10000  # sector, behind what guests write
 
-need(QEMU, "nasm", "grub-mkrescue", "xorriso")
+need(QEMU, "nasm")
 
 
 def in_qemu(work):

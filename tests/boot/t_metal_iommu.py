@@ -13,7 +13,7 @@ DISKS = {
     "nvme0": "nvme,drive=nvme0,serial=SN-nvme0",
 }
 
-need(QEMU, "grub-mkrescue", "xorriso")
+need(QEMU)
 
 
 def try_iommu(image, iommu, told, disks):

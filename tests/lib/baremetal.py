@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: ISC
 """What tests of the bare-metal hypervisor share: its image, and what they need beside it."""
-import functools
-import lzma
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 import vigia_test as vt
@@ -79,27 +75,9 @@ def small(name, kernel, *keys, memory="16M"):
     return vm(name, f"kernel: {kernel}", *keys, memory=memory)
 
 
-@functools.cache
-def unpacked_kernel():
-    """The ELF file within Debian's kernel, kept beside it: the guest need not unpack it, which is most of what its start takes where instructions are slow."""
-    packed_one = vt.kernel()
-    with open(packed_one, "rb") as f:
-        image = f.read()
-    at, size = struct.unpack_from("<II", image, 0x248)  # Linux' Documentation/arch/x86/boot.rst
-    at += (image[0x1f1] + 1) * 512
-    if image[at:at + 6] != b"\xfd7zXZ\0":
-        return packed_one
-    path = os.path.join(os.path.dirname(packed_one), "vmlinux")
-    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(packed_one):
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
-            f.write(lzma.LZMADecompressor().decompress(image[at:at + size]))
-        os.rename(f.name, path)  # whole, whoever else makes it now
-    return path
-
-
 def linux(name, append, *keys, memory="96M", net="none", end="shell", kernel=None):
     """One with Debian's kernel, as the ELF file within it, and the busybox initramfs."""
-    return vm(name, f"kernel: {kernel or unpacked_kernel()}", f"initrd: {vt.initramfs()}", f"append: console=ttyS0 quiet {append} vigia.end={end}",
+    return vm(name, f"kernel: {kernel or vt.unpacked_kernel()}", f"initrd: {vt.initramfs()}", f"append: console=ttyS0 quiet {append} vigia.end={end}",
               *keys, memory=memory, net=net)
 
 
@@ -128,9 +106,9 @@ class Machine(vt.VM):
         self.wait(60)
 
 
-def on_disks(work, names):
-    """An image that boots a Debian kernel on each of these disks, which are the machine's; each writes and reads its own."""
-    return pack(work.file("fleet.iso"), "".join(linux(f"on-{name}", "vigia.run=disk", f'disk: ["host:{name}"]') for name in names))
+def on_disks(work, names, out="fleet.cpio"):
+    """A module, or an image, that boots a Debian kernel on each of these disks, which are the machine's; each writes and reads its own."""
+    return pack(work.file(out), "".join(linux(f"on-{name}", "vigia.run=disk", f'disk: ["host:{name}"]') for name in names))
 
 
 def attempts_held(vm, name, what):

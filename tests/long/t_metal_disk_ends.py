@@ -29,7 +29,7 @@ need(QEMU, "grub-mkrescue")
 if not os.path.exists(OVMF):
     vt.skip(f"{OVMF} is missing: tools/packages test")
 with vt.Workdir() as work:
-    image = on_disks(work, DISKS)
+    image = on_disks(work, DISKS, "fleet.iso")
     with machine(work, image, 1000000, "-bios", OVMF) as vm:
         for _ in DISKS:
             vm.expect(r"on-\w+\| VIGIA init", 300)

@@ -43,7 +43,7 @@ class Rig:
     def __init__(self, files, script, memory=1500, append="", programs=(), options=()):
         if not shutil.which("qemu-system-x86_64"):
             vt.skip("qemu-system-x86_64 is not there")
-        self.kernel = vt.kernel()
+        self.kernel = vt.unpacked_kernel()
         self.files = {"/g/" + os.path.basename(f): f for f in files}
         self.programs = {"vigia": vt.VIGIA, **{os.path.basename(p): p for p in programs}}
         self.options = options
