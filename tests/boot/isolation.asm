@@ -4,7 +4,7 @@
 ; of theirs; page tables, descriptor tables, code and a stack where no memory is. Says for each whether it was held.
 %include "long.inc"
 RAM	equ 16 << 20
-MACHINE	equ 384 << 20			; what the machine below has
+MACHINE	equ 160 << 20			; what the machine below has
 WINDOW	equ 0x100000000			; a page behind what is mapped, and its table
 PD	equ 0x410000
 OWN	equ 0x140000000			; of the attempts' own

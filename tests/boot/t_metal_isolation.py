@@ -7,6 +7,7 @@ memory, whose memory stays as it was meanwhile; what ended starts again."""
 import vigia_test as vt
 from baremetal import QEMU, Machine, assemble, attempts_held, bochs, need, need_vmx, pack, small
 
+MEMORY = 160  # MiB of the machine, as isolation.asm has it, which tries each page
 ENDS = ("NOTABLES", "NOIDT", "NOGDT", "NOTSS")
 
 need(QEMU, "nasm")
@@ -40,11 +41,11 @@ def hold(vm):
 
 
 with vt.Workdir() as work:
-    with Machine(fleet(work, "fleet.cpio"), smp=2) as vm:
+    with Machine(fleet(work, "fleet.cpio"), memory=MEMORY, smp=2) as vm:
         hold(vm)
         vm.poweroff()
     print("ok: by SVM")
     need_vmx()
-    with bochs.Bochs(work, fleet(work, "vigia.iso"), cpus=2) as vm:
+    with bochs.Bochs(work, fleet(work, "vigia.iso"), cpus=2, memory=MEMORY) as vm:
         hold(vm)
     print("ok: by VMX")
