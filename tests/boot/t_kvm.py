@@ -159,7 +159,7 @@ def main():
             assemble(w, f"{path}.asm", os.path.basename(path) + ".elf")
         r = rig.Rig([a20, smm, hyperv] + [w.file(os.path.basename(path) + ".elf") for path in elves], SCRIPT)
         r.files.update({BIOS: BIOS, VGA_BIOS: VGA_BIOS})
-        text = r.run(300)
+        text = r.run(600)
         print("\n".join(line for line in text.splitlines() if "RIG" in line))
         if "RIG kvm" not in text:
             vt.skip("this host's QEMU gives no nested virtualization")

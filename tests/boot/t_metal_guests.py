@@ -38,5 +38,5 @@ with vt.Workdir() as work:
     # 32 processors that wait for each other have 32 parts of a hundred million instructions a second: by themselves
     for names in ([name for name in SUITES if name != "x2apic32"], ["x2apic32"]):
         # Its TSC has 100 MHz: a moment of a tenth of a second
-        with bochs.Bochs(work, fleet(work, "vigia.iso", names, "-DMOMENT=10000000"), cpus=2, memory=512) as vm:
+        with bochs.Bochs(work, fleet(work, "vigia.iso", names, "-DMOMENT=10000000"), memory=512) as vm:
             run(vm, "VMX", names)

@@ -21,7 +21,7 @@ dmesg -n 1
 mkfifo /tmp/in /tmp/in2; sleep 1000000 >/tmp/in & sleep 1000000 >/tmp/in2 &
 wait_for() { i=0; while [ $i -lt WAIT ] && ! grep -q "$1" $3; do sleep 0.5; i=$((i+1)); done; grep -q "$1" $3 && echo "RIG $2" || { echo "RIG failed: $2"; tail -5 $3 /tmp/err; }; }
 wired() { i=0; while [ $i -lt 100 ] && ! ip link show vg0 >/dev/null 2>&1; do sleep 0.1; i=$((i+1)); done; ip addr add 10.9.0.1/24 dev vg0; ip link set vg0 up; }
-VIGIA_LOG=debug vigia run --engine kvm --kvm-irqchip CHIP --sandbox SANDBOX --history none --name v --net tap:vg0,vhost=on --memory 128M --kernel /g/vmlinuz \
+VIGIA_LOG=debug vigia run --engine kvm --kvm-irqchip CHIP --sandbox SANDBOX --history none --name v --net tap:vg0,vhost=on --memory 128M --kernel /g/vmlinux \
     --initrd /g/initramfs.cpio --append 'console=ttyS0 quiet vigia.end=shell' </tmp/in >/tmp/out 2>/tmp/err &
 wait_for 'VIGIA shell' booted /tmp/out
 wired
@@ -73,7 +73,7 @@ def here():
 
 def in_rig(chip, sandbox):
     script = SCRIPT.replace("WAIT", str(WAIT)).replace("CHIP", chip).replace("SANDBOX", sandbox)
-    text = rig.Rig([vt.kernel(), vt.initramfs()], script).run(900)
+    text = rig.Rig([vt.unpacked_kernel(), vt.initramfs()], script).run(900)
     print("\n".join(line for line in text.splitlines() if "RIG" in line) or text[-2000:])
     if "RIG kvm" not in text:
         vt.skip("this host's QEMU gives no nested virtualization")
