@@ -39,6 +39,7 @@ enum vmcs_field {
 	VMCS_HOST_EFER = 0x2c02,
 	/* 32 bits */
 	VMCS_PIN = 0x4000,
+	VMCS_TIMER = 0x482e,
 	VMCS_PROC = 0x4002,
 	VMCS_EXCEPTIONS = 0x4004,
 	VMCS_PF_MASK = 0x4006,
@@ -103,9 +104,10 @@ enum vmcs_field {
 };
 
 /* VMCS_PIN */
-#define PIN_INTR BIT(0)
-#define PIN_NMI  BIT(3)
-#define PIN_VNMI BIT(5)
+#define PIN_INTR  BIT(0)
+#define PIN_NMI   BIT(3)
+#define PIN_VNMI  BIT(5)
+#define PIN_TIMER BIT(6)
 /* VMCS_PROC */
 #define PROC_INTR_WINDOW BIT(2)
 #define PROC_TSC_OFFSET  BIT(3)
@@ -177,6 +179,7 @@ enum vmx_reason {
 	VMX_EOI = 45,
 	VMX_EPT = 48,
 	VMX_EPT_CONFIG = 49,
+	VMX_TIMER = 52,
 	VMX_REASONS = 70,
 };
 

@@ -32,7 +32,7 @@ static const struct {
 	uint8_t cap, true_cap, at;
 	uint32_t need, able, may;
 } controls[] = {
-	{1, 13, offsetof(struct vmx_controls, pin), PIN_INTR | PIN_NMI | PIN_VNMI, 0, 0},
+	{1, 13, offsetof(struct vmx_controls, pin), PIN_INTR | PIN_NMI | PIN_VNMI, 0, PIN_TIMER},
 	{2, 14, offsetof(struct vmx_controls, proc),
 	 PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_DR | PROC_IO |
 		 PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2,
@@ -181,7 +181,9 @@ static void write_controls(struct vmx_vcpu *x)
 
 	if (x->v.vcpu->vm->n_vcpus < 2)
 		proc2 &= ~PROC2_PLE;
-	vmcs_write(VMCS_PIN, xv->c.pin);
+	vmcs_write(VMCS_PIN, x->pin = xv->c.pin);
+	if (x->pin & PIN_TIMER) /* a millisecond, counted by one bit of the TSC (appendix A.6) */
+		vmcs_write(VMCS_TIMER, plat_tsc_hz() / 1000 >> (capability(5) & 31));
 	vmcs_write(VMCS_PROC, x->proc = xv->c.proc);
 	vmcs_write(VMCS_PROC2, x->proc2 = proc2);
 	vmcs_write(VMCS_EXIT, xv->c.exit);

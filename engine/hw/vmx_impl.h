@@ -57,6 +57,7 @@ struct vmx_vcpu {
 	uint64_t had[VMX_FIELDS];  /* what the VMCS has had since the last push or pull */
 	uint32_t blocked, proc, n; /* as in VMCS_BLOCKED, VMCS_PROC, VMCS_ENTRY_MSR_LOAD_N, */
 	uint32_t threshold, vpid;  /* VMCS_TPR_THRESHOLD, VMCS_VPID */
+	uint32_t pin;              /* VMCS_PIN */
 };
 
 static inline struct vmx_vcpu *vmx_of(struct hw_vcpu *v)

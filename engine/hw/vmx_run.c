@@ -78,6 +78,7 @@ static const uint8_t whys[VMX_REASONS] = {
 	[VMX_EOI] = WHY_EOI,
 	[VMX_EPT] = WHY_MEMORY,
 	[VMX_EPT_CONFIG] = WHY_INVALID,
+	[VMX_TIMER] = WHY_NOTHING,
 };
 
 static void decode_exception(struct hw_vcpu *v, struct hw_exit *e)
@@ -185,6 +186,18 @@ static void push_event(struct vmx_vcpu *x)
 	x->blocked = blocked;
 }
 
+/* An interrupt ends the guest's turn whatever its IF (SDM vol. 3, 26.2). But in Bochs (2.7) none does after an entry
+ * with IF clear, until the guest moves IF: such a guest leaves by the timer, and its CPU takes what waits. */
+static void push_timer(struct vmx_vcpu *x)
+{
+	uint32_t pin = vmx_vm_of(&x->v)->c.pin;
+
+	if (x->v.rflags & FL_IF)
+		pin &= ~PIN_TIMER;
+	if (pin != x->pin)
+		vmcs_write(VMCS_PIN, x->pin = pin);
+}
+
 static void load(struct vmx_vcpu *x, bool moved)
 {
 	uint32_t n = moved || x->msrs_dirty ? x->n_msrs : 0;
@@ -194,6 +207,7 @@ static void load(struct vmx_vcpu *x, bool moved)
 		vmcs_write(VMCS_VPID, x->vpid = x->v.tag);
 	flush(&x->v);
 	push_event(x);
+	push_timer(x);
 	if (n != x->n)
 		vmcs_write(VMCS_ENTRY_MSR_LOAD_N, n);
 	x->n = n;
