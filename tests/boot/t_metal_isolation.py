@@ -46,6 +46,6 @@ with vt.Workdir() as work:
         vm.poweroff()
     print("ok: by SVM")
     need_vmx()
-    with bochs.Bochs(work, fleet(work, "vigia.iso"), cpus=2, memory=MEMORY) as vm:
+    with bochs.Bochs(work, fleet(work, "vigia.iso"), memory=MEMORY) as vm:
         hold(vm)
     print("ok: by VMX")
