@@ -171,7 +171,8 @@ def main():
     if "meson" in suites:
         run_meson(args)
     prepare.join()
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+    # One more than there are processors: many wait for a while, for a timeout or for a guest's clock
+    with concurrent.futures.ThreadPoolExecutor(args.jobs + 1) as pool:
         list(pool.map(lambda t: run_program(*t), tasks))
     if failed_names:
         print("failed: " + ", ".join(failed_names))

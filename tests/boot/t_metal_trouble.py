@@ -9,7 +9,7 @@ from baremetal import QEMU, Machine, need
 from neighbours import fleet, measure, second, serve, state, to_shells
 
 KINDS = ("loop", "crash", "triple", "noise")
-SECONDS = 12  # of each measurement
+SECONDS = 6    # of each measurement
 BLOCKS = 2    # what a round reads and fetches: small, so that there are many
 # Of what it does alone, beside one of weight 10 % that never waits. On two processors it is QEMU that takes from it, as one of its threads
 # runs both in turns, a busy one for as long as it likes: this says only that it goes on. What the scheduler gives, t_metal_fair.py says.

@@ -85,7 +85,8 @@ class Machine(vt.VM):
     """A machine in QEMU that starts an image (CD), or elf (by PVH) with a module or without; the hypervisor's console."""
 
     def __init__(self, fleet, *args, elf=ELF, kind="q35", cpu="EPYC", memory=384, smp=1, threads="single"):
-        boot = ["-kernel", elf, *(["-initrd", fleet] if fleet else [])]
+        # strict: SeaBIOS, which is there before PVH, takes no memory for disks, which would be where QEMU puts the module
+        boot = ["-boot", "strict=on", "-kernel", elf, *(["-initrd", fleet] if fleet else [])]
         if fleet and fleet.endswith(".iso"):
             boot = ["-boot", "d", "-cdrom", fleet]
         # One thread for all processors: see "Bare metal" in ARCHITECTURE.md.
