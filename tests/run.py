@@ -149,7 +149,7 @@ def main():
     p.add_argument("--fuzz-build", default=f"{ROOT}/build-fuzz")
     p.add_argument("--only", default="layers,format,meson,fuzz,boot")
     p.add_argument("--match", default="")
-    p.add_argument("--fuzz-seconds", type=int, default=8)
+    p.add_argument("--fuzz-seconds", type=int, default=6)
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     p.add_argument("--list", action="store_true")
     args = p.parse_args()
