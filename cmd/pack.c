@@ -607,7 +607,7 @@ static int pack(struct pack *p, const char *file)
 	if (!dot || (strcmp(dot, ".iso") && strcmp(dot, ".img") && strcmp(dot, ".cpio")))
 		return msg_fail(
 			p->msg, ERR_INVAL,
-			"say what to make: -o FILE.iso, or -o FILE.cpio for the boot module");
+			"say what to make: -o FILE.iso or FILE.img, or FILE.cpio for the boot module");
 	if (!strcmp(dot, ".cpio"))
 		return write_module(p, p->opts->output);
 	err = find_hypervisor(p, elf, sizeof(elf));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """The bare-metal hypervisor on the machine's own screen and keyboard: VGA's text where the loader left that, else the loader's frame
-buffer, as under UEFI. The shell is there, takes keys, and a key goes to a VM and back; a panic is told."""
+buffer, as under UEFI; from an image on a disk (t_metal.py has it on a CD). The shell is there, takes keys, and a key goes to a VM and back; a panic is told."""
 import os
 import re
 import time
@@ -71,7 +71,7 @@ def try_it(work, name, fleet, font, *options):
 
 with vt.Workdir() as work:
     fleet = small("small", assemble(work.file("metal"), "boot/metal.asm"))
-    image, module = pack(work.file("vigia.iso"), fleet), pack(work.file("vigia.cpio"), fleet)
+    image, module = pack(work.file("vigia.img"), fleet), pack(work.file("vigia.cpio"), fleet)
     try_it(work, "text", module, screen.bios_font())
     try_it(work, "bios", image, screen.bios_font())
     if not os.path.exists(OVMF):

@@ -82,13 +82,15 @@ def linux(name, append, *keys, memory="96M", net="none", end="shell", kernel=Non
 
 
 class Machine(vt.VM):
-    """A machine in QEMU that starts an image (CD), or elf (by PVH) with a module or without; the hypervisor's console."""
+    """A machine in QEMU that starts an image (a CD, or a disk), or elf (by PVH) with a module or without; the hypervisor's console."""
 
     def __init__(self, fleet, *args, elf=ELF, kind="q35", cpu="EPYC", memory=384, smp=1, threads="single"):
         # strict: SeaBIOS, which is there before PVH, takes no memory for disks, which would be where QEMU puts the module
         boot = ["-boot", "strict=on", "-kernel", elf, *(["-initrd", fleet] if fleet else [])]
         if fleet and fleet.endswith(".iso"):
             boot = ["-boot", "d", "-cdrom", fleet]
+        if fleet and fleet.endswith(".img"):
+            boot = ["-boot", "c", "-drive", f"file={fleet},format=raw,snapshot=on"]
         # One thread for all processors: see "Bare metal" in ARCHITECTURE.md.
         super().__init__(command=[QEMU, "-accel", f"tcg,thread={threads}", "-cpu", cpu, "-M", kind, "-m", str(memory), "-smp", str(smp),
                                   "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", *boot, *args])
