@@ -158,7 +158,7 @@ void vcpu_tell_root(struct vcpu *vcpu)
 /* Without a division: at each switch of tasks. */
 static uint64_t ring_ns(struct vcpu *vcpu, uint64_t ticks)
 {
-	struct vcpu_ring *r = &vcpu->ring;
+	struct ring_clock *r = &vcpu->ring;
 
 	if (unlikely(!r->scale)) {
 		uint64_t hz = vcpu->vm->tsc_ratio ? plat_tsc_hz() : vcpu->vm->tsc_hz;
@@ -170,14 +170,14 @@ static uint64_t ring_ns(struct vcpu *vcpu, uint64_t ticks)
 
 void vcpu_ring_take(struct vcpu *vcpu, uint64_t *kernel, uint64_t *user)
 {
-	struct vcpu_ring *r = &vcpu->ring;
+	struct ring_clock *r = &vcpu->ring;
 	uint64_t now;
 
 	if (!r->since)
 		return;
 	now = vcpu_ticks();
-	r->ticks[r->user] += now - r->since;
-	r->since = r->taken = now;
+	ring_close(r, now);
+	r->taken = now;
 	*kernel = ring_ns(vcpu, r->ticks[0]);
 	*user = ring_ns(vcpu, r->ticks[1]);
 	r->ticks[0] = r->ticks[1] = 0;

@@ -8,6 +8,7 @@
 #include "vm/debug.h"
 #include "vm/idle.h"
 #include "vm/irq.h"
+#include "vm/ring.h"
 #include "vm/vcpu_ops.h"
 #include "x86/state.h"
 
@@ -22,15 +23,6 @@
 #define REQ_A20    BIT(8) /* vm->a20_masked has changed */
 #define REQ_SHARE  BIT(9) /* leave the guest: its share may be used up (vm_set_cpu_limit()) */
 #define REQ_ENGINE BIT(6) /* engine's own: TLB shoot-down, code cache */
-
-/* How long it has run in user mode and elsewhere, in TSC ticks; by its own thread. */
-struct vcpu_ring {
-	bool user;
-	uint64_t since; /* the last change; 0: the engine does not tell, or nobody wants to know */
-	uint64_t taken; /* the history's last look */
-	uint64_t ticks[2];
-	uint64_t scale; /* ns of a tick << 32; 0: not counted out yet */
-};
 
 struct vcpu {
 	struct vm *vm;
@@ -72,7 +64,7 @@ struct vcpu {
 	/* with vm->cpu_percent, by its own thread: the present period, and what it has run in it */
 	uint64_t period, busy;
 	struct idle idle;
-	struct vcpu_ring ring;
+	struct ring_clock ring;
 	unsigned
 		mode; /* that the history has last, enum mon_mode, + 1; 0: none. By its own thread */
 
@@ -125,7 +117,7 @@ static inline uint64_t vcpu_ticks(void)
 /* The clock stands while the vCPU waits. */
 static inline void vcpu_ring_stop(struct vcpu *vcpu)
 {
-	vcpu->ring.ticks[vcpu->ring.user] += vcpu_ticks() - vcpu->ring.since;
+	ring_close(&vcpu->ring, vcpu_ticks());
 }
 
 static inline void vcpu_ring_go(struct vcpu *vcpu)
@@ -136,22 +128,15 @@ static inline void vcpu_ring_go(struct vcpu *vcpu)
 /* For engines: it runs at ring 3 now, or elsewhere. */
 static inline void vcpu_ring_set(struct vcpu *vcpu, bool user)
 {
-	uint64_t now;
-
-	if (likely(vcpu->ring.user == user && vcpu->ring.since))
-		return;
-	now = vcpu_ticks(); /* once: reading it takes as long as the rest of a system call's way in */
-	if (vcpu->ring.since)
-		vcpu->ring.ticks[vcpu->ring.user] += now - vcpu->ring.since;
-	vcpu->ring.since = now;
-	vcpu->ring.user = user;
+	if (!ring_pass(&vcpu->ring, user))
+		ring_change(&vcpu->ring, user, vcpu_ticks());
 }
 
 /* Nobody wants to know. */
 static inline void vcpu_ring_off(struct vcpu *vcpu)
 {
 	if (unlikely(vcpu->ring.since))
-		vcpu->ring = (struct vcpu_ring){.scale = vcpu->ring.scale};
+		vcpu->ring = (struct ring_clock){.scale = vcpu->ring.scale};
 }
 
 /* Gives the ns since the last call, and begins anew. */

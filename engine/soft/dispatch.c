@@ -233,6 +233,7 @@ static void take_events(struct soft_vcpu *v)
 	if (vector < 0)
 		return;
 	v->stats.irqs++;
+	ring_look(&v->vcpu->ring);
 	soft_sample(v);
 	v->look = true; /* more may wait */
 	s->activity = ACT_RUN;
