@@ -85,7 +85,7 @@ def run_meson(args):
     if os.path.exists(log):
         os.unlink(log)
     # The limits are for what hangs; on a loaded machine all takes several times as long.
-    command = ["meson", "test", "-C", args.build, "--no-rebuild", "--num-processes", str(args.jobs or os.cpu_count() or 1), "--timeout-multiplier", "4"]
+    command = ["meson", "test", "-C", args.build, "--no-rebuild", "--num-processes", str(args.jobs), "--timeout-multiplier", "4"]
     if args.match:
         listed = subprocess.run(["meson", "test", "-C", args.build, "--list"], capture_output=True,
                                 text=True, check=False).stdout.splitlines()
@@ -150,7 +150,7 @@ def main():
     p.add_argument("--only", default="layers,format,meson,fuzz,boot")
     p.add_argument("--match", default="")
     p.add_argument("--fuzz-seconds", type=int, default=6)
-    p.add_argument("--jobs", type=int, default=0)
+    p.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     p.add_argument("--list", action="store_true")
     args = p.parse_args()
     args.build, args.fuzz_build = os.path.abspath(args.build), os.path.abspath(args.fuzz_build)
@@ -171,8 +171,7 @@ def main():
     if "meson" in suites:
         run_meson(args)
     prepare.join()
-    # One more than there are processors: many wait for a while, for a timeout or for a guest's clock
-    with concurrent.futures.ThreadPoolExecutor(args.jobs or (os.cpu_count() or 1) + 1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda t: run_program(*t), tasks))
     if failed_names:
         print("failed: " + ", ".join(failed_names))

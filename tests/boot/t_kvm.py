@@ -93,28 +93,39 @@ def chips(w):
         vt.check(status == 1 and what in err, f"--kvm-irqchip {chip} on the board {board} is refused: {err.strip()}")
 
 
+def ticks(vm, pattern, name, what):
+    """Interrupts come, or it is told what the processor did instead."""
+    try:
+        vm.expect(pattern, 30)
+    except SystemExit:
+        print(f"no interrupts: {what}", *vt.vigia("stats", name)[1:], sep="\n")
+        raise
+
+
 def pic(w, chip):
     """Interrupts of the PIC beside local APICs in the kernel, and of the kernel's own: none is missing in a state that is saved at any moment."""
     assemble(w, f"{HERE}/pic.asm", "pic.elf")
     state, rounds = w.file("pic.state"), int(os.environ.get("VIGIA_PIC_ROUNDS", "20"))
-    vm = vt.VM("--engine", "kvm", "--kvm-irqchip", chip, "--sandbox", "off", "--history", "none", "--net", "none", "--memory", "16M", "--name",
-               f"pic{os.getpid()}", "--kernel", w.file("pic.elf"))
+    name = f"pic{os.getpid()}"
+    vm = vt.VM("--engine", "kvm", "--kvm-irqchip", chip, "--sandbox", "off", "--history", "none", "--net", "none", "--memory", "16M", "--name", name,
+               "--kernel", w.file("pic.elf"))
     for i in range(rounds):
         with vm:
-            vm.expect(r"\.", 30)
-            status, _, err = vt.vigia("save", f"pic{os.getpid()}", state)
+            ticks(vm, r"\.", name, f"--kvm-irqchip {chip}, start {i}")
+            status, _, err = vt.vigia("save", name, state)
             vt.check(status == 0, f"saved amidst of interrupts {i} {err.strip()}")
             vm.wait(30)
         vm = vt.restored(state)
     with vm:
-        vm.expect(r"\.\.", 30)
+        ticks(vm, r"\.\.", name, f"--kvm-irqchip {chip}, at the end")
         vm.process.kill()
 
 
 def large_pages(w):
     """RAM of a VM that starts under KVM may be in large pages: an exit brings 2 MiB of it."""
-    with vt.VM("--engine", "kvm", "--history", "none", "--net", "none", "--memory", "16M", "--kernel", w.file("pic.elf")) as vm:
-        vm.expect(r"\.", 30)
+    name = f"large{os.getpid()}"
+    with vt.VM("--engine", "kvm", "--history", "none", "--net", "none", "--memory", "16M", "--name", name, "--kernel", w.file("pic.elf")) as vm:
+        ticks(vm, r"\.", name, "large pages")
         with open(f"/proc/{vm.process.pid}/smaps", encoding="ascii") as f:
             flags = [line.split()[1:] for line in re.split(r"(?m)^Size: *14336 kB$", f.read())[1].splitlines() if line.startswith("VmFlags")][0]
         vt.check("hg" in flags, f"its RAM beyond 2 MiB is what the host may have in large pages: {flags}")
