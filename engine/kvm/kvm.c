@@ -456,6 +456,9 @@ static int enter(struct kvm_vcpu *v)
 	v->wants_state = true;
 	v->msr_known = false;
 	r = ioctl(v->fd, KVM_RUN, 0);
+	/* A kick that waits as a signal ends KVM's HLT before the vector is on its way: the second time it is no HLT any more. */
+	if (r && errno == EINTR && unlikely(atomic_load(&v->guarded)))
+		r = ioctl(v->fd, KVM_RUN, 0);
 	saved = errno;
 	if (unlikely(atomic_load(&v->guarded)))
 		unguard(v);
