@@ -39,7 +39,6 @@ enum vmcs_field {
 	VMCS_HOST_EFER = 0x2c02,
 	/* 32 bits */
 	VMCS_PIN = 0x4000,
-	VMCS_TIMER = 0x482e,
 	VMCS_PROC = 0x4002,
 	VMCS_EXCEPTIONS = 0x4004,
 	VMCS_PF_MASK = 0x4006,
@@ -69,6 +68,7 @@ enum vmcs_field {
 	VMCS_BLOCKED = 0x4824,
 	VMCS_ACTIVITY = 0x4826,
 	VMCS_SYSENTER_CS = 0x482a,
+	VMCS_TIMER = 0x482e,
 	VMCS_HOST_SYSENTER_CS = 0x4c00,
 	/* as wide as registers */
 	VMCS_CR0_MASK = 0x6000,

@@ -3,17 +3,11 @@
 ; "now" and "was" of leaf 1 (EAX ECX EDX), 7 (EBX ECX EDX), 0DH.1 (EAX), 80000001H (ECX EDX), 80000008H (EAX), then the
 ; brand. It has switched on XSAVE for x87 and SSE alone. t_state_versions.py.
 %include "elf.inc"
+%include "flat.inc"
 STACK	equ 0x300000
 WORDS	equ 10
 
-start:	cld
-	mov esp, STACK
-	lgdt [gdtr]
-	jmp 0x08:.cs
-.cs:	mov eax, 0x10
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+start:	flat STACK
 	mov eax, 1
 	cpuid
 	test ecx, 1 << 26
@@ -106,10 +100,5 @@ s_now:	db "now", 0
 s_was:	db "was", 0
 s_end:	db ";", 13, 10, 0
 align 8
-gdt:	dq 0
-	dq 0x00cf9a000000ffff
-	dq 0x00cf92000000ffff
-gdtr:	dw $ - gdt - 1
-	dd gdt
 now:	times WORDS + 13 dd 0
 was:	times WORDS + 13 dd 0

@@ -2,16 +2,10 @@
 ; nmi.asm: has an NMI, whose handler says ! and halts: the NMI that has come ends no HLT. If it goes on, it leaves by port F4H.
 ; (Without IRET, which a KVM that emulates may leave to the interpreter, and all that comes then.)
 %include "elf.inc"
+%include "flat.inc"
 APIC	equ 0xfee00000
 
-start:	cld
-	mov esp, 0x300000
-	lgdt [gdtr]
-	jmp 0x08:.cs
-.cs:	mov eax, 0x10
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+start:	flat 0x300000
 	lidt [idtr]
 	mov dword [APIC + 0xf0], 0x1ff
 	mov dword [APIC + 0x310], 0
@@ -25,10 +19,6 @@ nmi:	mov al, '!'
 	hlt
 	mov al, 1
 	out 0xf4, al
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	dw 23
-	dd gdt
 idt:	dq 0, 0
 	dw NMI & 0xffff, 8, 0x8e00, NMI >> 16
 idtr:	dw 23

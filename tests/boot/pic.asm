@@ -2,16 +2,10 @@
 ; pic.asm: counts the PIC's timer interrupts, which come by LINT0 of its local APIC, and writes a dot for each 64.
 ; One that is lost is never ended: there is no other after it.
 %include "elf.inc"
+%include "flat.inc"
 APIC	equ 0xfee00000
 
-start:	cld
-	mov esp, 0x300000
-	lgdt [gdtr]
-	jmp 0x08:.cs
-.cs:	mov eax, 0x10
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+start:	flat 0x300000
 	lidt [idtr]
 	mov dword [APIC + 0xf0], 0x1ff
 	mov dword [APIC + 0x350], 0x700	; ExtINT
@@ -61,10 +55,6 @@ setup:	PORT 0x20, 0x11
 	PORT 0x40, 0xa9
 	PORT 0x40, 4
 setup_end:
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	dw $ - gdt - 1
-	dd gdt
 idtr:	dw 0x21 * 8 - 1
 	dd idt
 	align 8

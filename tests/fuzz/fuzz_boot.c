@@ -14,17 +14,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { RAM = 4 * 1024 * 1024, KERNEL = 6 * 1024 };
 
-static struct vm *make_vm(void)
-{
-	struct vm_config cfg = {
-		.name = "fuzz", .engine = &no_engine, .cpus = 1, .memory = RAM, .low_end = RAM};
-	struct vm *vm;
-
-	if (vm_create(&cfg, &vm))
-		abort();
-	return vm;
-}
-
 /* Gives the kernel's length. */
 static size_t make_kernel(uint8_t *k, unsigned kind, const uint8_t **data, size_t *size)
 {
@@ -78,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char err[200] = "";
 
 	if (!vm)
-		vm = make_vm();
+		vm = bare_vm(RAM);
 	if (size < 3)
 		return 0;
 	kind = data[0] % 5;

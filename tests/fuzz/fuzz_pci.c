@@ -483,8 +483,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct vm_config cfg = {
-		.name = "fuzz", .engine = &no_engine, .cpus = 1, .memory = RAM, .low_end = RAM};
 	struct pci_host_wiring w = {
 		.io = {BAR_IO, 0x1000}, .mem = {BAR_MEM, 0x100000}, .preassign = true};
 	struct pci_host *host;
@@ -498,7 +496,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n_held = sent = 0;
 	kind = *data++ % ARRAY_SIZE(devices);
 	size--;
-	if (vm_create(&cfg, &vm) || pci_host_create(vm, &w, &host))
+	vm = bare_vm(RAM);
+	if (pci_host_create(vm, &w, &host))
 		abort();
 	devices[kind].make(vm, host);
 	pci_cfg_write(host, SLOT * PCI_FUNCS, PCI_COMMAND, 2,

@@ -17,17 +17,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { RAM = 4 * 1024 * 1024, LOAD = 1024 * 1024, MOST = 1024 * 1024 };
 
-static struct vm *make(void)
-{
-	struct vm_config cfg = {
-		.name = "fuzz", .engine = &no_engine, .cpus = 1, .memory = RAM, .low_end = RAM};
-	struct vm *vm;
-
-	if (vm_create(&cfg, &vm))
-		abort();
-	return vm;
-}
-
 /* Where (the headers, the section's, the lists, anywhere), how many bytes, the first of them; or how long the file is */
 static void patch(const uint8_t *p, size_t left)
 {
@@ -74,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				.align = 0x200000};
 
 	if (!vm)
-		vm = make();
+		vm = bare_vm(RAM);
 	if (!size || size > MOST)
 		return 0;
 	if (*data & 4) {

@@ -3,6 +3,8 @@
 #ifndef TESTS_NO_ENGINE_H
 #define TESTS_NO_ENGINE_H
 
+#include <stdlib.h>
+
 #include "plat/plat.h"
 #include "vm/vm.h"
 
@@ -31,5 +33,17 @@ static const struct engine_ops no_engine = {.name = "none",
 					    .vm_fini = none_fini,
 					    .vcpu_init = none_vcpu_init,
 					    .vcpu_fini = none_vcpu_fini};
+
+/* For fuzz targets: one processor, and RAM from 0 on; it is there, or nothing is. */
+static inline struct vm *bare_vm(uint64_t ram)
+{
+	struct vm_config cfg = {
+		.name = "fuzz", .engine = &no_engine, .cpus = 1, .memory = ram, .low_end = ram};
+	struct vm *vm;
+
+	if (vm_create(&cfg, &vm))
+		abort();
+	return vm;
+}
 
 #endif
