@@ -186,6 +186,8 @@ static int tap_fd(const char *name, bool headers, char *errbuf, size_t size)
 		return -1;
 	}
 	if (!ioctl(fd, TUNSETIFF, &ifr) && !(headers && ioctl(fd, TUNSETVNETHDRSZ, &hdr))) {
+		/* It keeps what the program could do that had it before. */
+		(void)!ioctl(fd, TUNSETOFFLOAD, 0);
 		note_if_down(&ifr);
 		return fd;
 	}
