@@ -44,7 +44,7 @@ def storm(bench):
                 guests.append(Machine(bench.hosts.command(host, kernel, initrd, "console=ttyS0 vigia.end=halt",
                                                           memory=STORM_MEMORY)))
             for g in guests:
-                g.expect(rb"VIGIA init", 1200)
+                g.expect(rb"VIGIA init", 300)
             bench.add(f"storm of {n}", "io", "s", host, time.monotonic() - guests[0].start)
         finally:
             for g in guests:
