@@ -60,7 +60,7 @@ struct soft_block {
 	bool dead;
 	bool known;      /* to jump caches, or has been */
 	bool loop : 1;   /* begins with a check for many rounds (loop.c) */
-	bool ends : 1;   /* by an instruction of the interpreter: nothing follows */
+	bool ends : 1;   /* by an instruction that jumps: nothing follows its code */
 	bool masked : 1; /* some memory operands are under opmasks */
 	uint16_t ahead
 		[2]; /* what it has to do with of its first page besides (ahead.c): from, to; or 0, 0 */

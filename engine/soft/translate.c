@@ -423,7 +423,6 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	loop_find(t);
 	groups_find(t);
 
-	t->b->ends = t->ended;
 	t->b->len = t->off[t->n];
 	t->b->n_insns = (uint8_t)t->n;
 	t->b->loop = t->loop.n;
@@ -431,6 +430,7 @@ enum tr_result soft_translate(struct soft_vcpu *v, uint32_t mode, uint64_t rip, 
 	t->b->exits = p->exit + p->n_exits;
 	place_code(t);
 	emit_block(t);
+	t->b->ends = t->ended;
 	if (t->full) {
 		p->n_exits = t->b->exits - p->exit;
 		return TR_EMPTY;

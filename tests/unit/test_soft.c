@@ -202,6 +202,67 @@ static void table_of_a_device(void **state)
 	}
 }
 
+/* A device that keeps what is written to it. */
+static uint64_t kept[512];
+
+static uint64_t kept_read(void *dev, uint64_t off, unsigned size)
+{
+	return kept[off / 8];
+}
+
+static void kept_write(void *dev, uint64_t off, unsigned size, uint64_t v)
+{
+	kept[off / 8] = v;
+}
+
+/* Calls, returns and jumps to what follows them, by a stack that the interpreter accesses for them: a device's, one
+ * beside the code. Behind each of them is no code that one could go on with. */
+static void to_what_follows(void **state)
+{
+	static const struct bus_region region = {.name = "kept",
+						 .base = 0xfe000000,
+						 .len = sizeof(kept),
+						 .min = 8,
+						 .max = 8,
+						 .read = kept_read,
+						 .write = kept_write};
+	static const uint8_t prog[] = {
+		0xe8, 0x00, 0x00, 0x00, 0x00,             /* call 1f */
+		0x58,                                     /* 1: pop rax */
+		0x48, 0x8d, 0x1d, 0x02, 0x00, 0x00, 0x00, /* lea rbx, [2f] */
+		0x53,                                     /* push rbx */
+		0xc3,                                     /* ret */
+		0x48, 0x8d, 0x1d, 0x04, 0x00, 0x00, 0x00, /* 2: lea rbx, [3f] */
+		0x53,                                     /* push rbx */
+		0xff, 0x24, 0x24,                         /* jmp [rsp] */
+		0x48, 0x8d, 0x1d, 0x04, 0x00, 0x00, 0x00, /* 3: lea rbx, [4f] */
+		0x53,                                     /* push rbx */
+		0xff, 0x14, 0x24,                         /* call [rsp] */
+		0xf4,                                     /* 4: */
+	};
+	static const gva_t stacks[] = {0x1000800, RIG_CODE + 0x800};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(configs) * 2; i++) {
+		gva_t stack = stacks[i & 1];
+		struct rig r;
+
+		assert_int_equal(rig_open(&r, &configs[i / 2]), 0);
+		assert_int_equal(bus_map(&r.vm->mmio, &region, NULL), 0);
+		rig_put64(&r, RIG_PD + 8 * 8, region.base | 0xe7);
+		rig_code(&r, RIG_CODE, prog, sizeof(prog));
+		for (unsigned k = 0; k < 3; k++) {
+			r.s->rip = RIG_CODE;
+			r.s->gpr[RSP] = stack;
+			r.vm->engine->set_state(r.vcpu);
+			assert_int_equal(rig_run(&r), EXIT_HLT);
+			assert_int_equal(r.s->rip, RIG_CODE + sizeof(prog));
+			assert_int_equal(r.s->gpr[RSP], stack - 24);
+			assert_int_equal(r.s->gpr[RAX], RIG_CODE + 5);
+		}
+		rig_close(&r);
+	}
+}
+
 /* Divide error, page fault, misaligned MOVAPS: precise frames */
 static void faults(void **state)
 {
@@ -649,23 +710,15 @@ static void first_page(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(loops),
-		cmocka_unit_test(calls),
-		cmocka_unit_test(same_offset),
-		cmocka_unit_test(self_modifying),
-		cmocka_unit_test(table_of_a_device),
-		cmocka_unit_test(faults),
-		cmocka_unit_test(mapped_twice),
-		cmocka_unit_test(first_address),
-		cmocka_unit_test(changed_everywhere),
-		cmocka_unit_test(conflicts),
-		cmocka_unit_test(ahead_modified),
-		cmocka_unit_test(growth),
-		cmocka_unit_test(many_blocks),
-		cmocka_unit_test(busy_for_all),
-		cmocka_unit_test(profile),
-		cmocka_unit_test(first_page),
-		cmocka_unit_test(logged),
+		cmocka_unit_test(loops),           cmocka_unit_test(calls),
+		cmocka_unit_test(to_what_follows), cmocka_unit_test(same_offset),
+		cmocka_unit_test(self_modifying),  cmocka_unit_test(table_of_a_device),
+		cmocka_unit_test(faults),          cmocka_unit_test(mapped_twice),
+		cmocka_unit_test(first_address),   cmocka_unit_test(changed_everywhere),
+		cmocka_unit_test(conflicts),       cmocka_unit_test(ahead_modified),
+		cmocka_unit_test(growth),          cmocka_unit_test(many_blocks),
+		cmocka_unit_test(busy_for_all),    cmocka_unit_test(profile),
+		cmocka_unit_test(first_page),      cmocka_unit_test(logged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
