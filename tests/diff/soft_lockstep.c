@@ -255,6 +255,24 @@ static unsigned change_rights(uint8_t *b)
 	return sizeof(code);
 }
 
+/* Calls what follows, and goes from there to what follows that, by what was pushed */
+static unsigned call_on(uint8_t *b)
+{
+	static const struct {
+		uint8_t n, code[8];
+	} ways[] = {
+		{0, {0}},
+		{6, {0x48, 0x83, 0x04, 0x24, 6, 0xc3}},             /* add qword [rsp], 6; ret */
+		{8, {0x48, 0x83, 0x04, 0x24, 8, 0xff, 0x24, 0x24}}, /* … jmp [rsp] */
+		{8, {0x48, 0x83, 0x04, 0x24, 8, 0xff, 0x14, 0x24}}, /* … call [rsp] */
+	};
+	unsigned way = below(ARRAY_SIZE(ways));
+
+	memcpy(b, "\xe8\0\0\0", 5);
+	memcpy(b + 5, ways[way].code, ways[way].n);
+	return 5u + ways[way].n;
+}
+
 /* A forward jump over the next few instructions is resolved when they are there. */
 static void generate(struct prog *p, struct cpu *cpu)
 {
@@ -286,7 +304,10 @@ static void generate(struct prog *p, struct cpu *cpu)
 			continue;
 		}
 		if (!below(10)) {
-			put(p, b, p->keys && !below(3) ? change_rights(b) : move_pointer(p, b));
+			put(p, b,
+			    p->keys && !below(3) ? change_rights(b)
+			    : !below(4)          ? call_on(b)
+						 : move_pointer(p, b));
 			p->n++;
 			if (jump_left && !--jump_left)
 				p->bytes[jump_at - 1] = (uint8_t)(p->len - jump_at);
@@ -352,6 +373,8 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed, bool 
 						: below(4096));
 	s->gpr[p->index] = below(4) ? below(64) : -(uint64_t)below(64);
 	s->gpr[RSP] = RIG_STACK + 8 * (below(3) ? below(1024) : below(2) * 512 + below(12));
+	if (!below(8)) /* beside code, where all stores are the interpreter's */
+		s->gpr[RSP] = RIG_CODE + 0x600 + 8 * below(256);
 	if (!(p->pointers >> RSI & 1))
 		s->gpr[RSI] = RIG_DATA + below(8192);
 	if (!(p->pointers >> RDI & 1))
