@@ -14,13 +14,15 @@
 #include "x86/cpu.h"
 #include "x86/feature.h"
 
-#define CODE      0x40000u
-#define DATA      0x50000u
-#define DATA_SIZE 0x10000u
-#define STACK     0x70000u
-#define IDT32     0x30000u
-#define MAX_INSNS 40u
-#define CODE_MAX  2048u
+#define CODE        0x40000u
+#define DATA        0x50000u
+#define DATA_SIZE   0x10000u
+#define STACK       0x70000u
+#define IDT32       0x30000u
+#define MAX_INSNS   40u
+#define CODE_MAX    2048u
+#define TABLES      RIG_PML4 /* … to the end of the last one */
+#define TABLES_SIZE (RIG_PT + 8 * 4096u - RIG_PML4)
 
 enum kind { FLAT, SEGMENTED, SMALL, REAL, V86, KINDS };
 static const char *const kind_name[] = {"flat", "segmented", "16-bit", "real", "v86"};
@@ -158,16 +160,19 @@ static void fix_absolute(const struct prog *p, uint8_t *b, const struct insn *in
 		memcpy(b + in->len - in->imm_bytes - 4, &off, 4);
 }
 
-/* call f; jmp over; f: ret; over: */
+/* call f; jmp over; f: ret; over: … or call over; over: */
 static void put_call(struct prog *p)
 {
-	static const uint8_t near32[] = {0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3};
-	static const uint8_t near16[] = {0xe8, 2, 0, 0xeb, 1, 0xc3};
+	static const uint8_t near32[] = {0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3},
+			     next32[] = {0xe8, 0, 0, 0, 0};
+	static const uint8_t near16[] = {0xe8, 2, 0, 0xeb, 1, 0xc3}, next16[] = {0xe8, 0, 0};
 
-	if (p->mode == 4)
-		put(p, near32, sizeof(near32));
+	if (below(2))
+		put(p, p->mode == 4 ? near32 : near16,
+		    p->mode == 4 ? sizeof(near32) : sizeof(near16));
 	else
-		put(p, near16, sizeof(near16));
+		put(p, p->mode == 4 ? next32 : next16,
+		    p->mode == 4 ? sizeof(next32) : sizeof(next16));
 }
 
 static unsigned skip(struct prog *p)
@@ -245,6 +250,9 @@ static void show(const struct prog *p, const struct x86_state *s)
 	for (unsigned i = 0; i < 6; i++)
 		printf("seg %u: base %llx limit %x attr %x\n", i,
 		       (unsigned long long)s->seg[i].base, s->seg[i].limit, s->seg[i].attr);
+	for (unsigned i = 0; i < 8; i++)
+		printf("r%c %llx%s", 'a' + i, (unsigned long long)s->gpr[i],
+		       i % 4 == 3 ? "\n" : ", ");
 	for (unsigned i = 0; i < p->n; i++) {
 		const uint8_t *b = p->bytes + p->at[i];
 		unsigned n = p->at[i + 1] - p->at[i];
@@ -330,6 +338,8 @@ static void load_mode(struct rig *r, const struct prog *p)
 	}
 }
 
+static uint64_t tables[TABLES_SIZE / 8];
+
 static void put_tables(struct rig *r)
 {
 	rig_tables(r);
@@ -373,7 +383,8 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 			s->gpr[i] = any_offset(p, DATA);
 	s->gpr[RSP] = below(3) ? 0x8000 : any_offset(p, 0);
 	if (p->kind == FLAT)
-		s->gpr[RSP] = STACK + 4 * below(1024);
+		s->gpr[RSP] = below(8) ? STACK + 4 * below(1024)
+				       : CODE + 4096 + 0x600 + 4 * below(512); /* beside code */
 	s->gpr[p->index] = below(4) ? below(64) : (uint32_t)(0 - below(64));
 	for (unsigned i = 0; i < 2; i++)
 		if (!(p->pointers >> (RSI + i) & 1) && p->index != RSI + i)
@@ -394,6 +405,7 @@ static void load_state(struct rig *r, const struct prog *p, uint64_t seed)
 	if (!below(4))
 		*rig_pte(r, DATA + below(16) * 4096) &= ~UINT64_C(2);
 	memcpy(r->ram + p->start, p->bytes, p->len);
+	memcpy(tables, r->ram + TABLES, TABLES_SIZE);
 	r->vm->engine->set_state(r->vcpu);
 	r->vm->engine->memory_changed(r->vm, 0, MIB);
 	rng = saved;
@@ -456,8 +468,13 @@ static int compare(const struct rig *a, const struct rig *b, const struct prog *
 	return bad;
 }
 
+/* It wrote over itself, or over the page tables: which of them a TLB still knows as they were is nobody's promise. */
 static bool spoiled(const struct rig *r, const struct prog *p)
 {
+	for (unsigned i = 0; i < TABLES_SIZE / 8; i++)
+		if ((tables[i] ^ ((uint64_t *)(void *)(r->ram + TABLES))[i]) &
+		    ~UINT64_C(0x60)) /* A, D */
+			return true;
 	return memcmp(r->ram + p->start, p->bytes, p->len) != 0;
 }
 
