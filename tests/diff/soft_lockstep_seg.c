@@ -9,6 +9,10 @@
  *
  * Odd seeds: user code does not know its address. hot: it does, and memos get more than a page after so many stubs. live: no flags
  * are given up, and those in frames are compared. */
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
 #include "x86/cpu.h"
@@ -478,6 +482,58 @@ static bool spoiled(const struct rig *r, const struct prog *p)
 	return memcmp(r->ram + p->start, p->bytes, p->len) != 0;
 }
 
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+/* A program whose stack lies where it writes may return anywhere, and never come to an end: it is stopped after so much
+ * of the time that its thread has run. */
+#define RUN_NS (2 * NS_PER_SEC)
+
+static pthread_t runner;
+static struct vcpu *_Atomic running;
+static _Atomic uint64_t since;
+
+static uint64_t runner_ns(void)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(runner, &clock) || clock_gettime(clock, &ts))
+		abort();
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static void *watch(void *arg)
+{
+	for (;;) {
+		struct vcpu *vcpu;
+
+		usleep(20000);
+		vcpu = atomic_load(&running);
+		if (vcpu && (int64_t)(runner_ns() - atomic_load(&since)) > (int64_t)RUN_NS)
+			vcpu_request(vcpu, REQ_STOP);
+	}
+	return arg;
+}
+
+static bool stopped(const struct rig *r)
+{
+	return atomic_load(&r->vcpu->requests) & REQ_STOP;
+}
+
+static enum exit_kind run(struct rig *r)
+{
+	struct vcpu_exit exit;
+
+	atomic_store(&since, runner_ns());
+	atomic_store(&running, r->vcpu);
+	r->s->activity = ACT_RUN;
+	do
+		r->vm->engine->run(r->vcpu, &exit);
+	while (exit.kind == EXIT_NONE && !stopped(r));
+	atomic_store(&running, NULL);
+	return exit.kind;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
@@ -497,8 +553,12 @@ int main(int argc, char **argv)
 	static struct prog p;
 	struct rig a, b;
 	unsigned spoilt = 0;
+	pthread_t watcher;
 
 	setbuf(stdout, NULL);
+	runner = pthread_self();
+	if (pthread_create(&watcher, NULL, watch, NULL))
+		return 1;
 	if (rig_open(&a, &soft) || rig_open(&b, &interp))
 		return 1;
 	for (unsigned i = 0; i < 2 * count; i++) {
@@ -515,10 +575,12 @@ int main(int argc, char **argv)
 		load_state(&b, &p, state_seed);
 		if (getenv("SHOW"))
 			show(&p, a.s);
-		enum exit_kind end = rig_run(&a);
-		bool differs = end != rig_run(&b);
+		enum exit_kind end = run(&a);
+		bool differs = end != run(&b) || (stopped(&a) && !stopped(&b));
 
-		if (spoiled(&a, &p) || spoiled(&b, &p)) {
+		if (spoiled(&a, &p) || spoiled(&b, &p) || stopped(&b)) {
+			atomic_store(&a.vcpu->requests, 0);
+			atomic_store(&b.vcpu->requests, 0);
 			memset(a.ram, 0, RIG_RAM);
 			memset(b.ram, 0, RIG_RAM);
 			a.vm->engine->memory_changed(a.vm, 0, RIG_RAM);
