@@ -124,6 +124,13 @@ static int req_move(struct runner *r, json_t *args, json_t *answer, struct msg *
 				"the engine %s has not %s, which the guest's processors have: "
 				"--drop-features moves a guest that does not use it",
 				engine->name, lacks);
+	if (err == ERR_RANGE && r->vm->tsc.ratio)
+		return msg_fail(
+			msg, err,
+			"the guest's TSC does not go at this host's rate, as its state comes "
+			"from another one, and the engine %s cannot scale it here: it goes on "
+			"as before",
+			engine->name);
 	if (err)
 		return msg_fail(msg, err,
 				"the engine %s does not take the VM: %s; it goes on as before",

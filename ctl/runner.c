@@ -222,7 +222,7 @@ static int create_vm(struct runner *r, struct msg *msg)
 			"--cpu %s: this host's processor cannot execute it: leave --cpu out",
 			def->cpu ? def->cpu : "");
 	if (r->restore) {
-		err = state_file_kind(r->restore, &kind, msg);
+		err = state_file_kind(r->restore, &kind, &cfg.tsc_hz, msg);
 		if (err)
 			return err;
 		cfg.kind = &kind;
@@ -238,6 +238,10 @@ static int create_vm(struct runner *r, struct msg *msg)
 	if (err)
 		return msg_fail(msg, err, "cannot create the VM: %s%s", err_str(err),
 				err == ERR_NOMEM ? ": give less --memory" : "");
+	if (r->vm->tsc.ratio)
+		plat_log(LOG_INFO, "its TSC goes at %llu MHz, the host's at %llu",
+			 (unsigned long long)(r->vm->tsc_hz / 1000000),
+			 (unsigned long long)(r->vm->tsc_host_hz / 1000000));
 	return engine_tune(r->vm, r->def->profile, msg);
 }
 

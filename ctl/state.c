@@ -451,15 +451,15 @@ static int open_machine(const struct state_file *f, struct state_fd *file, struc
 	return err;
 }
 
-int state_file_kind(const struct state_file *f, struct x86_kind *out, struct msg *msg)
+int state_file_kind(const struct state_file *f, struct x86_kind *out, uint64_t *tsc_hz,
+		    struct msg *msg)
 {
 	struct state_stream st;
 	struct state_fd file;
-	uint64_t tsc_hz;
 	int err = open_machine(f, &file, &st);
 
 	if (!err)
-		err = vm_state_kind(&st, out, &tsc_hz);
+		err = vm_state_kind(&st, out, tsc_hz);
 	if (err)
 		err = stream_failed(&st, &file, msg);
 	state_close(&st);

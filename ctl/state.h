@@ -44,8 +44,10 @@ int state_file_open(const char *path, bool verify, struct state_file *out, struc
 /* The same with a file that is open, which stays the caller's; goes nowhere. */
 int state_file_from(int fd, struct state_file *out, struct msg *msg);
 void state_file_close(struct state_file *f);
-/* The kind of its processors, for a VM to be created with; an error where this host cannot be one. */
-int state_file_kind(const struct state_file *f, struct x86_kind *out, struct msg *msg);
+/* The kind of its processors and the rate of its TSC, for a VM to be created with; an error where this host cannot be
+ * one. */
+int state_file_kind(const struct state_file *f, struct x86_kind *out, uint64_t *tsc_hz,
+		    struct msg *msg);
 /* Is it of a machine like this one? */
 int state_file_fits(const struct state_file *f, struct vm *vm, struct msg *msg);
 /* Have its disks been changed since? */

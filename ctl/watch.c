@@ -575,6 +575,7 @@ static int open_history(struct watch *w, struct vm *vm, const struct vm_def *def
 
 void watch_places(struct watch *w)
 {
+	mon_core_scale(&w->core, w->vm->tsc);
 	for (unsigned i = 0; i < w->vm->n_vcpus; i++)
 		mon_core_place(&w->core, i, &w->vm->vcpu[i]->state->rip,
 			       &w->vm->vcpu[i]->state->cr3, &w->vm->vcpu[i]->state->tsc_offset);

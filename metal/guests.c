@@ -187,10 +187,10 @@ static int make(const struct vm_config *cfg, struct vm **out, char *err, size_t 
 		str_format(err, err_size, "it is to have %llu MiB, and %llu are free",
 			   (unsigned long long)(cfg->memory / MIB),
 			   (unsigned long long)(free / MIB));
-	} else if (!r && (*out)->tsc_ratio) {
+	} else if (!r && (*out)->tsc.ratio) {
 		plat_log(LOG_INFO, "%s: its TSC goes at %llu MHz, the machine's at %llu", cfg->name,
 			 (unsigned long long)((*out)->tsc_hz / 1000000),
-			 (unsigned long long)(plat_tsc_hz() / 1000000));
+			 (unsigned long long)((*out)->tsc_host_hz / 1000000));
 	}
 	return r;
 }

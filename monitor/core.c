@@ -90,11 +90,17 @@ static void push(struct mon_core *c, struct mon_producer *p, const struct mon_re
 		plat_event_set(&c->wake);
 }
 
+static struct tsc_scale scale_of(const struct mon_core *c)
+{
+	return (struct tsc_scale){atomic_load_explicit(&c->tsc_ratio, memory_order_relaxed),
+				  atomic_load_explicit(&c->tsc_base, memory_order_relaxed)};
+}
+
 /* That of the first vCPU, as it was when that last told something: it may have ended. */
 static struct mon_clock first_clock(const struct mon_core *c)
 {
 	return (struct mon_clock){atomic_load_explicit(&c->tsc_offset, memory_order_relaxed),
-				  c->timed};
+				  scale_of(c), c->timed};
 }
 
 uint64_t mon_core_tsc(const struct mon_core *c)
@@ -112,7 +118,7 @@ static struct mon_clock clock_of(struct mon_core *c, const struct mon_producer *
 	if (p == &c->producer[1] &&
 	    offset != atomic_load_explicit(&c->tsc_offset, memory_order_relaxed))
 		atomic_store_explicit(&c->tsc_offset, offset, memory_order_relaxed);
-	return (struct mon_clock){offset, true};
+	return (struct mon_clock){offset, scale_of(c), true};
 }
 
 static struct mon_place place_of(struct mon_core *c, const struct mon_producer *p)
@@ -354,6 +360,12 @@ void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, cons
 	c->producer[vcpu + 1].tsc = tsc_offset;
 	c->producer[vcpu + 1].root = root;
 	c->producer[vcpu + 1].rip = rip;
+}
+
+void mon_core_scale(struct mon_core *c, struct tsc_scale scale)
+{
+	atomic_store(&c->tsc_ratio, scale.ratio);
+	atomic_store(&c->tsc_base, scale.base);
 }
 
 void mon_core_note(struct mon_core *c, const struct mon_event *ev)

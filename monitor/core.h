@@ -44,7 +44,8 @@ struct mon_core {
 	struct plat_event wake;        /* a ring fills up */
 	bool timed;                    /* tsc_offset is known: of the first vCPU */
 	_Atomic uint64_t tsc_offset;
-	_Atomic uint64_t waited; /* times that a guest waited (MON_LOSSLESS) */
+	_Atomic uint64_t tsc_ratio, tsc_base; /* struct tsc_scale */
+	_Atomic uint64_t waited;              /* times that a guest waited (MON_LOSSLESS) */
 	/* gets each event too, where set: the ring for crash reports */
 	void (*also)(void *arg, const struct mon_event *ev);
 	void *also_arg;
@@ -61,9 +62,11 @@ void mon_core_detach(struct mon_core *c);
 void mon_core_fini(struct mon_core *c);
 
 /* Where a vCPU's instruction pointer and page-table root are, while it does not run, and what its TSC is ahead of
- * the host's. */
+ * the host's, which counts by mon_core_scale(). */
 void mon_core_place(struct mon_core *c, unsigned vcpu, const uint64_t *rip, const uint64_t *root,
 		    const uint64_t *tsc_offset);
+/* Any time; what is told meanwhile may be timed wrongly. */
+void mon_core_scale(struct mon_core *c, struct tsc_scale scale);
 /* The guest's TSC now, of the first vCPU; 0: not known. */
 uint64_t mon_core_tsc(const struct mon_core *c);
 void mon_core_set_tier(struct mon_core *c, enum mon_class cls, enum mon_tier tier);

@@ -3,6 +3,7 @@
 #ifndef MONITOR_COUNT_H
 #define MONITOR_COUNT_H
 
+#include "base/tsc.h"
 #include "monitor/monitor.h"
 #include "monitor/ring.h"
 
@@ -31,15 +32,16 @@ struct counts {
 
 int counts_init(struct counts *c, bool alone) attr_must_check;
 void counts_fini(struct counts *c);
-/* A guest's TSC: the host's plus ahead, if that is known. */
+/* A guest's TSC: the host's, at the guest's rate, plus ahead, if that is known. */
 struct mon_clock {
 	uint64_t ahead;
+	struct tsc_scale scale;
 	bool known;
 };
 /* 0: not known. Reads the TSC, which takes as long as counting an event does: only for what is kept. */
 static inline uint64_t mon_clock_now(struct mon_clock c)
 {
-	return c.known ? __builtin_ia32_rdtsc() + c.ahead : 0;
+	return c.known ? tsc_scaled(c.scale, __builtin_ia32_rdtsc()) + c.ahead : 0;
 }
 /* Where a vCPU is, and its clock. */
 struct mon_place {

@@ -161,7 +161,7 @@ static uint64_t ring_ns(struct vcpu *vcpu, uint64_t ticks)
 	struct ring_clock *r = &vcpu->ring;
 
 	if (unlikely(!r->scale)) {
-		uint64_t hz = vcpu->vm->tsc_ratio ? plat_tsc_hz() : vcpu->vm->tsc_hz;
+		uint64_t hz = vcpu->vm->tsc.ratio ? vcpu->vm->tsc_host_hz : vcpu->vm->tsc_hz;
 
 		r->scale = (NS_PER_SEC << 32) / (hz ? hz : NS_PER_SEC);
 	}

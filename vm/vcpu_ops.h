@@ -48,10 +48,10 @@ enum dirty_op { DIRTY_START, DIRTY_TAKE, DIRTY_STOP };
 
 struct engine_ops {
 	const char *name;
-	bool large_ram;  /* has no use for RAM that can be mapped twice: RAM_LARGE */
-	bool pins;       /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
-	bool scales;     /* the guest's TSC may have another rate: vm->tsc_ratio */
-	bool any_writer; /* need not hear of what others write to RAM */
+	bool large_ram; /* has no use for RAM that can be mapped twice: RAM_LARGE */
+	bool pins;      /* takes SMI and A20M#: REQ_SMI, REQ_A20 */
+	uint8_t scales; /* the guest's TSC may have any rate, a ratio with so many bits of fraction: vm->tsc */
+	bool any_writer;                        /* need not hear of what others write to RAM */
 	int (*probe)(struct engine_probe *out); /* runs a small guest */
 	int (*vm_init)(struct vm *vm);          /* sets vm->engine_data */
 	void (*vm_fini)(struct vm *vm);

@@ -106,26 +106,28 @@ void vm_set_cpu_limit(struct vm *vm, unsigned percent)
 #define TSC_TIMES  256
 #define TSC_HZ_MAX BIT64(40)
 
-static void set_tsc_rate(struct vm *vm, uint64_t wanted)
+bool vm_set_tsc_rate(struct vm *vm, uint64_t hz, uint64_t host, unsigned fraction)
 {
-	uint64_t host, rest, ratio;
+	uint64_t ticks = vcpu_ticks(), was = vm_tsc(vm, ticks), rest, ratio;
+	bool scaled = vm->tsc.ratio;
 
-	if (!wanted || !vm->engine->scales) /* the host's rate may take milliseconds to find */
-		return;
-	host = plat_tsc_hz();
-	rest = host ? wanted % host : 0;
-	if (host > TSC_HZ_MAX || MAX(wanted, host) - MIN(wanted, host) <= host / TSC_SAME)
-		return;
-	ratio = wanted / host;
-	if (ratio >= TSC_TIMES)
-		return;
-	for (unsigned i = 0; i < 32; i++) {
+	if (!hz || !host || host > TSC_HZ_MAX || hz / host >= TSC_TIMES ||
+	    (!scaled && MAX(hz, host) - MIN(hz, host) <= host / TSC_SAME))
+		return false;
+	ratio = hz / host;
+	rest = hz % host;
+	for (unsigned i = 0; i < fraction; i++) {
 		rest <<= 1;
 		ratio = ratio << 1 | (rest >= host);
 		rest -= rest >= host ? host : 0;
 	}
-	vm->tsc_ratio = ratio;
-	vm->tsc_hz = ratio ? wanted : 0;
+	if (!ratio)
+		return false;
+	vm->tsc = (struct tsc_scale){.ratio = ratio << (TSC_FRACTION - fraction)};
+	vm->tsc.base = scaled ? was - vm_tsc(vm, ticks) : 0;
+	vm->tsc_hz = hz;
+	vm->tsc_host_hz = host;
+	return true;
 }
 
 int vm_create(const struct vm_config *cfg, struct vm **out)
@@ -160,7 +162,9 @@ int vm_create(const struct vm_config *cfg, struct vm **out)
 	plat_timer_init(&vm->quota, vm->loop, quota_tick, vm);
 	if (!err)
 		err = vm_map_ram(vm, cfg);
-	set_tsc_rate(vm, cfg->tsc_hz);
+	vm->tsc_wanted = cfg->tsc_hz;
+	if (cfg->tsc_hz && cfg->engine->scales) /* the host's rate may take milliseconds to find */
+		vm_set_tsc_rate(vm, cfg->tsc_hz, plat_tsc_hz(), cfg->engine->scales);
 	if (!err)
 		err = vm->engine->vm_init(vm);
 	vm->engine_ready = !err;

@@ -5,6 +5,7 @@
 
 #include "base/def.h"
 #include "base/err.h"
+#include "base/tsc.h"
 #include "monitor/monitor.h"
 #include "plat/plat.h"
 #include "vm/bus.h"
@@ -69,8 +70,10 @@ struct vm {
 
 	unsigned n_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint64_t tsc_hz;    /* of the guest's TSC */
-	uint64_t tsc_ratio; /* its ticks to one of the host's << 32; 0: they are the same */
+	uint64_t tsc_hz;      /* of the guest's TSC */
+	uint64_t tsc_wanted;  /* vm_config.tsc_hz */
+	uint64_t tsc_host_hz; /* of the host's, where they are not the same: */
+	struct tsc_scale tsc;
 	_Atomic uint32_t cpu_percent; /* that each vCPU may run; 0: no limit */
 	struct plat_timer quota;      /* makes vCPUs look at it */
 	_Atomic int64_t time_offset;  /* ns that the guest's calendar is ahead of the host's */
@@ -124,14 +127,13 @@ struct vm_config {
 	enum vm_bells bells;
 	bool dirty_rings;
 	bool at_once;    /* no write comes late, though the engine can (struct bus_late) */
-	uint64_t tsc_hz; /* of a saved state, for engines that can scale; 0: the host's */
+	uint64_t tsc_hz; /* that the guest's TSC should have: a saved state's; 0: the host's */
 };
 
 /* What the guest's TSC makes of a count of the host's, but for the vCPU's tsc_offset. */
 static inline uint64_t vm_tsc(const struct vm *vm, uint64_t ticks)
 {
-	return unlikely(vm->tsc_ratio) ? (uint64_t)((unsigned __int128)ticks * vm->tsc_ratio >> 32)
-				       : ticks;
+	return tsc_scaled(vm->tsc, ticks);
 }
 
 static inline uint64_t vm_ticks(const struct vm *vm)
@@ -140,6 +142,10 @@ static inline uint64_t vm_ticks(const struct vm *vm)
 }
 
 int vm_create(const struct vm_config *cfg, struct vm **out) attr_must_check;
+/* For engines: the guest's TSC goes at hz, where the host's goes at host, by a ratio of so many bits behind the point
+ * (up to TSC_FRACTION). If it is scaled already it goes on from what it has counted. False: they are the same as far as
+ * anybody can tell, or out of reach; nothing has changed. No vCPU runs. */
+bool vm_set_tsc_rate(struct vm *vm, uint64_t hz, uint64_t host, unsigned fraction);
 /* All vCPUs must have ended. */
 void vm_destroy(struct vm *vm);
 void vm_add_dev(struct vm *vm, struct dev *dev, const struct dev_class *cls);

@@ -426,11 +426,12 @@ static void hw_run(struct vcpu *vcpu, struct vcpu_exit *exit)
 	leave(v, exit);
 }
 
-#define ENGINE(n)                                                                            \
+#define ENGINE(n, fraction)                                                                  \
 	{                                                                                    \
-		.name = (n), .scales = true, .probe = hw_probe, .vm_init = hw_vm_init,       \
+		.name = (n), .scales = (fraction), .probe = hw_probe, .vm_init = hw_vm_init, \
 		.vm_fini = hw_vm_fini, .vcpu_init = hw_vcpu_init, .vcpu_fini = hw_vcpu_fini, \
 		.run = hw_run, .kick = hw_kick, .get_state = hw_get_state,                   \
 		.set_state = hw_set_state, .memory_protected = hw_memory_protected,          \
 	}
-const struct engine_ops engine_svm = ENGINE("svm"), engine_vmx = ENGINE("vmx");
+const struct engine_ops engine_svm = ENGINE("svm", SVM_FRACTION),
+			engine_vmx = ENGINE("vmx", VMX_FRACTION);

@@ -8,7 +8,7 @@
 
 #define MSR_VM_CR  0xc0010114u
 #define MSR_HSAVE  0xc0010117u
-#define MSR_RATE   0xc0000104u /* of guests' TSCs, 8.32 bits: APM vol. 2, 15.30.5 */
+#define MSR_RATE   0xc0000104u /* of guests' TSCs: APM vol. 2, 15.30.5 */
 #define EFER_SVME  BIT64(12)
 #define VM_CR_OFF  BIT64(4)
 #define IOPM_SIZE  (3 * PAGE_SIZE)
@@ -108,7 +108,7 @@ static void vmcb_init(struct vmcb *c, const struct svm_vm *sv)
 	c->exceptions = BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC);
 	c->misc1 = SVM_INTERCEPT1;
 	c->misc2 = SVM_INTERCEPT2;
-	if (sv->hv.vm->tsc_ratio && !sv->tsc_rate) {
+	if (sv->hv.vm->tsc.ratio && !sv->tsc_rate) {
 		c->misc1 |= INT_RDTSC;
 		c->misc2 |= INT2_RDTSCP;
 	}
@@ -255,6 +255,11 @@ static void decode(struct hw_vcpu *v, struct hw_exit *x)
 	}
 }
 
+static uint64_t rate(const struct vm *vm)
+{
+	return vm->tsc.ratio ? vm->tsc.ratio >> (TSC_FRACTION - SVM_FRACTION) : BIT64(SVM_FRACTION);
+}
+
 static void load(struct svm_vcpu *sv, bool moved)
 {
 	struct x86_state *s = &sv->v.cpu.s;
@@ -263,7 +268,7 @@ static void load(struct svm_vcpu *sv, bool moved)
 	if (moved)
 		__asm__ volatile("vmsave" : : "a"(plat_phys(sv->host)) : "memory");
 	if (moved && container_of(sv->v.hv, struct svm_vm, hv)->tsc_rate)
-		wrmsr(MSR_RATE, sv->v.hv->vm->tsc_ratio ? sv->v.hv->vm->tsc_ratio : BIT64(32));
+		wrmsr(MSR_RATE, rate(sv->v.hv->vm));
 	if ((moved || sv->tsc_aux != s->tsc_aux) && cpu_has(&sv->v.cpu, X_FEAT_RDTSCP)) {
 		wrmsr(MSR_TSC_AUX, s->tsc_aux);
 		sv->tsc_aux = s->tsc_aux;

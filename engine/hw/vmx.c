@@ -194,7 +194,7 @@ static void write_controls(struct vmx_vcpu *x)
 	if (proc2 & PROC2_XSAVES)
 		vmcs_write(VMCS_XSS_EXITS, 0);
 	if (proc2 & PROC2_TSC_SCALING)
-		vmcs_write(VMCS_TSC_RATIO, x->v.vcpu->vm->tsc_ratio << 16);
+		vmcs_write(VMCS_TSC_RATIO, x->v.vcpu->vm->tsc.ratio);
 	if (xv->c.proc & PROC_TPR_SHADOW)
 		vmcs_write(VMCS_APIC_PAGE, plat_phys(x->apic_page));
 	vmcs_write(VMCS_TPR_THRESHOLD, x->threshold = 0);
@@ -267,7 +267,7 @@ static void vmx_vm_init(struct hw_vm *hv)
 	struct vmx_vm *xv = container_of(hv, struct vmx_vm, hv);
 
 	find_controls(&xv->c);
-	if (!hv->vm->tsc_ratio)
+	if (!hv->vm->tsc.ratio)
 		xv->c.proc2 &= ~PROC2_TSC_SCALING;
 	else if (!(xv->c.proc2 & PROC2_TSC_SCALING))
 		xv->c.proc |= PROC_RDTSC; /* RDTSCP, too */

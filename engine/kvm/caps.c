@@ -48,6 +48,9 @@ const struct kvm_cap kvm_caps[HAS_COUNT] = {
 			    "guests do not know how long they waited for a processor"},
 	[HAS_TSC_KHZ] = {"TSC frequency", KVM_CAP_GET_TSC_KHZ, 0, false,
 			 "it is measured, which takes some milliseconds of each start"},
+	[HAS_TSC_CONTROL] =
+		{"TSC scaling", KVM_CAP_TSC_CONTROL, 0, false,
+		 "a guest from a host with another TSC frequency has its clock go wrong"},
 };
 
 int kvm_caps_cpuid(int dev_fd, union kvm_cpuid_list *out)

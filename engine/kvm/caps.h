@@ -35,6 +35,7 @@ enum kvm_has {
 	HAS_DIRTY_RING,
 	HAS_STEAL_TIME,
 	HAS_TSC_KHZ,
+	HAS_TSC_CONTROL,
 	HAS_COUNT,
 };
 

@@ -24,7 +24,8 @@
 
 #define KICK_SIGNAL   SIGUSR1
 #define REFUSALS_MAX  1000u
-#define KERNEL_SIGSET 8u /* bytes of the kernel's sets of signals */
+#define KERNEL_SIGSET 8u     /* bytes of the kernel's sets of signals */
+#define CPUID_SVM     BIT(2) /* 80000001H, ECX */
 /* Three pages that Intel's real mode needs, and one more; below the local APIC, not RAM here. */
 #define TSS_ADDR      0xfffbd000u
 #define IDENTITY_ADDR UINT64_C(0xfffbc000)
@@ -135,14 +136,52 @@ static void kvm_vcpu_fini(struct vcpu *vcpu)
 	vcpu->engine_data = NULL;
 }
 
-/* The kernel's calibration, without the wait that others have for it. */
-static void tsc_ask(struct kvm_vcpu *v)
+/* KVM's ratio is that of the two numbers of kHz, cut to what the processor has. */
+static unsigned tsc_fraction(void)
+{
+	struct plat_cpuid r;
+
+	plat_cpuid(0x80000001, 0, &r);
+	return r.ecx & CPUID_SVM ? SVM_FRACTION : VMX_FRACTION;
+}
+
+static bool tsc_scale(struct kvm_vcpu *v, uint64_t host)
 {
 	struct vm *vm = v->vcpu->vm;
-	int khz = vm->tsc_hz || !kvm_has(v->kv, HAS_TSC_KHZ) ? 0 : ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+	uint64_t hz = vm->tsc.ratio ? vm->tsc_hz : vm->tsc_wanted,
+		 khz = hz / 1000 + (hz % 1000 >= 500);
 
-	if (khz > 0)
+	return kvm_has(v->kv, HAS_TSC_CONTROL) && khz <= UINT32_MAX &&
+	       vm_set_tsc_rate(vm, khz * 1000, host, tsc_fraction()) &&
+	       !ioctl(v->fd, KVM_SET_TSC_KHZ, (unsigned long)khz);
+}
+
+/* The host's rate is the kernel's calibration, without the wait that others have for it; the guest's may be another
+ * one, from a saved state or from the engine that had the VM before. */
+static int tsc_rate(struct kvm_vcpu *v)
+{
+	struct vm *vm = v->vcpu->vm;
+	bool scaled = vm->tsc.ratio;
+	int khz;
+
+	if (!kvm_has(v->kv, HAS_TSC_KHZ) || (vm->tsc_hz && !scaled))
+		khz = 0;
+	else
+		khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+	if (khz > 0 && tsc_scale(v, (uint64_t)khz * 1000))
+		return 0;
+	if (scaled) {
+		plat_log(LOG_ERROR,
+			 "kvm: the guest's TSC goes at %llu MHz, which this KVM cannot do: it has "
+			 "no TSC scaling, or not so far",
+			 (unsigned long long)(vm->tsc_hz / 1000000));
+		return err_here(ERR_RANGE);
+	}
+	if (khz > 0) {
+		vm->tsc = (struct tsc_scale){0};
 		vm->tsc_hz = (uint64_t)khz * 1000;
+	}
+	return 0;
 }
 
 static int kvm_vcpu_init(struct vcpu *vcpu)
@@ -175,8 +214,10 @@ static int kvm_vcpu_init(struct vcpu *vcpu)
 	}
 	v->run = run;
 	kvm_late_ring(v);
-	tsc_ask(v);
-	return 0;
+	err = tsc_rate(v);
+	if (err)
+		kvm_vcpu_fini(vcpu);
+	return err;
 }
 
 /* Those of the thread are those of KVM_RUN, too, whatever is blocked outside: see guard(). */

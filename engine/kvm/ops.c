@@ -67,7 +67,7 @@ static int op_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
 
 static uint64_t op_tsc(struct cpu *cpu)
 {
-	return vcpu_ticks();
+	return vm_ticks(vcpu_of(cpu)->vm);
 }
 
 static uint8_t op_cr8_read(struct cpu *cpu)

@@ -144,32 +144,29 @@ int kvm_msr_give(struct kvm_vcpu *v, uint32_t index)
 
 /* ---- time ------------------------------------------------------------------------------------------ */
 
-static uint64_t host_tsc(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
-
-/* Guest TSC minus host TSC, exactly where the kernel (5.16) lets it be said. */
+/* Guest TSC minus the host's at the guest's rate, exactly where the kernel (5.16) lets it be said. */
 void kvm_tsc_set(struct kvm_vcpu *v, uint64_t offset)
 {
+	const struct vm *vm = v->vcpu->vm;
+	uint64_t theirs = offset + vm->tsc.base;
 	struct kvm_device_attr attr = {
-		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)&offset};
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)&theirs};
 
 	if (ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr))
-		kvm_msr_set(v, MSR_TSC, host_tsc() + offset);
+		kvm_msr_set(v, MSR_TSC, vm_ticks(vm) + offset);
 }
 
 void kvm_tsc_get(struct kvm_vcpu *v, uint64_t *offset)
 {
+	const struct vm *vm = v->vcpu->vm;
+	uint64_t theirs, tsc;
 	struct kvm_device_attr attr = {
-		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)offset};
-	uint64_t tsc;
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uint64_t)&theirs};
 
-	if (ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr) && kvm_msr_get(v, MSR_TSC, &tsc))
-		*offset = tsc - host_tsc();
+	if (!ioctl(v->fd, KVM_GET_DEVICE_ATTR, &attr))
+		*offset = theirs - vm->tsc.base;
+	else if (kvm_msr_get(v, MSR_TSC, &tsc))
+		*offset = tsc - vm_ticks(vm);
 }
 
 /* ---- segments ---------------------------------------------------------------------------------------- */

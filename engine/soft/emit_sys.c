@@ -179,7 +179,7 @@ bool sys_translatable(const struct tr *t, unsigned n, const struct insn *in)
 		return kernel && (t->mode & MODE_SMAP);
 	case I_RDTSC:
 	case I_RDTSCP:
-		return (t->mode & MODE_TSC) && t->sv->bmi2 && !t->sv->vm->tsc_ratio;
+		return (t->mode & MODE_TSC) && t->sv->bmi2 && !t->sv->vm->tsc.ratio;
 	case I_MOVSR:
 		return in->opnd[1].kind == OP_SREG;
 	case I_RDFSBASE:

@@ -352,7 +352,7 @@ static void soft_idle(struct vcpu *vcpu)
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.pins = true,
-	.scales = true,
+	.scales = TSC_FRACTION,
 	.probe = soft_probe,
 	.vm_init = soft_vm_init,
 	.vm_fini = soft_vm_fini,

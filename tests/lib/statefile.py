@@ -59,6 +59,34 @@ def put_feature(body, leaf, bit):
     return body[:at] + struct.pack("<I", value | 1 << bit) + body[at + 4:]
 
 
+def put_tsc_hz(body, factor):
+    """The section "machine" of a host whose TSC has another frequency, and that one."""
+    mark = b"\x01\x08\x06tsc_hz\x01\x00\x00\x00"
+    at = body.index(mark) + len(mark)
+    hz = int(struct.unpack_from("<Q", body, at)[0] * factor)
+    return body[:at] + struct.pack("<Q", hz) + body[at + 8:], hz
+
+
+def change(path, name, fn):
+    """Puts fn(body) in the place of a section's body, which is as long."""
+    with open(path, "r+b") as f:
+        data = f.read(4 << 20)
+        f.seek(0)
+        f.write(data[:16] + b"".join(section(n, v, fn(b) if n == name else b) for n, v, b in sections(data)))
+
+
+def other_rate(path, factor):
+    """As if the state came from a host whose TSC is so many times as fast. Gives its frequency."""
+    told = []
+
+    def put(body):
+        body, hz = put_tsc_hz(body, factor)
+        told.append(hz)
+        return body
+    change(path, "machine", put)
+    return told[0]
+
+
 def move(path, folder):
     """As if the VM had been started in another folder. What is in the file behind its sections stays where it is."""
     with open(path, "r+b") as f:

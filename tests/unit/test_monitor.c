@@ -221,6 +221,29 @@ static void test_guest_time(void **state)
 	rig_end(g);
 }
 
+/* … by the rate that the guest's TSC has. */
+static void test_guest_rate(void **state)
+{
+	static const struct tsc_scale scale = {.ratio = BIT64(TSC_FRACTION) / 2 * 3, .base = 1000};
+	struct mon_event ev = {.cls = MON_DISK, .vcpu = -1, .addr = 512, .value = 4096};
+	uint64_t rip = 0, root = 0, ahead = BIT64(60), least, most;
+	struct rig *g = rig_make();
+
+	mon_core_scale(&g->core, scale);
+	mon_core_place(&g->core, 0, &rip, &root, &ahead);
+	least = tsc_scaled(scale, __builtin_ia32_rdtsc()) + ahead;
+	mon_tell(&g->mon, &ev);
+	ev.vcpu = 0;
+	mon_tell(&g->mon, &ev);
+	assert_true(mon_core_tsc(&g->core) >= least);
+	most = tsc_scaled(scale, __builtin_ia32_rdtsc()) + ahead;
+	collect(g);
+	assert_int_equal(g->seen.n, 2);
+	for (unsigned i = 0; i < 2; i++)
+		assert_in_range(g->seen.rec[i].tsc, least, most);
+	rig_end(g);
+}
+
 static void see_rest(void *arg, const struct mon_record *rec, const char *text, size_t len)
 {
 	uint64_t(*n)[3] = arg;
@@ -549,13 +572,13 @@ static void test_frames_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ring_order),      cmocka_unit_test(test_ring_full),
-		cmocka_unit_test(test_ring_threads),    cmocka_unit_test(test_counted),
-		cmocka_unit_test(test_guest_time),      cmocka_unit_test(test_half_full),
-		cmocka_unit_test(test_flood),           cmocka_unit_test(test_flood_kinds),
-		cmocka_unit_test(test_budget_and_full), cmocka_unit_test(test_spaces),
-		cmocka_unit_test(test_threads),         cmocka_unit_test(test_flow),
-		cmocka_unit_test(test_frames_hostile),
+		cmocka_unit_test(test_ring_order),   cmocka_unit_test(test_ring_full),
+		cmocka_unit_test(test_ring_threads), cmocka_unit_test(test_counted),
+		cmocka_unit_test(test_guest_time),   cmocka_unit_test(test_guest_rate),
+		cmocka_unit_test(test_half_full),    cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_flood_kinds),  cmocka_unit_test(test_budget_and_full),
+		cmocka_unit_test(test_spaces),       cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_flow),         cmocka_unit_test(test_frames_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -650,7 +650,7 @@ static void test_rates(void **state)
 	char why[200];
 
 	fake_reset();
-	scales.scales = true;
+	scales.scales = TSC_FRACTION;
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint64_t hz = rows[i].taken ? rows[i].hz : FAKE_TSC_HZ, hour = FAKE_TSC_HZ * 3600;
 		struct vm *a = vm_of_rate(&scales, rows[i].hz),
@@ -658,11 +658,11 @@ static void test_rates(void **state)
 		struct vm *other = vm_of_rate(&no_engine, rows[i].hz);
 
 		assert_int_equal(a->tsc_hz, hz);
-		assert_int_equal(a->tsc_ratio != 0, rows[i].taken);
+		assert_int_equal(a->tsc.ratio != 0, rows[i].taken);
 		assert_int_equal(other->tsc_hz, FAKE_TSC_HZ);
-		assert_int_equal(other->tsc_ratio, 0);
-		/* in an hour: less than a tick for each 2^32 of the host's too few */
-		assert_in_range(hz * 3600 - vm_tsc(a, hour), 0, (hour >> 32) + 1);
+		assert_int_equal(other->tsc.ratio, 0);
+		/* in an hour: less than a tick for each 2^48 of the host's too few */
+		assert_in_range(hz * 3600 - vm_tsc(a, hour), 0, (hour >> TSC_FRACTION) + 1);
 		/* The guest's TSC goes on from where it was: srig_clock() is both times the same. */
 		a->vcpu[0]->state->tsc_offset = 12345;
 		f = file_new();
