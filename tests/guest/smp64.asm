@@ -5,11 +5,17 @@
 ;
 ; A row is a routine of processor 0 that leaves in RAX what it has found; the table says what it must
 ; be. The other processors wait with interrupts on for work: a routine's address in their `job`.
-; Each handler counts in its processor's `hits`, by vector.
+; Each handler counts in its processor's `hits`, by vector. -DTRACE says number and name of each row before it runs.
 %include "elf.inc"
 CPUS	equ 4
 %ifndef SLOW				; the TSC of a machine that is slower by this power of two than most
 %define SLOW 0
+%endif
+%ifndef FENCED				; in how many rounds two processors wait for each other, with fences and without: fewer
+%define FENCED 3000			; where they share one of the host's that lets each run for milliseconds
+%endif
+%ifndef UNFENCED
+%define UNFENCED 20000
 %endif
 PML4	equ 0x800000
 PDPT	equ 0x801000
@@ -187,6 +193,16 @@ rows:	cmp rbx, table_end
 	jae done
 	mov dword [APIC + 0x80], 0
 	push rbx
+%ifdef TRACE
+	mov eax, [ran]
+	call number
+	mov rsi, s_space
+	call print
+	mov rsi, [rbx]
+	call print
+	mov rsi, s_nl
+	call print
+%endif
 	mov rdi, hits
 	mov ecx, CPUS * 256
 	xor eax, eax
@@ -1092,7 +1108,7 @@ ROW "store buffering with MFENCE: never both old", 0
 	inc r9d
 .fine:	mov [shared + 384], ecx		; judged
 	inc ecx
-	cmp ecx, 3000
+	cmp ecx, FENCED
 	jbe .loop
 	push r9
 	call join
@@ -1109,7 +1125,7 @@ sb_other:
 	cmp [shared + 384], ecx
 	jne .wait
 	inc ecx
-	cmp ecx, 3000
+	cmp ecx, FENCED
 	jbe .loop
 	ret
 ; Without a fence both may be old; but each sees its own store at once, and the other's as it was or is.
@@ -1128,7 +1144,7 @@ ROW "store buffering without a fence: own stores at once, none out of thin air",
 	jne .wait
 	mov [shared + 384], ecx		; the next
 	inc ecx
-	cmp ecx, 20000
+	cmp ecx, UNFENCED
 	jbe .loop
 	call join
 	mov eax, [shared + 448]
@@ -1147,7 +1163,7 @@ sb_plain_other:
 	cmp [shared + 384], ecx
 	jne .wait
 	inc ecx
-	cmp ecx, 20000
+	cmp ecx, UNFENCED
 	jbe .loop
 	ret
 sb_judge:				; ECX: the round, EDX: of itself, EAX: of the other
@@ -1637,6 +1653,7 @@ s_want:	db ": want", 0
 s_got:	db "; got", 0
 s_fault: db "fault", 0
 s_nl:	db 13, 10, 0
+s_space: db " ", 0
 s_rows:	db " rows, ", 0
 s_failed: db " failed, 0 skipped", 13, 10, 0
 	align 16

@@ -13,6 +13,7 @@ import tempfile
 import vigia_test as vt
 
 MODULES = ["drivers/crypto/ccp/ccp.ko", "virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko"]
+INTEL_MODULES = ["virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-intel.ko"]  # for Bochs
 
 # Its clock goes with the instructions, whatever else the host does: what takes a second there always takes one.
 ICOUNT = ("-icount", "shift=0,sleep=off")
@@ -40,13 +41,15 @@ def libraries(program):
 
 
 class Rig:
-    def __init__(self, files, script, memory=1500, append="", programs=(), options=()):
+    def __init__(self, files, script, memory=1500, append="", programs=(), options=(), modules=(), cpu="EPYC"):
         if not shutil.which("qemu-system-x86_64"):
             vt.skip("qemu-system-x86_64 is not there")
         self.kernel = vt.unpacked_kernel()
         self.files = {"/g/" + os.path.basename(f): f for f in files}
         self.programs = {"vigia": vt.VIGIA, **{os.path.basename(p): p for p in programs}}
         self.options = options
+        self.modules = modules or MODULES
+        self.cpu = cpu
         self.script = script
         self.memory = memory
         self.append = "console=ttyS0 quiet panic=-1 mitigations=off " + append
@@ -63,7 +66,7 @@ class Rig:
             files["/bin/" + name] = program
             for lib in libraries(program):
                 files[lib] = os.path.realpath(lib)
-        for i, m in enumerate(MODULES):
+        for i, m in enumerate(self.modules):
             path = os.path.join(moddir, m)
             if not os.path.exists(path):
                 vt.skip(f"{m} is not among the kernel's modules")
@@ -86,7 +89,7 @@ class Rig:
     def run(self, timeout=120):
         with tempfile.TemporaryDirectory(prefix="vigia-rig-") as work:
             image = self.pack(work)
-            cmd = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC", "-m", str(self.memory), "-kernel", self.kernel,
+            cmd = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", self.cpu, "-m", str(self.memory), "-kernel", self.kernel,
                    "-initrd", image, "-append", self.append, "-nographic", "-no-reboot",
                    "-nic", "none", "-monitor", "none", "-serial", "stdio", *self.options]
             try:
