@@ -16,7 +16,17 @@ PMTMR	equ 0x608
 %define NEAR 20000			; at most so many while the clocks are read
 %endif
 
-main:	mov dword [HPET + 0x10], 1
+%macro OPEN_UP 0			; -DOPEN: interrupts are on, though none comes
+%ifdef OPEN
+	mov al, 0xff
+	out 0x21, al
+	out 0xa1, al
+	sti
+%endif
+%endmacro
+
+main:	OPEN_UP
+	mov dword [HPET + 0x10], 1
 	mov dword [go], 1
 	rdtsc
 	add eax, TURN
@@ -36,9 +46,10 @@ main:	mov dword [HPET + 0x10], 1
 	mov [next + 4], edx
 	jmp .loop
 
-other:	pause
+other:	OPEN_UP
+.wait:	pause
 	cmp dword [go], 0
-	je other
+	je .wait
 .loop:	call turn
 	jmp .loop
 

@@ -6,7 +6,7 @@ import subprocess
 import vigia_test as vt
 
 PM_HZ, HPET_HZ = 3579545, 100000000
-TICK = (r"tick ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})\r\n")
+TICK = (r"tick ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})\r+\n")
 
 
 class Moment:
