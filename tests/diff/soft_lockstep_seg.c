@@ -10,11 +10,11 @@
  * Odd seeds: user code does not know its address. hot: it does, and memos get more than a page after so many stubs. live: no flags
  * are given up, and those in frames are compared. */
 #include <pthread.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
+#include "tests/lib/thread_time.h"
 #include "x86/cpu.h"
 #include "x86/feature.h"
 
@@ -492,16 +492,6 @@ static pthread_t runner;
 static struct vcpu *_Atomic running;
 static _Atomic uint64_t since;
 
-static uint64_t runner_ns(void)
-{
-	struct timespec ts;
-	clockid_t clock;
-
-	if (pthread_getcpuclockid(runner, &clock) || clock_gettime(clock, &ts))
-		abort();
-	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 static void *watch(void *arg)
 {
 	for (;;) {
@@ -509,7 +499,7 @@ static void *watch(void *arg)
 
 		usleep(20000);
 		vcpu = atomic_load(&running);
-		if (vcpu && (int64_t)(runner_ns() - atomic_load(&since)) > (int64_t)RUN_NS)
+		if (vcpu && (int64_t)(thread_ns(runner) - atomic_load(&since)) > (int64_t)RUN_NS)
 			vcpu_request(vcpu, REQ_STOP);
 	}
 	return arg;
@@ -524,7 +514,7 @@ static enum exit_kind run(struct rig *r)
 {
 	struct vcpu_exit exit;
 
-	atomic_store(&since, runner_ns());
+	atomic_store(&since, thread_ns(runner));
 	atomic_store(&running, r->vcpu);
 	r->s->activity = ACT_RUN;
 	do

@@ -14,12 +14,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/soft/block.h"
 #include "engine/soft/soft.h"
 #include "tests/fuzz/fuzz_guest.h"
+#include "tests/lib/thread_time.h"
 #include "vm/vm.h"
 
 #define MAX_EXCEPTIONS 48u
@@ -192,16 +192,6 @@ int __wrap_plat_guest_thread(bool (*fn)(void *, struct plat_fault *), void *ctx,
 static pthread_t runner;
 static struct vcpu *_Atomic running;
 static _Atomic uint64_t since;
-
-static uint64_t thread_ns(pthread_t t)
-{
-	struct timespec ts;
-	clockid_t clock;
-
-	if (pthread_getcpuclockid(t, &clock) || clock_gettime(clock, &ts))
-		abort();
-	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
-}
 
 static void *watch(void *arg)
 {
