@@ -9,12 +9,9 @@
  *
  * Odd seeds: user code does not know its address. hot: it does, and memos get more than a page after so many stubs. live: no flags
  * are given up, and those in frames are compared. */
-#include <pthread.h>
-#include <unistd.h>
-
 #include "base/str.h"
 #include "tests/lib/soft_rig.h"
-#include "tests/lib/thread_time.h"
+#include "tests/lib/watch.h"
 #include "x86/cpu.h"
 #include "x86/feature.h"
 
@@ -32,6 +29,7 @@ enum kind { FLAT, SEGMENTED, SMALL, REAL, V86, KINDS };
 static const char *const kind_name[] = {"flat", "segmented", "16-bit", "real", "v86"};
 
 static uint64_t rng;
+static uint64_t tables[TABLES_SIZE / 8]; /* as a program finds them */
 
 static uint64_t rnd(void)
 {
@@ -167,16 +165,15 @@ static void fix_absolute(const struct prog *p, uint8_t *b, const struct insn *in
 /* call f; jmp over; f: ret; over: … or call over; over: */
 static void put_call(struct prog *p)
 {
-	static const uint8_t near32[] = {0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3},
-			     next32[] = {0xe8, 0, 0, 0, 0};
-	static const uint8_t near16[] = {0xe8, 2, 0, 0xeb, 1, 0xc3}, next16[] = {0xe8, 0, 0};
+	static const struct {
+		uint8_t n, code[8];
+	} calls[2][2] = {
+		{{6, {0xe8, 2, 0, 0xeb, 1, 0xc3}}, {3, {0xe8}}},
+		{{8, {0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3}}, {5, {0xe8}}},
+	};
+	unsigned wide = p->mode == 4, next = below(2);
 
-	if (below(2))
-		put(p, p->mode == 4 ? near32 : near16,
-		    p->mode == 4 ? sizeof(near32) : sizeof(near16));
-	else
-		put(p, p->mode == 4 ? next32 : next16,
-		    p->mode == 4 ? sizeof(next32) : sizeof(next16));
+	put(p, calls[wide][next].code, calls[wide][next].n);
 }
 
 static unsigned skip(struct prog *p)
@@ -342,8 +339,6 @@ static void load_mode(struct rig *r, const struct prog *p)
 	}
 }
 
-static uint64_t tables[TABLES_SIZE / 8];
-
 static void put_tables(struct rig *r)
 {
 	rig_tables(r);
@@ -486,24 +481,8 @@ static bool spoiled(const struct rig *r, const struct prog *p)
 
 /* A program whose stack lies where it writes may return anywhere, and never come to an end: it is stopped after so much
  * of the time that its thread has run. */
-#define RUN_NS (2 * NS_PER_SEC)
-
-static pthread_t runner;
-static struct vcpu *_Atomic running;
-static _Atomic uint64_t since;
-
-static void *watch(void *arg)
-{
-	for (;;) {
-		struct vcpu *vcpu;
-
-		usleep(20000);
-		vcpu = atomic_load(&running);
-		if (vcpu && (int64_t)(thread_ns(runner) - atomic_load(&since)) > (int64_t)RUN_NS)
-			vcpu_request(vcpu, REQ_STOP);
-	}
-	return arg;
-}
+#define RUN_NS  (2 * NS_PER_SEC)
+#define HANG_NS (10 * NS_PER_SEC)
 
 static bool stopped(const struct rig *r)
 {
@@ -514,13 +493,12 @@ static enum exit_kind run(struct rig *r)
 {
 	struct vcpu_exit exit;
 
-	atomic_store(&since, thread_ns(runner));
-	atomic_store(&running, r->vcpu);
+	watch_run(r->vcpu);
 	r->s->activity = ACT_RUN;
 	do
 		r->vm->engine->run(r->vcpu, &exit);
 	while (exit.kind == EXIT_NONE && !stopped(r));
-	atomic_store(&running, NULL);
+	watch_run(NULL);
 	return exit.kind;
 }
 
@@ -543,12 +521,9 @@ int main(int argc, char **argv)
 	static struct prog p;
 	struct rig a, b;
 	unsigned spoilt = 0;
-	pthread_t watcher;
 
 	setbuf(stdout, NULL);
-	runner = pthread_self();
-	if (pthread_create(&watcher, NULL, watch, NULL))
-		return 1;
+	watch_start(RUN_NS, HANG_NS);
 	if (rig_open(&a, &soft) || rig_open(&b, &interp))
 		return 1;
 	for (unsigned i = 0; i < 2 * count; i++) {

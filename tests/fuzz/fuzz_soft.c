@@ -11,16 +11,13 @@
  * that stops it when its time is up; that thread also sees the translator itself hang, as the one that
  * runs translated code takes no signals. Other ports stand for devices: interrupts, NMIs, SMIs, A20,
  * writes to memory. */
-#include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "engine/soft/block.h"
 #include "engine/soft/soft.h"
 #include "tests/fuzz/fuzz_guest.h"
-#include "tests/lib/thread_time.h"
-#include "vm/vm.h"
+#include "tests/lib/watch.h"
 
 #define MAX_EXCEPTIONS 48u
 #define BUDGET_NS      (2 * UINT64_C(1000000)) /* of the guest's thread's own time */
@@ -187,34 +184,6 @@ int __wrap_plat_guest_thread(bool (*fn)(void *, struct plat_fault *), void *ctx,
 	return __real_plat_guest_thread(see_fault, ctx, gs, first);
 }
 
-/* ---- time ------------------------------------------------------------------------------------ */
-
-static pthread_t runner;
-static struct vcpu *_Atomic running;
-static _Atomic uint64_t since;
-
-static void *watch(void *arg)
-{
-	for (;;) {
-		struct vcpu *vcpu;
-		uint64_t used;
-
-		usleep(1000);
-		vcpu = atomic_load(&running);
-		used = thread_ns(runner) - atomic_load(&since);
-		if (!vcpu || (int64_t)used < 0)
-			continue;
-		if (used > BUDGET_NS)
-			vcpu_request(vcpu, REQ_STOP);
-		if (used > HANG_NS) {
-			fprintf(stderr, "it hangs: RIP %llx\n",
-				(unsigned long long)vcpu->state->rip);
-			abort();
-		}
-	}
-	return arg;
-}
-
 /* ---- a run ------------------------------------------------------------------------------------- */
 
 static struct machine *make(unsigned n)
@@ -227,7 +196,6 @@ static struct machine *make(unsigned n)
 				     .low_end = FG_RAM,
 				     .pc_low = true};
 	struct machine *m = calloc(1, sizeof(*m));
-	pthread_t watcher;
 
 	if (!m || vm_create(&vc, &m->vm) || soft_configure(m->vm, &machines[n].cfg) ||
 	    bus_map(&m->vm->pio, &ports, m) || bus_map(&m->vm->mmio, &mmio, m))
@@ -236,11 +204,8 @@ static struct machine *make(unsigned n)
 	m->vcpu->intc = &intc;
 	m->vcpu->intc_chip = m;
 	((struct cpu *)(void *)m->vcpu->state)->i.amd = machines[n].amd;
-	if (!runner) {
-		runner = pthread_self();
-		if (pthread_create(&watcher, NULL, watch, NULL))
-			abort();
-	}
+	if (!watched.budget)
+		watch_start(BUDGET_NS, HANG_NS);
 	return m;
 }
 
@@ -248,13 +213,12 @@ static void run(struct machine *m)
 {
 	struct vcpu_exit exit;
 
-	atomic_store(&since, thread_ns(runner));
-	atomic_store(&running, m->vcpu);
+	watch_run(m->vcpu);
 	do
 		m->vm->engine->run(m->vcpu, &exit);
 	while (exit.kind == EXIT_NONE && m->vcpu->state->activity == ACT_RUN &&
 	       !(atomic_load(&m->vcpu->requests) & (REQ_STOP | REQ_INIT)));
-	atomic_store(&running, NULL);
+	watch_run(NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
