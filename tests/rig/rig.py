@@ -18,12 +18,15 @@ INTEL_MODULES = ["virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/k
 # Its clock goes with the instructions, whatever else the host does: what takes a second there always takes one.
 ICOUNT = ("-icount", "shift=0,sleep=off")
 
+# KVM takes the TSC's rate when it is loaded. Where the kernel finds a better one after that, more than 250 ppm higher, KVM wants to slow its guests'
+# TSCs down, which this processor cannot ("user requested TSC rate below hardware speed"): no deadline comes then. So it is loaded later.
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ XDG_RUNTIME_DIR=/run
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /tmp /var/tmp /run
 mount -t tmpfs tmp /tmp
+n=0; while [ $n -lt 50 ] && grep -q tsc-early /sys/devices/system/clocksource/clocksource0/current_clocksource; do sleep 0.1; n=$((n+1)); done
 for m in /m/*.ko; do insmod $m; done
 [ -c /dev/kvm ] && echo RIG kvm || echo RIG no kvm
 . /script
